@@ -1,0 +1,70 @@
+"""Edge maps: `labels/` -> `edges/`, redoing only what is stale."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from faceparse.core.errors import DatasetError
+from faceparse.core.files import encode_png, make_folder, read_label, write_atomic
+from faceparse.core.parallel import Track, map_files, untracked
+
+
+def label_edges(label: np.ndarray) -> np.ndarray:
+    """Edge map of an H x W label: uint8, 255 where a pixel's label differs from a 4-neighbour's inside the image.
+
+    Both sides of a border are marked.
+    """
+    edge = np.zeros(label.shape, bool)
+    vertical = label[1:] != label[:-1]
+    horizontal = label[:, 1:] != label[:, :-1]
+    edge[1:] = vertical
+    edge[:-1] |= vertical
+    edge[:, 1:] |= horizontal
+    edge[:, :-1] |= horizontal
+    return edge.view(np.uint8) * np.uint8(255)
+
+
+@dataclass(frozen=True)
+class EdgesReport:
+    made: int
+    fresh: int
+    """Edge maps that were newer than their label and left alone."""
+
+
+def update_edges(root: Path, *, force: bool = False, processes: int = 1, track: Track = untracked) -> EdgesReport:
+    """Make `root/edges/<id>.png` for every `root/labels/<id>.png`; nothing is ever deleted.
+
+    An edge map is stale when it is missing or older than its label.
+
+    Raises:
+        DatasetError: no labels, or one that cannot be read.
+        OutputError: `root/edges` cannot be written.
+    """
+    folder = root / "labels"
+    if not folder.is_dir():
+        raise DatasetError(f"{folder}: no such folder; edges are made from the label PNGs in it ('faceparse prepare' writes them)")
+    labels = sorted(path.relative_to(folder) for path in folder.rglob("*.png"))
+    if not labels:
+        raise DatasetError(f"{folder}: no label PNGs in it")
+    stale = [path for path in labels if force or _is_stale(root, path)]
+    make_folder(root / "edges")
+    _make_all(root, stale, processes, track)
+    return EdgesReport(made=len(stale), fresh=len(labels) - len(stale))
+
+
+def _is_stale(root: Path, path: Path) -> bool:
+    edge = root / "edges" / path
+    return not edge.is_file() or edge.stat().st_mtime_ns < (root / "labels" / path).stat().st_mtime_ns
+
+
+def _make_all(root: Path, stale: Sequence[Path], processes: int, track: Track) -> None:
+    for _ in track(map_files(partial(_make, root), stale, processes), len(stale), "edges"):
+        pass
+
+
+def _make(root: Path, path: Path) -> None:
+    edge = label_edges(read_label(root / "labels" / path))
+    write_atomic(root / "edges" / path, encode_png(edge))

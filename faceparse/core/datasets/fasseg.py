@@ -1,0 +1,52 @@
+"""FASSEG frontal02 (V2): `{Train,Test}_{RGB,Labels}/<n>.bmp`, labels painted in the label set's colours.
+
+Khan, Mauro, Leonardi: Multi-class semantic segmentation of faces, ICIP 2015.
+"""
+
+from pathlib import Path
+from typing import Any
+
+from faceparse.core.datasets.source import Item, Pair, nearest_colour
+from faceparse.core.errors import DatasetError
+from faceparse.core.files import read_image
+from faceparse.core.labels import get_label_set
+
+
+class Fasseg:
+    """20 training photographs, of which every `val_every`-th becomes `val`, and 50 of the test set.
+
+    The labels carry thousands of anti-aliased colours; each pixel takes the nearest palette colour.
+    """
+
+    def __init__(self, raw: Path, *, val_every: int = 7) -> None:
+        self.raw = raw
+        self.val_every = val_every
+        self.label_set = get_label_set("fasseg")
+
+    def items(self) -> list[Item]:
+        return [
+            Item(
+                id=f"{part.lower()}_{int(image.stem):02d}",
+                split=split,
+                image=image,
+                label=self.raw / f"{part}_Labels" / image.name,
+            )
+            for part in ("Train", "Test")
+            for index, image in enumerate(self._images(part), 1)
+            for split in [("val" if index % self.val_every == 0 else "train") if part == "Train" else "test"]
+        ]
+
+    def _images(self, part: str) -> list[Path]:
+        folder = self.raw / f"{part}_RGB"
+        images = [path for path in folder.glob("*.bmp") if path.stem.isdigit()]
+        if not images:
+            raise DatasetError(f"{folder}: no <n>.bmp in it; RAW_DIR is FASSEG's folder with Train_RGB, Train_Labels, Test_RGB, Test_Labels")
+        return sorted(images, key=lambda path: int(path.stem))
+
+    def load(self, item: Item) -> Pair:
+        assert item.image and item.label
+        image = read_image(item.image)
+        return Pair(image, nearest_colour(read_image(item.label), self.label_set.palette()), image.shape[:2])
+
+    def describe(self) -> dict[str, Any]:
+        return {"source": "fasseg", "raw": str(self.raw), "val_every": self.val_every}

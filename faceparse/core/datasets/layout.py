@@ -1,0 +1,177 @@
+"""The canonical layout: what every dataset looks like on disk once it is prepared.
+
+    images/<id>.jpg   labels/<id>.png   edges/<id>.png   {train,val,test}_list.txt   label_names.txt
+    label_set.toml                       what the ids mean (optional: the paper's own layout has none)
+    labels_raw/<id>.png project/<id>.npy  label and 2 x 3 matrix aligned -> original, where faces were aligned
+"""
+
+import hashlib
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+import tomli_w
+
+from faceparse.core.errors import DatasetError, SettingsError
+from faceparse.core.files import read_bytes, write_atomic
+from faceparse.core.labels import LabelSet, get_label_set, match_label_names, read_label_set
+from faceparse.core.settings import DataSettings
+
+SPLITS = ("train", "val", "test")
+LABEL_SET_FILE = "label_set.toml"
+LABEL_NAMES_FILE = "label_names.txt"
+
+
+@dataclass(frozen=True)
+class Sample:
+    """The files of one photograph. Only image and label are certain to be named by a list."""
+
+    id: str
+    """Path of the label below `labels/`, without suffix."""
+    image: Path
+    label: Path
+    edge: Path
+    label_raw: Path
+    project: Path
+
+
+@dataclass(frozen=True)
+class ListLine:
+    number: int
+    """From 1."""
+    text: str
+
+
+class DatasetFolder:
+    """A dataset in the canonical layout."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def list_path(self, split: str) -> Path:
+        return self.root / f"{split}_list.txt"
+
+    def lines(self, split: str) -> list[ListLine]:
+        """All lines of the split's list, empty ones too."""
+        path = self.list_path(split)
+        if not self.root.is_dir():
+            raise DatasetError(f"{self.root}: no such dataset folder; make it with 'faceparse prepare' or give --data-dir")
+        if not path.is_file():
+            raise DatasetError(f"{path}: no such list; lines are 'images/<id>.jpg labels/<id>.png'")
+        try:
+            text = read_bytes(path).decode("utf-8")
+        except UnicodeDecodeError:
+            raise DatasetError(f"{path}: not a text file in UTF-8") from None
+        return [ListLine(number, line.strip()) for number, line in enumerate(text.splitlines(), 1)]
+
+    def parse(self, split: str, line: ListLine) -> Sample:
+        """The files that a list line names.
+
+        Raises:
+            DatasetError: the line has not two fields, or names a file outside the dataset folder.
+        """
+        where = f"{self.list_path(split)}:{line.number}"
+        fields = line.text.split()
+        if len(fields) != 2:
+            raise DatasetError(f"{where}: {line.text!r} is not 'images/<id>.jpg labels/<id>.png'")
+        image, label = (self._inside(field, where) for field in fields)
+        parts = PurePosixPath(fields[1]).parts
+        name = str(PurePosixPath(*(parts[1:] or parts)).with_suffix(""))
+        return Sample(
+            id=name,
+            image=image,
+            label=label,
+            edge=self.root / "edges" / f"{name}.png",
+            label_raw=self.root / "labels_raw" / f"{name}.png",
+            project=self.root / "project" / f"{name}.npy",
+        )
+
+    def samples(self, split: str) -> list[Sample]:
+        """The split's samples, each file of which exists; empty lines are passed over.
+
+        Raises:
+            DatasetError: no list, no samples, a bad line, or a missing file.
+        """
+        samples = []
+        for line in self.lines(split):
+            if not line.text:
+                continue
+            sample = self.parse(split, line)
+            for file in (sample.image, sample.label):
+                if not file.is_file():
+                    raise DatasetError(f"{self.list_path(split)}:{line.number}: {file} is missing; mend the list or add the file")
+            samples.append(sample)
+        if not samples:
+            raise DatasetError(f"{self.list_path(split)}: the list is empty")
+        return samples
+
+    def _inside(self, field: str, where: str) -> Path:
+        path = self.root / field
+        outside = PurePosixPath(field).is_absolute() or ".." in PurePosixPath(field).parts
+        # A link is followed before it is judged: `images/x.jpg -> /etc/passwd` lies outside, too.
+        if outside or not path.resolve().is_relative_to(self.root.resolve()):
+            raise DatasetError(f"{where}: {field!r} lies outside the dataset folder; copy the file into it")
+        return path
+
+
+def edges_exist(samples: Iterable[Sample], root: Path) -> None:
+    """Raise where a sample has no edge map."""
+    for sample in samples:
+        if not sample.edge.is_file():
+            raise DatasetError(f"{sample.edge} is missing; run 'faceparse edges {root}'")
+
+
+def resolve_label_set(settings: DataSettings) -> LabelSet:
+    """What the dataset's ids mean: the setting, else the dataset's own files, else the paper's set of that size.
+
+    Raises:
+        SettingsError, DatasetError: nothing says it, or what says it disagrees with `num_classes`.
+    """
+    label_set = _find_label_set(settings)
+    if settings.num_classes is not None and settings.num_classes != len(label_set):
+        raise SettingsError(
+            f"data.num_classes = {settings.num_classes}, but label set {label_set.name!r} of {settings.root} "
+            f"has {len(label_set)} classes; drop --num-classes or name the label set with --dataset"
+        )
+    return label_set
+
+
+def _find_label_set(settings: DataSettings) -> LabelSet:
+    if settings.label_set is not None:
+        return get_label_set(settings.label_set)
+    if (own := settings.root / LABEL_SET_FILE).is_file():
+        return read_label_set(own)
+    if (names := settings.root / LABEL_NAMES_FILE).is_file():
+        found = [line.split()[-1] for line in read_bytes(names).decode("utf-8", "replace").splitlines() if line.strip()]
+        if (match := match_label_names(found)) is not None:
+            return match
+        raise DatasetError(f"{names}: these {len(found)} class names are no built-in set; describe them in a TOML file, --dataset FILE")
+    return get_label_set("celebamask-hq" if settings.num_classes == 19 else "helen")
+
+
+def write_label_set(root: Path, label_set: LabelSet) -> None:
+    write_atomic(root / LABEL_SET_FILE, tomli_w.dumps(label_set.to_toml()).encode())
+    write_atomic(root / LABEL_NAMES_FILE, ("\n".join(label_set.names) + "\n").encode())
+
+
+def fingerprint(root: Path, splits: Iterable[str] = SPLITS) -> dict[str, str]:
+    """Split -> short hash of its list and of its label files' contents, for those splits that exist.
+
+    Two datasets with equal fingerprints train and score alike, wherever they lie.
+    """
+    source = DatasetFolder(root)
+    return {split: _hash(source, split) for split in splits if source.list_path(split).is_file()}
+
+
+def _hash(source: DatasetFolder, split: str) -> str:
+    digest = hashlib.sha256()
+    for part in _content(source, split):
+        digest.update(hashlib.sha256(part).digest())
+    return digest.hexdigest()[:16]
+
+
+def _content(source: DatasetFolder, split: str) -> Iterator[bytes]:
+    for sample in source.samples(split):
+        yield sample.id.encode()
+        yield read_bytes(sample.label)
+        yield str(sample.image.stat().st_size).encode()  # images are too large to read twice

@@ -1,0 +1,33 @@
+"""Errors that a user can mend. Each message is one line: what, where (file or key), how to mend."""
+
+
+class FaceparseError(Exception):
+    """Base of everything that `cli.py` turns into one line and exit code 2."""
+
+
+class SettingsError(FaceparseError):
+    """An option, environment variable or TOML key that is unknown or has a bad value."""
+
+
+class DatasetError(FaceparseError):
+    """A dataset, list, image or label that cannot be used."""
+
+
+class CheckpointError(FaceparseError):
+    """A weights file that cannot be read or does not fit."""
+
+
+class DeviceError(FaceparseError):
+    """A device that was asked for and is not there."""
+
+
+class OutputError(FaceparseError):
+    """A place that cannot be written."""
+
+
+class TrainingError(FaceparseError):
+    """A run that must stop."""
+
+
+class ExportError(FaceparseError):
+    """An exported model that could not be made or does not agree with PyTorch."""

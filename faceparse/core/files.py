@@ -1,0 +1,141 @@
+"""Reading pictures strictly and writing files whole."""
+
+import os
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+import cv2
+import numpy as np
+from PIL import Image
+
+from faceparse.core.errors import DatasetError, OutputError
+
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
+
+
+def write_atomic(path: Path, data: bytes) -> None:
+    """Write `data` so that `path` holds either its old content or all of the new one."""
+    write_atomic_with(path, lambda temporary: temporary.write_bytes(data))
+
+
+def write_atomic_with(path: Path, write: Callable[[Path], object]) -> None:
+    """Let `write` fill a temporary file beside `path`, then put it in place.
+
+    Raises:
+        OutputError: the folder cannot be made or written, or the disk is full; `path` is left as it was.
+    """
+    temporary: Path | None = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
+        temporary = Path(name)
+        os.close(handle)
+        temporary.chmod(0o666 & ~_UMASK)  # mkstemp makes files private; ours are like any other
+        write(temporary)
+        os.replace(temporary, path)
+    except OSError as error:
+        raise cannot_write(path, error) from error
+    finally:
+        if temporary is not None:
+            temporary.unlink(missing_ok=True)
+
+
+_UMASK = os.umask(0)
+os.umask(_UMASK)
+
+
+def cannot_write(path: Path, error: OSError) -> OutputError:
+    return OutputError(f"cannot write {path}: {error.strerror or error}; free space or choose another place")
+
+
+def make_folder(path: Path) -> None:
+    """Create `path` and prove that it can be written, before long work is spent on filling it."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=path):
+            pass
+    except OSError as error:
+        raise cannot_write(path, error) from error
+
+
+def read_bytes(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise DatasetError(f"cannot read {path}: {error.strerror or error}") from None
+
+
+def read_image(path: Path) -> np.ndarray:
+    """H x W x 3 uint8, RGB, turned upright by its EXIF orientation.
+
+    Raises:
+        DatasetError: missing, truncated, or not an image.
+    """
+    data = read_bytes(path)
+    # OpenCV decodes a truncated JPEG to a half-grey picture without an error: look for the end marker ourselves.
+    if data[:2] == b"\xff\xd8" and b"\xff\xd9" not in data[-65536:]:
+        raise DatasetError(f"{path}: truncated JPEG; replace the file")
+    image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB) if data else None
+    if image is None:
+        raise DatasetError(f"{path}: not a readable image; replace the file")
+    return image
+
+
+def read_label(path: Path) -> np.ndarray:
+    """H x W uint8 class ids of a single-channel or palette PNG (a palette's indices, not its colours).
+
+    Raises:
+        DatasetError: missing, unreadable, or a colour picture.
+    """
+    data = read_bytes(path)
+    if data[:8] == b"\x89PNG\r\n\x1a\n" and data[24:26] == b"\x08\x00":  # 8-bit greyscale: OpenCV is fast and exact
+        label = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+        if label is None:
+            raise DatasetError(f"{path}: truncated or damaged PNG; replace the file")
+        return label
+    try:
+        with Image.open(path) as picture:
+            picture.load()
+            if picture.mode not in ("L", "P", "1"):
+                raise DatasetError(
+                    f"{path}: a {picture.mode} picture, not single-channel class ids; convert it with 'faceparse prepare folder'"
+                )
+            return np.array(picture, np.uint8)
+    except (OSError, SyntaxError, ValueError) as error:  # what PIL raises on damaged files
+        raise DatasetError(f"{path}: not a readable label picture ({error}); replace the file") from None
+
+
+def is_palette_png(path: Path) -> bool:
+    with path.open("rb") as file:
+        return file.read(26)[25:26] == b"\x03"
+
+
+def encode_png(array: np.ndarray) -> bytes:
+    """PNG of an H x W or H x W x 3 (RGB) uint8 array."""
+    if array.ndim == 3:
+        array = cv2.cvtColor(array, cv2.COLOR_RGB2BGR)
+    return cv2.imencode(".png", array)[1].tobytes()
+
+
+def encode_jpeg(image: np.ndarray, quality: int = 95) -> bytes:
+    """JPEG of an H x W x 3 uint8 RGB array."""
+    return cv2.imencode(".jpg", cv2.cvtColor(image, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, quality])[1].tobytes()
+
+
+def write_palette_png(path: Path, label: np.ndarray, palette: np.ndarray) -> None:
+    """Write an H x W uint8 label as an indexed PNG: ids for programs, colours for eyes."""
+    picture = Image.fromarray(label, mode="P")
+    picture.putpalette(palette.tobytes())
+    write_atomic_with(path, lambda temporary: picture.save(temporary, format="PNG"))
+
+
+def image_size(path: Path) -> tuple[int, int]:
+    """(height, width) as `read_image` would return it, from the header alone where that is possible."""
+    try:
+        with Image.open(path) as picture:
+            width, height = picture.size
+            turned = picture.getexif().get(0x0112, 1) >= 5
+            return (width, height) if turned else (height, width)
+    except (OSError, SyntaxError, ValueError):
+        return read_image(path).shape[:2]

@@ -1,0 +1,141 @@
+"""EAGRNet: edge-aware graph representation learning and reasoning (Te et al., ECCV 2020).
+
+Shape legend: N batch, C channels, S state width, V vertices, h x w map size.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from faceparse.core.model.resnet import ConvNorm, Features, ResNet, resize
+
+
+class Output(NamedTuple):
+    """Logits at 1/4 of the input size."""
+
+    parsing: Tensor
+    """N x classes x h x w."""
+    edge: Tensor
+    """N x 2 x h x w; channel 1 is 'edge'."""
+
+
+class PyramidPooling(nn.Module):
+    """Context at several grid sizes, concatenated before the map itself (Zhao et al., PSPNet, CVPR 2017)."""
+
+    def __init__(self, *, grids: Sequence[int], branches: Sequence[ConvNorm], fuse: ConvNorm) -> None:
+        super().__init__()
+        self.grids = tuple(grids)
+        self.branches = nn.ModuleList(branches)
+        self.fuse = fuse
+
+    def forward(self, x: Tensor) -> Tensor:
+        pooled = [
+            resize(branch(F.adaptive_avg_pool2d(x, grid)), x.shape[2:])
+            for grid, branch in zip(self.grids, self.branches, strict=True)
+        ]
+        return self.fuse(torch.cat([*pooled, x], dim=1))
+
+
+class EdgeHead(nn.Module):
+    """Edge logits from the first three stages; one 3x3 convolution is shared by all of them."""
+
+    def __init__(self, *, project: Sequence[ConvNorm], predict: nn.Conv2d, fuse: nn.Conv2d) -> None:
+        super().__init__()
+        self.project = nn.ModuleList(project)
+        self.predict = predict
+        self.fuse = fuse
+
+    def forward(self, maps: Sequence[Tensor]) -> Tensor:
+        size = maps[0].shape[2:]
+        # conv -> in-place norm: the projected maps are fresh tensors, the features stay untouched.
+        edges = [self.predict(project(x)) for project, x in zip(self.project, maps, strict=True)]
+        return self.fuse(torch.cat([edges[0], *(resize(edge, size) for edge in edges[1:])], dim=1))
+
+
+class GraphReasoning(nn.Module):
+    """Reasoning over the vertices of a fully connected graph (paper eq. 5): N x S x V -> N x S x V."""
+
+    def __init__(self, *, vertices: int, states: int) -> None:
+        super().__init__()
+        self.across_vertices = nn.Conv1d(vertices, vertices, 1)
+        self.across_states = nn.Conv1d(states, states, 1, bias=False)
+
+    def forward(self, graph: Tensor) -> Tensor:
+        mixed = self.across_vertices(graph.transpose(1, 2)).transpose(1, 2)
+        return F.relu(self.across_states(mixed - graph))
+
+
+class EdgeAwareGraph(nn.Module):
+    """Pixels -> vertices anchored away from edges -> reasoning -> pixels, added to the input (paper section 3.3)."""
+
+    def __init__(self, *, channels: int, states: int, grid: int, norm: nn.Module) -> None:
+        super().__init__()
+        self.grid = grid
+        self.state = nn.Conv2d(channels, states, 1)
+        self.projection = nn.Conv2d(channels, states, 1)
+        self.reasoning = GraphReasoning(vertices=grid * grid, states=states)
+        self.expand = nn.Conv2d(states, channels, 1, bias=False)
+        self.norm = norm
+
+    def forward(self, x: Tensor, edge_logits: Tensor) -> Tensor:
+        """x: N x C x h x w; edge_logits: N x 2 x any size, detached by the caller."""
+        size = x.shape[2:]
+        edge = F.interpolate(edge_logits, size=tuple(size), mode="nearest").softmax(dim=1)[:, 1:]
+        state = self.state(x).flatten(2)  # N x S x hw
+        projection = self.projection(x)  # N x S x h x w
+        # The grid's outer ring is dropped: anchors keep away from the border of the map.
+        anchors = F.adaptive_avg_pool2d(projection * edge, self.grid + 2)[:, :, 1:-1, 1:-1].flatten(2)  # N x S x V
+        # Softmax over the vertices: every pixel is shared out among them.
+        assignment = (anchors.transpose(1, 2) @ projection.flatten(2)).softmax(dim=1)  # N x V x hw
+        vertices = state @ assignment.transpose(1, 2)  # N x S x V
+        pixels = (self.reasoning(vertices) @ assignment).unflatten(2, tuple(size))  # N x S x h x w
+        return x + self.norm(self.expand(pixels))
+
+
+class Decoder(nn.Module):
+    """Deep context and shallow detail to parsing logits at 1/4 of the input size."""
+
+    def __init__(self, *, deep: ConvNorm, shallow: ConvNorm, fuse: Sequence[ConvNorm], classify: nn.Conv2d) -> None:
+        super().__init__()
+        self.deep = deep
+        self.shallow = shallow
+        self.fuse = nn.Sequential(*fuse)
+        self.classify = classify
+
+    def forward(self, deep: Tensor, shallow: Tensor) -> Tensor:
+        context = resize(self.deep(deep), shallow.shape[2:])
+        return self.classify(self.fuse(torch.cat([context, self.shallow(shallow)], dim=1)))
+
+
+class EAGRNet(nn.Module):
+    """N x 3 x H x W normalised images -> `Output`."""
+
+    def __init__(
+        self,
+        *,
+        backbone: ResNet,
+        pyramid: PyramidPooling,
+        edge_head: EdgeHead,
+        deep_graph: EdgeAwareGraph,
+        shallow_graph: EdgeAwareGraph,
+        decoder: Decoder,
+    ) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.pyramid = pyramid
+        self.edge_head = edge_head
+        self.deep_graph = deep_graph
+        self.shallow_graph = shallow_graph
+        self.decoder = decoder
+
+    def forward(self, image: Tensor) -> Output:
+        features: Features = self.backbone(image)
+        pooled = self.pyramid(features.stage4)
+        edge = self.edge_head(features[:3])
+        hint = edge.detach()  # the parsing loss does not train the edge head
+        deep = self.deep_graph(pooled, hint)
+        shallow = self.shallow_graph(features.stage1, hint)
+        return Output(self.decoder(deep, shallow), edge)

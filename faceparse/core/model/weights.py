@@ -1,0 +1,270 @@
+"""Weights files: our checkpoints, released EAGRNet checkpoints and ResNet backbones.
+
+Every file is read with `weights_only=True`: nothing in it is ever executed.
+"""
+
+import pickle
+import zipfile
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from faceparse.core.errors import CheckpointError, FaceparseError
+from faceparse.core.labels import LabelSet, builtin_label_sets, label_set_from_dict
+from faceparse.core.model.build import build_model
+from faceparse.core.model.eagrnet import EAGRNet
+from faceparse.core.settings import Settings, settings_from_dict
+
+FORMAT = "faceparse-checkpoint"
+VERSION = 1
+
+State = Mapping[str, Tensor]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Checkpoint:
+    """What a trained model needs in order to be used anywhere."""
+
+    path: Path
+    settings: Settings
+    label_set: LabelSet
+    weights: State
+    """Keys as in `EAGRNet.state_dict()`."""
+    origin: Literal["faceparse", "released"] = "faceparse"
+    run_id: str | None = None
+    """MLflow run that made it."""
+    tracking_uri: str | None = None
+    epoch: int | None = None
+    scores: Mapping[str, float] = field(default_factory=dict)
+    """Scores on `val` when it was written."""
+
+
+def read_checkpoint(path: Path) -> Checkpoint:
+    """One of our checkpoints, or a released one (a bare state dict, keys perhaps prefixed `module.`).
+
+    Raises:
+        CheckpointError: missing, truncated, not a checkpoint, wants to run code, or a key missing, extra, mis-shaped.
+    """
+    content = _read(path)
+    if content.get("format") == FORMAT:
+        return _ours(path, content)
+    state = _tensors(path, content)
+    if "layer6.conv4.weight" not in state:
+        raise CheckpointError(f"{path}: not a face-parsing checkpoint (no key 'layer6.conv4.weight'); give best.pth or last.pth")
+    return _released(path, state)
+
+
+def load_model(checkpoint: Checkpoint, device: torch.device) -> EAGRNet:
+    """The checkpoint's network in eval mode on `device`."""
+    # The stored norm layer may not exist on this machine, and all of them compute the same.
+    settings = checkpoint.settings.model.model_copy(update={"norm": "auto"})
+    model = build_model(settings, len(checkpoint.label_set), device)
+    load_exactly(model, checkpoint.weights, checkpoint.path, released=checkpoint.origin == "released")
+    return model.eval()
+
+
+def load_exactly(model: nn.Module, weights: State, path: Path, *, released: bool = False) -> None:
+    """Copy `weights` into `model`, which must have just these keys and shapes."""
+    expected = model.state_dict()
+    name = (lambda key: _to_released(key)) if released else (lambda key: key)
+    if missing := [key for key in expected if key not in weights]:
+        raise CheckpointError(f"{path}: key {name(missing[0])!r} is missing{_and_more(missing)}; the file is of another network")
+    if extra := [key for key in weights if key not in expected]:
+        raise CheckpointError(f"{path}: unknown key {name(extra[0])!r}{_and_more(extra)}; the file is of another network")
+    if wrong := [key for key in expected if expected[key].shape != weights[key].shape]:
+        found, wanted = tuple(weights[wrong[0]].shape), tuple(expected[wrong[0]].shape)
+        raise CheckpointError(
+            f"{path}: key {name(wrong[0])!r} has shape {found}, the network {wanted}{_and_more(wrong)}; "
+            "check the class count and model.backbone"
+        )
+    model.load_state_dict(dict(weights))
+
+
+@dataclass(frozen=True)
+class LoadReport:
+    """What a weights file gave to a new network."""
+
+    kind: str
+    loaded: int
+    skipped: tuple[str, ...] = ()
+    """Keys of the network's backbone that the file did not fill."""
+
+    def __str__(self) -> str:
+        text = f"{self.kind}: {self.loaded} tensors loaded"
+        return text + (f", {len(self.skipped)} left at random: {', '.join(self.skipped[:4])}..." if self.skipped else "")
+
+
+def initialise(model: EAGRNet, path: Path) -> LoadReport:
+    """Start `model` from a checkpoint (ours or released, which must fit exactly) or from a ResNet backbone.
+
+    A backbone may have another stem than the network: what does not fit stays as it is and is reported.
+    """
+    content = _read(path)
+    if content.get("format") == FORMAT:
+        weights = _ours(path, content).weights
+        load_exactly(model, weights, path)
+        return LoadReport("checkpoint", len(weights))
+    state = _tensors(path, content)
+    if "layer6.conv4.weight" in state:
+        weights = _renamed(path, state)
+        load_exactly(model, weights, path, released=True)
+        return LoadReport("released EAGRNet", len(weights))
+    return _initialise_backbone(model, state, path)
+
+
+def _initialise_backbone(model: EAGRNet, state: State, path: Path) -> LoadReport:
+    target = model.backbone.state_dict()
+    found = {
+        ours.removeprefix("backbone."): tensor
+        for key, tensor in state.items()
+        if (ours := _from_released(key)) is not None and ours.startswith("backbone.")
+    }
+    fitting = {key: tensor for key, tensor in found.items() if key in target and target[key].shape == tensor.shape}
+    if not fitting:
+        raise CheckpointError(f"{path}: none of its {len(state)} keys belongs to a ResNet backbone or an EAGRNet")
+    model.backbone.load_state_dict({**target, **fitting})
+    stem = "7x7" if state.get("conv1.weight", torch.empty(0, 0, 0, 0)).shape[-1] == 7 else "deep 3x3"
+    skipped = tuple(key for key in target if key not in fitting and not key.endswith("num_batches_tracked"))
+    return LoadReport(f"ResNet backbone with a {stem} stem", len(fitting), skipped)
+
+
+def _read(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        raise CheckpointError(f"{path}: no such checkpoint file")
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        if "weights_only" in str(error).lower() or "Unsupported" in str(error):
+            raise CheckpointError(
+                f"{path}: refused, the file holds code or objects beside tensors; save a plain state_dict instead"
+            ) from None
+        raise CheckpointError(f"{path}: not a PyTorch weights file, or a damaged one; copy or download it again") from None
+    except (RuntimeError, EOFError, OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        reason = str(error).splitlines()[0][:80] if str(error) else type(error).__name__
+        raise CheckpointError(f"{path}: truncated or damaged ({reason}); copy or download it again") from None
+    if not isinstance(content, dict):
+        raise CheckpointError(f"{path}: holds a {type(content).__name__}, not a state_dict")
+    return content
+
+
+def _ours(path: Path, content: Mapping[str, Any]) -> Checkpoint:
+    if content.get("version") != VERSION:
+        raise CheckpointError(f"{path}: checkpoint version {content.get('version')}, this faceparse reads version {VERSION}")
+    try:
+        return Checkpoint(
+            path=path,
+            settings=settings_from_dict(content["settings"]),
+            label_set=label_set_from_dict(content["label_set"], "label_set"),
+            weights=content["model"],
+            run_id=content["run_id"],
+            tracking_uri=content["tracking_uri"],
+            epoch=content["epoch"],
+            scores=content["scores"],
+        )
+    except (KeyError, FaceparseError) as error:
+        raise CheckpointError(f"{path}: damaged checkpoint ({error})") from None
+
+
+def _released(path: Path, state: State) -> Checkpoint:
+    classes = len(state["layer6.conv4.weight"])
+    # The released code reads images as BGR and normalises them with the RGB mean and std, unswapped.
+    settings = settings_from_dict({"data": {"channel_order": "bgr", "num_classes": classes}})
+    weights = _renamed(path, state)
+    return Checkpoint(
+        path=path, settings=settings, label_set=label_set_of_size(classes), weights=weights, origin="released"
+    )
+
+
+def label_set_of_size(classes: int) -> LabelSet:
+    """The paper's label set with this many classes, else one with numbered names."""
+    known = {len(builtin_label_sets()[name]): builtin_label_sets()[name] for name in ("helen", "celebamask-hq")}
+    if classes in known:
+        return known[classes]
+    colours = {f"class_{i}": f"#{(i * 0x9E3779B1) & 0xFFFFFF:06x}" for i in range(1, classes)}
+    return LabelSet(name=f"{classes}-classes", side="none", classes={"background": "#000000", **colours})
+
+
+def _tensors(path: Path, content: Mapping[str, Any]) -> State:
+    """The file's tensors by their key, less the `module.` that DataParallel puts before each."""
+    state = content.get("state_dict", content)
+    if not isinstance(state, Mapping) or not state or not all(isinstance(value, Tensor) for value in state.values()):
+        raise CheckpointError(f"{path}: not a state_dict of tensors; save model.state_dict() itself")
+    return {key.removeprefix("module."): value for key, value in state.items()}
+
+
+def _renamed(path: Path, state: State) -> State:
+    renamed = {}
+    for key, tensor in state.items():
+        ours = _from_released(key)
+        if ours is None:
+            raise CheckpointError(f"{path}: unknown key {key!r}; the file is of another network")
+        renamed[ours] = tensor
+    return renamed
+
+
+def _and_more(keys: list[str]) -> str:
+    return f" (and {len(keys) - 1} more)" if len(keys) > 1 else ""
+
+
+def _names() -> Iterator[tuple[str, str]]:
+    """(released module, our module): the one table between the released key names and ours."""
+    for i in range(3):
+        yield f"conv{i + 1}", f"backbone.stem.{i}.conv"
+        yield f"bn{i + 1}", f"backbone.stem.{i}.norm"
+        yield f"edge_layer.conv{i + 1}.0", f"edge_head.project.{i}.conv"
+        yield f"edge_layer.conv{i + 1}.1", f"edge_head.project.{i}.norm"
+    yield "edge_layer.conv4", "edge_head.predict"
+    yield "edge_layer.conv5", "edge_head.fuse"
+    for stage in range(4):
+        for block in range(36):  # ResNet-152 has the longest stage
+            theirs, ours = f"layer{stage + 1}.{block}", f"backbone.stages.{stage}.{block}"
+            for i in range(3):
+                yield f"{theirs}.conv{i + 1}", f"{ours}.body.{i}.conv"
+                yield f"{theirs}.bn{i + 1}", f"{ours}.body.{i}.norm"
+            yield f"{theirs}.downsample.0", f"{ours}.shortcut.conv"
+            yield f"{theirs}.downsample.1", f"{ours}.shortcut.norm"
+    for i in range(4):
+        yield f"layer5.stages.{i}.1", f"pyramid.branches.{i}.conv"
+        yield f"layer5.stages.{i}.2", f"pyramid.branches.{i}.norm"
+    yield "layer5.bottleneck.0", "pyramid.fuse.conv"
+    yield "layer5.bottleneck.1", "pyramid.fuse.norm"
+    for theirs, ours in (("block1", "deep_graph"), ("block2", "shallow_graph")):
+        yield f"{theirs}.conv_state", f"{ours}.state"
+        yield f"{theirs}.conv_proj", f"{ours}.projection"
+        yield f"{theirs}.gcn.conv1", f"{ours}.reasoning.across_vertices"
+        yield f"{theirs}.gcn.conv2", f"{ours}.reasoning.across_states"
+        yield f"{theirs}.conv_extend", f"{ours}.expand"
+        yield f"{theirs}.blocker", f"{ours}.norm"
+    for theirs, ours in (("conv1", "deep"), ("conv2", "shallow"), ("conv3", "fuse.0")):
+        yield f"layer6.{theirs}.0", f"decoder.{ours}.conv"
+        yield f"layer6.{theirs}.1", f"decoder.{ours}.norm"
+    yield "layer6.conv3.2", "decoder.fuse.1.conv"
+    yield "layer6.conv3.3", "decoder.fuse.1.norm"
+    yield "layer6.conv4", "decoder.classify"
+
+
+@cache
+def _tables() -> tuple[dict[str, str], dict[str, str]]:
+    names = dict(_names())
+    return names, {ours: theirs for theirs, ours in names.items()}
+
+
+def _from_released(key: str) -> str | None:
+    module, _, leaf = key.rpartition(".")
+    ours = _tables()[0].get(module)
+    return None if ours is None else f"{ours}.{leaf}"
+
+
+def _to_released(key: str) -> str:
+    module, _, leaf = key.rpartition(".")
+    return f"{_tables()[1].get(module, module)}.{leaf}"
+
+
+def released_state(model: EAGRNet) -> dict[str, Tensor]:
+    """The network's state under the released key names."""
+    return {_to_released(key): tensor for key, tensor in model.state_dict().items()}

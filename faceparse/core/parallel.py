@@ -1,0 +1,51 @@
+"""One function over many files, in processes, with whoever watches told of the progress."""
+
+import multiprocessing
+import os
+import signal
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from typing import Protocol, TypeVar
+
+import cv2
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+class Track(Protocol):
+    """Hands on what it is given, showing how far it is: a progress bar, or nothing."""
+
+    def __call__(self, items: Iterable[R], total: int, what: str, /) -> Iterable[R]: ...
+
+
+def untracked(items: Iterable[R], total: int, what: str, /) -> Iterable[R]:
+    return items
+
+
+def default_processes() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def map_files(function: Callable[[T], R], items: Sequence[T], processes: int) -> Iterator[R]:
+    """`function(item)` for each item, in order; with one process (or one item) without starting any.
+
+    `function` must be picklable. Its first exception is raised here and ends the rest.
+    """
+    processes = min(processes, len(items))
+    if processes <= 1:
+        yield from map(function, items)
+        return
+    # A server that forks is safe beside threads, where a plain fork is not, and cheaper than starting afresh.
+    context = multiprocessing.get_context("forkserver" if os.name == "posix" else "spawn")
+    chunk = max(1, min(16, len(items) // (processes * 4)))
+    pool = ProcessPoolExecutor(processes, mp_context=context, initializer=_start_worker)
+    try:
+        yield from pool.map(function, items, chunksize=chunk)
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _start_worker() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
+    cv2.setNumThreads(1)  # the processes are the parallelism

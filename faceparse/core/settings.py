@@ -1,0 +1,277 @@
+"""The settings of an experiment: one frozen tree, checked before anything runs.
+
+Precedence: option typed > environment (`FACEPARSE_TRAIN__EPOCHS`) > TOML file > default.
+"""
+
+import os
+import tomllib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import tomli_w
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
+
+from faceparse.core.errors import SettingsError
+from faceparse.core.labels import nearest
+
+ENV_PREFIX = "FACEPARSE_"
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+
+def _split(value: Any) -> Any:
+    """`473,473` as typed in a shell or the environment."""
+    if isinstance(value, str):
+        return tuple(part.strip() for part in value.split(","))
+    return value
+
+
+Positive = Annotated[int, Field(gt=0)]
+Fraction = Annotated[float, Field(ge=0, le=1)]
+NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Size = Annotated[tuple[Annotated[int, Field(ge=32)], Annotated[int, Field(ge=32)]], BeforeValidator(_split)]
+Triple = Annotated[tuple[float, float, float], BeforeValidator(_split)]
+
+
+class _Section(BaseModel):
+    # `use_attribute_docstrings`: the text under a field is its help, in the reference and in error messages.
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+
+class DataSettings(_Section):
+    """The dataset in its canonical layout, and how an image becomes a network input."""
+
+    root: Path = Path("dataset/Helen")
+    """Dataset folder (canonical layout)."""
+    label_set: str | None = None
+    """Built-in name or TOML file. Default: what the dataset folder says, else by `num_classes`."""
+    num_classes: Annotated[int, Field(ge=2, le=255)] | None = None
+    """Expected class count; a dataset or checkpoint with another one is refused."""
+    input_size: Size = (473, 473)
+    """Height and width of the crop the network sees."""
+    channel_order: Literal["rgb", "bgr"] = "rgb"
+    """Order of the image channels; the released checkpoints expect bgr with the mean and std in RGB order."""
+    mean: Triple = IMAGENET_MEAN
+    std: Triple = IMAGENET_STD
+    random_scale: bool = True
+    """The recipe's augmentation: random scale, and with `rotation_probability` a random rotation."""
+    scale_sigma: Annotated[float, Field(ge=0, lt=1)] = 0.25
+    """Scale is clip(1 + sigma N(0, 1), 1 - sigma, 1 + sigma)."""
+    rotation_sigma: NonNegative = 30.0
+    """Rotation in degrees is clip(sigma N(0, 1), -2 sigma, 2 sigma)."""
+    rotation_probability: Fraction = 0.6
+    random_mirror: bool = False
+    """Mirror half of the samples, left and right classes changing places."""
+    color_jitter: Fraction = 0.0
+    """Random brightness, contrast and saturation of up to this share; 0 in the recipe."""
+    workers: Annotated[int, Field(ge=0)] = 2
+    """Loader processes; 0 loads in the training process."""
+
+
+class ModelSettings(_Section):
+    """The network."""
+
+    backbone: Literal["resnet18", "resnet34", "resnet50", "resnet101"] = "resnet101"
+    stem: Literal["deep", "torchvision"] = "deep"
+    """Three 3x3 convolutions as in the paper's backbone, or torchvision's single 7x7."""
+    norm: Literal["auto", "inplace_abn", "torch"] = "auto"
+    """`auto`: inplace_abn on a GPU where it is installed, else the exact plain twin."""
+    pretrained: str = "none"
+    """`none`, or a weights file to start from: a checkpoint, a released EAGRNet, or a ResNet backbone."""
+
+
+class LossSettings(_Section):
+    """Weights of the loss terms (eagrnet.md of the paper's code: 1, 1, 4)."""
+
+    parsing: NonNegative = 1.0
+    edge: NonNegative = 1.0
+    boundary_attention: NonNegative = 4.0
+    scale: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 2.0
+    """Factor on the whole loss. The released code adds each term once for each of its two outputs, so 2."""
+
+
+class OptimSettings(_Section):
+    """SGD with the poly schedule."""
+
+    lr: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1e-3
+    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
+    weight_decay: NonNegative = 5e-4
+    power: NonNegative = 0.9
+    """lr x (1 - iteration / iterations) ** power."""
+    warmup: Annotated[int, Field(ge=0)] = 0
+    """Iterations over which lr rises linearly from 0; 0 in the recipe."""
+
+
+class TrainSettings(_Section):
+    """The run."""
+
+    epochs: Positive = 200
+    batch_size: Positive = 7
+    seed: Annotated[int, Field(ge=0)] = 0
+    device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$")] = "auto"
+    """auto (the first GPU, else the CPU), cpu, cuda or cuda:N."""
+    evaluate_every: Positive = 1
+    """Epochs between evaluations on `val`; the last epoch is always evaluated."""
+    best_metric: str = "mean_f1"
+    """Score on `val` that chooses best.pth: mean_f1, mean_iou, pixel_accuracy, or f1/<merged name> such as f1/overall."""
+    runs_dir: Path = Path("runs")
+    run_dir: Path | None = None
+    """The run directory itself. Default: runs_dir/<experiment>/<time>-<id>."""
+
+
+class TrackingSettings(_Section):
+    """MLflow."""
+
+    enabled: bool = True
+    uri: str | None = None
+    """Tracking URI. Default: MLFLOW_TRACKING_URI, else mlflow.db (SQLite) in the working folder."""
+    experiment: Annotated[str, Field(pattern=r"^[\w.-]+$")] = "faceparse"
+    """Experiment name, also the folder under `runs_dir`."""
+    run_name: str | None = None
+    overlays: Annotated[int, Field(ge=0, le=64)] = 4
+    """Sample overlays of `val` logged with each new best."""
+
+
+class Settings(BaseSettings):
+    """Everything a run depends on. Defaults are the paper's Helen recipe on one GPU."""
+
+    model_config = SettingsConfigDict(
+        frozen=True, extra="forbid", env_prefix=ENV_PREFIX, env_nested_delimiter="__", enable_decoding=False
+    )
+
+    data: DataSettings = DataSettings()
+    model: ModelSettings = ModelSettings()
+    loss: LossSettings = LossSettings()
+    optim: OptimSettings = OptimSettings()
+    train: TrainSettings = TrainSettings()
+    tracking: TrackingSettings = TrackingSettings()
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        # `load_settings` merges the sources itself, so that an error can say where the bad value came from.
+        return (init_settings,)
+
+
+def load_settings(file: Path | None = None, options: Mapping[str, Any] | None = None) -> Settings:
+    """Settings from a TOML file, the environment and `options` ("section.key" -> value).
+
+    Raises:
+        SettingsError: an unknown key or a bad value, with the place it came from.
+    """
+    layers = {
+        str(file) if file else "settings": _read_toml(file) if file else {},
+        "environment": _environment(),
+        "option": _nest(options or {}),
+    }
+    merged: dict[str, Any] = {}
+    for layer in layers.values():
+        _merge(merged, layer)
+    return settings_from_dict(merged, layers)
+
+
+def settings_from_dict(data: Mapping[str, Any], layers: Mapping[str, Any] | None = None) -> Settings:
+    """Settings from a nested dict; `layers` (place -> dict) lets an error name the place of the bad value."""
+    try:
+        return Settings(**data)
+    except ValidationError as error:
+        raise SettingsError("; ".join(_explain(one, layers or {}) for one in error.errors()[:3])) from None
+
+
+def to_dict(settings: Settings) -> dict[str, Any]:
+    """JSON-able nested dict without unset keys, as stored in checkpoints and settings.toml."""
+    return settings.model_dump(mode="json", exclude_none=True)
+
+
+def to_toml(settings: Settings) -> str:
+    return tomli_w.dumps(to_dict(settings))
+
+
+def flatten(settings: Settings) -> dict[str, Any]:
+    """`section.key` -> value."""
+    return {f"{section}.{key}": value for section, keys in to_dict(settings).items() for key, value in keys.items()}
+
+
+def keys() -> dict[str, Any]:
+    """Every `section.key` with its field, for errors and for the reference."""
+    return {
+        f"{section}.{key}": field
+        for section, model in Settings.model_fields.items()
+        for key, field in model.annotation.model_fields.items()  # type: ignore[union-attr]
+    }
+
+
+def _read_toml(file: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(file.read_text("utf-8"))
+    except FileNotFoundError:
+        raise SettingsError(f"{file}: no such experiment file; see experiments/ for examples") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingsError(f"{file}: cannot be read as an experiment file ({error})") from None
+    except tomllib.TOMLDecodeError as error:
+        raise SettingsError(f"{file}: not valid TOML: {error}") from None
+
+
+def _environment() -> dict[str, Any]:
+    for name in os.environ:
+        section = name.removeprefix(ENV_PREFIX).split("__")[0].lower()
+        # The library passes unknown sections over in silence; a typo must not.
+        if name.startswith(ENV_PREFIX) and "__" in name and section not in Settings.model_fields:
+            raise SettingsError(f"environment: unknown setting {name}{nearest(section, Settings.model_fields)}")
+    return EnvSettingsSource(Settings)()
+
+
+def _nest(dotted: Mapping[str, Any]) -> dict[str, Any]:
+    nested: dict[str, Any] = {}
+    for path, value in dotted.items():
+        *sections, key = path.split(".")
+        if len(sections) != 1:
+            raise SettingsError(f"{path}: a setting is written section.key{nearest(path, keys())}")
+        nested.setdefault(sections[0], {})[key] = value
+    return nested
+
+
+def _merge(target: dict[str, Any], layer: Mapping[str, Any]) -> None:
+    for key, value in layer.items():
+        if isinstance(value, Mapping) and isinstance(target.get(key), dict):
+            _merge(target[key], value)
+        else:
+            target[key] = dict(value) if isinstance(value, Mapping) else value
+
+
+def _explain(error: Any, layers: Mapping[str, Any]) -> str:
+    """One validation error as a colleague would say it: place, key, value, what is allowed."""
+    location = [str(part) for part in error["loc"]]
+    key, value = ".".join(location[:2]), error["input"]
+    where = next((f"{place}: " for place in reversed(layers) if _holds(layers[place], location[:2])), "")
+    if error["type"] == "extra_forbidden":
+        known = Settings.model_fields if len(location) == 1 else keys()
+        close = nearest(key, known)
+        within = [name.split(".")[1] for name in keys() if name.startswith(f"{location[0]}.")]
+        allowed = f"sections are {', '.join(known)}" if len(location) == 1 else f"{location[0]} has {', '.join(within)}"
+        return f"{where}unknown setting {key!r}{close or f'; {allowed}'}"
+    message = "too few values" if error["type"] == "missing" else error["msg"].removeprefix("Value error, ")
+    return f"{where}{key} = {value!r}: {message[0].lower()}{message[1:]}"
+
+
+def _holds(layer: Any, path: list[str]) -> bool:
+    for part in path:
+        if not isinstance(layer, Mapping) or part not in layer:
+            return False
+        layer = layer[part]
+    return True
+
+
+def iterate_help() -> Iterator[tuple[str, str, Any]]:
+    """(`section.key`, help text, default) of every setting."""
+    for key, field in keys().items():
+        yield key, field.description or "", field.default
