@@ -50,6 +50,8 @@ class DataSettings(_Section):
     """Built-in name or TOML file. Default: what the dataset folder says, else by `num_classes`."""
     num_classes: Annotated[int, Field(ge=2, le=255)] | None = None
     """Expected class count; a dataset or checkpoint with another one is refused."""
+    val_split: Literal["val", "test"] = "val"
+    """Split that best.pth is chosen on. `test`, as several published codes have it, inflates the reported scores."""
     input_size: Size = (473, 473)
     """Height and width of the crop the network sees."""
     channel_order: Literal["rgb", "bgr"] = "rgb"
@@ -109,7 +111,8 @@ class TrainSettings(_Section):
     """The run."""
 
     epochs: Positive = 200
-    batch_size: Positive = 7
+    batch_size: Annotated[int, Field(ge=2)] = 7
+    """At least 2: batch norm after the pyramid's 1 x 1 pool needs more than one value a channel."""
     seed: Annotated[int, Field(ge=0)] = 0
     device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$")] = "auto"
     """auto (the first GPU, else the CPU), cpu, cuda or cuda:N."""

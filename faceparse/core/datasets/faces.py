@@ -1,10 +1,10 @@
-"""Procedural faces with exact labels: a drawing, its parsing map and its five landmarks from one random generator.
+"""Procedural faces with exact labels: a picture, its label map and its five points from one random generator.
 
-Every shape lives in the *face frame*: x to the image right, y down, the origin at the middle of the head, the crown of
-the skull at y = -1 and the chin near y = +1. One similarity maps that frame to pixels (pixel centres at integer
-coordinates), so the size of a picture changes its resolution and nothing else. Each shape is rasterised once, as the
-fraction of every pixel it covers; that coverage blends the image and, where it reaches one half, sets the label, so
-the two cannot disagree.
+Every shape lives in the *face frame*: x to the image right, y down, the origin in the middle of the head, the crown of
+the skull at y = -1 and the chin near y = +1. One similarity maps that frame to pixels (centres at integer coordinates),
+so the size of a picture changes its resolution and nothing else. A shape is rasterised once, as the fraction of each
+pixel that it covers: that coverage blends the image and, where it reaches one half, sets the label, so that the two
+cannot disagree.
 """
 
 from __future__ import annotations
@@ -30,134 +30,118 @@ CLASSES = (
     "hair",
 )
 BACKGROUND, SKIN, LEFT_BROW, RIGHT_BROW, LEFT_EYE, RIGHT_EYE, NOSE, UPPER_LIP, INNER_MOUTH, LOWER_LIP, HAIR = range(11)
-SIDES = ((-1, LEFT_BROW, LEFT_EYE), (1, RIGHT_BROW, RIGHT_EYE))  # sign of x in the face frame: left is the viewer's
+LEFT, RIGHT = SIDES = (-1, 1)  # the sign of x, so the viewer's left and right
 
-SUPERSAMPLING = 4  # coverage is counted on this many sub-pixels a side
-FIXED_POINT_BITS = 6  # sub-pixel precision handed to OpenCV's polygon fill
+LONG_HAIR = 0.5  # hair whose ends hang lower than this y is long
+SUPERSAMPLING = 4  # a pixel's coverage is counted on this many sub-pixels a side
+FIXED_POINT_BITS = 6  # precision of the vertices handed to OpenCV
 
-Points = npt.NDArray[np.float64]  # N x 2 (x, y)
-Floats = npt.NDArray[np.float32]  # H x W masks and fields, H x W x 3 images, 3 colours (RGB, 0..255)
-Labels = npt.NDArray[np.uint8]
+Points = npt.NDArray[np.float64]  # N x 2, (x, y)
+Scalars = npt.NDArray[np.float64]  # N
+Floats = npt.NDArray[np.float32]  # a colour (3), RGB 0..255; an image H x W x 3 of them; a mask H x W, 0..1
+Window = tuple[slice, slice]  # rows, columns
 
-WHITE = np.array((255, 255, 255), np.float32)
-SKIN_TONES = np.array(
-    [
-        (252, 222, 202),
-        (241, 200, 172),
-        (226, 178, 142),
-        (205, 152, 112),
-        (178, 124, 86),
-        (143, 95, 64),
-        (108, 70, 49),
-        (76, 50, 38),
-    ],
-    np.float32,
+
+def palette(codes: str) -> Floats:
+    """Colours N x 3 from their hexadecimal codes."""
+    return np.array([list(bytes.fromhex(code)) for code in codes.split()], np.float32)
+
+
+SKIN_TONES = palette("fddfca f2c9ac e3b38e cd9870 b27c56 8f5f40 6c4631 4f3427")  # neighbours mix into a tone between
+HAIR_COLOURS = palette("1c1818 2c201a 4a3020 3a2a22 7e5636 a8794a c49a5c e2c692 8c3e20 bc6230 92908e d4d2ce")
+DARK_HAIR_COLOURS = HAIR_COLOURS[:4]
+LIPSTICKS = palette("b02430 ce546c 80283f d66654")
+IRIS_COLOURS = palette("422a1a 684626 5c703e 547a9e 74848c")
+WHITE, INK, SCLERA, TEETH, TONGUE, CAVITY = palette("ffffff 18100e eee8e4 f0eade b05454 34100f")
+SHADE = np.array((0.56, 0.48, 0.46), np.float32)  # factors of the skin's RGB: shadows on it are redder, too
+ROUGE = np.array((1.02, 0.72, 0.70), np.float32)
+
+# Each hairline as ranges of the fields hairline, arch, parting, sweep and fringe of FaceParameters.
+HAIRLINES = (
+    ((-0.68, -0.56), (0.10, 0.25), (-0.2, 0.2), (1.8, 3.0), (0.0, 0.02)),  # swept back
+    ((-0.84, -0.74), (0.15, 0.35), (-0.1, 0.1), (1.6, 2.6), (0.0, 0.01)),  # a high forehead
+    ((-0.80, -0.66), (0.30, 0.45), (-0.6, 0.6), (0.8, 1.2), (0.0, 0.02)),  # parted
+    ((-0.46, -0.34), (0.00, 0.08), (-0.5, 0.5), (1.8, 3.0), (0.02, 0.09)),  # a fringe
 )
-HAIR_COLOURS = np.array(
-    [
-        (30, 26, 26),
-        (52, 36, 28),
-        (88, 58, 38),
-        (126, 86, 54),
-        (196, 154, 92),
-        (226, 198, 146),
-        (140, 62, 32),
-        (188, 98, 48),
-        (146, 144, 142),
-        (212, 210, 206),
-    ],
-    np.float32,
-)
-LIPSTICKS = np.array([(176, 36, 48), (206, 84, 108), (128, 40, 66), (214, 102, 84)], np.float32)
-IRIS_COLOURS = np.array([(66, 42, 26), (104, 70, 38), (92, 112, 62), (84, 122, 158), (116, 132, 140)], np.float32)
-CAVITY = np.array((62, 18, 20), np.float32)
-TONGUE = np.array((186, 88, 88), np.float32)
-TEETH = np.array((240, 234, 222), np.float32)
-SCLERA = np.array((240, 236, 232), np.float32)
-INK = np.array((24, 16, 14), np.float32)
 
 
 @dataclass(frozen=True)
 class DrawnFace:
-    """A drawn face: image H x W x 3 uint8 RGB, label H x W uint8 (indices of CLASSES), points 5 x 2 (x, y) pixels.
+    """A drawn face.
 
-    The points are the centres of the eyes at the image left and right, the tip of the nose, and the mouth corners at
-    the image left and right.
+    The points are the centre of the eye at the image left, of the eye at the image right, the tip of the nose, and the
+    mouth corners at the image left and right.
     """
 
-    image: npt.NDArray[np.uint8]
-    label: Labels
-    points: Points
+    image: npt.NDArray[np.uint8]  # H x W x 3, RGB
+    label: npt.NDArray[np.uint8]  # H x W, indices of CLASSES
+    points: Points  # 5 x 2, pixels
 
 
 @dataclass(frozen=True, eq=False)
 class FaceParameters:
-    """All that makes one picture, whatever its size. Lengths are in the face frame unless a comment says otherwise."""
+    """All that makes one picture except its size and its noise; lengths in the face frame unless said otherwise."""
 
-    # pose
     centre: tuple[float, float]  # of the head, in fractions of the picture
     scale: float  # half the height of the head, in fractions of the picture
     roll: float  # radians, in the image plane
     yaw: float  # radians, about the vertical axis
-    # head
     width: float  # half the width of the head
     jaw: float  # half widths in fractions of `width`
     chin: float
-    stubble: float  # opacity
+    skin: Floats
     blush: float  # opacity
-    # hair: a hairline `hairline + arch * |s - parting| ** sweep`, s running from -1 to 1 between the temples
+    stubble: float  # opacity
+    # The hairline is y = hairline + arch * |s - parting| ** sweep - fringe * notches, s from temple to temple -1 to 1.
     hairline: float
     arch: float
     parting: float
     sweep: float
-    fringe: float  # depth of the notches between strands
-    volume: float
-    curl: float
-    length: float  # y where it ends
-    locks: bool  # whether long hair falls in front of the ears
-    # brows, eyes
-    brow_gap: float
+    fringe: float
+    volume: float  # thickness over the skull
+    curl: float  # amplitude of the waves
+    length: float  # the y at which it ends
+    locks: bool  # whether it also falls in front of the ears
+    bun: float  # radius
+    whorl: float  # the y from which the strands spread
+    hair: Floats
+    brow_gap: float  # above the eye
     brow_thickness: float
     brow_arch: float
-    eye_line: float
-    eye_spacing: float  # in fractions of `width`, as is `eye_width` (both from the middle)
-    eye_width: float
-    eye_opening: float
+    brow: Floats
+    eye_line: float  # the y of the eyes
+    eye_spacing: float  # from the middle to an eye, in fractions of `width`
+    eye_width: float  # half of it, in fractions of `width`
+    eye_opening: float  # from the line to the upper lid
     eye_tilt: float
     iris_radius: float
     gaze: float
-    # nose, mouth
+    iris: Floats
     nose_length: float
-    nose_width: float
-    mouth_width: float
+    nose_width: float  # half of it, in fractions of `width`
+    mouth_width: float  # half of it, in fractions of `width`
     upper_lip: float
     lower_lip: float
     smile: float
     mouth_opening: float  # zero when closed
-    teeth: float  # fraction of the opening
-    # colours, RGB 0..255
-    skin: Floats
-    hair: Floats
-    brow: Floats
-    iris: Floats
+    teeth: float  # in fractions of the opening
     lips: Floats
-    clothes: Floats
-    backdrop: tuple[Floats, Floats]
-    # scene and camera
     neckline: float
-    pattern: int  # of the backdrop: ramp, blobs, stripes or checks
+    clothes: Floats
+    pattern: str  # of the backdrop: ramp, blobs, stripes or checks
     pattern_scale: float
     pattern_angle: float
-    light: tuple[float, float]  # direction towards the light in the face frame, its length the strength
-    gain: Floats  # RGB factors: exposure and white balance
+    backdrop: tuple[Floats, Floats]
+    light: tuple[float, float]  # towards the light, the longer the stronger
+    gain: Floats  # exposure and white balance, factors of RGB
     contrast: float
-    blur: float  # in fractions of the picture
-    noise: float  # standard deviation in grey levels
+    blur: float  # standard deviation, in fractions of the picture
+    noise: float  # standard deviation, in grey levels
     texture_seed: int
 
 
 def sample_parameters(rng: np.random.Generator) -> FaceParameters:
-    """Draw one face at random."""
+    """Draw one face at random; the number of draws does not depend on a picture's size."""
     u = rng.uniform
 
     def chance(probability: float) -> bool:
@@ -165,355 +149,351 @@ def sample_parameters(rng: np.random.Generator) -> FaceParameters:
 
     scale = u(0.28, 0.425)
     room = 0.55 * (0.5 - scale)
-    skin = tint(sample_ramp(rng, SKIN_TONES), rng, 9)
-    hair = sample_hair_colour(rng)
-    lips = mix(skin * np.float32((0.86, 0.56, 0.56)), np.float32((178, 70, 72)), u(0.1, 0.35))
-    if chance(0.3):
-        lips = mix(lips, tint(rng.choice(LIPSTICKS), rng, 14), u(0.5, 0.9))
-    eye_line, eye_opening = u(-0.02, 0.06), u(0.07, 0.125)
-    brow_gap, brow_thickness, brow_arch = u(0.085, 0.15), u(0.055, 0.10), u(0.01, 0.07)
-    brow_top = eye_line - eye_opening - brow_gap - brow_arch - brow_thickness
-    style = rng.choice(["swept", "parted", "fringe", "high"], p=[0.28, 0.28, 0.26, 0.18])
-    hairline = {"swept": u(-0.66, -0.56), "parted": u(-0.76, -0.64), "high": u(-0.82, -0.72)}.get(
-        style, brow_top - u(0.04, 0.14)
-    )
-    long = chance(0.5)
+    skin = sample_skin(rng)
+    hair = sample_hair_colour(rng, skin)
+    hairline, arch, parting, sweep, fringe = (u(*limits) for limits in rng.choice(HAIRLINES, p=(0.27, 0.2, 0.28, 0.25)))
+    long, full = chance(0.5), chance(0.5)
     light_angle, light_strength = u(-np.pi, 0.0), u(0.2, 1.0)
+    backdrop = sample_colour(rng, skin, hair)
     return FaceParameters(
-        centre=(0.5 + room * u(-1, 1), 0.51 + room * u(-1, 1)),
+        centre=(0.5 + room * u(-1, 1), 0.52 + room * u(-1, 1)),
         scale=scale,
         roll=float(np.clip(rng.normal(0, 0.16), -0.36, 0.36)),
         yaw=u(-0.24, 0.24),
-        width=u(0.68, 0.81),
-        jaw=u(0.72, 0.88),
+        width=u(0.68, 0.80),
+        jaw=u(0.72, 0.87),
         chin=u(0.30, 0.46),
-        stubble=u(0.1, 0.4) if chance(0.2) else 0.0,
+        skin=skin,
         blush=u(0.05, 0.35),
+        stubble=u(0.1, 0.4) if chance(0.2) else 0.0,
         hairline=hairline,
-        arch={"swept": u(0.1, 0.25), "parted": u(0.25, 0.4), "high": u(0.1, 0.3)}.get(style, u(0.0, 0.08)),
-        parting=u(-0.55, 0.55) if style == "parted" else u(-0.2, 0.2),
-        sweep=u(0.8, 1.2) if style == "parted" else u(1.8, 3.0),
-        fringe=u(0.02, 0.09) if style == "fringe" else u(0.0, 0.02),
-        volume=u(0.05, 0.2) if long or chance(0.5) else u(0.02, 0.08),
-        curl=u(0.015, 0.05) if chance(0.35) else 0.0,
-        length=u(0.75, 1.7) if long else u(-0.15, 0.12),
-        locks=long and chance(0.7),
-        brow_gap=brow_gap,
-        brow_thickness=brow_thickness,
-        brow_arch=brow_arch,
-        eye_line=eye_line,
+        arch=arch,
+        parting=parting,
+        sweep=sweep,
+        fringe=fringe,
+        volume=u(0.1, 0.26) if full else u(0.05, 0.12),
+        curl=u(0.015, 0.05) if chance(0.4) else 0.0,
+        length=u(0.7, 1.7) if long else u(-0.25, 0.1),
+        locks=long and chance(0.65),
+        bun=u(0.16, 0.3) if chance(0.1) else 0.0,
+        whorl=u(-1.8, -1.1),
+        hair=hair,
+        brow_gap=u(0.085, 0.15),
+        brow_thickness=u(0.055, 0.10),
+        brow_arch=u(0.01, 0.07),
+        brow=mix(0.62 * np.minimum(hair, 150), 0.35 * skin, 0.35),
+        eye_line=u(-0.02, 0.06),
         eye_spacing=u(0.45, 0.52),
         eye_width=u(0.22, 0.28),
-        eye_opening=eye_opening,
+        eye_opening=u(0.07, 0.125),
         eye_tilt=u(-0.03, 0.05),
         iris_radius=u(0.075, 0.095),
         gaze=u(-0.05, 0.05),
+        iris=tint(rng, rng.choice(IRIS_COLOURS), 12),
         nose_length=u(0.36, 0.46),
-        nose_width=u(0.19, 0.29),
+        nose_width=u(0.20, 0.30),
         mouth_width=u(0.40, 0.55),
         upper_lip=u(0.06, 0.105),
         lower_lip=u(0.085, 0.135),
         smile=u(-0.03, 0.13),
         mouth_opening=u(0.07, 0.24) if chance(0.66) else 0.0,
-        teeth=u(0.0, 0.7),
-        skin=skin,
-        hair=hair,
-        brow=mix(np.minimum(hair, 150) * 0.62, skin * 0.35, 0.35),
-        iris=tint(rng.choice(IRIS_COLOURS), rng, 12),
-        lips=lips,
-        clothes=sample_colour(rng, skin, hair),
-        backdrop=(sample_colour(rng, skin, hair), sample_colour(rng, skin, hair)),
+        teeth=u(0.15, 0.7) if chance(0.85) else 0.0,
+        lips=sample_lips(rng, skin),
         neckline=u(1.3, 1.6),
-        pattern=int(rng.integers(4)),
-        pattern_scale=u(2.0, 9.0),
+        clothes=sample_colour(rng, skin, hair),
+        pattern=str(rng.choice(("ramp", "blobs", "stripes", "checks"), p=(0.3, 0.36, 0.2, 0.14))),
+        pattern_scale=u(2.0, 8.0),
         pattern_angle=u(0, np.pi),
+        backdrop=(backdrop, mix(backdrop, sample_colour(rng, skin, hair), u(0.25, 1.0))),
         light=(light_strength * np.cos(light_angle), light_strength * np.sin(light_angle)),
-        gain=np.float32(u(0.82, 1.14) * u(0.93, 1.07, 3)),
-        contrast=u(0.8, 1.12),
-        blur=u(0.0, 0.006),
-        noise=u(1.0, 7.0),
+        gain=np.asarray(u(0.88, 1.18) * u(0.95, 1.05, 3), np.float32),
+        contrast=u(0.9, 1.15),
+        blur=u(0.0, 0.005),
+        noise=u(1.0, 6.0),
         texture_seed=int(rng.integers(2**32)),
     )
 
 
 def draw_face(rng: np.random.Generator, size: int) -> DrawnFace:
-    """Draw one random face as a size x size picture, its label map and its points.
+    """Draw one random face in a picture of size x size pixels.
 
     The result depends on the state of `rng` and on `size` alone; from equal states, two sizes show the same face.
     """
     face = sample_parameters(rng)
     canvas = Canvas(face, size)
+    strands = hair_ink(canvas, face)
+    paint_back_hair(canvas, face, strands)
     paint_body(canvas, face)
     paint_head(canvas, face)
-    for side, brow_id, eye_id in SIDES:
-        paint_eye(canvas, face, side, eye_id)
-        paint_brow(canvas, face, side, brow_id)
+    for side in SIDES:
+        paint_eye(canvas, face, side)
+        canvas.fill(brow_outline(face, side), face.brow, LEFT_BROW if side == LEFT else RIGHT_BROW, opacity=0.9)
     paint_nose(canvas, face)
     paint_mouth(canvas, face)
-    paint_front_hair(canvas, face)
+    paint_front_hair(canvas, face, strands)
     return DrawnFace(photograph(canvas, face, rng), canvas.label, canvas.to_pixels(landmarks(face)))
 
 
-# ---------------------------------------------------------------------------------------------------------- colours
+# ----------------------------------------------------------------------------------------------------------- colours
 
 
 def mix(a: npt.ArrayLike, b: npt.ArrayLike, amount: float) -> Floats:
     """The colour `amount` of the way from a to b."""
-    return np.float32(1 - amount) * np.asarray(a, np.float32) + np.float32(amount) * np.asarray(b, np.float32)
+    return np.asarray((1 - amount) * np.asarray(a) + amount * np.asarray(b), np.float32)
 
 
-def tint(colour: Floats, rng: np.random.Generator, spread: float) -> Floats:
-    """The colour moved at random, by `spread` grey levels a channel."""
+def tint(rng: np.random.Generator, colour: Floats, spread: float) -> Floats:
+    """The colour moved at random by about `spread` grey levels a channel."""
     return np.clip(colour + rng.normal(0, spread, 3), 0, 255).astype(np.float32)
 
 
-def sample_ramp(rng: np.random.Generator, colours: Floats) -> Floats:
-    """A colour anywhere along the polyline through `colours`."""
-    where = rng.uniform(0, len(colours) - 1)
-    index = int(where)
-    return mix(colours[index], colours[index + 1], where - index)
+def sample_skin(rng: np.random.Generator) -> Floats:
+    """A tone anywhere between the lightest and the darkest."""
+    amount, index = np.modf(rng.uniform(0, len(SKIN_TONES) - 1))
+    lighter, darker = SKIN_TONES[int(index)], SKIN_TONES[int(index) + 1]
+    return tint(rng, mix(lighter, darker, amount), 4)
 
 
-def sample_hair_colour(rng: np.random.Generator) -> Floats:
-    """Mostly natural, now and then dyed."""
-    if rng.random() < 0.07:
-        return rng.uniform(40, 220, 3).astype(np.float32)
-    return tint(rng.choice(HAIR_COLOURS), rng, 8)
+def sample_hair_colour(rng: np.random.Generator, skin: Floats) -> Floats:
+    """Mostly natural, and mostly dark over dark skin; now and then dyed."""
+    if rng.random() < 0.08:
+        return mix(rng.uniform(20, 230, 3), WHITE / 2, 0.25)
+    dark = rng.random() < 1.2 - skin.mean() / 160
+    return tint(rng, rng.choice(DARK_HAIR_COLOURS if dark else HAIR_COLOURS), 7)
+
+
+def sample_lips(rng: np.random.Generator, skin: Floats) -> Floats:
+    """Redder than the skin around them, or painted."""
+    bare = mix(skin * (0.86, 0.56, 0.56), (178, 70, 72), rng.uniform(0.1, 0.35))
+    lipstick = tint(rng, rng.choice(LIPSTICKS), 14)
+    return mix(bare, lipstick, rng.uniform(0.5, 0.9) if rng.random() < 0.3 else 0.0)
 
 
 def sample_colour(rng: np.random.Generator, skin: Floats, hair: Floats) -> Floats:
     """Any colour, but often close to the skin or the hair: colour alone must not tell the classes apart."""
-    kind = rng.random()
-    if kind < 0.2:
-        return tint(skin, rng, 16)
-    if kind < 0.4:
-        return tint(hair, rng, 16)
-    return mix(np.full(3, rng.uniform(20, 240)), rng.uniform(20, 240, 3), rng.uniform(0.2, 1.0))
+    like = rng.random()
+    if like < 0.4:
+        return tint(rng, skin if like < 0.2 else hair, 16)
+    grey = np.full(3, rng.uniform(30, 235))
+    return mix(grey, rng.uniform(20, 240, 3), rng.uniform(0.1, 0.9))
 
 
-# ----------------------------------------------------------------------------------------------- shapes, face frame
+def shade(face: FaceParameters) -> Floats:
+    """Skin in shadow."""
+    return face.skin * SHADE
+
+
+def shine(face: FaceParameters) -> Floats:
+    """Skin in full light."""
+    return mix(1.08 * face.skin, WHITE, 0.3)
+
+
+# -------------------------------------------------------------------------------------------- shapes, in the face frame
 
 
 def spline(knots: npt.ArrayLike, *, closed: bool = True, steps: int = 10) -> Points:
     """The Catmull-Rom curve through the knots (N x 2), `steps` points a span."""
     inner = np.asarray(knots, np.float64)
     before, after = (inner[-1:], inner[:2]) if closed else (2 * inner[:1] - inner[1:2], 2 * inner[-1:] - inner[-2:-1])
-    p = np.concatenate([before, inner, after])
-    a, b, c, d = (p[i : len(p) - 3 + i, None] for i in range(4))
+    padded = np.concatenate([before, inner, after])
+    a, b, c, d = (padded[i : len(padded) - 3 + i, None] for i in range(4))
     t = np.linspace(0, 1, steps, endpoint=False)[:, None]
     curve = b + 0.5 * t * (c - a + t * (2 * a - 5 * b + 4 * c - d + t * (3 * (b - c) + d - a)))
-    return curve.reshape(-1, 2) if closed else np.concatenate([curve.reshape(-1, 2), inner[-1:]])
+    return np.concatenate([curve.reshape(-1, 2), inner[:0] if closed else inner[-1:]])
 
 
 def mirrored(half: Sequence[tuple[float, float]]) -> Points:
-    """Closed knots from a right half that starts and ends on the axis x = 0."""
+    """A closed outline from the knots of its right half, the first and the last of them on the axis x = 0."""
     right = np.asarray(half, np.float64)
-    return np.concatenate([right, right[-2:0:-1] * (-1, 1)])
+    return spline(np.concatenate([right, right[-2:0:-1] * (-1, 1)]))
 
 
-def ellipse(centre: tuple[float, float], radii: tuple[float, float], steps: int = 40) -> Points:
+def ellipse(centre: npt.ArrayLike, radii: tuple[float, float], steps: int = 40) -> Points:
     angle = np.linspace(0, 2 * np.pi, steps, endpoint=False)
-    return np.stack([centre[0] + radii[0] * np.cos(angle), centre[1] + radii[1] * np.sin(angle)], axis=1)
+    return np.asarray(centre) + np.stack([np.cos(angle), np.sin(angle)], axis=1) * radii
 
 
 def ribbon(line: Points, width: npt.ArrayLike) -> Points:
-    """The outline of a stroke along `line` (N x 2) of the given full width at each point."""
+    """The outline of a stroke along a line (N x 2), of the given full width at each of its points."""
     tangent = np.gradient(line, axis=0)
-    normal = np.stack([-tangent[:, 1], tangent[:, 0]], axis=1) / np.linalg.norm(tangent, axis=1, keepdims=True)
+    normal = tangent[:, ::-1] * (-1, 1) / np.linalg.norm(tangent, axis=1, keepdims=True)
     offset = 0.5 * np.broadcast_to(width, len(line))[:, None] * normal
     return np.concatenate([line - offset, (line + offset)[::-1]])
 
 
-def turn(face: FaceParameters, points: Points, reach: npt.ArrayLike = 0.0) -> Points:
-    """Yaw: points on a cylinder as wide as the head, `reach` in front of it, seen after the head has turned."""
-    x, y = points.T
-    depth = np.sqrt(np.maximum(face.width**2 - x**2, 0)) + reach
-    return np.stack([x * np.cos(face.yaw) + depth * np.sin(face.yaw), y], axis=1)
-
-
-def arc(steps: int = 33) -> npt.NDArray[np.float64]:
-    """Parameters from -1 to 1, dense at the ends, where the lids and lips bend most."""
-    return -np.cos(np.linspace(0, np.pi, steps))
-
-
-def bulge(t: npt.NDArray[np.float64], power: float) -> npt.NDArray[np.float64]:
-    """A dome over t in [-1, 1]: 1 in the middle, 0 at the ends; the lower the power, the blunter the ends."""
-    return np.maximum(1 - t**2, 0.0) ** power
-
-
-def chin_y(face: FaceParameters) -> float:
-    """An open mouth lowers the jaw."""
-    return 1.0 + 0.45 * face.mouth_opening
-
-
-def head_outline(face: FaceParameters) -> Points:
-    w, chin = face.width, chin_y(face)
-    half = [
-        (0.0, -1.0),
-        (0.60 * w, -0.87),
-        (0.93 * w, -0.50),
-        (w, -0.08),
-        (0.96 * w, 0.30),
-        (face.jaw * w, 0.64),
-        (face.chin * w, chin - 0.09),
-        (0.0, chin),
-    ]
-    outline = spline(mirrored(half))
-    outline[:, 0] += 0.16 * np.sin(face.yaw) * np.clip(outline[:, 1], 0, None) ** 2  # the chin stands out in front
-    return outline
-
-
-def ear_outline(face: FaceParameters, side: int) -> Points:
-    return ellipse((side * (face.width + 0.01) - 0.35 * np.sin(face.yaw), face.eye_line + 0.14), (0.10, 0.2))
-
-
-def lids(face: FaceParameters, side: int) -> tuple[Points, Points]:
-    """The edges of the upper and the lower lid, from the image left to the image right."""
-    t = arc()
-    x = face.width * (side * face.eye_spacing + face.eye_width * t)
-    y = face.eye_line - face.eye_tilt * side * t
-    upper = np.stack([x, y - face.eye_opening * bulge(t, 0.7)], axis=1)
-    lower = np.stack([x, y + 0.6 * face.eye_opening * bulge(t, 0.9)], axis=1)
-    return turn(face, upper), turn(face, lower)
-
-
-def eye_outline(face: FaceParameters, side: int) -> Points:
-    upper, lower = lids(face, side)
-    return np.concatenate([upper, lower[::-1]])
-
-
-def brow_outline(face: FaceParameters, side: int) -> Points:
-    t = np.linspace(0, 1, 24)  # from the nose outwards
-    x = side * face.width * (face.eye_spacing + face.eye_width * (-1.05 + 2.35 * t))
-    y = face.eye_line - face.eye_opening - face.brow_gap - face.brow_arch * np.sin(np.pi * np.minimum(1.25 * t, 1.1))
-    y = y - 0.6 * face.eye_tilt * t
-    width = face.brow_thickness * np.interp(t, [0, 0.06, 0.35, 0.75, 1], [0.45, 0.85, 1.0, 0.7, 0.12])
-    return turn(face, ribbon(np.stack([x, y], axis=1), width))
-
-
-def nose_outline(face: FaceParameters) -> Points:
-    w, top, length = face.nose_width * face.width, face.eye_line - 0.05, face.nose_length + 0.05
-    half = [
-        (0.0, top - 0.01),
-        (0.36 * w + 0.012, top + 0.02),
-        (0.38 * w, top + 0.3 * length),
-        (0.55 * w, top + 0.62 * length),
-        (0.95 * w, top + 0.78 * length),
-        (1.0 * w, top + 0.9 * length),
-        (0.72 * w, top + 0.98 * length),
-        (0.3 * w, top + 1.02 * length),
-        (0.0, top + 1.05 * length),
-    ]
-    return on_nose(face, spline(mirrored(half)))
-
-
-def on_nose(face: FaceParameters, points: Points) -> Points:
-    """Yaw for the nose, which stands out the further the lower it gets."""
-    return turn(face, points, reach=0.3 * np.clip((points[:, 1] - face.eye_line) / face.nose_length, 0, 1))
-
-
-def nose_tip(face: FaceParameters) -> Points:
-    return on_nose(face, np.array([(0.0, face.eye_line + 0.86 * face.nose_length)]))[0]
-
-
-@dataclass(frozen=True)
-class MouthCurves:
-    """The four edges of the lips from the corner at the image left to the one at the image right, each N x 2."""
-
-    top: Points
-    inner_top: Points
-    inner_bottom: Points
-    bottom: Points
-
-
-def mouth_curves(face: FaceParameters) -> MouthCurves:
-    t = arc(49)
-    nose_base = face.eye_line + face.nose_length
-    line = nose_base + 0.36 * (1 - nose_base) + face.smile * (0.4 - t**2)
-    inner = face.mouth_opening * bulge(t / 0.9, 0.75)
-    bow = 1 - 0.28 * np.exp(-((t / 0.16) ** 2))
-
-    def edge(y: npt.NDArray[np.float64]) -> Points:
-        return turn(face, np.stack([face.mouth_width * face.width * t, y], axis=1))
-
-    return MouthCurves(
-        top=edge(line - 0.3 * face.mouth_opening * bulge(t, 0.8) - face.upper_lip * bow * bulge(t, 0.8)),
-        inner_top=edge(line - 0.3 * inner),
-        inner_bottom=edge(line + 0.7 * inner),
-        bottom=edge(line + (0.7 * face.mouth_opening + face.lower_lip) * bulge(t, 0.7)),
-    )
-
-
-def crown(face: FaceParameters) -> Points:
-    """The outer edge of the hair over the top of the head, from the image left ear to the image right one."""
-    angle = np.linspace(-1.0, 1.0, 61) * 0.55 * np.pi
-    radius = 1 + face.curl * np.sin(13 * angle + 7 * face.parting) * (1 - np.abs(angle) / 2.2)
-    x = (face.width + 0.8 * face.volume) * np.sign(angle) * np.abs(np.sin(angle)) ** 0.85
-    y = -0.12 - (0.88 + face.volume) * np.sign(np.cos(angle)) * np.abs(np.cos(angle)) ** 0.9
-    return np.stack([x * radius, y * radius], axis=1)
-
-
-def strand(face: FaceParameters, side: int, x: float, top: float, flare: float) -> Points:
-    """A wavy line that falls from (x, top) beside the head to where the hair ends."""
-    t = np.linspace(0, 1, 25)
-    y = top + (face.length - top) * t
-    wave = 1.4 * face.curl * np.sin(9 * y + 3 * side) * t
-    return np.stack([side * (x + flare * np.sin(0.75 * np.pi * t) + wave), y], axis=1)
-
-
-def hairline_edge(face: FaceParameters) -> Points:
-    """The edge of the hair over the forehead, from the image right temple to the image left one."""
-    s = np.linspace(1, -1, 81)
-    notches = face.fringe * np.abs(np.sin(np.pi * (4.5 * s + 3 * face.parting)))
-    y = face.hairline + face.arch * np.abs(s - face.parting) ** face.sweep - notches
-    return turn(face, np.stack([0.9 * face.width * s, np.minimum(y, brow_line(face))], axis=1))
-
-
-def brow_line(face: FaceParameters) -> float:
-    """The y that hair on the forehead does not fall below."""
-    return face.eye_line - face.eye_opening - face.brow_gap - 0.7 * face.brow_arch - 0.5 * face.brow_thickness
-
-
-def cap_outline(face: FaceParameters) -> Points:
-    """Hair over the top of the head, down to the ears."""
-    return np.concatenate([crown(face), hairline_edge(face)])
-
-
-def back_hair_outline(face: FaceParameters) -> Points:
-    """Long hair behind the neck."""
-    falls = [strand(face, side, face.width + 0.8 * face.volume, -0.1, 0.08) for side in (1, -1)]
-    return np.concatenate([crown(face), falls[0], falls[1][::-1]])
-
-
-def lock_outline(face: FaceParameters, side: int) -> Points:
-    """Long hair in front of one ear."""
-    outer = strand(face, side, face.width + 0.8 * face.volume, -0.1, 0.08)
-    inner = strand(face, side, 0.9 * face.width, -0.45, 0.0)
-    return np.concatenate([outer, turn(face, inner)[::-1]])
-
-
-def landmarks(face: FaceParameters) -> Points:
-    """The five points of `DrawnFace`, in the face frame."""
-    mouth = mouth_curves(face)
-    return np.stack(
-        [
-            centroid(eye_outline(face, -1)),
-            centroid(eye_outline(face, 1)),
-            nose_tip(face),
-            mouth.top[0],
-            mouth.top[-1],
-        ]
-    )
+def between(start: Points, end: Points) -> Points:
+    """The outline between two edges that run the same way, each N x 2."""
+    return np.concatenate([start, end[::-1]])
 
 
 def centroid(outline: Points) -> Points:
-    """The centre of area of a polygon, shape (2,)."""
+    """The centre of area of an outline, (x, y)."""
     following = np.roll(outline, -1, axis=0)
     cross = outline[:, 0] * following[:, 1] - outline[:, 1] * following[:, 0]
     return np.asarray(((outline + following) * cross[:, None]).sum(axis=0) / (3 * cross.sum()))
 
 
-# ------------------------------------------------------------------------------------------------------------ canvas
+def arc(steps: int) -> Scalars:
+    """Parameters from -1 to 1, dense near the ends, where lids and lips bend most."""
+    return np.asarray(-np.cos(np.linspace(0, np.pi, steps)))
+
+
+def dome(t: Scalars, power: float) -> Scalars:
+    """1 at t = 0, falling to 0 at t = -1 and 1; the lower the power, the blunter the ends."""
+    return np.asarray(np.maximum(1 - t**2, 0.0) ** power)
+
+
+def turn(face: FaceParameters, points: npt.ArrayLike, reach: npt.ArrayLike = 0.0) -> Points:
+    """Yaw: points on an upright cylinder as wide as the head, `reach` in front of it, after the head has turned."""
+    x, y = np.asarray(points, np.float64).T
+    depth = np.sqrt(np.maximum(face.width**2 - x**2, 0)) + reach
+    return np.stack([x * np.cos(face.yaw) + depth * np.sin(face.yaw), y], axis=-1)
+
+
+def turn_nose(face: FaceParameters, points: npt.ArrayLike) -> Points:
+    """Yaw for the nose, which stands out the further the lower it gets."""
+    y = np.asarray(points)[..., 1]
+    return turn(face, points, reach=0.3 * np.clip((y - face.eye_line) / face.nose_length, 0, 1))
+
+
+def chin_line(face: FaceParameters) -> float:
+    """The y of the chin, which an open mouth lowers."""
+    return 1.0 + 0.45 * face.mouth_opening
+
+
+def brow_line(face: FaceParameters) -> float:
+    """The y of the middle of the brows before their arch."""
+    return face.eye_line - face.eye_opening - face.brow_gap
+
+
+def nose_line(face: FaceParameters) -> float:
+    """The y of the base of the nose."""
+    return face.eye_line + face.nose_length
+
+
+def head_outline(face: FaceParameters) -> Points:
+    w, chin = face.width, chin_line(face)
+    skull = [(0, -1), (0.60 * w, -0.87), (0.93 * w, -0.50), (w, -0.08), (0.96 * w, 0.30)]
+    outline = mirrored([*skull, (face.jaw * w, 0.64), (face.chin * w, chin - 0.09), (0, chin)])
+    outline[:, 0] += 0.16 * np.sin(face.yaw) * np.clip(outline[:, 1], 0, None) ** 2  # the chin is in front of the axis
+    return outline
+
+
+def ear_outline(face: FaceParameters, side: int) -> Points:
+    return ellipse((side * (face.width + 0.01) - 0.35 * np.sin(face.yaw), face.eye_line + 0.14), (0.10, 0.20))
+
+
+def lids(face: FaceParameters, side: int) -> tuple[Points, Points]:
+    """The edges of the upper and of the lower lid of one eye, from left to right."""
+    t = arc(33)
+    x = face.width * (side * face.eye_spacing + face.eye_width * t)
+    y = face.eye_line - face.eye_tilt * side * t
+    upper, lower = y - face.eye_opening * dome(t, 0.7), y + 0.6 * face.eye_opening * dome(t, 0.9)
+    return turn(face, np.stack([x, upper], axis=1)), turn(face, np.stack([x, lower], axis=1))
+
+
+def brow_outline(face: FaceParameters, side: int) -> Points:
+    t = np.linspace(0, 1, 24)  # outwards
+    x = side * face.width * (face.eye_spacing + face.eye_width * (2.35 * t - 1.05))
+    y = brow_line(face) - face.brow_arch * np.sin(np.pi * np.minimum(1.25 * t, 1.1)) - 0.6 * face.eye_tilt * t
+    width = face.brow_thickness * np.interp(t, (0, 0.06, 0.35, 0.75, 1), (0.45, 0.85, 1.0, 0.7, 0.12))
+    return turn(face, ribbon(np.stack([x, y], axis=1), width))
+
+
+def nose_outline(face: FaceParameters) -> Points:
+    w, top, base = face.nose_width * face.width, face.eye_line - 0.05, nose_line(face)
+    bridge = [(0, top - 0.01), (0.36 * w + 0.012, top + 0.02), (0.40 * w, top + 0.15), (0.56 * w, base - 0.18)]
+    wing = [(0.94 * w, base - 0.11), (w, base - 0.05), (0.72 * w, base - 0.01), (0.3 * w, base + 0.01)]
+    return turn_nose(face, mirrored([*bridge, *wing, (0, base + 0.02)]))
+
+
+def nose_tip(face: FaceParameters) -> Points:
+    return turn_nose(face, (0, nose_line(face) - 0.06))
+
+
+def lip_edges(face: FaceParameters) -> tuple[Points, Points, Points, Points]:
+    """Top of the upper lip, its bottom, top of the lower lip, its bottom: from corner to corner, left to right."""
+    t = arc(49)
+    x = face.mouth_width * face.width * t
+    y = nose_line(face) + 0.36 * (1 - nose_line(face)) + face.smile * (0.4 - t**2)
+    up, down = 0.3 * face.mouth_opening, 0.7 * face.mouth_opening
+    bow = 1 - 0.28 * np.exp(-((t / 0.16) ** 2))
+    gap = dome(t / 0.9, 0.75)
+    offsets = (
+        -(up + face.upper_lip * bow) * dome(t, 0.8),
+        -up * gap,
+        down * gap,
+        (down + face.lower_lip) * dome(t, 0.7),
+    )
+    top, upper, lower, bottom = (turn(face, np.stack([x, y + offset], axis=1)) for offset in offsets)
+    return top, upper, lower, bottom
+
+
+def is_long(face: FaceParameters) -> bool:
+    return face.length > LONG_HAIR
+
+
+def crown(face: FaceParameters) -> Points:
+    """The outer edge of the hair over the head, from the left ear up and down to the right one."""
+    height, middle = 0.88 + face.volume, -0.12
+    end = np.arccos((middle - min(face.length, 0.0)) / height)
+    angle = np.linspace(-end, end, 81)
+    # Short hair thins out towards the ears; long hair goes on to fall from there.
+    width = face.width + 0.8 * face.volume * (1.0 if is_long(face) else dome(angle / end, 0.4))
+    wave = 1 + face.curl * np.sin(13 * angle + 7 * face.parting) * dome(angle / end, 0.5)
+    x = width * np.sign(angle) * np.abs(np.sin(angle)) ** 0.85
+    y = middle - height * np.sign(np.cos(angle)) * np.abs(np.cos(angle)) ** 0.9
+    return np.stack([x * wave, y * wave], axis=1)
+
+
+def hairline_edge(face: FaceParameters) -> Points:
+    """The edge of the hair over the forehead, from the left temple to the right one; it stays off the brows."""
+    s = np.linspace(-1, 1, 81)
+    lowest = brow_line(face) - 0.7 * face.brow_arch - 0.5 * face.brow_thickness
+    y = np.minimum(face.hairline + face.arch * np.abs(s - face.parting) ** face.sweep, lowest)
+    notches = np.abs(np.sin(np.pi * (4.5 * s + 3 * face.parting)))
+    return turn(face, np.stack([0.9 * face.width * s, y - face.fringe * notches], axis=1))
+
+
+def fall(face: FaceParameters, side: int, x: float, top: float, flare: float) -> Points:
+    """An edge of long hair, from beside the head at (x, top) down to the ends."""
+    t = np.linspace(0, 1, 33)
+    y = top + (face.length - top) * t
+    wave = 1.4 * face.curl * np.sin(9 * y + 3 * side) * t
+    return np.stack([side * (x + flare * np.sin(0.8 * np.pi * t) + wave), y], axis=1)
+
+
+def ends(face: FaceParameters, start: Points, end: Points) -> Points:
+    """The ragged lower edge of long hair between two points."""
+    t = np.linspace(0, 1, 25)[:, None]
+    sag = 0.10 * np.sqrt(t * (1 - t)) + (0.02 + 0.4 * face.fringe) * np.abs(np.sin(3 * np.pi * t))
+    return start + (end - start) * t + sag * (0, 1)
+
+
+def back_hair_outline(face: FaceParameters) -> Points:
+    """Hair seen behind the head and, when long, the neck."""
+    if not is_long(face):
+        return crown(face)
+    left, right = (fall(face, side, face.width + 0.8 * face.volume, 0.0, 0.09) for side in SIDES)
+    return np.concatenate([crown(face), right, ends(face, right[-1], left[-1]), left[::-1]])
+
+
+def lock_outline(face: FaceParameters, side: int) -> Points:
+    """Long hair in front of one ear."""
+    outer = fall(face, side, face.width + 0.8 * face.volume, 0.0, 0.09)
+    temple = float(hairline_edge(face)[0 if side == LEFT else -1, 1])
+    inner = turn(face, fall(face, side, 0.9 * face.width, temple, -0.05))
+    return np.concatenate([outer, ends(face, outer[-1], inner[-1]), inner[::-1]])
+
+
+def landmarks(face: FaceParameters) -> Points:
+    """The five points of `DrawnFace`, in the face frame."""
+    eyes = [centroid(between(*lids(face, side))) for side in SIDES]
+    lip = lip_edges(face)[0]
+    return np.stack([*eyes, nose_tip(face), lip[0], lip[-1]])
+
+
+# ----------------------------------------------------------------------------------------------------------- painting
 
 
 class Canvas:
@@ -523,41 +503,40 @@ class Canvas:
         cos, sin = np.cos(face.roll), np.sin(face.roll)
         self.unit = face.scale * size  # pixels
         self.rotation = np.array([[cos, -sin], [sin, cos]])
-        self.origin = np.array(face.centre) * size - 0.5
-        self.label: Labels = np.full((size, size), BACKGROUND, np.uint8)
+        self.origin = size * np.array(face.centre) - 0.5
         x, y = np.meshgrid(*(np.arange(size) - self.origin[:, None]) / self.unit)
         self.x = (cos * x + sin * y).astype(np.float32)  # of every pixel, in the face frame
         self.y = (cos * y - sin * x).astype(np.float32)
-        self.image: Floats = backdrop(face, size)
+        self.image = backdrop(face, size)
+        self.label = np.full((size, size), BACKGROUND, np.uint8)
 
     def to_pixels(self, points: Points) -> Points:
-        """Face frame to pixels, N x 2."""
+        """Map points (N x 2) of the face frame to pixels."""
         return np.asarray(self.unit * points @ self.rotation.T + self.origin)
 
-    def window(self, outline: Points) -> tuple[slice, slice]:
-        """The rows and columns that an outline touches."""
+    def window(self, outline: Points) -> Window:
+        """The part of the picture that holds an outline."""
         corners = self.to_pixels(outline)
         low = np.clip(np.floor(corners.min(axis=0)), 0, len(self.label)).astype(int)
         high = np.clip(np.ceil(corners.max(axis=0)) + 1, low, len(self.label)).astype(int)
         return slice(low[1], high[1]), slice(low[0], high[0])
 
-    def cover(self, outline: Points) -> tuple[tuple[slice, slice], Floats]:
-        """The window of an outline, and the fraction of each of its pixels that the outline encloses."""
+    def cover(self, outline: Points) -> tuple[Window, Floats]:
+        """The window of an outline and how much of each pixel in it lies inside the outline."""
         rows, columns = window = self.window(outline)
         height, width = rows.stop - rows.start, columns.stop - columns.start
         if not height * width:
             return window, np.zeros((height, width), np.float32)
         fine = np.zeros((height * SUPERSAMPLING, width * SUPERSAMPLING), np.uint8)
         corners = (self.to_pixels(outline) - (columns.start, rows.start) + 0.5) * SUPERSAMPLING - 0.5
-        cv2.fillPoly(fine, [np.rint(corners * 2**FIXED_POINT_BITS).astype(np.int32)], 255, shift=FIXED_POINT_BITS)
+        cv2.fillPoly(fine, [np.rint(corners * 2**FIXED_POINT_BITS).astype(np.int32)], (255,), shift=FIXED_POINT_BITS)
         coverage = cv2.resize(fine, (width, height), interpolation=cv2.INTER_AREA)
-        return window, coverage.astype(np.float32) / 255
+        return window, coverage.astype(np.float32) / np.float32(255)
 
     def stencil(self, outline: Points) -> Floats:
-        """An outline's coverage of the whole picture, H x W, to paint within."""
+        """The coverage of an outline over the whole picture, to paint within."""
         mask = np.zeros(self.label.shape, np.float32)
-        window, coverage = self.cover(outline)
-        mask[window] = coverage
+        window, mask[window] = self.cover(outline)
         return mask
 
     def fill(
@@ -569,13 +548,11 @@ class Canvas:
         opacity: float = 1.0,
         within: Floats | None = None,
     ) -> None:
-        """Paint a polygon with a colour or from an H x W x 3 image, and give its pixels a label if there is one."""
+        """Paint an outline with a colour, or from an image of the picture's size, and label what it covers."""
         window, coverage = self.cover(outline)
-        if within is not None:
-            coverage *= within[window]
         if label is not None:
             self.label[window][coverage >= 0.5] = label
-        self._blend(window, ink if ink.ndim == 1 else ink[window], coverage * np.float32(opacity))
+        self._blend(window, ink if ink.ndim == 1 else ink[window], opacity * coverage, within)
 
     def glow(
         self,
@@ -586,183 +563,166 @@ class Canvas:
         *,
         within: Floats | None = None,
     ) -> None:
-        """Paint a soft ellipse that fades out at its radii; the labels stay."""
-        x, y = np.asarray(centre, np.float64).reshape(2)
+        """Paint a soft ellipse that fades out towards its radii; it has no label."""
+        x, y = np.asarray(centre, np.float32)
         window = self.window(ellipse((x, y), radii, steps=16))
         distance = ((self.x[window] - x) / radii[0]) ** 2 + ((self.y[window] - y) / radii[1]) ** 2
-        alpha = np.float32(opacity) * np.maximum(1 - distance, 0) ** 2
-        self._blend(window, ink, alpha if within is None else alpha * within[window])
+        self._blend(window, ink, opacity * np.maximum(1 - distance, 0) ** 2, within)
 
-    def _blend(self, window: tuple[slice, slice], ink: Floats, alpha: Floats) -> None:
+    def _blend(self, window: Window, ink: Floats, alpha: Floats, within: Floats | None) -> None:
+        if within is not None:
+            alpha = alpha * within[window]
         patch = self.image[window]
         patch += alpha[..., None] * (ink - patch)
 
 
 def grain(rng: np.random.Generator, cells: int, size: int) -> Floats:
-    """Smooth noise in 0..1 over the picture, from cells x cells random values whatever the size."""
+    """Smooth noise around 0.5 over a picture, from cells x cells random values whatever its size."""
     coarse = rng.random((cells, cells), np.float32)
     return np.asarray(cv2.resize(coarse, (size, size), interpolation=cv2.INTER_CUBIC), np.float32)
 
 
 def backdrop(face: FaceParameters, size: int) -> Floats:
-    """The scene behind the head: two colours mixed by a ramp, blobs, stripes or checks, and mottled."""
+    """The scene behind the head: two colours in a pattern, mottled."""
     rng = np.random.default_rng(face.texture_seed)
-    y, x = np.mgrid[:size, :size].astype(np.float32) / size - 0.5
-    cos, sin = np.float32(np.cos(face.pattern_angle)), np.float32(np.sin(face.pattern_angle))
-    along, across = 2 * np.pi * face.pattern_scale * np.stack([cos * x + sin * y, cos * y - sin * x])
-    pattern = (
-        lambda: cos * x + sin * y + 0.5,
-        lambda: grain(rng, 2 + int(face.pattern_scale), size),
-        lambda: 0.5 + 0.5 * np.tanh(3 * np.sin(along)),
-        lambda: 0.5 + 0.5 * np.tanh(4 * np.sin(along) * np.sin(across)),
-    )[face.pattern]()
+    y, x = (np.mgrid[:size, :size].astype(np.float32) + 0.5) / size - 0.5
+    cos, sin = np.cos(np.float32(face.pattern_angle)), np.sin(np.float32(face.pattern_angle))
+    along, across = cos * x + sin * y, cos * y - sin * x
+    frequency = np.float32(2 * np.pi * face.pattern_scale)
+    match face.pattern:
+        case "ramp":
+            amount = along + 0.5
+        case "blobs":
+            amount = grain(rng, 2 + int(face.pattern_scale), size)
+        case "stripes":
+            amount = 0.5 + 0.5 * np.tanh(3 * np.sin(frequency * along))
+        case _:
+            amount = 0.5 + 0.5 * np.tanh(4 * np.sin(frequency * along) * np.sin(frequency * across))
     near, far = face.backdrop
-    mottle = 1 + 0.16 * (grain(rng, 7, size) - 0.5) + 0.12 * (grain(rng, 40, size) - 0.5)
-    return np.asarray((near + pattern[..., None] * (far - near)) * mottle[..., None], np.float32)
-
-
-# ----------------------------------------------------------------------------------------------------------- painting
+    mottle = 0.86 + 0.16 * grain(rng, 7, size) + 0.12 * grain(rng, 40, size)
+    return np.asarray((near + amount[..., None] * (far - near)) * mottle[..., None], np.float32)
 
 
 def hair_ink(canvas: Canvas, face: FaceParameters) -> Floats:
-    """Strands that run from the parting outwards, H x W x 3."""
+    """Strands that spread from the parting, under a band of light: an image of the canvas's size."""
     rng = np.random.default_rng(face.texture_seed + 1)
-    strands = 0.6 * rng.random((12, 256)) + 0.4 * np.repeat(rng.random((12, 64)), 4, axis=1)
-    x = canvas.x - np.float32(0.7 * face.parting * face.width)
-    y = canvas.y + np.float32(0.9 + 0.3 * face.volume)
-    radius, angle = cv2.cartToPolar(x, y)
+    strands = 0.6 * rng.random((12, 256), np.float32) + 0.4 * np.repeat(rng.random((12, 64), np.float32), 4, axis=1)
+    part = np.float32(0.8 * face.parting * face.width)
+    radius, angle = cv2.cartToPolar(canvas.x - part, canvas.y - np.float32(face.whorl))
     angle += np.float32(2 * face.curl) * np.sin(14 * radius)
-    texture = cv2.remap(
-        strands.astype(np.float32),
-        angle * np.float32(256 / (2 * np.pi)),
-        radius * np.float32(3.5),
-        cv2.INTER_LINEAR,
-        borderMode=cv2.BORDER_WRAP,
-    )
-    shine = 0.35 * np.exp(-(((radius - 0.45) / 0.16) ** 2))
-    value = 0.62 + 0.55 * texture + shine * texture
-    return np.asarray(value[..., None] * (face.hair + 6), np.float32)
+    columns, rows = angle * np.float32(256 / (2 * np.pi)), radius * np.float32(3.5)
+    texture = cv2.remap(strands, columns, rows, cv2.INTER_LINEAR, borderMode=cv2.BORDER_WRAP)
+    height = np.hypot(canvas.x / np.float32(face.width), canvas.y)  # 1 on the skull
+    band = 0.4 * np.exp(-(((height - 0.86) / 0.12) ** 2))
+    return np.asarray((0.66 + (0.5 + band) * texture)[..., None] * (face.hair + 6), np.float32)
+
+
+def paint_back_hair(canvas: Canvas, face: FaceParameters, strands: Floats) -> None:
+    if face.bun:
+        canvas.fill(ellipse((0, -1 - face.volume), (1.2 * face.bun, face.bun)), strands, HAIR)
+    canvas.fill(back_hair_outline(face), strands * np.float32(0.75), HAIR)
 
 
 def paint_body(canvas: Canvas, face: FaceParameters) -> None:
-    """Long hair, then neck and clothes in front of it: both are background, as in Helen."""
-    ink = hair_ink(canvas, face)
-    if face.length > 0.5:
-        canvas.fill(back_hair_outline(face), ink * np.float32(0.72), HAIR)
-    w, chin = face.width, chin_y(face)
-    neck = spline(mirrored([(0, 0.5), (0.56 * w, 0.5), (0.6 * w, 1.1), (0.85 * w, 1.36), (2.2 * w, 1.65), (2, 4), (0, 4)]))
-    canvas.fill(neck, face.skin * np.float32(0.84), BACKGROUND)
-    canvas.glow((0, chin), (0.75 * w, 0.42), shade(face), 0.75, within=canvas.stencil(neck))
-    shoulders = [(0.0, face.neckline), (0.62 * w, 1.3), (1.1 * w, 1.42), (2.3 * w, 1.62), (3.0 * w, 4.0), (0.0, 4.0)]
-    canvas.fill(spline(mirrored(shoulders)), face.clothes, BACKGROUND)
-
-
-def shade(face: FaceParameters) -> Floats:
-    """Skin in shadow: darker, and redder."""
-    return face.skin * np.float32((0.56, 0.48, 0.46))
-
-
-def shine(face: FaceParameters) -> Floats:
-    """Skin in full light."""
-    return mix(face.skin * np.float32(1.08), WHITE, 0.3)
+    """Neck and clothes: background, as in Helen."""
+    w, chin = face.width, chin_line(face)
+    neck = mirrored([(0, 0.5), (0.56 * w, 0.5), (0.6 * w, 1.1), (0.85 * w, 1.36), (2.2 * w, 1.65), (2, 4), (0, 4)])
+    canvas.fill(neck, 0.86 * face.skin, BACKGROUND)
+    canvas.glow((0.1 * np.sin(face.yaw), chin), (0.75 * w, 0.42), shade(face), 0.75, within=canvas.stencil(neck))
+    clothes = mirrored([(0, face.neckline), (0.62 * w, 1.3), (1.1 * w, 1.42), (2.3 * w, 1.62), (3 * w, 4), (0, 4)])
+    canvas.fill(clothes, face.clothes, BACKGROUND)
 
 
 def paint_head(canvas: Canvas, face: FaceParameters) -> None:
-    for side, *_ in SIDES:
+    for side in () if face.locks else SIDES:
         ear = ear_outline(face, side)
-        canvas.fill(ear, face.skin * np.float32(0.93), SKIN)
+        canvas.fill(ear, 0.93 * face.skin, SKIN)
         canvas.glow(ear.mean(axis=0), (0.075, 0.15), shade(face), 0.7)
     outline = head_outline(face)
-    canvas.fill(outline, face.skin * np.float32(0.88), SKIN)
+    canvas.fill(outline, 0.88 * face.skin, SKIN)
     skin = canvas.stencil(outline)
     w, (light_x, light_y) = face.width, face.light
-    canvas.glow((0.35 * light_x * w, -0.1 + 0.3 * light_y), (1.25 * w, 1.35), shine(face), 0.5, within=skin)
+    canvas.glow((0.35 * light_x * w, 0.3 * light_y - 0.1), (1.25 * w, 1.35), shine(face), 0.5, within=skin)
     canvas.glow((-1.1 * light_x * w, 0.2 - 0.3 * light_y), (0.9 * w, 1.3), shade(face), 0.5, within=skin)
-    for side, *_ in SIDES:
-        blush = face.skin * np.float32((1.02, 0.72, 0.70))
-        canvas.glow(turn(face, np.array([(0.56 * side * w, 0.34)])), (0.34, 0.28), blush, face.blush, within=skin)
-        canvas.glow(centroid(eye_outline(face, side)), (0.36 * w, 0.24), shade(face), 0.45, within=skin)
-    if face.stubble:
-        canvas.glow((0, 0.85), (1.1 * w, 0.62), mix(face.hair, shade(face), 0.5), face.stubble, within=skin)
+    rouge = face.skin * ROUGE
+    for side in SIDES:
+        canvas.glow(turn(face, (0.56 * side * w, 0.34)), (0.34, 0.28), rouge, face.blush, within=skin)
+        socket = turn(face, (face.eye_spacing * side * w, face.eye_line))
+        canvas.glow(socket, (0.27, 0.24), shade(face), 0.45, within=skin)
+    canvas.glow((0, 0.85), (1.1 * w, 0.62), mix(face.hair, shade(face), 0.5), face.stubble, within=skin)
 
 
-def paint_eye(canvas: Canvas, face: FaceParameters, side: int, label: int) -> None:
+def paint_eye(canvas: Canvas, face: FaceParameters, side: int) -> None:
     upper, lower = lids(face, side)
-    outline = eye_outline(face, side)
-    canvas.fill(outline, SCLERA, label)
-    within = canvas.stencil(outline)
+    outline = between(upper, lower)
+    canvas.fill(outline, mix(SCLERA, face.skin, 0.15), LEFT_EYE if side == LEFT else RIGHT_EYE)
+    eye = canvas.stencil(outline)
     x, y = side * face.eye_spacing * face.width + face.gaze, face.eye_line - 0.25 * face.eye_opening
     r = face.iris_radius
-    for radius, ink in ((r, face.iris * np.float32(0.55)), (0.84 * r, face.iris), (0.42 * r, INK)):
-        canvas.fill(turn(face, ellipse((x, y), (radius, radius))), ink, within=within)
-    canvas.fill(turn(face, ellipse((x - 0.3 * r, y - 0.35 * r), (0.2 * r, 0.2 * r))), WHITE, within=within)
-    canvas.fill(ribbon(upper + (0, 0.012), 0.05), INK, opacity=0.35, within=within)  # the lid's shadow on the ball
-    taper = bulge(arc(), 0.4)
+    for radius, ink in ((r, 0.55 * face.iris), (0.84 * r, face.iris), (0.42 * r, INK)):
+        canvas.fill(turn(face, ellipse((x, y), (radius, radius))), ink, within=eye)
+    canvas.fill(turn(face, ellipse((x - 0.3 * r, y - 0.35 * r), (0.2 * r, 0.2 * r))), WHITE, within=eye)
+    taper = dome(arc(len(upper)), 0.4)
+    canvas.fill(ribbon(upper + (0, 0.012), 0.05), INK, opacity=0.35, within=eye)  # the shadow of the lid
     canvas.fill(ribbon(upper, 0.012 + 0.022 * taper), INK, opacity=0.9)
     canvas.fill(ribbon(lower, 0.012 * taper), shade(face), opacity=0.8)
     canvas.fill(ribbon(upper - (0, 0.045), 0.016 * taper), shade(face), opacity=0.6)
-
-
-def paint_brow(canvas: Canvas, face: FaceParameters, side: int, label: int) -> None:
-    canvas.fill(brow_outline(face, side), face.brow, label, opacity=0.9)
 
 
 def paint_nose(canvas: Canvas, face: FaceParameters) -> None:
     outline = nose_outline(face)
     canvas.fill(outline, shade(face), NOSE, opacity=0.13)
     nose = canvas.stencil(outline)
-    w, base = face.nose_width * face.width, face.eye_line + face.nose_length
-    tip = nose_tip(face)
+    w, base, tip = face.nose_width * face.width, nose_line(face), nose_tip(face)
     canvas.glow((tip[0], base + 0.07), (1.2 * w, 0.09), shade(face), 0.5, within=1 - nose)
-    side = -1.0 if face.light[0] > 0 else 1.0  # away from the light
-    flank = on_nose(face, np.array([(side * 0.62 * w, face.eye_line + 0.5 * face.nose_length)]))
+    away = -np.sign(face.light[0])
+    flank = turn_nose(face, (0.62 * away * w, base - 0.5 * face.nose_length))
     canvas.glow(flank, (0.5 * w, 0.75 * face.nose_length), shade(face), 0.75, within=nose)
-    bridge = np.stack([np.zeros(9), np.linspace(face.eye_line, tip[1], 9)], axis=1)
-    canvas.fill(ribbon(on_nose(face, bridge), np.linspace(0.04, 0.07, 9)), shine(face), opacity=0.35, within=nose)
+    bridge = turn_nose(face, np.linspace((0, face.eye_line), (0, base - 0.06), 9))
+    canvas.fill(ribbon(bridge, np.linspace(0.04, 0.07, 9)), shine(face), opacity=0.35, within=nose)
     canvas.glow(tip, (0.55 * w, 0.10), shine(face), 0.8, within=nose)
-    for nostril in (-1, 1):
-        hole = ellipse((nostril * 0.42 * w, base - 0.012), (0.24 * w, 0.022))
-        canvas.fill(on_nose(face, hole), mix(shade(face) * np.float32(0.4), INK, 0.3), opacity=0.9, within=nose)
-        wing = spline([(0.62 * w, base - 0.15), (0.95 * w, base - 0.11), (w, base - 0.04), (0.74 * w, base)], closed=False)
-        taper = 0.022 * np.sin(np.linspace(0.2, np.pi - 0.2, len(wing)))
-        canvas.fill(ribbon(on_nose(face, wing * (nostril, 1)), taper), shade(face), opacity=0.75)
+    wing = spline([(0.62 * w, base - 0.15), (0.95 * w, base - 0.11), (w, base - 0.04), (0.74 * w, base)], closed=False)
+    taper = 0.022 * np.sin(np.linspace(0.2, np.pi - 0.2, len(wing)))
+    for side in SIDES:
+        nostril = turn_nose(face, ellipse((0.42 * side * w, base - 0.012), (0.24 * w, 0.022)))
+        canvas.fill(nostril, mix(0.4 * shade(face), INK, 0.3), opacity=0.9, within=nose)
+        canvas.fill(ribbon(turn_nose(face, wing * (side, 1)), taper), shade(face), opacity=0.75)
 
 
 def paint_mouth(canvas: Canvas, face: FaceParameters) -> None:
-    mouth = mouth_curves(face)
-    middle = mouth.bottom[len(mouth.bottom) // 2]
-    canvas.glow(middle + (0, 0.05), (0.28, 0.08), shade(face), 0.5)
-    # Whole, then upper, then inner: each covers the seam of the one before it, so no skin shows between the lips.
-    canvas.fill(np.concatenate([mouth.top, mouth.bottom[::-1]]), face.lips, LOWER_LIP)
-    canvas.fill(np.concatenate([mouth.top, mouth.inner_bottom[::-1]]), face.lips * np.float32(0.78), UPPER_LIP)
-    lower = canvas.stencil(np.concatenate([mouth.inner_bottom, mouth.bottom[::-1]]))
-    canvas.glow(middle - (0, 0.55 * face.lower_lip), (0.2, 0.05), mix(face.lips, WHITE, 0.6), 0.6, within=lower)
-    if face.mouth_opening:
-        inner = np.concatenate([mouth.inner_top, mouth.inner_bottom[::-1]])
-        canvas.fill(inner, CAVITY, INNER_MOUTH)
-        within = canvas.stencil(inner)
-        canvas.glow(mouth.inner_bottom[24] + (0, 0.03), (0.24, 0.13), TONGUE, 0.9, within=within)
-        bite = mouth.inner_top + (0, face.teeth * face.mouth_opening)
-        canvas.fill(np.concatenate([mouth.inner_top - (0, 0.05), bite[::-1]]), TEETH, within=within)
-    else:
-        canvas.fill(ribbon(mouth.inner_top, 0.02 * bulge(arc(49), 0.3)), CAVITY, opacity=0.85)
+    top, upper, lower, bottom = lip_edges(face)
+    middle = len(top) // 2
+    canvas.glow(bottom[middle] + (0, 0.05), (0.28, 0.08), shade(face), 0.5)
+    # The whole mouth, then its upper part, then the opening: each hides a seam, so that no skin shows between the lips.
+    canvas.fill(between(top, bottom), face.lips, LOWER_LIP)
+    canvas.fill(between(top, lower), 0.78 * face.lips, UPPER_LIP)
+    gloss = bottom[middle] - (0, 0.55 * face.lower_lip)
+    canvas.glow(gloss, (0.2, 0.05), mix(face.lips, WHITE, 0.6), 0.6, within=canvas.stencil(between(lower, bottom)))
+    if not face.mouth_opening:
+        canvas.fill(ribbon(upper, 0.02 * dome(arc(len(upper)), 0.3)), CAVITY, opacity=0.85)
+        return
+    opening = between(upper, lower)
+    canvas.fill(opening, CAVITY, INNER_MOUTH)
+    inside = canvas.stencil(opening)
+    canvas.glow(lower[middle] + (0, 0.04), (0.22, 0.12), TONGUE, 0.9, within=inside)
+    canvas.fill(between(upper, upper + (0, face.teeth * face.mouth_opening)), TEETH, within=inside)
 
 
-def paint_front_hair(canvas: Canvas, face: FaceParameters) -> None:
-    ink = hair_ink(canvas, face)
-    canvas.fill(cap_outline(face), ink, HAIR)
-    if face.locks:
-        for side, *_ in SIDES:
-            canvas.fill(lock_outline(face, side), ink, HAIR)
+def paint_front_hair(canvas: Canvas, face: FaceParameters, strands: Floats) -> None:
+    cap = np.concatenate([crown(face), hairline_edge(face)[::-1]])
+    locks = [lock_outline(face, side) for side in SIDES] if face.locks else []
+    skin = canvas.stencil(head_outline(face))
+    for outline in (cap, *locks):
+        canvas.fill(outline * (0.97, 1) + (0, 0.035), shade(face), opacity=0.4, within=skin)  # the shadow it casts
+    for outline in (cap, *locks):
+        canvas.fill(outline, strands, HAIR)
 
 
 def photograph(canvas: Canvas, face: FaceParameters, rng: np.random.Generator) -> npt.NDArray[np.uint8]:
-    """What a camera makes of the scene: uneven light, blur, contrast, exposure and noise; uint8 RGB."""
-    light_x, light_y = face.light
-    image = canvas.image * (1 + np.float32(0.14) * np.tanh(canvas.x * light_x + canvas.y * light_y))[..., None]
-    sigma = face.blur * len(image)
-    if sigma > 0.2:
-        image = cv2.GaussianBlur(image, (0, 0), sigma)
-    image = (image - 128) * np.float32(face.contrast) * face.gain + 128 * face.gain
+    """What a camera makes of the scene: uneven light, blur, contrast, exposure and noise."""
+    light_x, light_y = np.array(face.light, np.float32)
+    light = 1 + np.float32(0.14) * np.tanh(light_x * canvas.x + light_y * canvas.y)
+    image = cv2.GaussianBlur(canvas.image * light[..., None], (0, 0), max(face.blur * len(light), 0.1))
+    image = ((image - 128) * np.float32(face.contrast) + 128) * face.gain
     image += np.float32(face.noise) * rng.standard_normal(image.shape, np.float32)
-    return np.clip(np.rint(image), 0, 255).astype(np.uint8)
+    return np.asarray(np.clip(np.rint(image), 0, 255), np.uint8)

@@ -46,7 +46,8 @@ class Fasseg:
     def load(self, item: Item) -> Pair:
         assert item.image and item.label
         image = read_image(item.image)
-        return Pair(image, nearest_colour(read_image(item.label), self.label_set.palette()), image.shape[:2])
+        label = nearest_colour(read_image(item.label), self.label_set.palette())
+        return Pair(image, label, (image.shape[0], image.shape[1]))
 
     def describe(self) -> dict[str, Any]:
-        return {"source": "fasseg", "raw": str(self.raw), "val_every": self.val_every}
+        return {"source": "fasseg", "raw": str(self.raw.resolve()), "val_every": self.val_every}

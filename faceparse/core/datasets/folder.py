@@ -4,9 +4,11 @@ import re
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from faceparse.core.datasets.source import Item, Pair, nearest_colour, split_by_share
 from faceparse.core.errors import DatasetError, SettingsError
-from faceparse.core.files import IMAGE_SUFFIXES, image_size, read_bytes, read_image, read_label
+from faceparse.core.files import IMAGE_SUFFIXES, read_bytes, read_image, read_label
 from faceparse.core.labels import LabelSet
 
 
@@ -60,17 +62,16 @@ class Folder:
 
     def load(self, item: Item) -> Pair:
         assert item.image and item.label
-        image: Any
+        image: np.ndarray | bytes
         if item.image.suffix.lower() in (".jpg", ".jpeg"):
             # Kept as it is: encoding anew would lose a little. Decoded all the same, to find damage now.
-            read_image(item.image)
-            image, size = read_bytes(item.image), image_size(item.image)
+            image, (height, width) = read_bytes(item.image), read_image(item.image).shape[:2]
         else:
             image = read_image(item.image)
-            size = image.shape[:2]
-        return Pair(image, self._read_label(item.label), size)
+            height, width = image.shape[:2]
+        return Pair(image, self._read_label(item.label), (height, width))
 
-    def _read_label(self, path: Path) -> Any:
+    def _read_label(self, path: Path) -> np.ndarray:
         if not path.is_file():
             raise DatasetError(f"{path}: missing; every image needs its label picture (see --labels)")
         try:
@@ -78,12 +79,24 @@ class Folder:
         except DatasetError as error:
             if "single-channel" not in str(error):
                 raise
-            return nearest_colour(read_image(path), self.label_set.palette())
+            return self._from_colours(path)
+
+    def _from_colours(self, path: Path) -> np.ndarray:
+        picture, palette = read_image(path), self.label_set.palette()
+        label = nearest_colour(picture, palette)
+        # Anti-aliased borders are off the palette; a picture that is so for the most part has another palette.
+        exact = float((palette[label] == picture).all(axis=2).mean())
+        if exact < 0.5:
+            raise DatasetError(
+                f"{path}: only {exact:.0%} of its pixels have a colour of label set {self.label_set.name!r}; "
+                "give its colours in a label set TOML, --label-set FILE"
+            )
+        return label
 
     def describe(self) -> dict[str, Any]:
         return {
             "source": "folder",
-            "raw": str(self.raw),
+            "raw": str(self.raw.resolve()),
             "images": self.images,
             "labels": self.labels,
             "label_set": self.label_set.to_toml(),

@@ -139,14 +139,21 @@ def resolve_label_set(settings: DataSettings) -> LabelSet:
 def _find_label_set(settings: DataSettings) -> LabelSet:
     if settings.label_set is not None:
         return get_label_set(settings.label_set)
-    if (own := settings.root / LABEL_SET_FILE).is_file():
+    by_size = "celebamask-hq" if settings.num_classes == 19 else "helen"
+    return folder_label_set(settings.root) or get_label_set(by_size)
+
+
+def folder_label_set(root: Path) -> LabelSet | None:
+    """What the dataset folder itself says of its classes, or None where it says nothing, as the paper's own do."""
+    if (own := root / LABEL_SET_FILE).is_file():
         return read_label_set(own)
-    if (names := settings.root / LABEL_NAMES_FILE).is_file():
-        found = [line.split()[-1] for line in read_bytes(names).decode("utf-8", "replace").splitlines() if line.strip()]
-        if (match := match_label_names(found)) is not None:
-            return match
+    names = root / LABEL_NAMES_FILE
+    if not names.is_file():
+        return None
+    found = [line.split()[-1] for line in read_bytes(names).decode("utf-8", "replace").splitlines() if line.strip()]
+    if (match := match_label_names(found)) is None:
         raise DatasetError(f"{names}: these {len(found)} class names are no built-in set; describe them in a TOML file, --dataset FILE")
-    return get_label_set("celebamask-hq" if settings.num_classes == 19 else "helen")
+    return match
 
 
 def write_label_set(root: Path, label_set: LabelSet) -> None:

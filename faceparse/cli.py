@@ -1,0 +1,73 @@
+"""The `faceparse` command: registers the commands, and alone turns errors into a line and an exit code."""
+
+import errno
+import os
+import sys
+from typing import NoReturn
+
+import typer
+
+from faceparse.commands import check, demo, doctor, edges, evaluate, export, predict, prepare, train, ui
+from faceparse.core.errors import FaceparseError
+
+app = typer.Typer(
+    name="faceparse",
+    help="Face parsing with EAGRNet: prepare datasets, train, score, predict and export.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,  # plain help needs no rich, and is there at once
+    pretty_exceptions_enable=False,
+)
+app.command()(demo.demo)
+app.add_typer(prepare.app, name="prepare")
+app.command()(check.check)
+app.command()(edges.edges)
+app.command()(train.train)
+app.command("eval")(evaluate.evaluate)
+app.command()(predict.predict)
+app.command()(export.export)
+app.command()(ui.ui)
+app.command()(doctor.doctor)
+
+UsageError = typer.BadParameter.__mro__[1]
+"""Base of the parser's own errors: a bad option, a missing argument."""
+
+# What a full, read-only or forbidden place answers.
+_PLACE_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR}
+
+
+def main() -> NoReturn:
+    sys.exit(run(sys.argv[1:]))
+
+
+def run(arguments: list[str]) -> int:
+    """The exit code: 0 done, 1 done with something found or left out, 2 a mistake the user can mend."""
+    try:
+        return app(arguments, prog_name="faceparse", standalone_mode=False) or 0
+    except FaceparseError as error:
+        return _fail(str(error))
+    except UsageError as error:
+        context = getattr(error, "ctx", None)
+        where = f" (see '{context.command_path} --help')" if context else ""
+        return _fail(f"{error.format_message()}{where}")  # type: ignore[attr-defined]
+    except typer.Exit as leave:
+        return leave.exit_code
+    except (KeyboardInterrupt, typer.Abort):
+        print("interrupted", file=sys.stderr)
+        return 130
+    except BrokenPipeError:  # `faceparse ... | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except OSError as error:
+        if error.errno not in _PLACE_ERRORS:
+            raise
+        return _fail(f"cannot write {error.filename or 'the output'}: {error.strerror}; free space or choose another place")
+
+
+def _fail(message: str) -> int:
+    print(f"error: {' '.join(message.split())}", file=sys.stderr)
+    return 2
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,57 @@
+"""What the commands show: tables and progress on stderr, so that stdout is only ever a command's result."""
+
+import sys
+import time
+from collections.abc import Iterable, Iterator
+from typing import TypeVar
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+T = TypeVar("T")
+
+out = Console(highlight=False, soft_wrap=True)
+err = Console(stderr=True, highlight=False, soft_wrap=True)
+
+LINE_EVERY = 15.0
+"""Seconds between two progress lines where there is no terminal."""
+
+
+def progress_bar() -> Progress:
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[rate]}"),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+    )
+    return Progress(*columns, console=err, transient=True)
+
+
+def track(items: Iterable[T], total: int, what: str) -> Iterator[T]:
+    """A progress bar on a terminal, a line now and then elsewhere."""
+    started = shown = time.monotonic()
+    if not err.is_terminal:
+        for done, item in enumerate(items, 1):
+            yield item
+            if (now := time.monotonic()) - shown > LINE_EVERY:
+                shown = now
+                err.print(f"{what} {done}/{total}, {done / (now - started):.1f}/s")
+        return
+    with progress_bar() as bar:
+        task = bar.add_task(what, total=total, rate="")
+        for done, item in enumerate(items, 1):
+            yield item
+            bar.update(task, completed=done, rate=f"{done / max(time.monotonic() - started, 1e-6):.1f}/s")
+
+
+def silent_libraries() -> None:
+    """Keep other libraries' chatter out of the user's sight; their warnings still come through."""
+    import logging
+    import warnings
+
+    for name in ("alembic", "mlflow", "torch.onnx", "onnxscript", "onnx_ir"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    warnings.filterwarnings("ignore", category=FutureWarning)
+    sys.stdout.flush()

@@ -1,0 +1,18 @@
+"""faceparse doctor"""
+
+import typer
+
+
+def doctor() -> None:
+    """What works here, what does not, and how to mend it."""
+    from faceparse.commands.console import out, silent_libraries
+    from faceparse.core.diagnosis import diagnose
+
+    silent_libraries()
+    findings = diagnose()
+    for finding in findings:
+        mark, style = {"ok": ("ok  ", "green"), "note": ("note", "yellow"), "bad": ("bad ", "red")}[finding.state]
+        out.print(f"[{style}]{mark}[/] {finding.subject}: ", end="")
+        out.print(finding.text, markup=False)
+    if any(finding.state == "bad" for finding in findings):
+        raise typer.Exit(1)

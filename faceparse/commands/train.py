@@ -1,0 +1,86 @@
+"""faceparse train [EXPERIMENT.toml]"""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from faceparse.commands.options import BatchSize, DataDir, DatasetName, Device, Gpus, InputSize, NumClasses, device_name
+
+if TYPE_CHECKING:
+    from faceparse.core.settings import Settings
+
+
+def train(
+    experiment: Annotated[Path | None, typer.Argument(help="TOML file of settings. Default: the paper's Helen recipe.")] = None,
+    data_dir: DataDir = None,
+    gpus: Gpus = None,
+    device: Device = None,
+    set_: Annotated[list[str] | None, typer.Option("--set", help="Any setting, as section.key=value; may be repeated.")] = None,
+    resume: Annotated[Path | None, typer.Option(help="Run directory to go on with, after its last finished epoch.")] = None,
+    epochs: Annotated[int | None, typer.Option(help="Passes over the training set.")] = None,
+    batch_size: BatchSize = None,
+    learning_rate: Annotated[float | None, typer.Option("--learning-rate", help="Base learning rate.")] = None,
+    weight_decay: Annotated[float | None, typer.Option("--weight-decay", help="Weight decay.")] = None,
+    input_size: InputSize = None,
+    dataset: DatasetName = None,
+    num_classes: NumClasses = None,
+    restore_from: Annotated[
+        Path | None, typer.Option("--restore-from", help="Weights to start from: a checkpoint, a released EAGRNet or a ResNet.")
+    ] = None,
+    snapshot_dir: Annotated[
+        Path | None, typer.Option("--snapshot-dir", help="Run directory. Default: runs/<experiment>/<time>-<id>.")
+    ] = None,
+    random_mirror: Annotated[
+        bool | None, typer.Option("--random-mirror/--no-random-mirror", help="Mirror half of the samples, left and right classes swapped.")
+    ] = None,
+    random_scale: Annotated[
+        bool | None, typer.Option("--random-scale/--no-random-scale", help="The recipe's random scale and rotation.")
+    ] = None,
+) -> None:
+    """Train a network; every run is logged to MLflow and kept in a run directory."""
+    from faceparse.core.errors import SettingsError
+
+    options = {
+        "data.root": data_dir,
+        "data.label_set": dataset,
+        "data.num_classes": num_classes,
+        "data.input_size": input_size,
+        "data.random_mirror": random_mirror,
+        "data.random_scale": random_scale,
+        "model.pretrained": None if restore_from is None else str(restore_from),
+        "optim.lr": learning_rate,
+        "optim.weight_decay": weight_decay,
+        "train.epochs": epochs,
+        "train.batch_size": batch_size,
+        "train.device": device_name(gpus, device),
+        "train.run_dir": snapshot_dir,
+        **_parse_set(set_ or []),
+    }
+    typed = {key: value for key, value in options.items() if value is not None}
+    if resume is not None and (typed or experiment):
+        raise SettingsError("--resume goes on with the run's own settings; drop the other options")
+    from faceparse.core.settings import load_settings
+
+    _run(None if resume else load_settings(experiment, typed), resume)
+
+
+def _parse_set(assignments: list[str]) -> dict[str, Any]:
+    from faceparse.core.errors import SettingsError
+
+    for assignment in assignments:
+        if "=" not in assignment:
+            raise SettingsError(f"--set {assignment!r}: write section.key=value, such as --set train.epochs=50")
+    return dict(assignment.split("=", 1) for assignment in assignments)
+
+
+def _run(settings: "Settings | None", resume: Path | None) -> None:
+    from faceparse.commands.console import out, silent_libraries
+    from faceparse.commands.training_display import TrainingDisplay
+    from faceparse.core.training import run
+
+    silent_libraries()
+    with TrainingDisplay() as display:
+        result = run.train(settings, display) if settings is not None else run.resume(resume, display)  # type: ignore[arg-type]
+    out.print(f"best epoch {result.best_epoch} ({result.best_score:.4f}): {result.best}")
+    out.print(f"next: faceparse eval {result.best}" + (" ; faceparse ui" if result.run_id else ""))

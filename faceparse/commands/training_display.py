@@ -1,0 +1,64 @@
+"""A run on the screen: a bar on a terminal, plain lines elsewhere."""
+
+import time
+from typing import Self
+
+from rich.progress import Progress as Bar
+from rich.progress import TaskID
+
+from faceparse.commands.console import LINE_EVERY, err, progress_bar, track
+from faceparse.core.training.trainer import Progress
+
+
+class TrainingDisplay:
+    """An `Observer`."""
+
+    def __init__(self) -> None:
+        self.track = track
+        self._bar: Bar | None = None
+        self._task: TaskID | None = None
+        self._epoch, self._epochs, self._iterations = 0, 0, 0
+        self._shown = 0.0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._end_bar()
+
+    def message(self, text: str) -> None:
+        err.print(text, markup=False)
+
+    def warning(self, text: str) -> None:
+        err.print(f"warning: {text}", style="yellow", markup=False)
+
+    def epoch_started(self, epoch: int, epochs: int, iterations: int) -> None:
+        self._epoch, self._epochs, self._iterations = epoch, epochs, iterations
+        self._shown = time.monotonic()
+        if err.is_terminal:
+            self._bar = progress_bar()
+            self._bar.start()
+            self._task = self._bar.add_task(f"epoch {epoch}/{epochs}", total=iterations, rate="")
+
+    def progress(self, progress: Progress) -> None:
+        text = f"loss {progress.losses['loss']:.3f}, {progress.images_per_second:.1f} images/s"
+        if self._bar is not None and self._task is not None:
+            self._bar.update(self._task, completed=progress.iteration, rate=text)
+        elif (now := time.monotonic()) - self._shown > LINE_EVERY:
+            self._shown = now
+            err.print(f"epoch {self._epoch}/{self._epochs} iteration {progress.iteration}/{self._iterations}: {text}")
+        if progress.iteration == self._iterations:
+            self._end_bar()
+
+    def epoch_finished(self, epoch: int, metrics: dict[str, float], best: bool) -> None:
+        self._end_bar()
+        scores = ", ".join(
+            f"{label} {metrics[name]:.4f}" for label, name in (("F1", "val/f1_mean"), ("mIoU", "val/miou")) if name in metrics
+        )
+        line = f"epoch {epoch}/{self._epochs}: loss {metrics['train/loss']:.3f}, lr {metrics['train/lr']:.2e}"
+        err.print(f"{line}, {metrics['train/images_per_second']:.1f} images/s" + (f", val {scores}" if scores else "") + (" *" if best else ""))
+
+    def _end_bar(self) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+            self._bar = None

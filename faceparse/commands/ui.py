@@ -1,0 +1,23 @@
+"""faceparse ui"""
+
+from typing import Annotated
+
+import typer
+
+
+def ui(
+    port: Annotated[int, typer.Option(help="Port on this machine.")] = 5000,
+    uri: Annotated[str | None, typer.Option(help="Tracking URI. Default: as 'train' chooses it, here.")] = None,
+) -> None:
+    """Open the MLflow UI on the runs of this folder, at http://127.0.0.1:PORT."""
+    import subprocess
+    import sys
+
+    from faceparse.commands.console import out
+    from faceparse.core.settings import load_settings
+    from faceparse.core.tracking import tracking_uri
+
+    store = uri or tracking_uri(load_settings().tracking)
+    out.print(f"runs of {store} at http://127.0.0.1:{port} (Ctrl-C ends it)")
+    command = [sys.executable, "-m", "mlflow", "ui", "--backend-store-uri", store, "--host", "127.0.0.1", "--port", str(port)]
+    raise typer.Exit(subprocess.call(command))

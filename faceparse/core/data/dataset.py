@@ -1,0 +1,153 @@
+"""Samples of the canonical layout as arrays, and batches of them as tensors."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.utils.data import Dataset
+
+from faceparse.core.data.transforms import (
+    Augmentation,
+    Size,
+    crop_matrix,
+    draw_augmentation,
+    jitter_colour,
+    warp_edge,
+    warp_image,
+    warp_label,
+)
+from faceparse.core.datasets.layout import Sample
+from faceparse.core.errors import DatasetError
+from faceparse.core.files import read_image, read_label
+from faceparse.core.labels import IGNORE, LabelSet
+from faceparse.core.settings import DataSettings
+
+
+class Batch(NamedTuple):
+    """N samples. Images stay bytes until they are on the device: a quarter of the memory and of the transfer."""
+
+    image: Tensor
+    """N x H x W x 3 uint8, RGB."""
+    label: Tensor
+    """N x H x W uint8 ids, 255 ignored."""
+    edge: Tensor
+    """N x H x W uint8, 0 or 1."""
+    index: Tensor
+    """N int64, position in the dataset."""
+
+    def to(self, device: torch.device) -> "Batch":
+        return Batch(*(tensor.to(device, non_blocking=True) for tensor in self))
+
+
+class Arrays(NamedTuple):
+    """One sample as the crop the network sees; shapes and types as in `Batch`, without N."""
+
+    image: np.ndarray
+    label: np.ndarray
+    edge: np.ndarray
+
+
+class TrainingSet(Dataset[tuple[Arrays, int]]):
+    """Augmented crops. Item `(epoch, index)`: what a sample looks like depends on the epoch, not on who loads it."""
+
+    def __init__(self, samples: Sequence[Sample], label_set: LabelSet, settings: DataSettings, *, seed: int) -> None:
+        self.samples = samples
+        self.settings = settings
+        self.classes = len(label_set)
+        self.mirror = label_set.mirror_table()
+        self.seed = seed
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    def __getitem__(self, key: tuple[int, int]) -> tuple[Arrays, int]:
+        epoch, index = key
+        augmentation = draw_augmentation(self.settings, seed=self.seed, epoch=epoch, index=index)
+        sample = self.samples[index]
+        image, label = read_pair(sample, self.classes)
+        edge = read_label(sample.edge)
+        if edge.shape != label.shape:
+            raise DatasetError(f"{sample.edge}: not of its label's size; run 'faceparse edges --force'")
+        return augment(Arrays(image, label, edge), augmentation, self.settings.input_size, self.mirror), index
+
+
+def augment(arrays: Arrays, augmentation: Augmentation, size: Size, mirror: np.ndarray) -> Arrays:
+    """Crop, rotate, scale, mirror and recolour one sample. `mirror` is the label set's 256-entry table."""
+    matrix = crop_matrix(arrays.label.shape, size, scale=augmentation.scale, rotation=augmentation.rotation)
+    image = jitter_colour(warp_image(arrays.image, matrix, size), augmentation)
+    label = warp_label(arrays.label, matrix, size)
+    edge = warp_edge(arrays.edge, matrix, size)
+    if augmentation.mirror:
+        image, label, edge = cv2.flip(image, 1), cv2.LUT(cv2.flip(label, 1), mirror), cv2.flip(edge, 1)
+    return Arrays(image, label, edge)
+
+
+def read_pair(sample: Sample, classes: int) -> tuple[np.ndarray, np.ndarray]:
+    """Image and label of one sample, of one size and with known classes.
+
+    Raises:
+        DatasetError: either cannot be read, the sizes differ, or the label has a value outside the label set.
+    """
+    image, label = read_image(sample.image), read_label(sample.label)
+    if image.shape[:2] != label.shape:
+        (h, w), (height, width) = label.shape, image.shape[:2]
+        raise DatasetError(f"{sample.label}: {w} x {h}, its image is {width} x {height}; make them one size")
+    check_values(label, classes, str(sample.label))
+    return image, label
+
+
+def check_values(label: np.ndarray, classes: int, where: str) -> None:
+    """Raise where a label holds a value that is neither a class nor 255."""
+    # One vectorised pass: 255 wraps to 0, the classes follow.
+    if int(cv2.minMaxLoc(label + np.uint8(1))[1]) > classes:
+        bad = [int(value) for value in np.unique(label) if classes <= value != IGNORE]
+        raise DatasetError(
+            f"{where}: value {bad[0]} is not one of the {classes} classes (0 to {classes - 1}, {IGNORE} ignored); "
+            "mend the label or name its label set with --dataset"
+        )
+
+
+def collate(items: Sequence[tuple[Arrays, int]]) -> Batch:
+    arrays, indices = zip(*items, strict=True)
+    image, label, edge = (torch.from_numpy(np.stack(field)) for field in zip(*arrays, strict=True))
+    return Batch(image, label, edge, torch.tensor(indices))
+
+
+class Normalise(nn.Module):
+    """N x H x W x 3 uint8 RGB -> N x 3 x H x W float32: scaled to 0..1, channels ordered, (x - mean) / std."""
+
+    def __init__(self, settings: DataSettings) -> None:
+        super().__init__()
+        self.bgr = settings.channel_order == "bgr"
+        # x / 255 / std - mean / std as one multiply and one add.
+        mean, std = torch.tensor(settings.mean), torch.tensor(settings.std)
+        self.register_buffer("scale", (1 / (255 * std)).view(1, 3, 1, 1), persistent=False)
+        self.register_buffer("shift", (-mean / std).view(1, 3, 1, 1), persistent=False)
+
+    def forward(self, image: Tensor) -> Tensor:
+        image = image.permute(0, 3, 1, 2)
+        if self.bgr:
+            image = image.flip(1)
+        return torch.addcmul(self.shift, image.float(), self.scale)
+
+
+class Photo(NamedTuple):
+    """A photograph ready for the network, and the way back."""
+
+    crop: np.ndarray
+    """H x W x 3 uint8 RGB."""
+    matrix: np.ndarray
+    """2 x 3, photograph -> crop."""
+    size: Size
+    """Of the photograph."""
+
+
+def prepare_photo(image: np.ndarray, crop: Size) -> Photo:
+    """The crop that evaluation and prediction use: the whole photograph, no augmentation."""
+    size = (image.shape[0], image.shape[1])
+    matrix = crop_matrix(size, crop)
+    return Photo(warp_image(image, matrix, crop), matrix, size)

@@ -1,0 +1,84 @@
+"""Loading in other processes, with errors that arrive as they were raised.
+
+PyTorch turns a loader process's exception into one whose message is a traceback. Users are owed the one line that
+names the file, so errors travel as values here and are raised again in the main process.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, Generic, TypeVar
+
+import cv2
+import torch
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from faceparse.core.errors import FaceparseError
+
+T = TypeVar("T")
+B = TypeVar("B")
+
+
+class Loader(Generic[T, B]):
+    """Batches of a dataset, as often as it is iterated over."""
+
+    def __init__(
+        self,
+        dataset: Dataset[T],
+        collate: Callable[[Sequence[T]], B],
+        *,
+        device: torch.device,
+        workers: int,
+        batch_size: int = 1,
+        batches: Sampler[list[Any]] | None = None,
+        persistent: bool = False,
+    ) -> None:
+        """`batches` (a batch sampler) takes the place of `batch_size`; `persistent` keeps the processes between epochs."""
+        chosen: dict[str, Any] = {"batch_sampler": batches} if batches is not None else {"batch_size": batch_size}
+        self._loader: DataLoader[Any] = DataLoader(
+            _Guarded(dataset),
+            collate_fn=_GuardedCollate(collate),
+            num_workers=workers,
+            persistent_workers=persistent and workers > 0,
+            pin_memory=device.type == "cuda",
+            worker_init_fn=_one_thread,
+            **chosen,
+        )
+
+    def __len__(self) -> int:
+        return len(self._loader)
+
+    def __iter__(self) -> Iterator[B]:
+        for batch in self._loader:
+            if isinstance(batch, FaceparseError):
+                raise batch
+            yield batch
+
+
+class _Guarded(Dataset[Any]):
+    def __init__(self, dataset: Dataset[Any]) -> None:
+        self.dataset = dataset
+
+    def __len__(self) -> int:
+        return len(self.dataset)  # type: ignore[arg-type]
+
+    def __getitem__(self, index: Any) -> Any:
+        try:
+            return self.dataset[index]
+        except FaceparseError as error:
+            return error
+
+
+class _GuardedCollate:
+    def __init__(self, collate: Callable[[Sequence[Any]], Any]) -> None:
+        self.collate = collate
+
+    def __call__(self, items: Sequence[Any]) -> Any:
+        error = _first_error(items)
+        return self.collate(items) if error is None else error
+
+
+def _first_error(items: Iterable[Any]) -> FaceparseError | None:
+    return next((item for item in items if isinstance(item, FaceparseError)), None)
+
+
+def _one_thread(worker: int) -> None:
+    cv2.setNumThreads(1)  # the loader processes are the parallelism

@@ -1,0 +1,101 @@
+"""Geometry and colour of one sample: pure functions of the image's size and of a random generator.
+
+Coordinates are pixel centres: an image of width w spans x = 0 .. w - 1. Matrices are 2 x 3, source -> crop.
+"""
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from faceparse.core.labels import IGNORE
+from faceparse.core.settings import DataSettings
+
+Size = tuple[int, int]
+"""Height, width."""
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """What is done to one sample in one epoch; the default does nothing."""
+
+    scale: float = 1.0
+    """Side of the region that is cut out, as a multiple of the image box: above 1 the face gets smaller."""
+    rotation: float = 0.0
+    """Degrees."""
+    mirror: bool = False
+    brightness: float = 1.0
+    contrast: float = 1.0
+    saturation: float = 1.0
+
+
+def draw_augmentation(settings: DataSettings, *, seed: int, epoch: int, index: int) -> Augmentation:
+    """A pure function of its arguments: the same sample looks the same in the same epoch, whoever loads it."""
+    random = np.random.default_rng([seed, epoch, index])
+    # Every number is drawn whatever the settings, so that switching one off leaves the others as they were.
+    normal_scale, normal_rotation = random.standard_normal(2)
+    turned, mirrored, *jitter = random.random(5)
+    sigma = settings.scale_sigma if settings.random_scale else 0.0
+    rotate = settings.random_scale and turned < settings.rotation_probability
+    limit = 2 * settings.rotation_sigma
+    strength = settings.color_jitter
+    brightness, contrast, saturation = (1 + strength * (2 * float(value) - 1) for value in jitter)
+    return Augmentation(
+        scale=float(np.clip(1 + sigma * normal_scale, 1 - sigma, 1 + sigma)),
+        rotation=float(np.clip(settings.rotation_sigma * normal_rotation, -limit, limit)) if rotate else 0.0,
+        mirror=settings.random_mirror and bool(mirrored < 0.5),
+        brightness=brightness,
+        contrast=contrast,
+        saturation=saturation,
+    )
+
+
+def crop_matrix(image: Size, crop: Size, *, scale: float = 1.0, rotation: float = 0.0) -> np.ndarray:
+    """2 x 3 float64, image -> crop: the image box, widened to the crop's aspect, fills the crop.
+
+    Args:
+        scale: factor on the box before it fills the crop.
+        rotation: degrees, counter-clockwise as seen on a screen.
+    """
+    height, width = (max(side - 1, 1) for side in image)
+    crop_height, crop_width = (side - 1 for side in crop)
+    box_width = max(width, height * crop_width / crop_height) * scale
+    zoom = crop_width / box_width
+    angle = np.deg2rad(rotation)
+    linear = zoom * np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]])
+    centre = np.array([(image[1] - 1) / 2, (image[0] - 1) / 2])
+    target = np.array([crop_width / 2, crop_height / 2])
+    return np.column_stack([linear, target - linear @ centre])
+
+
+def warp_image(image: np.ndarray, matrix: np.ndarray, size: Size) -> np.ndarray:
+    """Bilinear, black outside."""
+    return cv2.warpAffine(image, matrix, size[::-1], flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT, borderValue=0)
+
+
+def warp_label(label: np.ndarray, matrix: np.ndarray, size: Size, *, border: int = IGNORE) -> np.ndarray:
+    """Nearest neighbour, `border` outside."""
+    return cv2.warpAffine(label, matrix, size[::-1], flags=cv2.INTER_NEAREST, borderMode=cv2.BORDER_CONSTANT, borderValue=border)
+
+
+def warp_edge(edge: np.ndarray, matrix: np.ndarray, size: Size) -> np.ndarray:
+    """Bilinear and then `!= 0`, so that edges grow a little thicker, as in the published loader. 0 or 1, 0 outside."""
+    return (warp_image(edge, matrix, size) != 0).view(np.uint8)
+
+
+def unwarp_label(label: np.ndarray, matrix: np.ndarray, size: Size) -> np.ndarray:
+    """Back through a source -> crop matrix, nearest neighbour, background outside."""
+    flags = cv2.INTER_NEAREST | cv2.WARP_INVERSE_MAP
+    return cv2.warpAffine(label, matrix, size[::-1], flags=flags, borderMode=cv2.BORDER_CONSTANT, borderValue=0)
+
+
+def jitter_colour(image: np.ndarray, augmentation: Augmentation) -> np.ndarray:
+    """Brightness, contrast around the mean, and saturation of an H x W x 3 uint8 RGB image."""
+    a = augmentation
+    if (a.brightness, a.contrast, a.saturation) == (1.0, 1.0, 1.0):
+        return image
+    if a.saturation != 1.0:
+        grey = cv2.cvtColor(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB)
+        image = cv2.addWeighted(image, a.saturation, grey, 1 - a.saturation, 0)
+    mean = float(image.mean())
+    return cv2.convertScaleAbs(image, alpha=a.brightness * a.contrast, beta=a.brightness * (1 - a.contrast) * mean)

@@ -1,0 +1,24 @@
+"""Which device to compute on."""
+
+import torch
+
+from faceparse.core.errors import DeviceError
+
+
+def resolve_device(name: str) -> torch.device:
+    """`auto`, `cpu`, `cuda` or `cuda:N` as a device that is really there.
+
+    Raises:
+        DeviceError: a GPU was asked for that this machine has not.
+    """
+    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if name == "auto":
+        return torch.device("cuda", 0) if count else torch.device("cpu")
+    device = torch.device(name)
+    if device.type == "cuda":
+        index = device.index or 0
+        if index >= count:
+            there = f"GPUs here: {', '.join(map(str, range(count)))}" if count else "there is no GPU here"
+            raise DeviceError(f"GPU {index} was asked for, but {there}; use --device cpu, or see 'faceparse doctor'")
+        device = torch.device("cuda", index)
+    return device

@@ -1,0 +1,86 @@
+"""What of this machine matters to faceparse, tried out rather than looked up."""
+
+import os
+import platform
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from typing import Literal
+
+import torch
+
+from faceparse.core.errors import FaceparseError
+from faceparse.core.files import make_folder
+from faceparse.core.model.abn import ActivatedBatchNorm, inplace_abn_problem, norm_layer
+from faceparse.core.settings import load_settings
+
+PACKAGES = ("torch", "torchvision", "opencv-python", "mlflow", "onnx", "onnxruntime", "onnxscript", "inplace-abn")
+
+
+@dataclass(frozen=True)
+class Finding:
+    subject: str
+    state: Literal["ok", "note", "bad"]
+    """`note`: works, with less; `bad`: a command will fail."""
+    text: str
+
+
+def diagnose() -> list[Finding]:
+    return [_versions(), _gpus(), _inplace_abn(), _attempt("mlflow store", _tracking), _attempt("run folder", _runs)]
+
+
+def _versions() -> Finding:
+    found = {name: _version(name) for name in PACKAGES}
+    missing = [name for name, number in found.items() if number is None and name != "inplace-abn"]
+    text = f"Python {platform.python_version()}, " + ", ".join(f"{name} {number}" for name, number in found.items() if number)
+    return Finding("packages", "bad" if missing else "ok", text + (f"; missing: {', '.join(missing)}" if missing else ""))
+
+
+def _gpus() -> Finding:
+    if not torch.cuda.is_available():
+        return Finding("GPU", "note", f"none that torch {torch.__version__} can use; training runs on {os.cpu_count()} CPU cores")
+    names = [f"{i}: {torch.cuda.get_device_name(i)}" for i in range(torch.cuda.device_count())]
+    return Finding("GPU", "ok", ", ".join(names))
+
+
+def _inplace_abn() -> Finding:
+    if problem := inplace_abn_problem():
+        toolkit = "a CUDA toolkit is here: 'make inplace-abn' builds it" if shutil.which("nvcc") else "it needs a CUDA toolkit (nvcc)"
+        return Finding("inplace-abn", "note", f"{problem}; {toolkit}; the plain norm gives the same numbers with more memory")
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    x = torch.randn(2, 3, 4, 4, device=device)
+    ours, theirs = ActivatedBatchNorm(3).to(device), norm_layer("inplace_abn", device)(3).to(device)
+    difference = float((ours(x) - theirs(x.clone())).abs().max().detach())
+    return Finding("inplace-abn", "ok" if difference < 1e-5 else "bad", f"agrees with the plain norm to {difference:.1e} on {device.type}")
+
+
+def _tracking() -> str:
+    from faceparse.core.tracking import check_store, tracking_uri
+
+    uri = tracking_uri(load_settings().tracking)
+    check_store(uri)
+    return uri
+
+
+def _runs() -> str:
+    path = load_settings().train.runs_dir
+    folder = next(parent for parent in (path, *path.resolve().parents) if parent.is_dir())
+    make_folder(folder)
+    return f"{path}, {shutil.disk_usage(folder).free / 1e9:.0f} GB free"
+
+
+def _attempt(subject: str, look: Callable[[], str]) -> Finding:
+    try:
+        return Finding(subject, "ok", look())
+    except FaceparseError as error:
+        return Finding(subject, "bad", str(error))
+
+
+def _version(name: str) -> str | None:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None
+
+

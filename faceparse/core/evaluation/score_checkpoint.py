@@ -1,0 +1,97 @@
+"""A checkpoint over a dataset split, from files to scores."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from faceparse.core.datasets.layout import SPLITS, DatasetFolder, folder_label_set
+from faceparse.core.errors import CheckpointError, SettingsError
+from faceparse.core.evaluation.evaluate import evaluate
+from faceparse.core.evaluation.protocols import PROTOCOLS, ProtocolName
+from faceparse.core.evaluation.scores import Scores, compute_scores
+from faceparse.core.inference import load_parser
+from faceparse.core.labels import LabelSet, get_label_set, nearest
+from faceparse.core.model.weights import Checkpoint
+from faceparse.core.parallel import Track, default_processes, untracked
+from faceparse.core.tracking import Tracker
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Scores and what they are of."""
+
+    checkpoint: Path
+    dataset: Path
+    split: str
+    protocol: ProtocolName
+    images: int
+    scores: Scores
+
+
+def score_checkpoint(
+    checkpoint: Checkpoint,
+    *,
+    device: torch.device,
+    data_dir: Path | None = None,
+    split: str = "test",
+    protocol: str = "eagrnet",
+    batch_size: int | None = None,
+    input_size: tuple[int, int] | None = None,
+    dataset: str | None = None,
+    num_classes: int | None = None,
+    track: Track = untracked,
+) -> Evaluation:
+    """Everything that is not given is taken from the checkpoint.
+
+    Raises:
+        SettingsError, DatasetError, CheckpointError: something does not exist or does not fit together.
+    """
+    known = next((name for name in PROTOCOLS if name == protocol), None)
+    if known is None:
+        raise SettingsError(f"--protocol {protocol!r}: not one of {', '.join(PROTOCOLS)}{nearest(protocol, PROTOCOLS)}")
+    if split not in SPLITS:
+        raise SettingsError(f"--split {split!r}: not one of {', '.join(SPLITS)}{nearest(split, SPLITS)}")
+    root = data_dir or checkpoint.settings.data.root
+    samples = DatasetFolder(root).samples(split)
+    label_set = get_label_set(dataset) if dataset else folder_label_set(root) or checkpoint.label_set
+    _must_agree(checkpoint, label_set, root, num_classes)
+    confusion = evaluate(
+        load_parser(checkpoint, device, input_size),
+        samples,
+        len(label_set),
+        protocol=known,
+        batch_size=batch_size or 4,
+        workers=default_processes(),
+        track=track,
+    )
+    return Evaluation(checkpoint.path, root, split, known, len(samples), compute_scores(confusion, label_set))
+
+
+def _must_agree(checkpoint: Checkpoint, label_set: LabelSet, root: Path, num_classes: int | None) -> None:
+    """Confused ids give plausible, wrong scores: refuse them."""
+    ours = checkpoint.label_set
+    for count, where in ((num_classes, "--num-classes"), (len(label_set), f"{root} ({label_set.name})")):
+        if count is not None and count != len(ours):
+            raise CheckpointError(
+                f"{checkpoint.path}: has {len(ours)} classes ({ours.name}), {where} says {count}; "
+                "take another checkpoint, or another dataset with --data-dir"
+            )
+    different = [(a, b) for a, b in zip(ours.names, label_set.names, strict=True) if a != b]
+    if different and checkpoint.origin == "faceparse":
+        raise CheckpointError(
+            f"{checkpoint.path}: its class {different[0][0]!r} is {different[0][1]!r} in {root} ({label_set.name}); "
+            "the ids mean other things, prepare the dataset with the checkpoint's label set"
+        )
+
+
+def log_evaluation(checkpoint: Checkpoint, evaluation: Evaluation, *, warn: Callable[[str], None]) -> str | None:
+    """Log the scores to the run that made the checkpoint; returns its id, or None where there is none."""
+    if checkpoint.run_id is None or checkpoint.tracking_uri is None:
+        return None
+    tracker = Tracker.attach(checkpoint.tracking_uri, checkpoint.run_id, warn)
+    # The default protocol has the plain name, so that charts of val and test have the same form.
+    prefix = evaluation.split if evaluation.protocol == PROTOCOLS[0] else f"{evaluation.split}.{evaluation.protocol}"
+    tracker.log({f"{prefix}/{name}": value for name, value in evaluation.scores.flat().items()}, step=checkpoint.epoch or 0)
+    return checkpoint.run_id if tracker.active else None

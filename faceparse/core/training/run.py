@@ -1,0 +1,332 @@
+"""One experiment from settings to a finished run directory."""
+
+import platform
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from torch.optim import SGD
+
+import faceparse
+from faceparse.core.data.dataset import Normalise, TrainingSet, collate
+from faceparse.core.data.loader import Loader
+from faceparse.core.data.sampler import EpochSampler
+from faceparse.core.datasets.layout import DatasetFolder, Sample, edges_exist, fingerprint, resolve_label_set
+from faceparse.core.device import resolve_device
+from faceparse.core.errors import CheckpointError, SettingsError
+from faceparse.core.evaluation.evaluate import evaluate, parse_samples
+from faceparse.core.evaluation.pictures import colour_label, contact_sheet, overlay
+from faceparse.core.evaluation.scores import Scores, compute_scores, score_names
+from faceparse.core.files import encode_png, read_image, write_atomic
+from faceparse.core.inference import Parser
+from faceparse.core.labels import LabelSet, nearest
+from faceparse.core.model.build import build_model
+from faceparse.core.model.weights import Checkpoint, initialise, load_exactly, read_checkpoint
+from faceparse.core.parallel import Track
+from faceparse.core.settings import Settings, flatten
+from faceparse.core.tracking import Status, Tracker, git_tags
+from faceparse.core.training.checkpoint import BEST, LAST, pack, read_training_state, save, save_last
+from faceparse.core.training.loss import EAGRNetLoss
+from faceparse.core.training.run_directory import SETTINGS_FILE, LOG_FILE, METRICS_FILE, RunDirectory
+from faceparse.core.training.schedule import poly_schedule
+from faceparse.core.training.trainer import Progress, Trainer, parameters
+
+
+class Observer(Protocol):
+    """Who watches a run."""
+
+    track: Track
+
+    def message(self, text: str) -> None:
+        """Something worth a line."""
+
+    def warning(self, text: str) -> None:
+        """Something that went wrong without ending the run."""
+
+    def epoch_started(self, epoch: int, epochs: int, iterations: int) -> None: ...
+
+    def progress(self, progress: Progress) -> None: ...
+
+    def epoch_finished(self, epoch: int, metrics: dict[str, float], best: bool) -> None: ...
+
+
+@dataclass(frozen=True)
+class RunResult:
+    run_dir: Path
+    best: Path
+    best_epoch: int
+    best_score: float
+    run_id: str | None
+    tracking_uri: str | None
+
+
+@dataclass
+class _Best:
+    score: float = -1.0
+    epoch: int = 0
+
+
+def train(settings: Settings, observer: Observer) -> RunResult:
+    """Train as the settings say, in a new run directory.
+
+    Raises:
+        FaceparseError: something in settings, dataset, weights, device or disk stands in the way; nothing was trained.
+    """
+    settings = adopt_preprocessing(settings, observer)
+    plan = _plan(settings)
+    directory = RunDirectory.create(settings)
+    try:
+        return _Run(plan, directory, observer, resumed=None).execute()
+    finally:
+        directory.close()
+
+
+def resume(run_dir: Path, observer: Observer) -> RunResult:
+    """Go on with a run after its last finished epoch, as if it had never stopped."""
+    directory = RunDirectory.reopen(run_dir)
+    try:
+        last = directory.path / LAST
+        state = read_training_state(last)
+        return _Run(_plan(directory.settings()), directory, observer, resumed=(read_checkpoint(last), state)).execute()
+    finally:
+        directory.close()
+
+
+def adopt_preprocessing(settings: Settings, observer: Observer) -> Settings:
+    """Take channel order, mean and std from the checkpoint that training starts from, where the user named none."""
+    if settings.model.pretrained == "none":
+        return settings
+    try:
+        start = read_checkpoint(Path(settings.model.pretrained)).settings.data
+    except CheckpointError:
+        return settings  # a backbone, or a file that `initialise` will have more to say about
+    chosen = settings.data.model_fields_set
+    taken = {key: getattr(start, key) for key in ("channel_order", "mean", "std") if key not in chosen}
+    changed = {key: value for key, value in taken.items() if value != getattr(settings.data, key)}
+    if changed:
+        observer.message(f"{settings.model.pretrained} was trained with {changed}: training goes on so")
+    return settings.model_copy(update={"data": settings.data.model_copy(update=changed)})
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """Everything that is checked before a run directory exists."""
+
+    settings: Settings
+    label_set: LabelSet
+    train: list[Sample]
+    val: list[Sample]
+    device: torch.device
+    batches: EpochSampler
+
+
+def _plan(settings: Settings) -> _Plan:
+    device = resolve_device(settings.train.device)
+    label_set = resolve_label_set(settings.data)
+    metric = settings.train.best_metric
+    if metric not in score_names(label_set):
+        raise SettingsError(f"train.best_metric = {metric!r}: not a score of {label_set.name}{nearest(metric, score_names(label_set))}")
+    folder = DatasetFolder(settings.data.root)
+    train = folder.samples("train")
+    edges_exist(train, settings.data.root)
+    batches = EpochSampler(len(train), batch_size=settings.train.batch_size, seed=settings.train.seed)
+    if len(batches) == 0:
+        raise SettingsError(f"train.batch_size = {settings.train.batch_size}, but there are only {len(train)} training samples; lower it")
+    return _Plan(settings, label_set, train, folder.samples(settings.data.val_split), device, batches)
+
+
+class _Run:
+    def __init__(
+        self, plan: _Plan, directory: RunDirectory, observer: Observer, resumed: tuple[Checkpoint, dict[str, Any]] | None
+    ) -> None:
+        self.plan, self.directory, self.observer = plan, directory, observer
+        self.settings, self.label_set, self.device = plan.settings, plan.label_set, plan.device
+        self.best = _Best()
+        self.first_epoch = 1
+        torch.manual_seed(self.settings.train.seed)
+        self.model = build_model(self.settings.model, len(self.label_set), self.device)
+        self.trainer = self._trainer()
+        self.run_id: str | None = None
+        if resumed is None:
+            self._start_from_weights()
+        else:
+            self._restore(*resumed)
+
+    def execute(self) -> RunResult:
+        self._announce()
+        with self._tracked() as tracker:
+            loader = self._loader()
+            for epoch in range(self.first_epoch, self.settings.train.epochs + 1):
+                metrics = self._train_epoch(loader, epoch)
+                scores = self._evaluate() if self._is_due(epoch) else None
+                if scores is not None:
+                    metrics |= {f"val/{name}": value for name, value in scores.flat().items()}
+                best = scores is not None and self._is_best(scores, epoch)
+                self.directory.record(epoch, metrics)
+                self.directory.log(_summary(epoch, metrics, best))
+                tracker.log(metrics, step=epoch)
+                self._save(epoch, scores, tracker, best=best)
+                self.observer.epoch_finished(epoch, metrics, best)
+            tracker.tag({"best_epoch": str(self.best.epoch), "best_score": f"{self.best.score:.6f}"})
+            for name, folder in ((BEST, "checkpoints"), (LAST, "checkpoints"), (SETTINGS_FILE, None), (METRICS_FILE, None), (LOG_FILE, None)):
+                tracker.log_file(self.directory.path / name, folder)
+        path = self.directory.path
+        return RunResult(path, path / BEST, self.best.epoch, self.best.score, tracker.run_id, tracker.uri)
+
+    def _trainer(self) -> Trainer:
+        optim, loss = self.settings.optim, self.settings.loss
+        optimizer = SGD(self.model.parameters(), lr=optim.lr, momentum=optim.momentum, weight_decay=optim.weight_decay)
+        return Trainer(
+            model=self.model,
+            loss=EAGRNetLoss(
+                parsing=loss.parsing, edge=loss.edge, boundary_attention=loss.boundary_attention, scale=loss.scale
+            ),
+            optimizer=optimizer,
+            schedule=poly_schedule(optimizer, optim, self.settings.train.epochs * len(self.plan.batches)),
+            normalise=Normalise(self.settings.data).to(self.device),
+            device=self.device,
+        )
+
+    def _loader(self) -> Loader[Any, Any]:
+        data = self.settings.data
+        dataset = TrainingSet(self.plan.train, self.label_set, data, seed=self.settings.train.seed)
+        return Loader(
+            dataset, collate, device=self.device, workers=data.workers, batches=self.plan.batches, persistent=True
+        )
+
+    def _start_from_weights(self) -> None:
+        if self.settings.model.pretrained != "none":
+            report = initialise(self.model, Path(self.settings.model.pretrained))
+            self._say(f"{self.settings.model.pretrained}: {report}")
+
+    def _restore(self, checkpoint: Checkpoint, state: dict[str, Any]) -> None:
+        load_exactly(self.model, checkpoint.weights, checkpoint.path)
+        self.trainer.load_state_dict(state["trainer"])
+        self.best = _Best(**state["best"])
+        self.first_epoch = (checkpoint.epoch or 0) + 1
+        self.run_id = checkpoint.run_id
+        self._say(f"resumed after epoch {checkpoint.epoch}")
+
+    def _train_epoch(self, loader: Loader[Any, Any], epoch: int) -> dict[str, float]:
+        self.plan.batches.epoch = epoch
+        self.observer.epoch_started(epoch, self.settings.train.epochs, len(loader))
+        for progress in self.trainer.train_epoch(loader):
+            self.observer.progress(progress)
+        losses = {f"train/{name}": value for name, value in progress.losses.items()}
+        return losses | {"train/lr": progress.lr, "train/images_per_second": progress.images_per_second}
+
+    def _is_due(self, epoch: int) -> bool:
+        return epoch % self.settings.train.evaluate_every == 0 or epoch == self.settings.train.epochs
+
+    def _evaluate(self) -> Scores:
+        confusion = evaluate(
+            self._parser(),
+            self.plan.val,
+            len(self.label_set),
+            batch_size=self.settings.train.batch_size,
+            workers=self.settings.data.workers,
+            track=self.observer.track,
+        )
+        return compute_scores(confusion, self.label_set)
+
+    def _parser(self) -> Parser:
+        self.model.eval()
+        return Parser(self.model, self.settings.data, self.device)
+
+    def _is_best(self, scores: Scores, epoch: int) -> bool:
+        score = scores.get(self.settings.train.best_metric) or 0.0
+        if score <= self.best.score:
+            return False
+        self.best = _Best(score, epoch)
+        return True
+
+    def _save(self, epoch: int, scores: Scores | None, tracker: Tracker, *, best: bool) -> None:
+        content = pack(
+            self.model,
+            settings=self.settings,
+            label_set=self.label_set,
+            epoch=epoch,
+            scores=scores.flat() if scores else {},
+            run_id=tracker.run_id,
+            tracking_uri=tracker.uri,
+        )
+        if best:
+            save(self.directory.path / BEST, content)
+            self._save_overlays(epoch, tracker)
+        training = {"trainer": self.trainer.state_dict(), "best": vars(self.best)}
+        save_last(self.directory.path, content | {"training": training})
+
+    def _save_overlays(self, epoch: int, tracker: Tracker) -> None:
+        """Photograph, truth and prediction of the first few `val` samples."""
+        samples = self.plan.val[: self.settings.tracking.overlays]
+        if not samples:
+            return
+        palette = self.label_set.palette()
+        rows = [
+            [image, overlay(image, one.case.truth, palette), overlay(image, one.label, palette), colour_label(one.label, palette)]
+            for one in parse_samples(self._parser(), samples, len(self.label_set), protocol="label")
+            for image in [read_image(samples[one.case.index].image)]
+        ]
+        path = self.directory.path / "overlays" / f"epoch_{epoch:04d}.png"
+        write_atomic(path, encode_png(contact_sheet(rows)))
+        tracker.log_file(path, "overlays")
+
+    @contextmanager
+    def _tracked(self) -> Iterator[Tracker]:
+        """The MLflow run, closed as what it came to."""
+        tracker = Tracker.start(
+            self.settings.tracking,
+            params=flatten(self.settings),
+            tags=self._tags(),
+            run_name=self.directory.name,
+            warn=self.observer.warning,
+            run_id=self.run_id,
+        )
+        status: Status = "FAILED"
+        try:
+            yield tracker
+            status = "FINISHED"
+        except KeyboardInterrupt:
+            status = "KILLED"
+            raise
+        finally:
+            tracker.finish(status)
+
+    def _tags(self) -> dict[str, str]:
+        prints = fingerprint(self.settings.data.root)
+        return {
+            "dataset": self.settings.data.root.name,
+            "label_set": self.label_set.name,
+            "run_dir": str(self.directory.path.resolve()),
+            "faceparse": faceparse.__version__,
+            "torch": torch.__version__,
+            "device": torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else platform.machine() or "cpu",
+            **{f"fingerprint.{split}": value for split, value in prints.items()},
+            **git_tags(Path.cwd()),
+        }
+
+    def _announce(self) -> None:
+        norm = type(self.model.pyramid.fuse.norm).__name__
+        self._say(f"run directory {self.directory.path}")
+        self._say(
+            f"{self.settings.model.backbone} ({self.settings.model.stem} stem, {norm}), {parameters(self.model) / 1e6:.1f} M "
+            f"parameters, {len(self.label_set)} classes of {self.label_set.name}, on {self.device}"
+        )
+        self._say(
+            f"{len(self.plan.train)} training and {len(self.plan.val)} {self.settings.data.val_split} photographs, "
+            f"{len(self.plan.batches)} iterations an epoch"
+        )
+
+    def _say(self, text: str) -> None:
+        self.directory.log(text)
+        self.observer.message(text)
+
+
+def _summary(epoch: int, metrics: dict[str, float], best: bool) -> str:
+    shown = {name: value for name, value in metrics.items() if "/f1/" not in name and "/iou/" not in name}
+    return f"epoch {epoch}: {', '.join(f'{name} {value:.4g}' for name, value in shown.items())}{' (best)' if best else ''}"
+
+

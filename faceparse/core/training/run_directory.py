@@ -1,0 +1,75 @@
+"""A run directory: its settings, its log, its metrics, and the lock that keeps others out."""
+
+import json
+import secrets
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from faceparse.core.errors import OutputError, SettingsError
+from faceparse.core.files import cannot_write, make_folder, write_atomic
+from faceparse.core.settings import Settings, load_settings, to_toml
+
+SETTINGS_FILE, LOG_FILE, METRICS_FILE = "settings.toml", "train.log", "metrics.jsonl"
+
+
+class RunDirectory:
+    """Held by one process at a time; release it with `close`."""
+
+    def __init__(self, path: Path) -> None:
+        """Raises OutputError where it cannot be written or another process holds it."""
+        self.path = path
+        make_folder(path)
+        self._lock = FileLock(path / ".lock")
+        try:
+            self._lock.acquire(timeout=0)
+        except Timeout:
+            raise OutputError(f"{path}: another process is writing to this run; wait for it, or choose another run directory") from None
+
+    @classmethod
+    def create(cls, settings: Settings) -> "RunDirectory":
+        """A new one; the resolved settings are its first file."""
+        name = f"{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(2)}"
+        path = settings.train.run_dir or settings.train.runs_dir / settings.tracking.experiment / name
+        if (path / SETTINGS_FILE).exists():
+            raise OutputError(f"{path}: already holds a run; go on with it by --resume {path}, or choose another folder")
+        run = cls(path)
+        write_atomic(path / SETTINGS_FILE, to_toml(settings).encode())
+        return run
+
+    @classmethod
+    def reopen(cls, path: Path) -> "RunDirectory":
+        if not (path / SETTINGS_FILE).is_file():
+            raise SettingsError(f"{path}: not a run directory (no {SETTINGS_FILE} in it); --resume takes runs/<experiment>/<time>-<id>")
+        return cls(path)
+
+    @property
+    def name(self) -> str:
+        return self.path.name
+
+    def settings(self) -> Settings:
+        return load_settings(self.path / SETTINGS_FILE)
+
+    def log(self, text: str) -> None:
+        self._append(LOG_FILE, f"{time.strftime('%Y-%m-%d %H:%M:%S')} {text}")
+
+    def record(self, epoch: int, metrics: Mapping[str, float]) -> None:
+        """One line of metrics.jsonl, on disk before anyone else hears of it."""
+        self._append(METRICS_FILE, json.dumps({"epoch": epoch, "time": round(time.time(), 3), "metrics": dict(metrics)}))
+
+    def metrics(self) -> list[dict[str, Any]]:
+        path = self.path / METRICS_FILE
+        return [json.loads(line) for line in path.read_text("utf-8").splitlines()] if path.is_file() else []
+
+    def close(self) -> None:
+        self._lock.release()
+
+    def _append(self, name: str, line: str) -> None:
+        try:
+            with (self.path / name).open("a", encoding="utf-8") as file:
+                file.write(line + "\n")
+        except OSError as error:
+            raise cannot_write(self.path / name, error) from error
