@@ -61,7 +61,9 @@ def run(arguments: list[str]) -> int:
     except OSError as error:
         if error.errno not in _PLACE_ERRORS:
             raise
-        return _fail(f"cannot write {error.filename or 'the output'}: {error.strerror}; free space or choose another place")
+        return _fail(
+            f"cannot write {error.filename or 'the output'}: {error.strerror}; free space or choose another place"
+        )
 
 
 def _fail(message: str) -> int:

@@ -22,14 +22,27 @@ def demo(
     started = time.monotonic()
     data, trained = folder / "faces", folder / "run"
     if trained.exists():
-        raise OutputError(f"{trained}: an earlier demo's run is there; name another folder, such as 'faceparse demo {folder}-2'")
+        raise OutputError(
+            f"{trained}: an earlier demo's run is there; name another folder, such as 'faceparse demo {folder}-2'"
+        )
     best = trained / "best.pth"
     settings = {"model.backbone": "resnet18", "optim.lr": 0.01, "optim.warmup": 20, "train.batch_size": 8}
     commands = [
         ["prepare", "synthetic", data, "--count", count, "--size", 192],
         ["edges", data],
         ["check", data],
-        ["train", "--data-dir", data, "--snapshot-dir", trained, "--epochs", epochs, "--input-size", "129,129", "--random-mirror"]
+        [
+            "train",
+            "--data-dir",
+            data,
+            "--snapshot-dir",
+            trained,
+            "--epochs",
+            epochs,
+            "--input-size",
+            "129,129",
+            "--random-mirror",
+        ]
         + [part for key, value in settings.items() for part in ("--set", f"{key}={value}")],
         ["eval", best],
         ["predict", best, data / "images", "--output", folder / "predictions"],
@@ -40,4 +53,6 @@ def demo(
         out.print(f"\n$ faceparse {shlex.join(arguments)}", style="bold", markup=False)
         if code := run(arguments):
             raise typer.Exit(code)
-    out.print(f"\ndone in {(time.monotonic() - started) / 60:.1f} minutes; pictures in {folder / 'predictions'}, runs: faceparse ui")
+    out.print(
+        f"\ndone in {(time.monotonic() - started) / 60:.1f} minutes; pictures in {folder / 'predictions'}, runs: faceparse ui"
+    )

@@ -10,7 +10,9 @@ from faceparse.commands.options import Processes
 
 def edges(
     dataset_dir: Annotated[Path, typer.Argument(help="Dataset folder; reads labels/, writes edges/.")],
-    force: Annotated[bool, typer.Option("--force", help="Redo edge maps that are newer than their label, too.")] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="Redo edge maps that are newer than their label, too.")
+    ] = False,
     processes: Processes = None,
 ) -> None:
     """Make the edge maps that training needs: edges/<id>.png for every labels/<id>.png. Deletes nothing."""

@@ -6,7 +6,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from faceparse.commands.options import BatchSize, DataDir, DatasetName, Device, Gpus, InputSize, NumClasses, device_name, parse_size
+from faceparse.commands.options import (
+    BatchSize,
+    DataDir,
+    DatasetName,
+    Device,
+    Gpus,
+    InputSize,
+    NumClasses,
+    device_name,
+    parse_size,
+)
 
 if TYPE_CHECKING:
     from faceparse.core.evaluation.score_checkpoint import Evaluation
@@ -17,7 +27,8 @@ def evaluate(
     data_dir: DataDir = None,
     split: Annotated[str, typer.Option(help="train, val or test.")] = "test",
     protocol: Annotated[
-        str, typer.Option(help="eagrnet: in the original image's space; label: at the label's size, without projection.")
+        str,
+        typer.Option(help="eagrnet: in the original image's space; label: at the label's size, without projection."),
     ] = "eagrnet",
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout, and nothing else.")] = False,
     gpus: Gpus = None,

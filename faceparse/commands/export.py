@@ -10,7 +10,9 @@ from faceparse.commands.options import InputSize, parse_size
 
 def export(
     checkpoint: Annotated[Path, typer.Argument(help="best.pth, or a checkpoint of the released code.")],
-    output: Annotated[Path | None, typer.Option("--output", "-o", help="File to write. Default: beside the checkpoint.")] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="File to write. Default: beside the checkpoint.")
+    ] = None,
     format_: Annotated[str, typer.Option("--format", help="onnx.")] = "onnx",
     input_size: InputSize = None,
 ) -> None:
@@ -27,6 +29,10 @@ def export(
     err.print(f"exporting {checkpoint}, then comparing it with PyTorch ...")
     report = export_onnx(read_checkpoint(checkpoint), target, input_size=parse_size(input_size))
     for check in report.checks:
-        out.print(f"batch {check.batch}: largest difference {check.difference:.2e}, argmax agrees on {check.agreement:.4%} of pixels")
+        out.print(
+            f"batch {check.batch}: largest difference {check.difference:.2e}, argmax agrees on {check.agreement:.4%} of pixels"
+        )
     height, width = report.input_size
-    out.print(f"{target}: image N x 3 x {height} x {width} -> parsing N x {report.classes} x {height} x {width}, {target.stat().st_size / 1e6:.1f} MB")
+    out.print(
+        f"{target}: image N x 3 x {height} x {width} -> parsing N x {report.classes} x {height} x {width}, {target.stat().st_size / 1e6:.1f} MB"
+    )

@@ -11,9 +11,13 @@ Device = Annotated[str | None, typer.Option("--device", help="auto, cpu, cuda or
 InputSize = Annotated[str | None, typer.Option("--input-size", help="Crop height,width, such as 473,473.")]
 DatasetName = Annotated[
     str | None,
-    typer.Option("--dataset", help="Label set: helen, lapa, celebamask-hq, fasseg, or a TOML file. Default: the folder's own."),
+    typer.Option(
+        "--dataset", help="Label set: helen, lapa, celebamask-hq, fasseg, or a TOML file. Default: the folder's own."
+    ),
 ]
-NumClasses = Annotated[int | None, typer.Option("--num-classes", help="Expected number of classes; another one is refused.")]
+NumClasses = Annotated[
+    int | None, typer.Option("--num-classes", help="Expected number of classes; another one is refused.")
+]
 Processes = Annotated[int | None, typer.Option("--processes", min=1, help="Parallel processes. Default: one per core.")]
 BatchSize = Annotated[int | None, typer.Option("--batch-size", min=1, help="Photographs at a time.")]
 

@@ -11,7 +11,9 @@ from faceparse.commands.options import BatchSize, Device, Gpus, InputSize, devic
 def predict(
     checkpoint: Annotated[Path, typer.Argument(help="best.pth, or a checkpoint of the released code.")],
     inputs: Annotated[list[Path], typer.Argument(help="Photographs, and folders of them.")],
-    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for labels/ and overlays/.")] = Path("predictions"),
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for labels/ and overlays/.")] = Path(
+        "predictions"
+    ),
     gpus: Gpus = None,
     device: Device = None,
     batch_size: BatchSize = None,

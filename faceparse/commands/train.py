@@ -12,12 +12,18 @@ if TYPE_CHECKING:
 
 
 def train(
-    experiment: Annotated[Path | None, typer.Argument(help="TOML file of settings. Default: the paper's Helen recipe.")] = None,
+    experiment: Annotated[
+        Path | None, typer.Argument(help="TOML file of settings. Default: the paper's Helen recipe.")
+    ] = None,
     data_dir: DataDir = None,
     gpus: Gpus = None,
     device: Device = None,
-    set_: Annotated[list[str] | None, typer.Option("--set", help="Any setting, as section.key=value; may be repeated.")] = None,
-    resume: Annotated[Path | None, typer.Option(help="Run directory to go on with, after its last finished epoch.")] = None,
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", help="Any setting, as section.key=value; may be repeated.")
+    ] = None,
+    resume: Annotated[
+        Path | None, typer.Option(help="Run directory to go on with, after its last finished epoch.")
+    ] = None,
     epochs: Annotated[int | None, typer.Option(help="Passes over the training set.")] = None,
     batch_size: BatchSize = None,
     learning_rate: Annotated[float | None, typer.Option("--learning-rate", help="Base learning rate.")] = None,
@@ -26,13 +32,17 @@ def train(
     dataset: DatasetName = None,
     num_classes: NumClasses = None,
     restore_from: Annotated[
-        Path | None, typer.Option("--restore-from", help="Weights to start from: a checkpoint, a released EAGRNet or a ResNet.")
+        Path | None,
+        typer.Option("--restore-from", help="Weights to start from: a checkpoint, a released EAGRNet or a ResNet."),
     ] = None,
     snapshot_dir: Annotated[
         Path | None, typer.Option("--snapshot-dir", help="Run directory. Default: runs/<experiment>/<time>-<id>.")
     ] = None,
     random_mirror: Annotated[
-        bool | None, typer.Option("--random-mirror/--no-random-mirror", help="Mirror half of the samples, left and right classes swapped.")
+        bool | None,
+        typer.Option(
+            "--random-mirror/--no-random-mirror", help="Mirror half of the samples, left and right classes swapped."
+        ),
     ] = None,
     random_scale: Annotated[
         bool | None, typer.Option("--random-scale/--no-random-scale", help="The recipe's random scale and rotation.")

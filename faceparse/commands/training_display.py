@@ -53,10 +53,16 @@ class TrainingDisplay:
     def epoch_finished(self, epoch: int, metrics: dict[str, float], best: bool) -> None:
         self._end_bar()
         scores = ", ".join(
-            f"{label} {metrics[name]:.4f}" for label, name in (("F1", "val/f1_mean"), ("mIoU", "val/miou")) if name in metrics
+            f"{label} {metrics[name]:.4f}"
+            for label, name in (("F1", "val/f1_mean"), ("mIoU", "val/miou"))
+            if name in metrics
         )
         line = f"epoch {epoch}/{self._epochs}: loss {metrics['train/loss']:.3f}, lr {metrics['train/lr']:.2e}"
-        err.print(f"{line}, {metrics['train/images_per_second']:.1f} images/s" + (f", val {scores}" if scores else "") + (" *" if best else ""))
+        err.print(
+            f"{line}, {metrics['train/images_per_second']:.1f} images/s"
+            + (f", val {scores}" if scores else "")
+            + (" *" if best else "")
+        )
 
     def _end_bar(self) -> None:
         if self._bar is not None:

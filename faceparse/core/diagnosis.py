@@ -33,26 +33,42 @@ def diagnose() -> list[Finding]:
 def _versions() -> Finding:
     found = {name: _version(name) for name in PACKAGES}
     missing = [name for name, number in found.items() if number is None and name != "inplace-abn"]
-    text = f"Python {platform.python_version()}, " + ", ".join(f"{name} {number}" for name, number in found.items() if number)
-    return Finding("packages", "bad" if missing else "ok", text + (f"; missing: {', '.join(missing)}" if missing else ""))
+    text = f"Python {platform.python_version()}, " + ", ".join(
+        f"{name} {number}" for name, number in found.items() if number
+    )
+    return Finding(
+        "packages", "bad" if missing else "ok", text + (f"; missing: {', '.join(missing)}" if missing else "")
+    )
 
 
 def _gpus() -> Finding:
     if not torch.cuda.is_available():
-        return Finding("GPU", "note", f"none that torch {torch.__version__} can use; training runs on {os.cpu_count()} CPU cores")
+        return Finding(
+            "GPU", "note", f"none that torch {torch.__version__} can use; training runs on {os.cpu_count()} CPU cores"
+        )
     names = [f"{i}: {torch.cuda.get_device_name(i)}" for i in range(torch.cuda.device_count())]
     return Finding("GPU", "ok", ", ".join(names))
 
 
 def _inplace_abn() -> Finding:
     if problem := inplace_abn_problem():
-        toolkit = "a CUDA toolkit is here: 'make inplace-abn' builds it" if shutil.which("nvcc") else "it needs a CUDA toolkit (nvcc)"
-        return Finding("inplace-abn", "note", f"{problem}; {toolkit}; the plain norm gives the same numbers with more memory")
+        toolkit = (
+            "a CUDA toolkit is here: 'make inplace-abn' builds it"
+            if shutil.which("nvcc")
+            else "it needs a CUDA toolkit (nvcc)"
+        )
+        return Finding(
+            "inplace-abn", "note", f"{problem}; {toolkit}; the plain norm gives the same numbers with more memory"
+        )
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     x = torch.randn(2, 3, 4, 4, device=device)
     ours, theirs = ActivatedBatchNorm(3).to(device), norm_layer("inplace_abn", device)(3).to(device)
     difference = float((ours(x) - theirs(x.clone())).abs().max().detach())
-    return Finding("inplace-abn", "ok" if difference < 1e-5 else "bad", f"agrees with the plain norm to {difference:.1e} on {device.type}")
+    return Finding(
+        "inplace-abn",
+        "ok" if difference < 1e-5 else "bad",
+        f"agrees with the plain norm to {difference:.1e} on {device.type}",
+    )
 
 
 def _tracking() -> str:
@@ -82,5 +98,3 @@ def _version(name: str) -> str | None:
         return version(name)
     except PackageNotFoundError:
         return None
-
-

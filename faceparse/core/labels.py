@@ -91,7 +91,9 @@ def label_set_from_dict(data: Mapping[str, Any], source: str) -> LabelSet:
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(map(str, first["loc"]))
-        raise SettingsError(f"{source}: {key + ': ' if key else ''}{first['msg'].removeprefix('Value error, ')}") from None
+        raise SettingsError(
+            f"{source}: {key + ': ' if key else ''}{first['msg'].removeprefix('Value error, ')}"
+        ) from None
 
 
 @cache

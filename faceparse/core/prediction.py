@@ -108,5 +108,7 @@ def _names(paths: Sequence[Path]) -> dict[Path, str]:
     names = {path: path.stem if stems[path.stem] == 1 else path.name.replace(".", "_") for path in paths}
     clash = [name for name, count in Counter(names.values()).items() if count > 1]
     if clash:
-        raise DatasetError(f"two inputs would both be written as {clash[0]!r}; run predict once per folder, each with its own --output")
+        raise DatasetError(
+            f"two inputs would both be written as {clash[0]!r}; run predict once per folder, each with its own --output"
+        )
     return names

@@ -117,7 +117,7 @@ class TrainSettings(_Section):
     device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$")] = "auto"
     """auto (the first GPU, else the CPU), cpu, cuda or cuda:N."""
     evaluate_every: Positive = 1
-    """Epochs between evaluations on `val`; the last epoch is always evaluated."""
+    """Epochs between evaluations on `val`, each of which writes last.pth; the last epoch always has one."""
     best_metric: str = "mean_f1"
     """Score on `val` that chooses best.pth: mean_f1, mean_iou, pixel_accuracy, or f1/<merged name> such as f1/overall."""
     runs_dir: Path = Path("runs")

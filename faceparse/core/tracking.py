@@ -15,9 +15,9 @@ from faceparse.core.settings import TrackingSettings
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
 
-from mlflow.entities import Metric, Param, RunTag  # noqa: E402
-from mlflow.exceptions import MlflowException  # noqa: E402
-from mlflow.tracking import MlflowClient  # noqa: E402
+from mlflow.entities import Metric, Param, RunTag
+from mlflow.exceptions import MlflowException
+from mlflow.tracking import MlflowClient
 
 Status = Literal["FINISHED", "FAILED", "KILLED"]
 Warn = Callable[[str], None]
@@ -117,7 +117,9 @@ def _experiment(client: MlflowClient, name: str, uri: str) -> str:
     found = client.get_experiment_by_name(name)
     if found is not None:
         if found.lifecycle_stage == "deleted":
-            raise SettingsError(f"tracking.experiment = {name!r}: deleted in MLflow at {uri}; restore it or choose another name")
+            raise SettingsError(
+                f"tracking.experiment = {name!r}: deleted in MLflow at {uri}; restore it or choose another name"
+            )
         return str(found.experiment_id)
     # A local database says nothing of files: keep them beside it, wherever a later command is started.
     local = uri.startswith("sqlite:///")

@@ -1,7 +1,6 @@
 """Samples of the canonical layout as arrays, and batches of them as tensors."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import cv2

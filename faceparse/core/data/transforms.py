@@ -70,12 +70,16 @@ def crop_matrix(image: Size, crop: Size, *, scale: float = 1.0, rotation: float 
 
 def warp_image(image: np.ndarray, matrix: np.ndarray, size: Size) -> np.ndarray:
     """Bilinear, black outside."""
-    return cv2.warpAffine(image, matrix, size[::-1], flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT, borderValue=0)
+    return cv2.warpAffine(
+        image, matrix, size[::-1], flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT, borderValue=0
+    )
 
 
 def warp_label(label: np.ndarray, matrix: np.ndarray, size: Size, *, border: int = IGNORE) -> np.ndarray:
     """Nearest neighbour, `border` outside."""
-    return cv2.warpAffine(label, matrix, size[::-1], flags=cv2.INTER_NEAREST, borderMode=cv2.BORDER_CONSTANT, borderValue=border)
+    return cv2.warpAffine(
+        label, matrix, size[::-1], flags=cv2.INTER_NEAREST, borderMode=cv2.BORDER_CONSTANT, borderValue=border
+    )
 
 
 def warp_edge(edge: np.ndarray, matrix: np.ndarray, size: Size) -> np.ndarray:

@@ -45,7 +45,9 @@ def update_edges(root: Path, *, force: bool = False, processes: int = 1, track: 
     """
     folder = root / "labels"
     if not folder.is_dir():
-        raise DatasetError(f"{folder}: no such folder; edges are made from the label PNGs in it ('faceparse prepare' writes them)")
+        raise DatasetError(
+            f"{folder}: no such folder; edges are made from the label PNGs in it ('faceparse prepare' writes them)"
+        )
     labels = sorted(path.relative_to(folder) for path in folder.rglob("*.png"))
     if not labels:
         raise DatasetError(f"{folder}: no label PNGs in it")

@@ -30,7 +30,9 @@ class Folder:
         seed: int = 0,
     ) -> None:
         if images.count("*") != 1 or labels.count("*") != 1:
-            raise SettingsError(f"--images {images!r} and --labels {labels!r}: each pattern has exactly one '*', the photograph's name")
+            raise SettingsError(
+                f"--images {images!r} and --labels {labels!r}: each pattern has exactly one '*', the photograph's name"
+            )
         self.raw, self.images, self.labels = raw, images, labels
         self.label_set = label_set
         self.val, self.test, self.seed = val, test, seed
@@ -49,7 +51,12 @@ class Folder:
             raise DatasetError(f"{self.raw / self.images}: no images; name them with --images 'photos/*.jpg'")
         split = split_by_share(found, val=self.val, test=self.test, seed=self.seed)
         return [
-            Item(id=re.sub(r"\s+", "_", name), split=split[name], image=path, label=self.raw / self.labels.replace("*", name))
+            Item(
+                id=re.sub(r"\s+", "_", name),
+                split=split[name],
+                image=path,
+                label=self.raw / self.labels.replace("*", name),
+            )
             for name, path in found.items()
         ]
 

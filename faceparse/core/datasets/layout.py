@@ -1,8 +1,8 @@
 """The canonical layout: what every dataset looks like on disk once it is prepared.
 
-    images/<id>.jpg   labels/<id>.png   edges/<id>.png   {train,val,test}_list.txt   label_names.txt
-    label_set.toml                       what the ids mean (optional: the paper's own layout has none)
-    labels_raw/<id>.png project/<id>.npy  label and 2 x 3 matrix aligned -> original, where faces were aligned
+images/<id>.jpg   labels/<id>.png   edges/<id>.png   {train,val,test}_list.txt   label_names.txt
+label_set.toml                       what the ids mean (optional: the paper's own layout has none)
+labels_raw/<id>.png project/<id>.npy  label and 2 x 3 matrix aligned -> original, where faces were aligned
 """
 
 import hashlib
@@ -55,7 +55,9 @@ class DatasetFolder:
         """All lines of the split's list, empty ones too."""
         path = self.list_path(split)
         if not self.root.is_dir():
-            raise DatasetError(f"{self.root}: no such dataset folder; make it with 'faceparse prepare' or give --data-dir")
+            raise DatasetError(
+                f"{self.root}: no such dataset folder; make it with 'faceparse prepare' or give --data-dir"
+            )
         if not path.is_file():
             raise DatasetError(f"{path}: no such list; lines are 'images/<id>.jpg labels/<id>.png'")
         try:
@@ -99,7 +101,9 @@ class DatasetFolder:
             sample = self.parse(split, line)
             for file in (sample.image, sample.label):
                 if not file.is_file():
-                    raise DatasetError(f"{self.list_path(split)}:{line.number}: {file} is missing; mend the list or add the file")
+                    raise DatasetError(
+                        f"{self.list_path(split)}:{line.number}: {file} is missing; mend the list or add the file"
+                    )
             samples.append(sample)
         if not samples:
             raise DatasetError(f"{self.list_path(split)}: the list is empty")
@@ -152,7 +156,9 @@ def folder_label_set(root: Path) -> LabelSet | None:
         return None
     found = [line.split()[-1] for line in read_bytes(names).decode("utf-8", "replace").splitlines() if line.strip()]
     if (match := match_label_names(found)) is None:
-        raise DatasetError(f"{names}: these {len(found)} class names are no built-in set; describe them in a TOML file, --dataset FILE")
+        raise DatasetError(
+            f"{names}: these {len(found)} class names are no built-in set; describe them in a TOML file, --dataset FILE"
+        )
     return match
 
 

@@ -100,9 +100,13 @@ def _claim(out: Path, source: Source) -> None:
     described = source.describe()
     if manifest.is_file():
         if tomllib.loads(manifest.read_text("utf-8")) != described:
-            raise OutputError(f"{out}: was prepared from another source or with other options (see {manifest.name}); choose another folder")
+            raise OutputError(
+                f"{out}: was prepared from another source or with other options (see {manifest.name}); choose another folder"
+            )
     elif any((out / f"{split}_list.txt").exists() for split in SPLITS):
-        raise OutputError(f"{out}: already holds a dataset that 'faceparse prepare' did not write; choose another folder")
+        raise OutputError(
+            f"{out}: already holds a dataset that 'faceparse prepare' did not write; choose another folder"
+        )
     write_atomic(manifest, tomli_w.dumps(described).encode())
 
 
@@ -127,7 +131,9 @@ def _validate(pair: Pair, item: Item, classes: int) -> None:
         raise DatasetError(f"{item.label or item.id}: label is {w} x {h}, its image {width} x {height}")
     bad = [int(value) for value in np.unique(pair.label) if classes <= value != IGNORE]
     if bad:
-        raise DatasetError(f"{item.label or item.id}: value {bad[0]} is not one of the {classes} classes (0 to {classes - 1}, {IGNORE} ignored)")
+        raise DatasetError(
+            f"{item.label or item.id}: value {bad[0]} is not one of the {classes} classes (0 to {classes - 1}, {IGNORE} ignored)"
+        )
 
 
 def nearest_colour(picture: np.ndarray, palette: np.ndarray) -> np.ndarray:
@@ -143,7 +149,9 @@ def split_by_share(ids: Iterable[str], *, val: float, test: float, seed: int) ->
     shuffled = [ordered[i] for i in np.random.default_rng(seed).permutation(len(ordered))]
     counts = [max(1, round(share * len(ordered))) if share > 0 else 0 for share in (test, val)]
     if sum(counts) >= len(ordered):
-        raise DatasetError(f"{len(ordered)} photographs leave none to train on with val share {val} and test share {test}")
+        raise DatasetError(
+            f"{len(ordered)} photographs leave none to train on with val share {val} and test share {test}"
+        )
     split = dict.fromkeys(shuffled, "train")
     split.update(dict.fromkeys(shuffled[: counts[0]], "test"))
     split.update(dict.fromkeys(shuffled[counts[0] : sum(counts)], "val"))

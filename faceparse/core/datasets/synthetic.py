@@ -12,7 +12,9 @@ from faceparse.core.labels import get_label_set
 class Synthetic:
     """`count` faces of `size` x `size` pixels; face i depends on (seed, i) alone."""
 
-    def __init__(self, *, count: int = 200, size: int = 256, seed: int = 0, val: float = 0.1, test: float = 0.2) -> None:
+    def __init__(
+        self, *, count: int = 200, size: int = 256, seed: int = 0, val: float = 0.1, test: float = 0.2
+    ) -> None:
         self.count, self.size, self.seed, self.val, self.test = count, size, seed, val, test
         self.label_set = get_label_set("helen")
 

@@ -26,10 +26,15 @@ def contact_sheet(rows: Sequence[Sequence[np.ndarray]], *, height: int = 256, ga
     """Pictures (H x W x 3 uint8 RGB, any sizes) in rows of one height, on white."""
     lines = []
     for row in rows:
-        cells = [cv2.resize(p, (round(p.shape[1] * height / p.shape[0]), height), interpolation=cv2.INTER_AREA) for p in row]
+        cells = [
+            cv2.resize(p, (round(p.shape[1] * height / p.shape[0]), height), interpolation=cv2.INTER_AREA) for p in row
+        ]
         lines.append(_join(cells, gap, axis=1))
     width = max(line.shape[1] for line in lines)
-    padded = [cv2.copyMakeBorder(line, 0, 0, 0, width - line.shape[1], cv2.BORDER_CONSTANT, value=(255,) * 3) for line in lines]
+    padded = [
+        cv2.copyMakeBorder(line, 0, 0, 0, width - line.shape[1], cv2.BORDER_CONSTANT, value=(255,) * 3)
+        for line in lines
+    ]
     return _join(padded, gap, axis=0)
 
 

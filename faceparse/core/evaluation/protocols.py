@@ -66,5 +66,3 @@ def to_truth_space(prediction: np.ndarray, case: Case) -> np.ndarray:
     if case.project is None:
         return label
     return warp_label(label, case.project, (case.truth.shape[0], case.truth.shape[1]), border=0)
-
-

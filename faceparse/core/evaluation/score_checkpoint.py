@@ -93,5 +93,7 @@ def log_evaluation(checkpoint: Checkpoint, evaluation: Evaluation, *, warn: Call
     tracker = Tracker.attach(checkpoint.tracking_uri, checkpoint.run_id, warn)
     # The default protocol has the plain name, so that charts of val and test have the same form.
     prefix = evaluation.split if evaluation.protocol == PROTOCOLS[0] else f"{evaluation.split}.{evaluation.protocol}"
-    tracker.log({f"{prefix}/{name}": value for name, value in evaluation.scores.flat().items()}, step=checkpoint.epoch or 0)
+    tracker.log(
+        {f"{prefix}/{name}": value for name, value in evaluation.scores.flat().items()}, step=checkpoint.epoch or 0
+    )
     return checkpoint.run_id if tracker.active else None

@@ -66,7 +66,9 @@ def export_onnx(checkpoint: Checkpoint, path: Path, *, input_size: tuple[int, in
     def write_and_check(temporary: Path) -> None:
         nonlocal report
         _write(network, checkpoint, temporary, size)
-        checks = tuple(_compare(network, temporary, _faces(batch, checkpoint.settings.data, size)) for batch in CHECKED_BATCHES)
+        checks = tuple(
+            _compare(network, temporary, _faces(batch, checkpoint.settings.data, size)) for batch in CHECKED_BATCHES
+        )
         report = ExportReport(path, size, len(checkpoint.label_set), checks)
 
     write_atomic_with(path, write_and_check)
@@ -110,11 +112,15 @@ def _compare(network: ParsingLogits, path: Path, images: Tensor) -> Check:
         session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
         (found,) = session.run(["parsing"], {"image": images.numpy()})
     except Exception as error:
-        raise ExportError(f"ONNX Runtime cannot run the exported network ({_first_line(error)}); nothing was written") from error
+        raise ExportError(
+            f"ONNX Runtime cannot run the exported network ({_first_line(error)}); nothing was written"
+        ) from error
     with torch.inference_mode():
         expected = network(images).numpy()
     if found.shape != expected.shape:
-        raise ExportError(f"ONNX Runtime answers with shape {found.shape}, PyTorch with {expected.shape}; nothing was written")
+        raise ExportError(
+            f"ONNX Runtime answers with shape {found.shape}, PyTorch with {expected.shape}; nothing was written"
+        )
     difference = float(np.abs(found - expected).max())
     agreement = float((found.argmax(axis=1) == expected.argmax(axis=1)).mean())
     if not difference <= TOLERANCE * float(np.abs(expected).max()) or agreement < AGREEMENT:

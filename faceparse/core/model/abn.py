@@ -66,12 +66,16 @@ def norm_layer(kind: NormKind, device: torch.device) -> NormLayer:
     if kind == "torch" or (kind == "auto" and (device.type != "cuda" or inplace_abn_problem())):
         return ActivatedBatchNorm
     if problem := inplace_abn_problem():
-        raise SettingsError(f"model.norm = 'inplace_abn': {problem}; use model.norm = 'auto' or install the extra 'inplace-abn'")
+        raise SettingsError(
+            f"model.norm = 'inplace_abn': {problem}; use model.norm = 'auto' or install the extra 'inplace-abn'"
+        )
     from inplace_abn import InPlaceABNSync
 
     def in_place(channels: int) -> nn.Module:
         # Without a group it does not synchronise; distributed training gives it one.
-        return InPlaceABNSync(channels, eps=EPS, momentum=MOMENTUM, activation="leaky_relu", activation_param=SLOPE, group=None)
+        return InPlaceABNSync(
+            channels, eps=EPS, momentum=MOMENTUM, activation="leaky_relu", activation_param=SLOPE, group=None
+        )
 
     return in_place
 

@@ -55,7 +55,9 @@ def read_checkpoint(path: Path) -> Checkpoint:
         return _ours(path, content)
     state = _tensors(path, content)
     if "layer6.conv4.weight" not in state:
-        raise CheckpointError(f"{path}: not a face-parsing checkpoint (no key 'layer6.conv4.weight'); give best.pth or last.pth")
+        raise CheckpointError(
+            f"{path}: not a face-parsing checkpoint (no key 'layer6.conv4.weight'); give best.pth or last.pth"
+        )
     return _released(path, state)
 
 
@@ -73,9 +75,13 @@ def load_exactly(model: nn.Module, weights: State, path: Path, *, released: bool
     expected = model.state_dict()
     name = (lambda key: _to_released(key)) if released else (lambda key: key)
     if missing := [key for key in expected if key not in weights]:
-        raise CheckpointError(f"{path}: key {name(missing[0])!r} is missing{_and_more(missing)}; the file is of another network")
+        raise CheckpointError(
+            f"{path}: key {name(missing[0])!r} is missing{_and_more(missing)}; the file is of another network"
+        )
     if extra := [key for key in weights if key not in expected]:
-        raise CheckpointError(f"{path}: unknown key {name(extra[0])!r}{_and_more(extra)}; the file is of another network")
+        raise CheckpointError(
+            f"{path}: unknown key {name(extra[0])!r}{_and_more(extra)}; the file is of another network"
+        )
     if wrong := [key for key in expected if expected[key].shape != weights[key].shape]:
         found, wanted = tuple(weights[wrong[0]].shape), tuple(expected[wrong[0]].shape)
         raise CheckpointError(
@@ -96,7 +102,9 @@ class LoadReport:
 
     def __str__(self) -> str:
         text = f"{self.kind}: {self.loaded} tensors loaded"
-        return text + (f", {len(self.skipped)} left at random: {', '.join(self.skipped[:4])}..." if self.skipped else "")
+        return text + (
+            f", {len(self.skipped)} left at random: {', '.join(self.skipped[:4])}..." if self.skipped else ""
+        )
 
 
 def initialise(model: EAGRNet, path: Path) -> LoadReport:
@@ -143,7 +151,9 @@ def _read(path: Path) -> dict[str, Any]:
             raise CheckpointError(
                 f"{path}: refused, the file holds code or objects beside tensors; save a plain state_dict instead"
             ) from None
-        raise CheckpointError(f"{path}: not a PyTorch weights file, or a damaged one; copy or download it again") from None
+        raise CheckpointError(
+            f"{path}: not a PyTorch weights file, or a damaged one; copy or download it again"
+        ) from None
     except (RuntimeError, EOFError, OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
         reason = str(error).splitlines()[0][:80] if str(error) else type(error).__name__
         raise CheckpointError(f"{path}: truncated or damaged ({reason}); copy or download it again") from None
@@ -154,7 +164,9 @@ def _read(path: Path) -> dict[str, Any]:
 
 def _ours(path: Path, content: Mapping[str, Any]) -> Checkpoint:
     if content.get("version") != VERSION:
-        raise CheckpointError(f"{path}: checkpoint version {content.get('version')}, this faceparse reads version {VERSION}")
+        raise CheckpointError(
+            f"{path}: checkpoint version {content.get('version')}, this faceparse reads version {VERSION}"
+        )
     try:
         return Checkpoint(
             path=path,

@@ -88,8 +88,10 @@ def read_training_state(path: Path) -> dict[str, Any]:
         content = torch.load(path, map_location="cpu", weights_only=True)
         return content["training"]
     except FileNotFoundError:
-        raise CheckpointError(f"{path}: no such checkpoint; a run can be resumed from its first finished epoch on") from None
+        raise CheckpointError(
+            f"{path}: no such checkpoint; a run can be resumed from its first finished epoch on"
+        ) from None
     except Exception as error:
-        raise CheckpointError(f"{path}: cannot be resumed from ({type(error).__name__}); put {PREVIOUS} in its place") from None
-
-
+        raise CheckpointError(
+            f"{path}: cannot be resumed from ({type(error).__name__}); put {PREVIOUS} in its place"
+        ) from None

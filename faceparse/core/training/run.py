@@ -30,7 +30,7 @@ from faceparse.core.settings import Settings, flatten
 from faceparse.core.tracking import Status, Tracker, git_tags
 from faceparse.core.training.checkpoint import BEST, LAST, pack, read_training_state, save, save_last
 from faceparse.core.training.loss import EAGRNetLoss
-from faceparse.core.training.run_directory import SETTINGS_FILE, LOG_FILE, METRICS_FILE, RunDirectory
+from faceparse.core.training.run_directory import LOG_FILE, METRICS_FILE, SETTINGS_FILE, RunDirectory
 from faceparse.core.training.schedule import poly_schedule
 from faceparse.core.training.trainer import Progress, Trainer, parameters
 
@@ -128,19 +128,27 @@ def _plan(settings: Settings) -> _Plan:
     label_set = resolve_label_set(settings.data)
     metric = settings.train.best_metric
     if metric not in score_names(label_set):
-        raise SettingsError(f"train.best_metric = {metric!r}: not a score of {label_set.name}{nearest(metric, score_names(label_set))}")
+        raise SettingsError(
+            f"train.best_metric = {metric!r}: not a score of {label_set.name}{nearest(metric, score_names(label_set))}"
+        )
     folder = DatasetFolder(settings.data.root)
     train = folder.samples("train")
     edges_exist(train, settings.data.root)
     batches = EpochSampler(len(train), batch_size=settings.train.batch_size, seed=settings.train.seed)
     if len(batches) == 0:
-        raise SettingsError(f"train.batch_size = {settings.train.batch_size}, but there are only {len(train)} training samples; lower it")
+        raise SettingsError(
+            f"train.batch_size = {settings.train.batch_size}, but there are only {len(train)} training samples; lower it"
+        )
     return _Plan(settings, label_set, train, folder.samples(settings.data.val_split), device, batches)
 
 
 class _Run:
     def __init__(
-        self, plan: _Plan, directory: RunDirectory, observer: Observer, resumed: tuple[Checkpoint, dict[str, Any]] | None
+        self,
+        plan: _Plan,
+        directory: RunDirectory,
+        observer: Observer,
+        resumed: tuple[Checkpoint, dict[str, Any]] | None,
     ) -> None:
         self.plan, self.directory, self.observer = plan, directory, observer
         self.settings, self.label_set, self.device = plan.settings, plan.label_set, plan.device
@@ -168,10 +176,17 @@ class _Run:
                 self.directory.record(epoch, metrics)
                 self.directory.log(_summary(epoch, metrics, best))
                 tracker.log(metrics, step=epoch)
-                self._save(epoch, scores, tracker, best=best)
+                if scores is not None:
+                    self._save(epoch, scores, tracker, best=best)
                 self.observer.epoch_finished(epoch, metrics, best)
             tracker.tag({"best_epoch": str(self.best.epoch), "best_score": f"{self.best.score:.6f}"})
-            for name, folder in ((BEST, "checkpoints"), (LAST, "checkpoints"), (SETTINGS_FILE, None), (METRICS_FILE, None), (LOG_FILE, None)):
+            for name, folder in (
+                (BEST, "checkpoints"),
+                (LAST, "checkpoints"),
+                (SETTINGS_FILE, None),
+                (METRICS_FILE, None),
+                (LOG_FILE, None),
+            ):
                 tracker.log_file(self.directory.path / name, folder)
         path = self.directory.path
         return RunResult(path, path / BEST, self.best.epoch, self.best.score, tracker.run_id, tracker.uri)
@@ -243,13 +258,13 @@ class _Run:
         self.best = _Best(score, epoch)
         return True
 
-    def _save(self, epoch: int, scores: Scores | None, tracker: Tracker, *, best: bool) -> None:
+    def _save(self, epoch: int, scores: Scores, tracker: Tracker, *, best: bool) -> None:
         content = pack(
             self.model,
             settings=self.settings,
             label_set=self.label_set,
             epoch=epoch,
-            scores=scores.flat() if scores else {},
+            scores=scores.flat(),
             run_id=tracker.run_id,
             tracking_uri=tracker.uri,
         )
@@ -266,7 +281,12 @@ class _Run:
             return
         palette = self.label_set.palette()
         rows = [
-            [image, overlay(image, one.case.truth, palette), overlay(image, one.label, palette), colour_label(one.label, palette)]
+            [
+                image,
+                overlay(image, one.case.truth, palette),
+                overlay(image, one.label, palette),
+                colour_label(one.label, palette),
+            ]
             for one in parse_samples(self._parser(), samples, len(self.label_set), protocol="label")
             for image in [read_image(samples[one.case.index].image)]
         ]
@@ -303,7 +323,9 @@ class _Run:
             "run_dir": str(self.directory.path.resolve()),
             "faceparse": faceparse.__version__,
             "torch": torch.__version__,
-            "device": torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else platform.machine() or "cpu",
+            "device": torch.cuda.get_device_name(self.device)
+            if self.device.type == "cuda"
+            else platform.machine() or "cpu",
             **{f"fingerprint.{split}": value for split, value in prints.items()},
             **git_tags(Path.cwd()),
         }
@@ -327,6 +349,6 @@ class _Run:
 
 def _summary(epoch: int, metrics: dict[str, float], best: bool) -> str:
     shown = {name: value for name, value in metrics.items() if "/f1/" not in name and "/iou/" not in name}
-    return f"epoch {epoch}: {', '.join(f'{name} {value:.4g}' for name, value in shown.items())}{' (best)' if best else ''}"
-
-
+    return (
+        f"epoch {epoch}: {', '.join(f'{name} {value:.4g}' for name, value in shown.items())}{' (best)' if best else ''}"
+    )

@@ -27,7 +27,9 @@ class RunDirectory:
         try:
             self._lock.acquire(timeout=0)
         except Timeout:
-            raise OutputError(f"{path}: another process is writing to this run; wait for it, or choose another run directory") from None
+            raise OutputError(
+                f"{path}: another process is writing to this run; wait for it, or choose another run directory"
+            ) from None
 
     @classmethod
     def create(cls, settings: Settings) -> "RunDirectory":
@@ -35,7 +37,9 @@ class RunDirectory:
         name = f"{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(2)}"
         path = settings.train.run_dir or settings.train.runs_dir / settings.tracking.experiment / name
         if (path / SETTINGS_FILE).exists():
-            raise OutputError(f"{path}: already holds a run; go on with it by --resume {path}, or choose another folder")
+            raise OutputError(
+                f"{path}: already holds a run; go on with it by --resume {path}, or choose another folder"
+            )
         run = cls(path)
         write_atomic(path / SETTINGS_FILE, to_toml(settings).encode())
         return run
@@ -43,7 +47,9 @@ class RunDirectory:
     @classmethod
     def reopen(cls, path: Path) -> "RunDirectory":
         if not (path / SETTINGS_FILE).is_file():
-            raise SettingsError(f"{path}: not a run directory (no {SETTINGS_FILE} in it); --resume takes runs/<experiment>/<time>-<id>")
+            raise SettingsError(
+                f"{path}: not a run directory (no {SETTINGS_FILE} in it); --resume takes runs/<experiment>/<time>-<id>"
+            )
         return cls(path)
 
     @property
@@ -58,7 +64,9 @@ class RunDirectory:
 
     def record(self, epoch: int, metrics: Mapping[str, float]) -> None:
         """One line of metrics.jsonl, on disk before anyone else hears of it."""
-        self._append(METRICS_FILE, json.dumps({"epoch": epoch, "time": round(time.time(), 3), "metrics": dict(metrics)}))
+        self._append(
+            METRICS_FILE, json.dumps({"epoch": epoch, "time": round(time.time(), 3), "metrics": dict(metrics)})
+        )
 
     def metrics(self) -> list[dict[str, Any]]:
         path = self.path / METRICS_FILE

@@ -88,7 +88,9 @@ class Trainer:
         means = (sums / iteration).tolist()  # the one place that waits for the device
         names = ("loss", *(f"loss_{name}" for name in LossTerms._fields[1:]))
         if not all(map(torch.isfinite, torch.tensor(means))):
-            raise TrainingError(f"the loss is no longer finite at iteration {self.iteration}; lower optim.lr or check the dataset")
+            raise TrainingError(
+                f"the loss is no longer finite at iteration {self.iteration}; lower optim.lr or check the dataset"
+            )
         return Progress(iteration, dict(zip(names, means, strict=True)), lr, speed)
 
     def state_dict(self) -> dict[str, Any]:

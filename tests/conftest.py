@@ -1,0 +1,126 @@
+"""Fixtures made by code: a prepared dataset of drawn faces and a network trained on it for a moment."""
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import torch
+
+from faceparse.core.datasets.edges import update_edges
+from faceparse.core.datasets.source import prepare
+from faceparse.core.datasets.synthetic import Synthetic
+from faceparse.core.parallel import untracked
+from faceparse.core.settings import Settings, load_settings
+from faceparse.core.training.run import RunResult, train
+from faceparse.core.training.trainer import Progress
+
+GOLDEN = Path(__file__).parent / "data" / "golden"
+PHOTOGRAPHS = Path(__file__).parents[2] / "shared" / "data" / "fasseg" / "V2"
+
+TINY = {
+    "model.backbone": "resnet18",
+    "model.stem": "torchvision",
+    "data.input_size": (64, 64),
+    "data.workers": 0,
+    "train.batch_size": 4,
+    "train.epochs": 1,
+    "train.device": "cpu",
+    "tracking.overlays": 1,
+}
+"""The smallest run that is a run."""
+
+torch.set_num_threads(2)
+
+
+class Silent:
+    """An observer that remembers."""
+
+    def __init__(self) -> None:
+        self.messages: list[str] = []
+        self.warnings: list[str] = []
+        self.epochs: list[tuple[int, dict[str, float], bool]] = []
+        self.reports: list[Progress] = []
+        self.track = untracked
+
+    def message(self, text: str) -> None:
+        self.messages.append(text)
+
+    def warning(self, text: str) -> None:
+        self.warnings.append(text)
+
+    def epoch_started(self, epoch: int, epochs: int, iterations: int) -> None: ...
+
+    def progress(self, progress: Progress) -> None:
+        self.reports.append(progress)
+
+    def epoch_finished(self, epoch: int, metrics: dict[str, float], best: bool) -> None:
+        self.epochs.append((epoch, metrics, best))
+
+
+@pytest.fixture(scope="session")
+def store(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """One MLflow database for the whole session: making one takes seconds."""
+    return f"sqlite:///{tmp_path_factory.mktemp('mlflow') / 'mlflow.db'}"
+
+
+@pytest.fixture(autouse=True)
+def _in_a_folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, store: str) -> None:
+    """No test sees the caller's settings, or writes where the caller stands."""
+    for name in os.environ:
+        if name.startswith("FACEPARSE_"):
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", store)
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture(scope="session")
+def faces(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """16 drawn faces of 72 x 72 pixels, prepared and with edges: 12 train, 2 val, 2 test. Not to be written to."""
+    root = tmp_path_factory.mktemp("data") / "faces"
+    prepare(Synthetic(count=16, size=72, seed=1, val=0.125, test=0.125), root)
+    update_edges(root)
+    return root
+
+
+@pytest.fixture
+def own_faces(faces: Path, tmp_path: Path) -> Path:
+    """A copy of `faces` that a test may spoil."""
+    return Path(shutil.copytree(faces, tmp_path / "own_faces"))
+
+
+@pytest.fixture
+def tiny(faces: Path, tmp_path: Path) -> Callable[..., Settings]:
+    """Settings of the smallest run on `faces`; keyword arguments use `__` for the dot."""
+
+    def make(**changes: object) -> Settings:
+        options = {**TINY, "data.root": faces, "train.run_dir": tmp_path / "run"}
+        return load_settings(options=options | {key.replace("__", "."): value for key, value in changes.items()})
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def trained(faces: Path, tmp_path_factory: pytest.TempPathFactory, store: str) -> RunResult:
+    """A finished one-epoch run. Not to be written to."""
+    options = {
+        **TINY,
+        "data.root": faces,
+        "train.run_dir": tmp_path_factory.mktemp("runs") / "run",
+        "tracking.uri": store,
+    }
+    return train(load_settings(options=options), Silent())
+
+
+@pytest.fixture
+def faceparse(tmp_path: Path) -> Iterator[Callable[..., "subprocess.CompletedProcess[str]"]]:
+    """Run the real command in a process of its own."""
+
+    def run(*arguments: object, **keywords: object) -> "subprocess.CompletedProcess[str]":
+        command = [sys.executable, "-m", "faceparse.cli", *map(str, arguments)]
+        return subprocess.run(command, capture_output=True, text=True, timeout=300, **keywords)  # type: ignore[call-overload, no-any-return]
+
+    yield run
