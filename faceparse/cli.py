@@ -29,7 +29,7 @@ app.command()(export.export)
 app.command()(ui.ui)
 app.command()(doctor.doctor)
 
-UsageError = typer.BadParameter.__mro__[1]
+UsageError: type[typer.BadParameter] = typer.BadParameter.__mro__[1]
 """Base of the parser's own errors: a bad option, a missing argument."""
 
 # What a full, read-only or forbidden place answers.
@@ -49,7 +49,7 @@ def run(arguments: list[str]) -> int:
     except UsageError as error:
         context = getattr(error, "ctx", None)
         where = f" (see '{context.command_path} --help')" if context else ""
-        return _fail(f"{error.format_message()}{where}")  # type: ignore[attr-defined]
+        return _fail(f"{error.format_message()}{where}")
     except typer.Exit as leave:
         return leave.exit_code
     except (KeyboardInterrupt, typer.Abort):

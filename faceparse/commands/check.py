@@ -13,7 +13,7 @@ def check(
     dataset: DatasetName = None,
     processes: Processes = None,
 ) -> None:
-    """Report everything in a dataset that would break training or falsify scores; exit code 1 where there is something."""
+    """Report everything in a dataset that would break training or falsify scores; exit code 1 where anything does."""
     from faceparse.commands.console import out, track
     from faceparse.core.datasets.check import check_dataset
     from faceparse.core.parallel import default_processes

@@ -11,7 +11,7 @@ def demo(
     count: Annotated[int, typer.Option(min=20, help="Synthetic faces.")] = 300,
     epochs: Annotated[int, typer.Option(min=1, help="Passes over the training faces.")] = 12,
 ) -> None:
-    """The main job on synthetic faces, on a CPU in a few minutes: prepare, check, edges, train, eval, predict, export."""
+    """The main job on synthetic faces, on a CPU in minutes: prepare, edges, check, train, eval, predict, export."""
     import shlex
     import time
 
@@ -53,6 +53,5 @@ def demo(
         out.print(f"\n$ faceparse {shlex.join(arguments)}", style="bold", markup=False)
         if code := run(arguments):
             raise typer.Exit(code)
-    out.print(
-        f"\ndone in {(time.monotonic() - started) / 60:.1f} minutes; pictures in {folder / 'predictions'}, runs: faceparse ui"
-    )
+    minutes = (time.monotonic() - started) / 60
+    out.print(f"\ndone in {minutes:.1f} minutes; pictures in {folder / 'predictions'}; runs: faceparse ui")

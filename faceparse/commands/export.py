@@ -29,10 +29,8 @@ def export(
     err.print(f"exporting {checkpoint}, then comparing it with PyTorch ...")
     report = export_onnx(read_checkpoint(checkpoint), target, input_size=parse_size(input_size))
     for check in report.checks:
-        out.print(
-            f"batch {check.batch}: largest difference {check.difference:.2e}, argmax agrees on {check.agreement:.4%} of pixels"
-        )
+        same = f"argmax agrees on {check.agreement:.4%} of pixels"
+        out.print(f"batch {check.batch}: largest difference {check.difference:.2e}, {same}")
     height, width = report.input_size
-    out.print(
-        f"{target}: image N x 3 x {height} x {width} -> parsing N x {report.classes} x {height} x {width}, {target.stat().st_size / 1e6:.1f} MB"
-    )
+    shapes = f"image N x 3 x {height} x {width} -> parsing N x {report.classes} x {height} x {width}"
+    out.print(f"{target}: {shapes}, {target.stat().st_size / 1e6:.1f} MB")

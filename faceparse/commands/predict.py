@@ -19,7 +19,7 @@ def predict(
     batch_size: BatchSize = None,
     input_size: InputSize = None,
 ) -> None:
-    """Parse photographs: labels/<name>.png (ids with a palette) and overlays/<name>.jpg, at each photograph's own size."""
+    """Parse photographs: labels/<name>.png (ids, with a palette) and overlays/<name>.jpg at each photograph's size."""
     from faceparse.commands.console import err, out, silent_libraries, track
     from faceparse.core.device import resolve_device
     from faceparse.core.inference import load_parser

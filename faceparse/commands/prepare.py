@@ -25,7 +25,7 @@ Seed = Annotated[int, typer.Option(min=0, help="Seed of everything random.")]
 
 @app.command()
 def fasseg(raw_dir: RawDir, out_dir: OutDir, processes: Processes = None) -> None:
-    """FASSEG frontal02 (V2): 12 train, 2 val and 50 test photographs, 6 classes. Training photographs that also stand in test are left out."""
+    """FASSEG frontal02 (V2): 12 train, 2 val, 50 test; photographs of train that stand in test are left out."""
     from faceparse.core.datasets.fasseg import Fasseg
 
     _prepare(Fasseg(raw_dir), out_dir, processes)

@@ -33,7 +33,7 @@ def write_atomic_with(path: Path, write: Callable[[Path], object]) -> None:
         os.close(handle)
         temporary.chmod(0o666 & ~_UMASK)  # mkstemp makes files private; ours are like any other
         write(temporary)
-        os.replace(temporary, path)
+        temporary.replace(path)
     except OSError as error:
         raise cannot_write(path, error) from error
     finally:
@@ -99,7 +99,8 @@ def read_label(path: Path) -> np.ndarray:
             picture.load()
             if picture.mode not in ("L", "P", "1"):
                 raise DatasetError(
-                    f"{path}: a {picture.mode} picture, not single-channel class ids; convert it with 'faceparse prepare folder'"
+                    f"{path}: a {picture.mode} picture, not single-channel class ids; "
+                    "convert it with 'faceparse prepare folder'"
                 )
             return np.array(picture, np.uint8)
     except (OSError, SyntaxError, ValueError) as error:  # what PIL raises on damaged files

@@ -5,6 +5,7 @@ import os
 import signal
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from multiprocessing.context import BaseContext
 from typing import Protocol, TypeVar
 
 import cv2
@@ -27,6 +28,17 @@ def default_processes() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+def process_context(*preload: str) -> BaseContext:
+    """How child processes are started. A server that forks them is safe beside threads, where a plain fork is not
+    (OpenCV's deadlock), and cheaper than starting each afresh; the server imports the `preload` modules once for all.
+    """
+    if os.name != "posix":
+        return multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(list(preload))
+    return context
+
+
 def map_files(function: Callable[[T], R], items: Sequence[T], processes: int) -> Iterator[R]:
     """`function(item)` for each item, in order; with one process (or one item) without starting any.
 
@@ -36,8 +48,7 @@ def map_files(function: Callable[[T], R], items: Sequence[T], processes: int) ->
     if processes <= 1:
         yield from map(function, items)
         return
-    # A server that forks is safe beside threads, where a plain fork is not, and cheaper than starting afresh.
-    context = multiprocessing.get_context("forkserver" if os.name == "posix" else "spawn")
+    context = process_context()
     chunk = max(1, min(16, len(items) // (processes * 4)))
     pool = ProcessPoolExecutor(processes, mp_context=context, initializer=_start_worker)
     try:

@@ -119,7 +119,7 @@ class TrainSettings(_Section):
     evaluate_every: Positive = 1
     """Epochs between evaluations on `val`, each of which writes last.pth; the last epoch always has one."""
     best_metric: str = "mean_f1"
-    """Score on `val` that chooses best.pth: mean_f1, mean_iou, pixel_accuracy, or f1/<merged name> such as f1/overall."""
+    """Score on `val` that chooses best.pth: mean_f1, mean_iou, pixel_accuracy, f1/<class>, or f1/<merged> (f1/overall)."""
     runs_dir: Path = Path("runs")
     run_dir: Path | None = None
     """The run directory itself. Default: runs_dir/<experiment>/<time>-<id>."""
@@ -182,7 +182,7 @@ def load_settings(file: Path | None = None, options: Mapping[str, Any] | None = 
     return settings_from_dict(merged, layers)
 
 
-def settings_from_dict(data: Mapping[str, Any], layers: Mapping[str, Any] | None = None) -> Settings:
+def settings_from_dict(data: Mapping[str, Any], layers: dict[str, Any] | None = None) -> Settings:
     """Settings from a nested dict; `layers` (place -> dict) lets an error name the place of the bad value."""
     try:
         return Settings(**data)
@@ -251,7 +251,7 @@ def _merge(target: dict[str, Any], layer: Mapping[str, Any]) -> None:
             target[key] = dict(value) if isinstance(value, Mapping) else value
 
 
-def _explain(error: Any, layers: Mapping[str, Any]) -> str:
+def _explain(error: Any, layers: dict[str, Any]) -> str:
     """One validation error as a colleague would say it: place, key, value, what is allowed."""
     location = [str(part) for part in error["loc"]]
     key, value = ".".join(location[:2]), error["input"]

@@ -35,7 +35,7 @@ class Batch(NamedTuple):
     """N x H x W uint8 ids, 255 ignored."""
     edge: Tensor
     """N x H x W uint8, 0 or 1."""
-    index: Tensor
+    indices: Tensor
     """N int64, position in the dataset."""
 
     def to(self, device: torch.device) -> "Batch":
@@ -118,6 +118,9 @@ def collate(items: Sequence[tuple[Arrays, int]]) -> Batch:
 
 class Normalise(nn.Module):
     """N x H x W x 3 uint8 RGB -> N x 3 x H x W float32: scaled to 0..1, channels ordered, (x - mean) / std."""
+
+    scale: Tensor
+    shift: Tensor
 
     def __init__(self, settings: DataSettings) -> None:
         super().__init__()

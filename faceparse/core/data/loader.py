@@ -12,6 +12,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from faceparse.core.errors import FaceparseError
+from faceparse.core.parallel import process_context
 
 T = TypeVar("T")
 B = TypeVar("B")
@@ -31,12 +32,13 @@ class Loader(Generic[T, B]):
         batches: Sampler[list[Any]] | None = None,
         persistent: bool = False,
     ) -> None:
-        """`batches` (a batch sampler) takes the place of `batch_size`; `persistent` keeps the processes between epochs."""
+        """`batches` (a batch sampler) replaces `batch_size`; `persistent` keeps the processes between epochs."""
         chosen: dict[str, Any] = {"batch_sampler": batches} if batches is not None else {"batch_size": batch_size}
         self._loader: DataLoader[Any] = DataLoader(
             _Guarded(dataset),
             collate_fn=_GuardedCollate(collate),
             num_workers=workers,
+            multiprocessing_context=process_context("faceparse.core.evaluation.evaluate") if workers else None,
             persistent_workers=persistent and workers > 0,
             pin_memory=device.type == "cuda",
             worker_init_fn=_one_thread,

@@ -142,9 +142,8 @@ def _label(path: Path, classes: int, problems: list[str]) -> np.ndarray | None:
     values, counts = np.unique(label, return_counts=True)
     for value, count in zip(values.tolist(), counts.tolist(), strict=True):
         if classes <= value != IGNORE:
-            problems.append(
-                f"{path}: value {value} on {count} pixels is not one of the {classes} classes (0 to {classes - 1}, {IGNORE} ignored)"
-            )
+            allowed = f"one of the {classes} classes (0 to {classes - 1}, {IGNORE} ignored)"
+            problems.append(f"{path}: value {value} on {count} pixels is not {allowed}")
     return label
 
 
@@ -169,7 +168,8 @@ def _shared(splits: dict[str, list[tuple[Sample, str | None]]]) -> list[str]:
         for sample, digest in samples:
             homes[digest or f"unread {sample.image}"].setdefault(split, sample.image)
     return [
-        f"{', '.join(map(str, dict.fromkeys(where.values())))}: the same image in {' and '.join(where)}; scores would be inflated"
+        f"{', '.join(map(str, dict.fromkeys(where.values())))}: the same image in {' and '.join(where)}; "
+        "scores would be inflated"
         for where in homes.values()
         if len(where) > 1
     ]

@@ -44,7 +44,8 @@ class Fasseg:
         images = [path for path in folder.glob("*.bmp") if path.stem.isdigit()]
         if not images:
             raise DatasetError(
-                f"{folder}: no <n>.bmp in it; RAW_DIR is FASSEG's folder with Train_RGB, Train_Labels, Test_RGB, Test_Labels"
+                f"{folder}: no <n>.bmp in it; RAW_DIR is FASSEG's V2 folder with Train_RGB, Train_Labels, Test_RGB and "
+                "Test_Labels"
             )
         return sorted(images, key=lambda path: int(path.stem))
 

@@ -101,7 +101,8 @@ def _claim(out: Path, source: Source) -> None:
     if manifest.is_file():
         if tomllib.loads(manifest.read_text("utf-8")) != described:
             raise OutputError(
-                f"{out}: was prepared from another source or with other options (see {manifest.name}); choose another folder"
+                f"{out}: was prepared from another source or with other options (see {manifest.name}); "
+                "choose another folder"
             )
     elif any((out / f"{split}_list.txt").exists() for split in SPLITS):
         raise OutputError(
@@ -132,12 +133,13 @@ def _validate(pair: Pair, item: Item, classes: int) -> None:
     bad = [int(value) for value in np.unique(pair.label) if classes <= value != IGNORE]
     if bad:
         raise DatasetError(
-            f"{item.label or item.id}: value {bad[0]} is not one of the {classes} classes (0 to {classes - 1}, {IGNORE} ignored)"
+            f"{item.label or item.id}: value {bad[0]} is not one of the {classes} classes "
+            f"(0 to {classes - 1}, {IGNORE} ignored)"
         )
 
 
 def nearest_colour(picture: np.ndarray, palette: np.ndarray) -> np.ndarray:
-    """H x W x 3 uint8 RGB label picture -> H x W uint8 ids of the nearest palette (C x 3) colour; ties to the lower id."""
+    """H x W x 3 uint8 RGB -> H x W uint8 ids of the nearest palette (C x 3 uint8) colour; ties to the lower id."""
     pixels = picture.astype(np.int32)
     distances = np.stack([((pixels - colour) ** 2).sum(axis=2) for colour in palette.astype(np.int32)])
     return distances.argmin(axis=0).astype(np.uint8)

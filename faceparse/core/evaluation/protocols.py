@@ -24,7 +24,8 @@ PROTOCOLS: tuple[ProtocolName, ...] = ("eagrnet", "label")
 class Case(NamedTuple):
     """One photograph to be scored."""
 
-    index: int
+    position: int
+    """In the split's list."""
     photo: Photo
     truth: np.ndarray
     """H x W uint8 ids in the protocol's space."""

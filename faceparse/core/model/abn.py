@@ -89,7 +89,8 @@ def with_plain_norms(model: nn.Module) -> nn.Module:
     for parent in list(model.modules()):
         for name, child in parent.named_children():
             if is_abn(child) and not isinstance(child, ActivatedBatchNorm):
-                twin = ActivatedBatchNorm(child.num_features).to(child.weight.device)
+                weight = child.get_parameter("weight")
+                twin = ActivatedBatchNorm(len(weight)).to(weight.device)
                 twin.load_state_dict(child.state_dict())
                 twin.train(child.training)
                 setattr(parent, name, twin)

@@ -63,7 +63,7 @@ def save_last(folder: Path, content: Mapping[str, Any]) -> None:
         spare = folder / f".{PREVIOUS}.link"
         spare.unlink(missing_ok=True)
         os.link(last, spare)
-        os.replace(spare, previous)
+        spare.replace(previous)
     save(last, content)
 
 
@@ -85,7 +85,7 @@ def read_training_state(path: Path) -> dict[str, Any]:
         CheckpointError: it cannot be read, or is a checkpoint without one (best.pth).
     """
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        content: dict[str, dict[str, Any]] = torch.load(path, map_location="cpu", weights_only=True)
         return content["training"]
     except FileNotFoundError:
         raise CheckpointError(

@@ -137,7 +137,7 @@ def _plan(settings: Settings) -> _Plan:
     batches = EpochSampler(len(train), batch_size=settings.train.batch_size, seed=settings.train.seed)
     if len(batches) == 0:
         raise SettingsError(
-            f"train.batch_size = {settings.train.batch_size}, but there are only {len(train)} training samples; lower it"
+            f"train.batch_size = {settings.train.batch_size}, but there are {len(train)} training samples; lower it"
         )
     return _Plan(settings, label_set, train, folder.samples(settings.data.val_split), device, batches)
 
@@ -288,7 +288,7 @@ class _Run:
                 colour_label(one.label, palette),
             ]
             for one in parse_samples(self._parser(), samples, len(self.label_set), protocol="label")
-            for image in [read_image(samples[one.case.index].image)]
+            for image in [read_image(samples[one.case.position].image)]
         ]
         path = self.directory.path / "overlays" / f"epoch_{epoch:04d}.png"
         write_atomic(path, encode_png(contact_sheet(rows)))
@@ -331,12 +331,12 @@ class _Run:
         }
 
     def _announce(self) -> None:
+        model = self.settings.model
         norm = type(self.model.pyramid.fuse.norm).__name__
+        size = f"{parameters(self.model) / 1e6:.1f} M parameters"
+        classes = f"{len(self.label_set)} classes of {self.label_set.name}"
         self._say(f"run directory {self.directory.path}")
-        self._say(
-            f"{self.settings.model.backbone} ({self.settings.model.stem} stem, {norm}), {parameters(self.model) / 1e6:.1f} M "
-            f"parameters, {len(self.label_set)} classes of {self.label_set.name}, on {self.device}"
-        )
+        self._say(f"{model.backbone} ({model.stem} stem, {norm}), {size}, {classes}, on {self.device}")
         self._say(
             f"{len(self.plan.train)} training and {len(self.plan.val)} {self.settings.data.val_split} photographs, "
             f"{len(self.plan.batches)} iterations an epoch"

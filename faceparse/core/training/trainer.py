@@ -77,7 +77,7 @@ class Trainer:
             lr = self.optimizer.param_groups[0]["lr"]
             terms = self.step(batch)
             sums += torch.stack([term.detach() for term in terms])
-            images += len(batch.index)
+            images += len(batch.indices)
             if iteration % REPORT_EVERY == 0 or iteration == 1:
                 yield self._progress(iteration, sums, lr, images / (time.perf_counter() - started))
                 last_reported = iteration

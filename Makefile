@@ -1,0 +1,46 @@
+# Everything a fresh machine needs is python3 and make. `make demo` and `make test` set up what is missing.
+
+UV_VERSION := 0.13.9
+UV := .venv/tools/bin/uv
+BIN := .venv/bin
+
+# The toolkit's own folder: torch is misled by an nvcc that is only a link or a wrapper on the PATH.
+NVCC := $(firstword $(wildcard $(if $(CUDA_HOME),$(CUDA_HOME)/bin/nvcc) /usr/local/cuda/bin/nvcc /usr/local/cuda-*/bin/nvcc /opt/cuda/bin/nvcc))
+
+.PHONY: setup inplace-abn demo test lint benchmark clean
+
+setup: .venv/ready
+
+demo: .venv/ready
+	$(BIN)/faceparse demo
+
+test: .venv/ready lint
+	$(BIN)/python -m pytest
+
+lint: .venv/ready
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+benchmark: .venv/ready
+	$(BIN)/python -m benchmarks
+
+.venv/ready: pyproject.toml constraints.txt
+	python3 -m venv .venv/tools
+	.venv/tools/bin/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
+	$(UV) venv --quiet --allow-existing --python '>=3.11' .venv
+	$(UV) pip install --quiet --python $(BIN)/python --constraint constraints.txt --editable '.[dev]'
+ifneq ($(NVCC),)
+	@$(MAKE) --no-print-directory inplace-abn || \
+	  echo "inplace-abn could not be built with $(NVCC); the plain norm layer gives the same numbers with more memory"
+endif
+	@touch $@
+
+# The published network's norm layer, compiled against the torch that is installed; takes a few minutes.
+inplace-abn:
+	@test -n "$(NVCC)" || { echo "no CUDA toolkit found: set CUDA_HOME to the folder that holds bin/nvcc"; exit 1; }
+	@echo "building inplace-abn with $(NVCC) (a few minutes, once)"
+	CUDA_HOME=$(NVCC:/bin/nvcc=) $(UV) pip install --quiet --python $(BIN)/python --constraint constraints.txt --editable '.[dev,inplace-abn]'
+
+clean:
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache
