@@ -13,6 +13,9 @@ from faceparse.core.errors import DatasetError, OutputError
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
 
+_DAMAGED = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)
+"""What PIL raises on damaged files."""
+
 
 def write_atomic(path: Path, data: bytes) -> None:
     """Write `data` so that `path` holds either its old content or all of the new one."""
@@ -73,13 +76,29 @@ def read_image(path: Path) -> np.ndarray:
         DatasetError: missing, truncated, or not an image.
     """
     data = read_bytes(path)
-    # OpenCV decodes a truncated JPEG to a half-grey picture without an error: look for the end marker ourselves.
-    if data[:2] == b"\xff\xd8" and b"\xff\xd9" not in data[-65536:]:
+    # OpenCV 4 decodes a truncated JPEG to a half-grey picture without an error: look for the end marker ourselves.
+    if data[:2] == b"\xff\xd8" and _lacks_end(data):
         raise DatasetError(f"{path}: truncated JPEG; replace the file")
-    image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB) if data else None
+    image = _decode(data, cv2.IMREAD_COLOR_RGB)
     if image is None:
         raise DatasetError(f"{path}: not a readable image; replace the file")
     return image
+
+
+def _lacks_end(jpeg: bytes) -> bool:
+    """Whether a JPEG's scan has no end marker. A thumbnail before it and a film behind it may have markers, too."""
+    position = 2
+    while jpeg[position : position + 1] == b"\xff" and jpeg[position + 1 : position + 2] != b"\xda":
+        filler = jpeg[position + 1 : position + 2] == b"\xff"
+        position += 1 if filler else 2 + int.from_bytes(jpeg[position + 2 : position + 4])
+    return jpeg.find(b"\xff\xd9", position) < 0
+
+
+def _decode(data: bytes, flags: int) -> np.ndarray | None:
+    try:
+        return cv2.imdecode(np.frombuffer(data, np.uint8), flags) if data else None
+    except cv2.error:  # a damaged header that promises an impossible size
+        return None
 
 
 def read_label(path: Path) -> np.ndarray:
@@ -90,7 +109,7 @@ def read_label(path: Path) -> np.ndarray:
     """
     data = read_bytes(path)
     if data[:8] == b"\x89PNG\r\n\x1a\n" and data[24:26] == b"\x08\x00":  # 8-bit greyscale: OpenCV is fast and exact
-        label = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+        label = _decode(data, cv2.IMREAD_UNCHANGED)
         if label is None:
             raise DatasetError(f"{path}: truncated or damaged PNG; replace the file")
         return label
@@ -103,7 +122,7 @@ def read_label(path: Path) -> np.ndarray:
                     "convert it with 'faceparse prepare folder'"
                 )
             return np.array(picture, np.uint8)
-    except (OSError, SyntaxError, ValueError) as error:  # what PIL raises on damaged files
+    except _DAMAGED as error:
         raise DatasetError(f"{path}: not a readable label picture ({error}); replace the file") from None
 
 
@@ -140,5 +159,5 @@ def image_size(path: Path) -> tuple[int, int]:
             width, height = picture.size
             turned = picture.getexif().get(0x0112, 1) >= 5
             return (width, height) if turned else (height, width)
-    except (OSError, SyntaxError, ValueError):
+    except _DAMAGED:
         return read_image(path).shape[:2]

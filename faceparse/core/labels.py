@@ -109,7 +109,7 @@ def read_label_set(path: Path) -> LabelSet:
         return label_set_from_dict(tomllib.loads(path.read_text("utf-8")), str(path))
     except FileNotFoundError:
         raise SettingsError(f"label set {path}: no such file; built in are {', '.join(builtin_label_sets())}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise SettingsError(f"{path}: not a TOML file ({error}); a label set has name, side and [classes]") from None
 
 

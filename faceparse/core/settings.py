@@ -33,7 +33,10 @@ Positive = Annotated[int, Field(gt=0)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Size = Annotated[tuple[Annotated[int, Field(ge=32)], Annotated[int, Field(ge=32)]], BeforeValidator(_split)]
-Triple = Annotated[tuple[float, float, float], BeforeValidator(_split)]
+Finite = Annotated[float, Field(allow_inf_nan=False)]
+Triple = Annotated[tuple[Finite, Finite, Finite], BeforeValidator(_split)]
+PositiveFloat = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+PositiveTriple = Annotated[tuple[PositiveFloat, PositiveFloat, PositiveFloat], BeforeValidator(_split)]
 
 
 class _Section(BaseModel):
@@ -57,7 +60,7 @@ class DataSettings(_Section):
     channel_order: Literal["rgb", "bgr"] = "rgb"
     """Order of the image channels; the released checkpoints expect bgr with the mean and std in RGB order."""
     mean: Triple = IMAGENET_MEAN
-    std: Triple = IMAGENET_STD
+    std: PositiveTriple = IMAGENET_STD
     random_scale: bool = True
     """The recipe's augmentation: random scale, and with `rotation_probability` a random rotation."""
     scale_sigma: Annotated[float, Field(ge=0, lt=1)] = 0.25
@@ -118,8 +121,9 @@ class TrainSettings(_Section):
     """auto (the first GPU, else the CPU), cpu, cuda or cuda:N."""
     evaluate_every: Positive = 1
     """Epochs between evaluations on `val`, each of which writes last.pth; the last epoch always has one."""
-    best_metric: str = "mean_f1"
-    """Score on `val` that chooses best.pth: mean_f1, mean_iou, pixel_accuracy, f1/<class>, or f1/<merged> (f1/overall)."""
+    best_metric: str = "auto"
+    """Score on `val` that chooses best.pth: mean_f1, mean_iou, pixel_accuracy, or f1/<class or merged name>.
+    `auto` is f1/overall where the label set has it (Helen), as in the recipe, else mean_f1."""
     runs_dir: Path = Path("runs")
     run_dir: Path | None = None
     """The run directory itself. Default: runs_dir/<experiment>/<time>-<id>."""

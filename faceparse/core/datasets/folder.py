@@ -33,6 +33,8 @@ class Folder:
             raise SettingsError(
                 f"--images {images!r} and --labels {labels!r}: each pattern has exactly one '*', the photograph's name"
             )
+        if Path(images).is_absolute() or Path(labels).is_absolute():
+            raise SettingsError(f"--images {images!r} and --labels {labels!r}: patterns are relative to {raw}")
         self.raw, self.images, self.labels = raw, images, labels
         self.label_set = label_set
         self.val, self.test, self.seed = val, test, seed
@@ -41,18 +43,19 @@ class Folder:
         if not self.raw.is_dir():
             raise DatasetError(f"{self.raw}: no such folder")
         found: dict[str, Path] = {}
+        seen: dict[str, Path] = {}
         for path in sorted(self.raw.glob(self.images)):
             if path.suffix.lower() in IMAGE_SUFFIXES:
                 name = self._name(path)
-                if name in found:
-                    raise DatasetError(f"{path} and {found[name]} have the same name; narrow the pattern with --images")
+                if (twin := seen.setdefault(_id(name), path)) != path:
+                    raise DatasetError(f"{path} and {twin} have the same name; narrow the pattern with --images")
                 found[name] = path
         if not found:
             raise DatasetError(f"{self.raw / self.images}: no images; name them with --images 'photos/*.jpg'")
         split = split_by_share(found, val=self.val, test=self.test, seed=self.seed)
         return [
             Item(
-                id=re.sub(r"\s+", "_", name),
+                id=_id(name),
                 split=split[name],
                 image=path,
                 label=self.raw / self.labels.replace("*", name),
@@ -111,3 +114,8 @@ class Folder:
             "test": self.test,
             "seed": self.seed,
         }
+
+
+def _id(name: str) -> str:
+    """A name that a list line can hold: its fields are separated by blanks."""
+    return re.sub(r"\s+", "_", name)

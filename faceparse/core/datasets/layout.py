@@ -61,7 +61,7 @@ class DatasetFolder:
         if not path.is_file():
             raise DatasetError(f"{path}: no such list; lines are 'images/<id>.jpg labels/<id>.png'")
         try:
-            text = read_bytes(path).decode("utf-8")
+            text = read_bytes(path).decode("utf-8-sig")  # Windows editors write a byte order mark
         except UnicodeDecodeError:
             raise DatasetError(f"{path}: not a text file in UTF-8") from None
         return [ListLine(number, line.strip()) for number, line in enumerate(text.splitlines(), 1)]
@@ -154,7 +154,7 @@ def folder_label_set(root: Path) -> LabelSet | None:
     names = root / LABEL_NAMES_FILE
     if not names.is_file():
         return None
-    found = [line.split()[-1] for line in read_bytes(names).decode("utf-8", "replace").splitlines() if line.strip()]
+    found = [line.split()[-1] for line in read_bytes(names).decode("utf-8-sig", "replace").splitlines() if line.strip()]
     if (match := match_label_names(found)) is None:
         raise DatasetError(
             f"{names}: these {len(found)} class names are no built-in set; describe them in a TOML file, --dataset FILE"

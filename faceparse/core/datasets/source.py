@@ -104,7 +104,7 @@ def _claim(out: Path, source: Source) -> None:
                 f"{out}: was prepared from another source or with other options (see {manifest.name}); "
                 "choose another folder"
             )
-    elif any((out / f"{split}_list.txt").exists() for split in SPLITS):
+    elif any((out / name).exists() for name in ("images", "labels", *(f"{split}_list.txt" for split in SPLITS))):
         raise OutputError(
             f"{out}: already holds a dataset that 'faceparse prepare' did not write; choose another folder"
         )

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from faceparse.core.labels import LabelSet
+from faceparse.core.errors import SettingsError
+from faceparse.core.labels import LabelSet, nearest
 
 Score = float | None
 """A fraction of 1, or None for a class that is absent from the truth: 0 / 0 is neither good nor bad."""
@@ -55,6 +56,20 @@ def compute_scores(confusion: np.ndarray, label_set: LabelSet) -> Scores:
         mean_iou=_mean(value for name, value in iou.items() if name != background),
         pixel_accuracy=float(np.trace(confusion)) / total if total else 0.0,
     )
+
+
+def resolve_metric(name: str, label_set: LabelSet) -> str:
+    """The score that `train.best_metric` means.
+
+    Raises:
+        SettingsError: the label set has no such score.
+    """
+    if name == "auto":
+        return "f1/overall" if "overall" in label_set.merged else "mean_f1"
+    known = score_names(label_set)
+    if name not in known:
+        raise SettingsError(f"train.best_metric = {name!r}: not a score of {label_set.name}{nearest(name, known)}")
+    return name
 
 
 def score_names(label_set: LabelSet) -> list[str]:

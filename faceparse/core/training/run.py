@@ -19,10 +19,10 @@ from faceparse.core.device import resolve_device
 from faceparse.core.errors import CheckpointError, SettingsError
 from faceparse.core.evaluation.evaluate import evaluate, parse_samples
 from faceparse.core.evaluation.pictures import colour_label, contact_sheet, overlay
-from faceparse.core.evaluation.scores import Scores, compute_scores, score_names
+from faceparse.core.evaluation.scores import Scores, compute_scores, resolve_metric
 from faceparse.core.files import encode_png, read_image, write_atomic
 from faceparse.core.inference import Parser
-from faceparse.core.labels import LabelSet, nearest
+from faceparse.core.labels import LabelSet
 from faceparse.core.model.build import build_model
 from faceparse.core.model.weights import Checkpoint, initialise, load_exactly, read_checkpoint
 from faceparse.core.parallel import Track
@@ -117,6 +117,8 @@ class _Plan:
 
     settings: Settings
     label_set: LabelSet
+    metric: str
+    """Score on `val` that chooses best.pth, as `Scores.get` knows it."""
     train: list[Sample]
     val: list[Sample]
     device: torch.device
@@ -126,11 +128,7 @@ class _Plan:
 def _plan(settings: Settings) -> _Plan:
     device = resolve_device(settings.train.device)
     label_set = resolve_label_set(settings.data)
-    metric = settings.train.best_metric
-    if metric not in score_names(label_set):
-        raise SettingsError(
-            f"train.best_metric = {metric!r}: not a score of {label_set.name}{nearest(metric, score_names(label_set))}"
-        )
+    metric = resolve_metric(settings.train.best_metric, label_set)
     folder = DatasetFolder(settings.data.root)
     train = folder.samples("train")
     edges_exist(train, settings.data.root)
@@ -139,7 +137,7 @@ def _plan(settings: Settings) -> _Plan:
         raise SettingsError(
             f"train.batch_size = {settings.train.batch_size}, but there are {len(train)} training samples; lower it"
         )
-    return _Plan(settings, label_set, train, folder.samples(settings.data.val_split), device, batches)
+    return _Plan(settings, label_set, metric, train, folder.samples(settings.data.val_split), device, batches)
 
 
 class _Run:
@@ -252,7 +250,7 @@ class _Run:
         return Parser(self.model, self.settings.data, self.device)
 
     def _is_best(self, scores: Scores, epoch: int) -> bool:
-        score = scores.get(self.settings.train.best_metric) or 0.0
+        score = scores.get(self.plan.metric) or 0.0
         if score <= self.best.score:
             return False
         self.best = _Best(score, epoch)

@@ -1,0 +1,1 @@
+"""Performance as ratios within one run: `python -m benchmarks [NAME...]`."""

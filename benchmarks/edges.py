@@ -1,0 +1,89 @@
+"""Edge maps against the per-pixel loop of the published script, and the command against reading and writing alone."""
+
+import subprocess
+import sys
+import tempfile
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks.harness import Result, medians, overhead, speedup
+from faceparse.core.datasets.edges import label_edges
+from faceparse.core.datasets.faces import draw_face
+from faceparse.core.files import encode_png, read_label, write_atomic
+from faceparse.core.parallel import default_processes, map_files
+
+SIZE, LABELS, DISTINCT = 512, 200, 8
+
+
+def run() -> list[Result]:
+    return [_rule(), _command()]
+
+
+def _rule() -> Result:
+    label = _label(0)
+    assert np.array_equal(label_edges(label), pixel_loop(label))
+    (loop,) = medians(lambda: pixel_loop(label), rounds=3)
+    (ours,) = medians(lambda: label_edges(label), rounds=50)
+    return speedup("edges: one 512 x 512 label, against the per-pixel loop", ours, loop, 1000)
+
+
+def pixel_loop(label: np.ndarray) -> np.ndarray:
+    """The rule pixel by pixel, as the published script computes it."""
+    height, width = label.shape
+    edge = np.zeros_like(label)
+    for y in range(height):
+        for x in range(width):
+            for dy, dx in ((-1, 0), (1, 0), (0, -1), (0, 1)):
+                v, u = y + dy, x + dx
+                if 0 <= v < height and 0 <= u < width and label[v, u] != label[y, x]:
+                    edge[y, x] = 255
+    return edge
+
+
+def _command() -> Result:
+    with tempfile.TemporaryDirectory() as folder:
+        root = Path(folder)
+        for index in range(DISTINCT):
+            write_atomic(root / "ready" / f"{index}.png", encode_png(label_edges(_label(index))))
+        for index in range(LABELS):
+            write_atomic(root / "labels" / f"{index % DISTINCT}_{index}.png", encode_png(_label(index % DISTINCT)))
+        processes = str(default_processes())
+        command = [sys.executable, "-m", "faceparse.cli", "edges", folder, "--force", "--processes", processes]
+        floor = [sys.executable, "-m", "benchmarks.edges", folder, processes]
+        ours, alone = medians(lambda: _call(command), lambda: _call(floor), rounds=7)
+    return overhead(f"edges: the command on {LABELS} labels, against reading and writing alone", ours, alone, 1.5)
+
+
+def _call(command: list[str]) -> None:
+    subprocess.run(command, check=True, capture_output=True)
+
+
+@cache
+def _label(index: int) -> np.ndarray:
+    return draw_face(np.random.default_rng(index), SIZE).label
+
+
+@cache
+def _ready_edge(path: Path) -> np.ndarray:
+    return read_label(path)
+
+
+def _read_and_write(path: Path) -> None:
+    """The floor: read the label, write its edge map, which is in memory already."""
+    read_label(path)
+    root = path.parents[1]
+    edge = _ready_edge(root / "ready" / f"{path.name.split('_')[0]}.png")
+    write_atomic(root / "edges" / path.name, encode_png(edge))
+
+
+def main(root: Path, processes: int) -> None:
+    """The floor as a process of its own."""
+    labels = sorted((root / "labels").glob("*.png"))
+    for _ in map_files(_read_and_write, labels, processes):
+        pass
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), int(sys.argv[2]))

@@ -1,0 +1,64 @@
+"""Timing two things against each other on a noisy machine."""
+
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+
+@dataclass(frozen=True)
+class Result:
+    """One row of the table."""
+
+    what: str
+    ours: float
+    """Median seconds."""
+    peer: float
+    ratio: float
+    goal: float
+    direction: Literal["at least", "at most"]
+    note: str = ""
+
+    @property
+    def reached(self) -> bool:
+        return self.ratio >= self.goal if self.direction == "at least" else self.ratio <= self.goal
+
+
+def medians(*functions: Callable[[], object], rounds: int, repeat: int = 1) -> list[float]:
+    """Median seconds of each function, called in turn so that a busy moment hits all of them alike.
+
+    Args:
+        repeat: calls per timing, for what is too short to be timed alone.
+    """
+    for function in functions:
+        function()
+    times: list[list[float]] = [[] for _ in functions]
+    for _ in range(rounds):
+        for function, taken in zip(functions, times, strict=True):
+            started = time.perf_counter()
+            for _ in range(repeat):
+                function()
+            taken.append((time.perf_counter() - started) / repeat)
+    return [statistics.median(taken) for taken in times]
+
+
+def overhead(what: str, ours: float, floor: float, goal: float, note: str = "") -> Result:
+    """How much longer than its floor something takes; at most `goal` times."""
+    return Result(what, ours, floor, ours / floor, goal, "at most", note)
+
+
+def speedup(what: str, ours: float, peer: float, goal: float, note: str = "") -> Result:
+    """How much faster than a peer something is; at least `goal` times."""
+    return Result(what, ours, peer, peer / ours, goal, "at least", note)
+
+
+def make_faces(root: Path, count: int, size: int) -> None:
+    """A small dataset of drawn faces with edges."""
+    from faceparse.core.datasets.edges import update_edges
+    from faceparse.core.datasets.source import prepare
+    from faceparse.core.datasets.synthetic import Synthetic
+
+    prepare(Synthetic(count=count, size=size), root, processes=2)
+    update_edges(root, processes=2)

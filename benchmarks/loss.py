@@ -1,0 +1,60 @@
+"""The loss against the plain sum of its torch calls, and a count of the times it reads a value back."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from benchmarks.harness import Result, medians, overhead
+from faceparse.core.labels import IGNORE
+from faceparse.core.model.eagrnet import Output
+from faceparse.core.training.loss import EAGRNetLoss
+
+# What makes the host wait for a GPU's answer.
+SYNCHRONISING = {"aten::_local_scalar_dense", "aten::item", "aten::nonzero", "aten::is_nonzero", "aten::equal"}
+
+
+class _CountSyncs(TorchDispatchMode):
+    def __init__(self) -> None:
+        super().__init__()
+        self.count = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.count += func._schema.name in SYNCHRONISING
+        return func(*args, **(kwargs or {}))
+
+
+def run() -> list[Result]:
+    size = 473
+    generator = torch.Generator().manual_seed(0)
+    parsing = torch.randn(2, 11, 119, 119, generator=generator, requires_grad=True)
+    edges = torch.randn(2, 2, 119, 119, generator=generator, requires_grad=True)
+    label = torch.randint(0, 11, (2, size, size), generator=generator)
+    label[:, :3] = IGNORE
+    edge = torch.randint(0, 2, (2, size, size), generator=generator)
+    loss = EAGRNetLoss()
+    weight = torch.tensor([0.5, 0.5])
+
+    def ours() -> None:
+        loss(Output(parsing, edges), label, edge).total.backward()
+
+    def plain() -> None:
+        _plain_sum(parsing, edges, label, edge, weight).backward()  # type: ignore[no-untyped-call]
+
+    taken, alone = medians(ours, plain, rounds=15)
+    with _CountSyncs() as syncs:
+        ours()
+    synchronisations = Result("loss: host synchronisations", taken, alone, float(syncs.count), 0, "at most")
+    return [overhead("loss: against the plain sum of its torch calls", taken, alone, 1.1), synchronisations]
+
+
+def _plain_sum(parsing: Tensor, edges: Tensor, label: Tensor, edge: Tensor, weight: Tensor) -> Tensor:
+    """Two resizes, two cross-entropies, one weighted sum: nothing that guards against empty images."""
+    size = label.shape[-2:]
+    per_pixel = F.cross_entropy(
+        F.interpolate(parsing, size=size, mode="bilinear"), label, ignore_index=IGNORE, reduction="none"
+    )
+    edge_term = F.cross_entropy(F.interpolate(edges, size=size, mode="bilinear"), edge, weight=weight)
+    return per_pixel.mean() + edge_term + 4 * (per_pixel * edge).sum() / edge.sum()
