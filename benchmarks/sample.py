@@ -9,10 +9,12 @@ import torch
 
 from benchmarks.harness import Result, make_faces, medians, overhead
 from faceparse.core.data.dataset import Normalise, TrainingSet
-from faceparse.core.data.transforms import crop_matrix
+from faceparse.core.data.transforms import crop_matrix, draw_augmentation
 from faceparse.core.datasets.layout import DatasetFolder
 from faceparse.core.labels import IGNORE, get_label_set
 from faceparse.core.settings import DataSettings
+
+ROUNDS = 300
 
 
 def run() -> list[Result]:
@@ -24,22 +26,24 @@ def run() -> list[Result]:
         settings = DataSettings(root=Path(folder), random_mirror=True)
         dataset = TrainingSet([sample], get_label_set("helen"), settings, seed=0)
         normalise = Normalise(settings)
-        matrix = crop_matrix((512, 512), settings.input_size, scale=1.1, rotation=10)
-        width, height = settings.input_size[::-1]
-        epoch = 0
+        # Another augmentation each time, the same ones for both: a large rotation takes longer to warp.
+        augmentations = [draw_augmentation(settings, seed=0, epoch=epoch, index=0) for epoch in range(ROUNDS + 1)]
+        size = settings.input_size
+        matrices = iter([crop_matrix((512, 512), size, scale=a.scale, rotation=a.rotation) for a in augmentations])
+        epochs = iter(range(ROUNDS + 1))
+        width, height = size[::-1]
 
         def ours() -> None:
-            nonlocal epoch
-            epoch += 1  # another augmentation each time
-            arrays, _ = dataset[epoch, 0]
+            arrays, _ = dataset[next(epochs), 0]
             normalise(torch.from_numpy(arrays.image)[None])
 
         def floor() -> None:
+            matrix = next(matrices)
             image, label, _ = (_decode(path) for path in (sample.image, sample.label, sample.edge))
             cv2.warpAffine(image, matrix, (width, height), flags=cv2.INTER_LINEAR)
             cv2.warpAffine(label, matrix, (width, height), flags=cv2.INTER_NEAREST, borderValue=IGNORE)
 
-        taken, alone = medians(ours, floor, rounds=200)
+        taken, alone = medians(ours, floor, rounds=ROUNDS)
     torch.set_num_threads(2)
     return [overhead("sample: decode, warp, normalise, against decode and the two warps alone", taken, alone, 1.25)]
 

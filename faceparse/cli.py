@@ -48,6 +48,9 @@ def run(arguments: list[str]) -> int:
         return _fail(str(error))
     except UsageError as error:
         context = getattr(error, "ctx", None)
+        if type(error).__name__ == "NoArgsIsHelpError":  # its message is the whole help
+            print(error.format_message(), file=sys.stderr)
+            return 2
         where = f" (see '{context.command_path} --help')" if context else ""
         return _fail(f"{error.format_message()}{where}")
     except typer.Exit as leave:

@@ -10,8 +10,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 T = TypeVar("T")
 
-out = Console(highlight=False, soft_wrap=True)
-err = Console(stderr=True, highlight=False, soft_wrap=True)
+# Paths and messages are shown as they are: neither `[x]` nor `:x:` means anything in them.
+out = Console(highlight=False, soft_wrap=True, markup=False, emoji=False)
+err = Console(stderr=True, highlight=False, soft_wrap=True, markup=False, emoji=False)
 
 LINE_EVERY = 15.0
 """Seconds between two progress lines where there is no terminal."""
@@ -49,8 +50,10 @@ def track(items: Iterable[T], total: int, what: str) -> Iterator[T]:
 def silent_libraries() -> None:
     """Keep other libraries' chatter out of the user's sight; their warnings still come through."""
     import logging
+    import os
     import warnings
 
+    os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")  # for where MLflow is imported only later
     for name in ("alembic", "mlflow", "torch.onnx", "onnxscript", "onnx_ir"):
         logging.getLogger(name).setLevel(logging.WARNING)
     warnings.filterwarnings("ignore", category=FutureWarning)

@@ -12,7 +12,7 @@ def doctor() -> None:
     findings = diagnose()
     for finding in findings:
         mark, style = {"ok": ("ok  ", "green"), "note": ("note", "yellow"), "bad": ("bad ", "red")}[finding.state]
-        out.print(f"[{style}]{mark}[/] {finding.subject}: ", end="")
-        out.print(finding.text, markup=False)
+        out.print(mark, style=style, end=" ")
+        out.print(f"{finding.subject}: {finding.text}")
     if any(finding.state == "bad" for finding in findings):
         raise typer.Exit(1)

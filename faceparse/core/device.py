@@ -1,5 +1,7 @@
 """Which device to compute on."""
 
+import re
+
 import torch
 
 from faceparse.core.errors import DeviceError
@@ -9,8 +11,10 @@ def resolve_device(name: str) -> torch.device:
     """`auto`, `cpu`, `cuda` or `cuda:N` as a device that is really there.
 
     Raises:
-        DeviceError: a GPU was asked for that this machine has not.
+        DeviceError: the name is another one, or a GPU was asked for that this machine has not.
     """
+    if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", name):
+        raise DeviceError(f"device {name!r}: not one of auto, cpu, cuda, cuda:N")
     count = torch.cuda.device_count() if torch.cuda.is_available() else 0
     if name == "auto":
         return torch.device("cuda", 0) if count else torch.device("cpu")

@@ -91,7 +91,7 @@ def _lacks_end(jpeg: bytes) -> bool:
     while jpeg[position : position + 1] == b"\xff" and jpeg[position + 1 : position + 2] != b"\xda":
         filler = jpeg[position + 1 : position + 2] == b"\xff"
         position += 1 if filler else 2 + int.from_bytes(jpeg[position + 2 : position + 4])
-    return jpeg.find(b"\xff\xd9", position) < 0
+    return jpeg.rfind(b"\xff\xd9", position) < 0
 
 
 def _decode(data: bytes, flags: int) -> np.ndarray | None:

@@ -50,13 +50,14 @@ def map_files(function: Callable[[T], R], items: Sequence[T], processes: int) ->
         return
     context = process_context()
     chunk = max(1, min(16, len(items) // (processes * 4)))
-    pool = ProcessPoolExecutor(processes, mp_context=context, initializer=_start_worker)
+    pool = ProcessPoolExecutor(processes, mp_context=context, initializer=start_worker)
     try:
         yield from pool.map(function, items, chunksize=chunk)
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _start_worker() -> None:
+def start_worker(_: int = 0) -> None:
+    """What every child process does first; also a `worker_init_fn`."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
     cv2.setNumThreads(1)  # the processes are the parallelism

@@ -73,6 +73,8 @@ class Tracker:
         """The run that made a checkpoint, to log more into it."""
         tracker = cls(None, run_id, uri, warn)
         with tracker._forgiving():
+            if uri.startswith("sqlite:///") and not Path(uri.removeprefix("sqlite:///")).is_file():
+                raise FileNotFoundError("the database is not there")  # a client would make an empty one
             client = MlflowClient(uri)
             client.get_run(run_id)
             tracker._client = client

@@ -7,12 +7,11 @@ names the file, so errors travel as values here and are raised again in the main
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Generic, TypeVar
 
-import cv2
 import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from faceparse.core.errors import FaceparseError
-from faceparse.core.parallel import process_context
+from faceparse.core.parallel import process_context, start_worker
 
 T = TypeVar("T")
 B = TypeVar("B")
@@ -41,7 +40,7 @@ class Loader(Generic[T, B]):
             multiprocessing_context=process_context("faceparse.core.evaluation.evaluate") if workers else None,
             persistent_workers=persistent and workers > 0,
             pin_memory=device.type == "cuda",
-            worker_init_fn=_one_thread,
+            worker_init_fn=start_worker,
             **chosen,
         )
 
@@ -80,7 +79,3 @@ class _GuardedCollate:
 
 def _first_error(items: Iterable[Any]) -> FaceparseError | None:
     return next((item for item in items if isinstance(item, FaceparseError)), None)
-
-
-def _one_thread(worker: int) -> None:
-    cv2.setNumThreads(1)  # the loader processes are the parallelism

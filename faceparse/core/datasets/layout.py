@@ -47,6 +47,7 @@ class DatasetFolder:
 
     def __init__(self, root: Path) -> None:
         self.root = root
+        self._resolved = root.resolve()
 
     def list_path(self, split: str) -> Path:
         return self.root / f"{split}_list.txt"
@@ -113,7 +114,7 @@ class DatasetFolder:
         path = self.root / field
         outside = PurePosixPath(field).is_absolute() or ".." in PurePosixPath(field).parts
         # A link is followed before it is judged: `images/x.jpg -> /etc/passwd` lies outside, too.
-        if outside or not path.resolve().is_relative_to(self.root.resolve()):
+        if outside or not path.resolve().is_relative_to(self._resolved):
             raise DatasetError(f"{where}: {field!r} lies outside the dataset folder; copy the file into it")
         return path
 

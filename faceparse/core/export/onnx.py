@@ -17,7 +17,6 @@ from faceparse.core.datasets.faces import draw_face
 from faceparse.core.errors import ExportError
 from faceparse.core.files import make_folder, write_atomic_with
 from faceparse.core.inference import ParsingLogits
-from faceparse.core.model.abn import with_plain_norms
 from faceparse.core.model.weights import Checkpoint, load_model
 from faceparse.core.settings import DataSettings
 
@@ -60,7 +59,7 @@ def export_onnx(checkpoint: Checkpoint, path: Path, *, input_size: tuple[int, in
     make_folder(path.parent)
     size = input_size or checkpoint.settings.data.input_size
     # In-place norms export silently with a fixed batch; their plain twins export as they compute.
-    network = ParsingLogits(with_plain_norms(load_model(checkpoint, torch.device("cpu")))).eval()  # type: ignore[arg-type]
+    network = ParsingLogits(load_model(checkpoint, torch.device("cpu"), norm="torch")).eval()
     report = ExportReport(path, size, len(checkpoint.label_set), ())
 
     def write_and_check(temporary: Path) -> None:

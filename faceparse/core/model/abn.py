@@ -78,20 +78,3 @@ def norm_layer(kind: NormKind, device: torch.device) -> NormLayer:
         )
 
     return in_place
-
-
-def is_abn(module: nn.Module) -> bool:
-    return isinstance(module, ActivatedBatchNorm) or type(module).__name__ in ("InPlaceABN", "InPlaceABNSync")
-
-
-def with_plain_norms(model: nn.Module) -> nn.Module:
-    """Replace, in place, every in-place norm by its plain twin: what can be traced and exported."""
-    for parent in list(model.modules()):
-        for name, child in parent.named_children():
-            if is_abn(child) and not isinstance(child, ActivatedBatchNorm):
-                weight = child.get_parameter("weight")
-                twin = ActivatedBatchNorm(len(weight)).to(weight.device)
-                twin.load_state_dict(child.state_dict())
-                twin.train(child.training)
-                setattr(parent, name, twin)
-    return model

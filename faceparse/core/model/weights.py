@@ -4,7 +4,7 @@ Every file is read with `weights_only=True`: nothing in it is ever executed.
 """
 
 import pickle
-import zipfile
+import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cache
@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from faceparse.core.errors import CheckpointError, FaceparseError
 from faceparse.core.labels import LabelSet, builtin_label_sets, label_set_from_dict
+from faceparse.core.model.abn import NormKind
 from faceparse.core.model.build import build_model
 from faceparse.core.model.eagrnet import EAGRNet
 from faceparse.core.settings import Settings, settings_from_dict
@@ -61,10 +62,12 @@ def read_checkpoint(path: Path) -> Checkpoint:
     return _released(path, state)
 
 
-def load_model(checkpoint: Checkpoint, device: torch.device) -> EAGRNet:
-    """The checkpoint's network in eval mode on `device`."""
-    # The stored norm layer may not exist on this machine, and all of them compute the same.
-    settings = checkpoint.settings.model.model_copy(update={"norm": "auto"})
+def load_model(checkpoint: Checkpoint, device: torch.device, *, norm: NormKind = "auto") -> EAGRNet:
+    """The checkpoint's network in eval mode on `device`.
+
+    The norm layer that it was trained with may not exist here; all of them have the same state and compute the same.
+    """
+    settings = checkpoint.settings.model.model_copy(update={"norm": norm})
     model = build_model(settings, len(checkpoint.label_set), device)
     load_exactly(model, checkpoint.weights, checkpoint.path, released=checkpoint.origin == "released")
     return model.eval()
@@ -145,17 +148,20 @@ def _read(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise CheckpointError(f"{path}: no such checkpoint file")
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # on a foreign pickle's protocol: the error says enough
+            content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
-        if "weights_only" in str(error).lower() or "Unsupported" in str(error):
+        # A function or class that is not allowed is called a GLOBAL; anything else is not the format.
+        if "GLOBAL" in str(error):
             raise CheckpointError(
                 f"{path}: refused, the file holds code or objects beside tensors; save a plain state_dict instead"
             ) from None
         raise CheckpointError(
             f"{path}: not a PyTorch weights file, or a damaged one; copy or download it again"
         ) from None
-    except (RuntimeError, EOFError, OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
-        reason = str(error).splitlines()[0][:80] if str(error) else type(error).__name__
+    except Exception as error:  # a damaged file makes the readers raise anything: IndexError, struct.error, ...
+        reason = f"{type(error).__name__}: {str(error).splitlines()[0][:80]}" if str(error) else type(error).__name__
         raise CheckpointError(f"{path}: truncated or damaged ({reason}); copy or download it again") from None
     if not isinstance(content, dict):
         raise CheckpointError(f"{path}: holds a {type(content).__name__}, not a state_dict")
@@ -204,7 +210,8 @@ def label_set_of_size(classes: int) -> LabelSet:
 def _tensors(path: Path, content: Mapping[str, Any]) -> State:
     """The file's tensors by their key, less the `module.` that DataParallel puts before each."""
     state = content.get("state_dict", content)
-    if not isinstance(state, Mapping) or not state or not all(isinstance(value, Tensor) for value in state.values()):
+    named = isinstance(state, Mapping) and all(isinstance(key, str) for key in state)
+    if not named or not state or not all(isinstance(value, Tensor) for value in state.values()):
         raise CheckpointError(f"{path}: not a state_dict of tensors; save model.state_dict() itself")
     return {key.removeprefix("module."): value for key, value in state.items()}
 

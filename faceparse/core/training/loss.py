@@ -47,8 +47,11 @@ class EAGRNetLoss(nn.Module):
         positives = edge.sum(dim=(1, 2))  # N
         share = positives.sum() / edge.numel()
         # Each class weighs as much as the *other* is frequent; all over the batch.
-        edge_term = F.cross_entropy(edge_logits, edge, weight=torch.stack([share, 1 - share]).to(edge_logits.dtype))
-        edge_term = torch.where((share > 0) & (share < 1), edge_term, torch.zeros_like(edge_term))
+        weight = torch.stack([share, 1 - share]).to(edge_logits.dtype)
+        both = (share > 0) & (share < 1)
+        # With one class only, the weighted mean is 0 / 0. `where` after it would leave a NaN in the gradient.
+        edge_term = F.cross_entropy(edge_logits, edge, weight=torch.where(both, weight, torch.ones_like(weight)))
+        edge_term = torch.where(both, edge_term, torch.zeros_like(edge_term))
 
         # The published code divides by zero for an image without edges; here that image contributes 0.
         attention = ((per_pixel * edge).sum(dim=(1, 2)) / positives.clamp(min=1)).mean()

@@ -24,7 +24,8 @@ from faceparse.core.files import encode_png, read_image, write_atomic
 from faceparse.core.inference import Parser
 from faceparse.core.labels import LabelSet
 from faceparse.core.model.build import build_model
-from faceparse.core.model.weights import Checkpoint, initialise, load_exactly, read_checkpoint
+from faceparse.core.model.eagrnet import EAGRNet
+from faceparse.core.model.weights import Checkpoint, LoadReport, initialise, load_exactly, read_checkpoint
 from faceparse.core.parallel import Track
 from faceparse.core.settings import Settings, flatten
 from faceparse.core.tracking import Status, Tracker, git_tags
@@ -90,7 +91,8 @@ def resume(run_dir: Path, observer: Observer) -> RunResult:
     try:
         last = directory.path / LAST
         state = read_training_state(last)
-        return _Run(_plan(directory.settings()), directory, observer, resumed=(read_checkpoint(last), state)).execute()
+        plan = _plan(directory.settings(), resuming=True)
+        return _Run(plan, directory, observer, resumed=(read_checkpoint(last), state)).execute()
     finally:
         directory.close()
 
@@ -123,9 +125,12 @@ class _Plan:
     val: list[Sample]
     device: torch.device
     batches: EpochSampler
+    model: EAGRNet
+    start: LoadReport | None
+    """What `model.pretrained` gave to the network."""
 
 
-def _plan(settings: Settings) -> _Plan:
+def _plan(settings: Settings, *, resuming: bool = False) -> _Plan:
     device = resolve_device(settings.train.device)
     label_set = resolve_label_set(settings.data)
     metric = resolve_metric(settings.train.best_metric, label_set)
@@ -137,7 +142,12 @@ def _plan(settings: Settings) -> _Plan:
         raise SettingsError(
             f"train.batch_size = {settings.train.batch_size}, but there are {len(train)} training samples; lower it"
         )
-    return _Plan(settings, label_set, metric, train, folder.samples(settings.data.val_split), device, batches)
+    val = folder.samples(settings.data.val_split)
+    torch.manual_seed(settings.train.seed)
+    model = build_model(settings.model, len(label_set), device)
+    pretrained = settings.model.pretrained
+    start = None if resuming or pretrained == "none" else initialise(model, Path(pretrained))
+    return _Plan(settings, label_set, metric, train, val, device, batches, model, start)
 
 
 class _Run:
@@ -152,14 +162,13 @@ class _Run:
         self.settings, self.label_set, self.device = plan.settings, plan.label_set, plan.device
         self.best = _Best()
         self.first_epoch = 1
-        torch.manual_seed(self.settings.train.seed)
-        self.model = build_model(self.settings.model, len(self.label_set), self.device)
+        self.model = plan.model
         self.trainer = self._trainer()
         self.run_id: str | None = None
-        if resumed is None:
-            self._start_from_weights()
-        else:
+        if resumed is not None:
             self._restore(*resumed)
+        elif plan.start is not None:
+            self._say(f"{self.settings.model.pretrained}: {plan.start}")
 
     def execute(self) -> RunResult:
         self._announce()
@@ -209,11 +218,6 @@ class _Run:
         return Loader(
             dataset, collate, device=self.device, workers=data.workers, batches=self.plan.batches, persistent=True
         )
-
-    def _start_from_weights(self) -> None:
-        if self.settings.model.pretrained != "none":
-            report = initialise(self.model, Path(self.settings.model.pretrained))
-            self._say(f"{self.settings.model.pretrained}: {report}")
 
     def _restore(self, checkpoint: Checkpoint, state: dict[str, Any]) -> None:
         load_exactly(self.model, checkpoint.weights, checkpoint.path)
@@ -316,6 +320,8 @@ class _Run:
     def _tags(self) -> dict[str, str]:
         prints = fingerprint(self.settings.data.root)
         return {
+            "mlflow.source.name": "faceparse train",
+            "mlflow.source.type": "LOCAL",
             "dataset": self.settings.data.root.name,
             "label_set": self.label_set.name,
             "run_dir": str(self.directory.path.resolve()),
