@@ -105,4 +105,5 @@ def jitter_colour(image: np.ndarray, augmentation: Augmentation) -> np.ndarray:
         grey = cv2.cvtColor(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB)
         image = cv2.addWeighted(image, a.saturation, grey, 1 - a.saturation, 0)
     mean = float(image.mean())
-    return cv2.convertScaleAbs(image, alpha=a.brightness * a.contrast, beta=a.brightness * (1 - a.contrast) * mean)
+    # Not `convertScaleAbs`: it takes the absolute value, so that what contrast makes darker than black turns bright.
+    return cv2.addWeighted(image, a.brightness * a.contrast, image, 0, a.brightness * (1 - a.contrast) * mean)

@@ -11,6 +11,7 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
+from faceparse.core.datasets.edges import label_edges
 from faceparse.core.datasets.layout import SPLITS, DatasetFolder, Sample, resolve_label_set
 from faceparse.core.errors import DatasetError, FaceparseError
 from faceparse.core.files import is_palette_png, read_bytes, read_image, read_label
@@ -33,6 +34,7 @@ class _Looked(NamedTuple):
 
     problems: list[str]
     image_hash: str | None
+    edge_differs: bool
 
 
 def check_dataset(
@@ -61,7 +63,11 @@ def check_dataset(
     problems += [problem for look in looks for problem in look.problems]
     hashes = iter(look.image_hash for look in looks)
     problems += _shared({split: [(sample, next(hashes)) for sample in samples[split]] for split in present})
-    problems += _missing_edges(samples.get("train", []), root)
+    problems += _edges(
+        missing=[sample for sample in samples.get("train", []) if not sample.edge.is_file()],
+        outdated=[sample for sample, look in zip(every, looks, strict=True) if look.edge_differs],
+        root=root,
+    )
     return CheckReport(
         tuple(problems),
         {split: len(samples[split]) for split in present},
@@ -103,14 +109,13 @@ def _look(sample: Sample, *, classes: int) -> _Looked:
     label = _label(sample.label, classes, problems)
     if image is not None and label is not None and label.shape != image:
         problems.append(f"{sample.label}: {_size(label.shape)}, its image is {_size(image)}")
-    if label is not None and sample.edge.is_file():
-        _check_edge(sample, label, problems)
+    edge_differs = label is not None and sample.edge.is_file() and _edge_differs(sample, label, problems)
     if sample.project.is_file():
         raw = _label(sample.label_raw, classes, problems)
         if raw is not None and (label is not None) and raw.size == 0:
             problems.append(f"{sample.label_raw}: empty picture")
     digest = hashlib.sha256(read_bytes(sample.image)).hexdigest() if image is not None else None
-    return _Looked(problems, digest)
+    return _Looked(problems, digest, edge_differs)
 
 
 def _image_size(path: Path, problems: list[str]) -> tuple[int, int] | None:
@@ -147,18 +152,14 @@ def _label(path: Path, classes: int, problems: list[str]) -> np.ndarray | None:
     return label
 
 
-def _check_edge(sample: Sample, label: np.ndarray, problems: list[str]) -> None:
+def _edge_differs(sample: Sample, label: np.ndarray, problems: list[str]) -> bool:
+    """Whether the edge map is of another label; judged by content, since a copied file has a new date."""
     try:
         edge = read_label(sample.edge)
     except FaceparseError as error:
         problems.append(str(error))
-        return
-    if edge.shape != label.shape:
-        problems.append(
-            f"{sample.edge}: {_size(edge.shape)}, its label is {_size(label.shape)}; run 'faceparse edges --force'"
-        )
-    elif sample.edge.stat().st_mtime_ns < sample.label.stat().st_mtime_ns:
-        problems.append(f"{sample.edge}: older than its label; run 'faceparse edges'")
+        return False
+    return not np.array_equal(edge, label_edges(label))
 
 
 def _shared(splits: dict[str, list[tuple[Sample, str | None]]]) -> list[str]:
@@ -175,11 +176,19 @@ def _shared(splits: dict[str, list[tuple[Sample, str | None]]]) -> list[str]:
     ]
 
 
-def _missing_edges(samples: Sequence[Sample], root: Path) -> list[str]:
-    missing = [sample for sample in samples if not sample.edge.is_file()]
-    if not missing:
-        return []
-    return [f"{missing[0].edge}: missing, with {len(missing)} edge maps of train in all; run 'faceparse edges {root}'"]
+def _edges(*, missing: Sequence[Sample], outdated: Sequence[Sample], root: Path) -> list[str]:
+    """A line for all that are missing, a line for all that are wrong: one command mends each."""
+    problems = []
+    if missing:
+        problems.append(
+            f"{missing[0].edge}: missing, with {len(missing)} edge maps of train in all; run 'faceparse edges {root}'"
+        )
+    if outdated:
+        problems.append(
+            f"{outdated[0].edge}: not the edge map of its label, with {len(outdated)} in all; "
+            f"run 'faceparse edges {root} --force'"
+        )
+    return problems
 
 
 def _size(shape: Sequence[int]) -> str:

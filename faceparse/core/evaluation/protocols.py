@@ -49,7 +49,8 @@ def read_case(sample: Sample, index: int, classes: int, crop: Size, protocol: Pr
 def read_matrix(path: Path) -> np.ndarray:
     """2 x 3 float64 from a .npy file."""
     try:
-        matrix = np.load(path, allow_pickle=False)
+        with path.open("rb") as file:
+            matrix = np.lib.format.read_array(file, allow_pickle=False)
     except (OSError, ValueError) as error:
         raise DatasetError(f"{path}: not a .npy matrix ({error}); prepare the dataset again") from None
     if matrix.shape != (2, 3) or not np.isfinite(matrix).all():

@@ -134,7 +134,8 @@ def _faces(count: int, settings: DataSettings, size: tuple[int, int]) -> Tensor:
     """Normalised drawn faces: closer to what the network will see than noise. N x 3 x H x W."""
     drawn = [draw_face(np.random.default_rng(index), 256).image for index in range(count)]
     images = np.stack([cv2.resize(image, size[::-1], interpolation=cv2.INTER_LINEAR) for image in drawn])
-    return Normalise(settings)(torch.from_numpy(images)).contiguous()
+    normalise = Normalise(settings.model_copy(update={"input_size": size}))
+    return normalise(torch.from_numpy(images)).contiguous()
 
 
 def _first_line(error: Exception) -> str:

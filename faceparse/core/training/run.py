@@ -225,6 +225,7 @@ class _Run:
         self.best = _Best(**state["best"])
         self.first_epoch = (checkpoint.epoch or 0) + 1
         self.run_id = checkpoint.run_id
+        self.directory.forget_after(self.first_epoch - 1)
         self._say(f"resumed after epoch {checkpoint.epoch}")
 
     def _train_epoch(self, loader: Loader[Any, Any], epoch: int) -> dict[str, float]:

@@ -69,8 +69,15 @@ class RunDirectory:
         )
 
     def metrics(self) -> list[dict[str, Any]]:
+        """The lines of metrics.jsonl, less one that a kill cut short."""
         path = self.path / METRICS_FILE
-        return [json.loads(line) for line in path.read_text("utf-8").splitlines()] if path.is_file() else []
+        lines = path.read_text("utf-8").splitlines(keepends=True) if path.is_file() else []
+        return [json.loads(line) for line in lines if line.endswith("\n")]
+
+    def forget_after(self, epoch: int) -> None:
+        """Drop the metrics of later epochs: they were not kept, and will be trained and recorded again."""
+        kept = [json.dumps(line) + "\n" for line in self.metrics() if line["epoch"] <= epoch]
+        write_atomic(self.path / METRICS_FILE, "".join(kept).encode())
 
     def close(self) -> None:
         self._lock.release()

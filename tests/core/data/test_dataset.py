@@ -1,0 +1,290 @@
+"""Samples as the network sees them: read strictly, augmented alike for image, label and edges."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from faceparse.core.data.dataset import (
+    Arrays,
+    Normalise,
+    TrainingSet,
+    augment,
+    check_values,
+    collate,
+    prepare_photo,
+    read_pair,
+)
+from faceparse.core.data.transforms import Augmentation, draw_augmentation
+from faceparse.core.datasets.layout import DatasetFolder, Sample
+from faceparse.core.errors import DatasetError
+from faceparse.core.files import encode_jpeg, encode_png, read_image, read_label
+from faceparse.core.labels import IGNORE, get_label_set
+from faceparse.core.settings import DataSettings
+
+RANDOM = np.random.default_rng(0)
+HELEN = get_label_set("helen")
+SIZE = (72, 72)
+"""Of the drawn faces, so that a crop of this size is the photograph itself."""
+
+
+def plain(**changes: object) -> DataSettings:
+    """No augmentation at all."""
+    return DataSettings.model_validate({"input_size": SIZE, "random_scale": False, **changes})
+
+
+def training_set(root: Path, settings: DataSettings, seed: int = 0) -> TrainingSet:
+    return TrainingSet(DatasetFolder(root).samples("train"), HELEN, settings, seed=seed)
+
+
+def random_arrays(size: tuple[int, int] = (40, 56)) -> Arrays:
+    label = RANDOM.integers(0, 11, size, dtype=np.uint8)
+    label[:3] = IGNORE
+    edge = np.where(RANDOM.random(size) < 0.2, 255, 0).astype(np.uint8)
+    return Arrays(RANDOM.integers(0, 256, (*size, 3), dtype=np.uint8), label, edge)
+
+
+def equal(one: Arrays, other: Arrays) -> bool:
+    return all(np.array_equal(a, b) for a, b in zip(one, other, strict=True))
+
+
+# Samples.
+
+
+def test_without_augmentation_a_crop_of_its_own_size_is_the_photograph(faces: Path) -> None:
+    dataset = training_set(faces, plain())
+    assert len(dataset) == 12
+    for index in (0, 7, 11):
+        arrays, position = dataset[(5, index)]
+        sample = dataset.samples[index]
+        assert position == index
+        assert np.array_equal(arrays.image, read_image(sample.image))
+        assert np.array_equal(arrays.label, read_label(sample.label))
+        assert np.array_equal(arrays.edge * 255, read_label(sample.edge))
+
+
+def test_a_sample_is_a_crop_of_bytes(faces: Path) -> None:
+    arrays, _ = training_set(faces, DataSettings(input_size=(64, 96)))[(0, 0)]
+    assert [array.shape for array in arrays] == [(64, 96, 3), (64, 96), (64, 96)]
+    assert {array.dtype for array in arrays} == {np.dtype(np.uint8)}
+    assert set(np.unique(arrays.edge)) == {0, 1}
+    assert set(np.unique(arrays.label)) <= {*range(11), IGNORE}
+
+
+def test_a_sample_is_what_was_drawn_for_its_seed_epoch_and_index(faces: Path) -> None:
+    settings = DataSettings(input_size=(64, 64), random_mirror=True, color_jitter=0.3)
+    dataset = training_set(faces, settings, seed=4)
+    for epoch, index in ((0, 0), (3, 5)):
+        sample = dataset.samples[index]
+        files = Arrays(read_image(sample.image), read_label(sample.label), read_label(sample.edge))
+        drawn = draw_augmentation(settings, seed=4, epoch=epoch, index=index)
+        assert equal(dataset[(epoch, index)][0], augment(files, drawn, (64, 64), HELEN.mirror_table()))
+
+
+def test_a_sample_looks_otherwise_in_another_epoch_and_alike_in_the_same(faces: Path) -> None:
+    dataset = training_set(faces, DataSettings(input_size=(64, 64)))
+    assert equal(dataset[(1, 2)][0], dataset[(1, 2)][0])
+    assert not equal(dataset[(1, 2)][0], dataset[(2, 2)][0])
+
+
+@pytest.mark.parametrize("name", ["helen", "celebamask-hq", "fasseg"])
+def test_a_mirrored_sample_is_the_flipped_one_with_its_sides_exchanged(name: str) -> None:
+    label_set = get_label_set(name)
+    arrays = random_arrays()
+    arrays = arrays._replace(label=RANDOM.integers(0, len(label_set), (40, 56), dtype=np.uint8))
+    done = Augmentation(scale=1.1, rotation=20.0, brightness=1.2)
+    straight = augment(arrays, done, (48, 64), label_set.mirror_table())
+    mirrored = augment(arrays, replace(done, mirror=True), (48, 64), label_set.mirror_table())
+    swap = {left: right for pair in label_set.mirror for left, right in (pair, pair[::-1])}
+    for y in range(48):
+        for x in range(64):
+            before, after = straight.label[y, 63 - x], mirrored.label[y, x]
+            if before == IGNORE:
+                assert after == IGNORE
+            else:
+                name_before = label_set.names[before]
+                assert label_set.names[after] == swap.get(name_before, name_before)
+    assert np.array_equal(mirrored.image, straight.image[:, ::-1])
+    assert np.array_equal(mirrored.edge, straight.edge[:, ::-1])
+    assert set(np.unique(straight.edge)) == {0, 1}
+
+
+def test_colour_changes_neither_label_nor_edges() -> None:
+    arrays = random_arrays()
+    done = Augmentation(scale=0.9, rotation=-15.0)
+    one = augment(arrays, done, (48, 48), HELEN.mirror_table())
+    other = augment(arrays, replace(done, saturation=0.3, contrast=1.4), (48, 48), HELEN.mirror_table())
+    assert np.array_equal(one.label, other.label)
+    assert np.array_equal(one.edge, other.edge)
+    assert not np.array_equal(one.image, other.image)
+
+
+def test_image_label_and_edges_stay_on_top_of_each_other() -> None:
+    """A photograph whose red is its class and whose green is its edges stays so wherever it is taken."""
+    label = np.kron(RANDOM.integers(0, 11, (6, 8), dtype=np.uint8), np.ones((12, 12), np.uint8))
+    edge = np.zeros_like(label)
+    edge[36:48] = 255
+    image = np.dstack([label * 20, edge, np.full_like(label, 255)])
+    done = Augmentation(scale=1.2, rotation=33.0, mirror=True)
+    one = augment(Arrays(image, label, edge), done, (80, 90), np.arange(256, dtype=np.uint8))
+    inside = one.image[..., 2] == 255
+    flat = np.abs(one.image[..., 0] / 20 - np.rint(one.image[..., 0] / 20)) < 0.01
+    agreeing = one.label[inside & flat] == np.rint(one.image[..., 0] / 20)[inside & flat]
+    assert agreeing.mean() > 0.97  # a blend of two classes may look like a third
+    assert np.array_equal(one.edge == 1, one.image[..., 1] != 0)
+
+
+# Reading.
+
+
+@pytest.fixture
+def spoilt(own_faces: Path) -> Callable[[str, bytes], Sample]:
+    def spoil(part: str, data: bytes) -> Sample:
+        sample = DatasetFolder(own_faces).samples("train")[0]
+        getattr(sample, part).write_bytes(data)
+        return sample
+
+    return spoil
+
+
+def refusal(sample: Sample, classes: int = 11) -> str:
+    with pytest.raises(DatasetError) as caught:
+        read_pair(sample, classes)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def test_image_and_label_are_read_as_they_are(faces: Path) -> None:
+    sample = DatasetFolder(faces).samples("train")[0]
+    image, label = read_pair(sample, 11)
+    assert np.array_equal(image, read_image(sample.image))
+    assert np.array_equal(label, read_label(sample.label))
+
+
+def test_image_and_label_of_two_sizes_are_refused(spoilt: Callable[[str, bytes], Sample]) -> None:
+    sample = spoilt("image", encode_jpeg(np.zeros((60, 80, 3), np.uint8)))
+    assert refusal(sample) == f"{sample.label}: 72 x 72, its image is 80 x 60; make them one size"
+
+
+def test_a_value_that_is_no_class_is_refused(spoilt: Callable[[str, bytes], Sample]) -> None:
+    label = np.zeros(SIZE, np.uint8)
+    label[3, 3], label[4, 4] = 37, 99
+    sample = spoilt("label", encode_png(label))
+    assert refusal(sample) == (
+        f"{sample.label}: value 37 is not one of the 11 classes (0 to 10, 255 ignored); "
+        "mend the label or name its label set with --dataset"
+    )
+
+
+def test_files_that_cannot_be_read_are_named(spoilt: Callable[[str, bytes], Sample]) -> None:
+    sample = spoilt("label", b"no picture")
+    assert str(sample.label) in refusal(sample)
+    sample = spoilt("image", b"\xff\xd8 no picture")
+    assert refusal(sample) == f"{sample.image}: truncated JPEG; replace the file"
+
+
+@pytest.mark.parametrize("classes", [2, 11, 254, 255])
+def test_every_byte_is_judged_by_the_class_count(classes: int) -> None:
+    for value in range(256):
+        label = np.zeros((3, 4), np.uint8)
+        label[1, 2] = value
+        if value < classes or value == 255:
+            check_values(label, classes, "a.png")
+        else:
+            with pytest.raises(DatasetError, match=rf"^a\.png: value {value} is not one of the {classes} classes"):
+                check_values(label, classes, "a.png")
+
+
+def test_edges_of_another_size_are_refused(spoilt: Callable[[str, bytes], Sample]) -> None:
+    sample = spoilt("edge", encode_png(np.zeros((36, 36), np.uint8)))
+    with pytest.raises(DatasetError) as caught:
+        TrainingSet([sample], HELEN, plain(), seed=0)[(0, 0)]
+    assert str(caught.value) == f"{sample.edge}: not of its label's size; run 'faceparse edges --force'"
+
+
+def test_missing_edges_are_named(own_faces: Path) -> None:
+    sample = DatasetFolder(own_faces).samples("train")[0]
+    sample.edge.unlink()
+    with pytest.raises(DatasetError, match=rf"^cannot read {sample.edge}: No such file"):
+        TrainingSet([sample], HELEN, plain(), seed=0)[(0, 0)]
+
+
+# Batches.
+
+
+def test_a_batch_stacks_its_samples_in_order() -> None:
+    items = [(random_arrays(), 7), (random_arrays(), 2)]
+    batch = collate(items)
+    assert [tuple(tensor.shape) for tensor in batch] == [(2, 40, 56, 3), (2, 40, 56), (2, 40, 56), (2,)]
+    assert [tensor.dtype for tensor in batch] == [torch.uint8, torch.uint8, torch.uint8, torch.int64]
+    assert batch.indices.tolist() == [7, 2]
+    for number, (arrays, _) in enumerate(items):
+        assert equal(
+            Arrays(batch.image[number].numpy(), batch.label[number].numpy(), batch.edge[number].numpy()), arrays
+        )
+
+
+def test_a_batch_moves_as_a_whole() -> None:
+    batch = collate([(random_arrays(), 0)]).to(torch.device("meta"))
+    assert {tensor.device.type for tensor in batch} == {"meta"}
+
+
+# Normalising.
+
+
+def normalised_by_loop(image: np.ndarray, order: str, mean: tuple[float, ...], std: tuple[float, ...]) -> np.ndarray:
+    count, height, width, _ = image.shape
+    result = np.zeros((count, 3, height, width))
+    for n, y, x in np.ndindex(count, height, width):
+        pixel = dict(zip("rgb", image[n, y, x].tolist(), strict=True))
+        for channel, name in enumerate(order):
+            result[n, channel, y, x] = (pixel[name] / 255 - mean[channel]) / std[channel]
+    return result
+
+
+@pytest.mark.parametrize("order", ["rgb", "bgr"])
+@pytest.mark.parametrize(
+    ("mean", "std"), [((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)), ((0.0, 0.5, 1.0), (1.0, 0.1, 2.0))]
+)
+def test_normalising_is_that_of_a_slow_computation(order: str, mean: tuple[float, ...], std: tuple[float, ...]) -> None:
+    """In bgr the mean and std stay where they are, as released checkpoints expect."""
+    settings = DataSettings.model_validate({"channel_order": order, "mean": mean, "std": std, "input_size": (32, 40)})
+    image = RANDOM.integers(0, 256, (2, 32, 40, 3), dtype=np.uint8)
+    given = torch.from_numpy(image.copy())
+    output = Normalise(settings)(given)
+    assert output.dtype == torch.float32
+    assert np.allclose(output.numpy(), normalised_by_loop(image, order, mean, std), atol=1e-5)
+    assert np.array_equal(given.numpy(), image)
+
+
+def test_the_published_order_differs_from_a_plain_swap_of_all() -> None:
+    image = torch.from_numpy(RANDOM.integers(0, 256, (1, 32, 32, 3), dtype=np.uint8))
+    rgb, bgr = (
+        Normalise(DataSettings.model_validate({"channel_order": order, "input_size": (32, 32)}))(image)
+        for order in ("rgb", "bgr")
+    )
+    assert not torch.allclose(rgb.flip(1), bgr, atol=1e-3)
+
+
+def test_normalising_adds_nothing_to_a_checkpoint() -> None:
+    assert Normalise(DataSettings()).state_dict() == {}
+
+
+# Photographs.
+
+
+def test_the_whole_photograph_goes_into_the_crop() -> None:
+    image = RANDOM.integers(0, 256, (30, 60, 3), dtype=np.uint8)
+    photo = prepare_photo(image, (32, 61))
+    assert photo.crop.shape == (32, 61, 3)
+    assert photo.size == (30, 60)
+    left, right = (photo.matrix @ [x, 14.5, 1] for x in (0, 59))
+    assert np.allclose([left, right], [(0, 15.5), (60, 15.5)])
+
+
+def test_a_photograph_of_the_crops_size_is_the_crop() -> None:
+    image = RANDOM.integers(0, 256, (32, 61, 3), dtype=np.uint8)
+    assert np.array_equal(prepare_photo(image, (32, 61)).crop, image)

@@ -1,0 +1,111 @@
+"""Loading in this process and in others: the same batches, and errors as they were raised."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch.utils.data import Dataset
+
+from faceparse.core.data.dataset import Batch, TrainingSet, collate
+from faceparse.core.data.loader import Loader
+from faceparse.core.data.sampler import EpochSampler
+from faceparse.core.datasets.layout import DatasetFolder
+from faceparse.core.errors import DatasetError, FaceparseError
+from faceparse.core.files import encode_png
+from faceparse.core.labels import get_label_set
+from faceparse.core.settings import DataSettings
+
+CPU = torch.device("cpu")
+
+
+class Numbers(Dataset[int]):
+    """0, 1, 2, ...; some of them fail."""
+
+    def __init__(self, count: int, failing: dict[int, Exception] | None = None) -> None:
+        self.count, self.failing = count, failing or {}
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __getitem__(self, index: int) -> int:
+        if index in self.failing:
+            raise self.failing[index]
+        return index
+
+
+def training_loader(root: Path, *, workers: int, epoch: int = 0, **options: bool) -> Loader[object, Batch]:
+    settings = DataSettings(input_size=(64, 64), random_mirror=True, color_jitter=0.2)
+    samples = DatasetFolder(root).samples("train")
+    batches = EpochSampler(len(samples), batch_size=5, seed=3)
+    batches.epoch = epoch
+    dataset = TrainingSet(samples, get_label_set("helen"), settings, seed=3)
+    loader: Callable[..., Loader[object, Batch]] = Loader
+    return loader(dataset, collate, device=CPU, workers=workers, batches=batches, **options)
+
+
+def equal(one: Batch, other: Batch) -> bool:
+    return all(torch.equal(a, b) for a, b in zip(one, other, strict=True))
+
+
+def test_two_processes_load_the_same_batches_as_this_one(faces: Path) -> None:
+    here, there = list(training_loader(faces, workers=0)), list(training_loader(faces, workers=2))
+    assert len(here) == len(there) == 2
+    assert all(equal(one, other) for one, other in zip(here, there, strict=True))
+    assert not equal(here[0], here[1])
+
+
+def test_processes_that_stay_load_every_epoch_as_it_is(faces: Path) -> None:
+    settings = DataSettings(input_size=(64, 64))
+    samples = DatasetFolder(faces).samples("train")
+    batches = EpochSampler(len(samples), batch_size=6, seed=0)
+    dataset = TrainingSet(samples, get_label_set("helen"), settings, seed=0)
+    there = Loader(dataset, collate, device=CPU, workers=1, batches=batches, persistent=True)
+    here = Loader(dataset, collate, device=CPU, workers=0, batches=batches, persistent=True)
+    for batches.epoch in (1, 2):
+        assert all(equal(one, other) for one, other in zip(list(here), list(there), strict=True))
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_an_error_arrives_as_the_line_it_was_raised_with(own_faces: Path, workers: int) -> None:
+    path = DatasetFolder(own_faces).samples("train")[7].label
+    path.write_bytes(encode_png(np.full((72, 72), 37, np.uint8)))
+    with pytest.raises(DatasetError) as caught:
+        for epoch in range(3):  # whoever is left out of one epoch is not left out of three
+            list(training_loader(own_faces, workers=workers, epoch=epoch))
+    assert type(caught.value) is DatasetError
+    assert str(caught.value) == (
+        f"{path}: value 37 is not one of the 11 classes (0 to 10, 255 ignored); "
+        "mend the label or name its label set with --dataset"
+    )
+
+
+def test_batches_before_an_error_are_handed_over() -> None:
+    loader = Loader(Numbers(6, {4: FaceparseError("four")}), list, device=CPU, workers=0, batch_size=2)
+    batches = iter(loader)
+    assert [next(batches), next(batches)] == [[0, 1], [2, 3]]
+    with pytest.raises(FaceparseError, match=r"^four$"):
+        next(batches)
+
+
+def test_of_two_errors_in_a_batch_the_first_is_told() -> None:
+    failing = {1: DatasetError("one"), 2: FaceparseError("two")}
+    with pytest.raises(DatasetError, match=r"^one$"):
+        list(Loader(Numbers(4, dict(failing)), list, device=CPU, workers=0, batch_size=4))
+
+
+def test_other_exceptions_are_not_hidden() -> None:
+    with pytest.raises(ZeroDivisionError):
+        list(Loader(Numbers(4, {1: ZeroDivisionError()}), list, device=CPU, workers=0, batch_size=2))
+
+
+@pytest.mark.parametrize(("count", "size", "expected"), [(5, 2, [[0, 1], [2, 3], [4]]), (4, 4, [[0, 1, 2, 3]])])
+def test_without_a_sampler_every_item_comes_once_in_order(count: int, size: int, expected: list[list[int]]) -> None:
+    loader = Loader(Numbers(count), list, device=CPU, workers=0, batch_size=size)
+    assert len(loader) == len(expected)
+    assert list(loader) == list(loader) == expected
+
+
+def test_the_length_is_that_of_the_sampler(faces: Path) -> None:
+    assert len(training_loader(faces, workers=0)) == 2

@@ -1,0 +1,275 @@
+"""Each kind of thing that can be wrong with a dataset is reported, and nothing where nothing is."""
+
+import os
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from faceparse.core.datasets.check import CheckReport, check_dataset
+from faceparse.core.datasets.edges import update_edges
+from faceparse.core.datasets.layout import DatasetFolder, Sample
+from faceparse.core.errors import DatasetError
+from faceparse.core.files import encode_jpeg, encode_png, read_image, read_label, write_palette_png
+from faceparse.core.labels import get_label_set
+
+
+def problems(root: Path) -> list[str]:
+    found = list(check_dataset(root).problems)
+    assert not any("\n" in problem for problem in found)
+    return found
+
+
+def first(root: Path, split: str = "train") -> Sample:
+    return DatasetFolder(root).samples(split)[0]
+
+
+def append(root: Path, line: str, split: str = "train") -> str:
+    """Add a line to a list; returns `file:number` of it."""
+    path = root / f"{split}_list.txt"
+    with path.open("a") as file:
+        file.write(line + "\n")
+    return f"{path}:{len(path.read_text().splitlines())}"
+
+
+def truncate(path: Path, share: float = 0.5) -> None:
+    data = path.read_bytes()
+    path.write_bytes(data[: int(share * len(data))])
+
+
+def add_sample(root: Path, name: str, image: bytes, split: str = "train") -> Sample:
+    (root / "images" / f"{name}.jpg").write_bytes(image)
+    shutil.copy(first(root).label, root / "labels" / f"{name}.png")
+    append(root, f"images/{name}.jpg labels/{name}.png", split)
+    update_edges(root)
+    return DatasetFolder(root).samples(split)[-1]
+
+
+def test_a_good_dataset_has_no_problems(faces: Path) -> None:
+    expected = CheckReport((), {"train": 12, "val": 2, "test": 2}, "11 classes of helen")
+    assert check_dataset(faces) == expected
+    assert check_dataset(faces, processes=2) == expected
+
+
+def test_a_truncated_photograph(own_faces: Path) -> None:
+    path = first(own_faces).image
+    truncate(path)
+    (problem,) = problems(own_faces)
+    assert problem.startswith(f"{path}: broken image (")
+    assert problem.endswith("); replace the file")
+
+
+def test_a_photograph_cut_so_late_that_only_the_end_marker_is_missing(own_faces: Path) -> None:
+    path = first(own_faces).image
+    path.write_bytes(path.read_bytes()[:-2])
+    (problem,) = problems(own_faces)
+    assert problem.startswith(f"{path}: ")
+    assert problem.endswith("replace the file")
+
+
+def test_a_photograph_that_is_none(own_faces: Path) -> None:
+    path = first(own_faces).image
+    path.write_bytes(b"<html>not found</html>")
+    (problem,) = problems(own_faces)
+    assert problem.startswith(f"{path}: broken image (")
+
+
+def test_a_truncated_label(own_faces: Path) -> None:
+    path = first(own_faces).label
+    truncate(path)
+    assert problems(own_faces) == [f"{path}: truncated or damaged PNG; replace the file"]
+
+
+def test_a_label_in_colour(own_faces: Path) -> None:
+    path = first(own_faces).label
+    path.write_bytes(encode_png(np.zeros((72, 72, 3), np.uint8)))
+    assert problems(own_faces) == [
+        f"{path}: a RGB picture, not single-channel class ids; convert it with 'faceparse prepare folder'"
+    ]
+
+
+def test_a_photograph_of_another_size_than_its_label(own_faces: Path) -> None:
+    sample = first(own_faces)
+    sample.image.write_bytes(encode_jpeg(np.zeros((60, 80, 3), np.uint8)))
+    assert problems(own_faces) == [f"{sample.label}: 72 x 72, its image is 80 x 60"]
+
+
+def test_a_value_that_is_no_class_with_its_pixels(own_faces: Path) -> None:
+    path = first(own_faces).label
+    label = read_label(path)
+    label[3, 4:9] = 37
+    label[5, 0:2] = 11
+    label[6, 0:3] = 255  # ignored, so fine
+    path.write_bytes(encode_png(label))
+    update_edges(own_faces)
+    assert problems(own_faces) == [
+        f"{path}: value 11 on 2 pixels is not one of the 11 classes (0 to 10, 255 ignored)",
+        f"{path}: value 37 on 5 pixels is not one of the 11 classes (0 to 10, 255 ignored)",
+    ]
+
+
+def test_a_palette_label(own_faces: Path) -> None:
+    path = first(own_faces).label
+    write_palette_png(path, read_label(path), get_label_set("helen").palette())
+    update_edges(own_faces)
+    (problem,) = problems(own_faces)
+    assert problem.startswith(f"{path}: palette PNG; ")
+
+
+def test_an_empty_line(own_faces: Path) -> None:
+    where = append(own_faces, "")
+    assert problems(own_faces) == [f"{where}: empty line; delete it"]
+
+
+def test_a_line_that_stands_twice(own_faces: Path) -> None:
+    line = (own_faces / "train_list.txt").read_text().splitlines()[2]
+    where = append(own_faces, line)
+    assert problems(own_faces) == [f"{where}: the same as line 3; delete one"]
+    assert check_dataset(own_faces).splits["train"] == 12
+
+
+def test_a_line_without_a_label(own_faces: Path) -> None:
+    where = append(own_faces, "images/a.jpg")
+    assert problems(own_faces) == [f"{where}: 'images/a.jpg' is not 'images/<id>.jpg labels/<id>.png'"]
+
+
+def test_a_line_that_leads_outside(own_faces: Path) -> None:
+    where = append(own_faces, "../a.jpg labels/a.png")
+    assert problems(own_faces) == [
+        f"{where}: '../a.jpg' lies outside the dataset folder; copy the file into it",
+    ]
+
+
+@pytest.mark.parametrize("part", ["image", "label"])
+def test_a_missing_file(own_faces: Path, part: str) -> None:
+    path: Path = getattr(first(own_faces), part)
+    path.unlink()
+    assert problems(own_faces) == [f"{own_faces / 'train_list.txt'}:1: {path} is missing"]
+    assert check_dataset(own_faces).splits["train"] == 11
+
+
+def test_the_same_photograph_in_two_splits_under_another_name(own_faces: Path) -> None:
+    original = first(own_faces, "val").image
+    copy = add_sample(own_faces, "a_copy", original.read_bytes()).image
+    assert problems(own_faces) == [
+        f"{copy}, {original}: the same image in train and val; scores would be inflated"
+    ]  # fmt: skip
+
+
+def test_the_same_photograph_in_all_splits_by_name(own_faces: Path) -> None:
+    line = (own_faces / "test_list.txt").read_text().splitlines()[0]
+    append(own_faces, line, "train")
+    append(own_faces, line, "val")
+    path = first(own_faces, "test").image
+    assert problems(own_faces) == [f"{path}: the same image in train and val and test; scores would be inflated"]
+
+
+def test_a_broken_photograph_in_two_splits(own_faces: Path) -> None:
+    line = (own_faces / "test_list.txt").read_text().splitlines()[0]
+    append(own_faces, line, "val")
+    truncate(first(own_faces, "test").image)
+    found = problems(own_faces)
+    assert sum("broken image" in problem for problem in found) == 2
+    assert sum("the same image in val and test" in problem for problem in found) == 1
+
+
+def test_missing_edge_maps_of_train_in_one_line(own_faces: Path) -> None:
+    samples = DatasetFolder(own_faces).samples("train")
+    for sample in samples[2:5]:
+        sample.edge.unlink()
+    assert problems(own_faces) == [
+        f"{samples[2].edge}: missing, with 3 edge maps of train in all; run 'faceparse edges {own_faces}'"
+    ]
+
+
+def test_edge_maps_of_other_splits_are_not_needed(own_faces: Path) -> None:
+    for split in ("val", "test"):
+        for sample in DatasetFolder(own_faces).samples(split):
+            sample.edge.unlink()
+    assert problems(own_faces) == []
+
+
+def test_edge_maps_of_another_label_in_one_line(own_faces: Path) -> None:
+    samples = DatasetFolder(own_faces).samples("train")
+    samples[3].edge.write_bytes(encode_png(np.zeros((36, 40), np.uint8)))
+    samples[4].edge.write_bytes(samples[5].edge.read_bytes())
+    assert problems(own_faces) == [
+        f"{samples[3].edge}: not the edge map of its label, with 2 in all; run 'faceparse edges {own_faces} --force'"
+    ]
+
+
+def test_the_date_of_an_edge_map_says_nothing(own_faces: Path) -> None:
+    sample = first(own_faces)
+    os.utime(sample.edge, ns=(0, 0))
+    assert problems(own_faces) == []
+
+
+def test_a_damaged_edge_map(own_faces: Path) -> None:
+    path = first(own_faces).edge
+    truncate(path)
+    assert problems(own_faces) == [f"{path}: truncated or damaged PNG; replace the file"]
+
+
+def test_an_empty_list(own_faces: Path) -> None:
+    (own_faces / "test_list.txt").write_text("")
+    assert problems(own_faces) == [f"{own_faces / 'test_list.txt'}: the list is empty"]
+
+
+def test_a_missing_val_list(own_faces: Path) -> None:
+    (own_faces / "val_list.txt").unlink()
+    assert problems(own_faces) == [f"{own_faces / 'val_list.txt'}: missing; best.pth is chosen on it"]
+    assert set(check_dataset(own_faces).splits) == {"train", "test"}
+
+
+def test_an_aligned_photograph_without_its_original_label(own_faces: Path) -> None:
+    sample = first(own_faces, "test")
+    sample.project.parent.mkdir()
+    np.save(sample.project, np.eye(2, 3))
+    assert problems(own_faces) == [f"cannot read {sample.label_raw}: No such file or directory"]
+    sample.label_raw.parent.mkdir()
+    sample.label_raw.write_bytes(encode_png(np.full((50, 40), 37, np.uint8)))
+    assert problems(own_faces) == [
+        f"{sample.label_raw}: value 37 on 2000 pixels is not one of the 11 classes (0 to 10, 255 ignored)"
+    ]
+    sample.label_raw.write_bytes(encode_png(np.full((50, 40), 255, np.uint8)))
+    assert problems(own_faces) == []
+
+
+def test_everything_is_told_at_once_and_alike_by_one_and_two_processes(own_faces: Path) -> None:
+    samples = DatasetFolder(own_faces).samples("train")
+    append(own_faces, "")
+    append(own_faces, "../a.jpg labels/a.png", "val")
+    truncate(samples[0].image)
+    truncate(samples[5].label)
+    samples[7].edge.unlink()
+    samples[9].image.unlink()
+    found = check_dataset(own_faces, processes=1)
+    assert len(found.problems) == 6
+    assert check_dataset(own_faces, processes=2) == found
+
+
+def test_ids_are_judged_by_the_label_set_that_is_named(own_faces: Path) -> None:
+    report = check_dataset(own_faces, dataset="fasseg")
+    assert report.label_set == "6 classes of fasseg"
+    worst = max(int(read_label(sample.label).max()) for sample in DatasetFolder(own_faces).samples("train"))
+    assert worst == 10
+    assert sum("value 10 on" in problem for problem in report.problems) == 16
+
+
+def test_photographs_that_are_only_alike_are_not_the_same(own_faces: Path) -> None:
+    add_sample(own_faces, "alike", encode_jpeg(read_image(first(own_faces, "val").image), quality=80))
+    assert problems(own_faces) == []
+
+
+def test_a_folder_without_any_list_is_no_dataset(tmp_path: Path) -> None:
+    with pytest.raises(DatasetError) as caught:
+        check_dataset(tmp_path)
+    assert str(caught.value) == (
+        f"{tmp_path / 'train_list.txt'}: no such list; lines are 'images/<id>.jpg labels/<id>.png'"
+    )
+
+
+def test_a_missing_folder_is_named(tmp_path: Path) -> None:
+    with pytest.raises(DatasetError, match="gone: no such dataset folder"):
+        check_dataset(tmp_path / "gone")

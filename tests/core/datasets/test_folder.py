@@ -1,0 +1,309 @@
+"""A folder of one's own: names that belong together, and labels of three kinds."""
+
+import io
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from faceparse.core.datasets.folder import Folder
+from faceparse.core.datasets.layout import SPLITS, DatasetFolder
+from faceparse.core.datasets.source import prepare
+from faceparse.core.errors import DatasetError, OutputError, SettingsError
+from faceparse.core.files import encode_jpeg, encode_png, read_image, read_label, write_palette_png
+from faceparse.core.labels import LabelSet, get_label_set
+
+RANDOM = np.random.default_rng(0)
+LABELS = get_label_set("fasseg")
+SIZE = (20, 30)
+NAMES = [f"n{i}" for i in range(6)]
+
+
+def place(path: Path, data: bytes) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(data)
+    return path
+
+
+def photo() -> np.ndarray:
+    return RANDOM.integers(0, 256, (*SIZE, 3), dtype=np.uint8)
+
+
+def label() -> np.ndarray:
+    return RANDOM.integers(0, 6, SIZE, dtype=np.uint8)
+
+
+@pytest.fixture
+def raw(tmp_path: Path) -> Path:
+    """Six JPEGs with labels of ids."""
+    root = tmp_path / "raw"
+    for name in NAMES:
+        place(root / "images" / f"{name}.jpg", encode_jpeg(photo()))
+        place(root / "labels" / f"{name}.png", encode_png(label()))
+    return root
+
+
+def folder(raw: Path, **options: Any) -> Folder:
+    return Folder(raw, **{"label_set": LABELS, "val": 0.2, "test": 0.2, **options})
+
+
+def prepared(raw: Path, **options: Any) -> Path:
+    out = raw.parent / "out"
+    prepare(folder(raw, **options), out)
+    return out
+
+
+def refusal(raw: Path, **options: Any) -> str:
+    """The one line with which a folder is refused."""
+    with pytest.raises((DatasetError, SettingsError)) as caught:
+        prepared(raw, **options)
+    assert "\n" not in str(caught.value)
+    assert not list((raw.parent / "out").glob("*_list.txt"))
+    return str(caught.value)
+
+
+def ids(out: Path) -> dict[str, list[str]]:
+    """Split -> ids, of those splits that have a list."""
+    data = DatasetFolder(out)
+    return {split: [s.id for s in data.samples(split)] for split in SPLITS if data.list_path(split).is_file()}
+
+
+# Names.
+
+
+def test_lists_are_disjoint_and_complete(raw: Path) -> None:
+    found = ids(prepared(raw))
+    assert {split: len(names) for split, names in found.items()} == {"train": 4, "val": 1, "test": 1}
+    assert sorted(name for names in found.values() for name in names) == NAMES
+
+
+def test_shares_of_nothing_give_no_list(raw: Path) -> None:
+    assert ids(prepared(raw, val=0.0, test=0.0)) == {"train": NAMES}
+
+
+def test_another_seed_splits_otherwise(raw: Path) -> None:
+    splits = {tuple(item.split for item in folder(raw, seed=seed).items()) for seed in range(8)}
+    assert len(splits) > 1
+    assert [item.split for item in folder(raw, seed=3).items()] == [item.split for item in folder(raw, seed=3).items()]
+
+
+def test_files_that_are_no_images_are_passed_over(raw: Path) -> None:
+    place(raw / "images" / "notes.txt", b"")
+    place(raw / "images" / ".DS_Store", b"")
+    (raw / "images" / "inner").mkdir()
+    assert [item.id for item in folder(raw).items()] == NAMES
+
+
+def test_patterns_name_photograph_and_label(tmp_path: Path) -> None:
+    raw = tmp_path / "raw"
+    for name in NAMES:
+        place(raw / "photos" / f"face_{name}_rgb.PNG", encode_png(photo()))
+        place(raw / "masks" / f"{name}-mask.png", encode_png(label()))
+    out = prepared(raw, images="photos/face_*_rgb.PNG", labels="masks/*-mask.png")
+    assert sorted(name for names in ids(out).values() for name in names) == NAMES
+    for name in NAMES:
+        expected = read_label(raw / "masks" / f"{name}-mask.png")
+        assert np.array_equal(read_label(out / "labels" / f"{name}.png"), expected)
+
+
+def test_the_star_may_be_a_folder(tmp_path: Path) -> None:
+    raw = tmp_path / "raw"
+    for name in NAMES:
+        place(raw / name / "photo.png", encode_png(photo()))
+        place(raw / name / "label.png", encode_png(label()))
+    out = prepared(raw, images="*/photo.png", labels="*/label.png")
+    assert sorted(name for names in ids(out).values() for name in names) == NAMES
+
+
+def test_names_with_dots_and_blanks_become_names_that_a_list_can_hold(raw: Path) -> None:
+    for old, new in (("n0", "my  face 1.v2"), ("n1", "a.b")):
+        (raw / "images" / f"{old}.jpg").rename(raw / "images" / f"{new}.jpg")
+        (raw / "labels" / f"{old}.png").rename(raw / "labels" / f"{new}.png")
+    out = prepared(raw)
+    found = sorted(name for names in ids(out).values() for name in names)
+    assert found == ["a.b", "my_face_1.v2", "n2", "n3", "n4", "n5"]
+    assert (out / "labels" / "my_face_1.v2.png").read_bytes() == encode_png(
+        read_label(raw / "labels" / "my  face 1.v2.png")
+    )
+
+
+@pytest.mark.parametrize("name", ["n0.png", "n0.JPG"])
+def test_two_images_of_one_name_are_refused(raw: Path, name: str) -> None:
+    place(raw / "images" / name, encode_png(photo()))
+    message = refusal(raw)
+    assert f"{raw / 'images' / name}" in message
+    assert f"{raw / 'images' / 'n0.jpg'}" in message
+    assert message.endswith("have the same name; narrow the pattern with --images")
+
+
+def test_two_names_that_become_one_are_refused(raw: Path) -> None:
+    for name in ("a b", "a_b"):
+        place(raw / "images" / f"{name}.jpg", encode_jpeg(photo()))
+        place(raw / "labels" / f"{name}.png", encode_png(label()))
+    assert refusal(raw).endswith("a b.jpg have the same name; narrow the pattern with --images")
+
+
+@pytest.mark.parametrize(
+    ("images", "labels"),
+    [("images/a.jpg", "labels/*.png"), ("*/*.jpg", "labels/*.png"), ("images/*", "labels/a.png"), ("**/*", "l/*.png")],
+)
+def test_patterns_without_exactly_one_star_are_refused(raw: Path, images: str, labels: str) -> None:
+    assert refusal(raw, images=images, labels=labels) == (
+        f"--images {images!r} and --labels {labels!r}: each pattern has exactly one '*', the photograph's name"
+    )
+
+
+def test_patterns_are_relative_to_the_folder(raw: Path) -> None:
+    message = refusal(raw, images=f"{raw}/images/*.jpg")
+    assert message.endswith(f"patterns are relative to {raw}")
+
+
+def test_a_pattern_that_matches_nothing_is_named(raw: Path) -> None:
+    assert refusal(raw, images="photos/*.jpg") == (
+        f"{raw / 'photos/*.jpg'}: no images; name them with --images 'photos/*.jpg'"
+    )
+
+
+def test_a_missing_folder_is_named(tmp_path: Path) -> None:
+    assert refusal(tmp_path / "gone") == f"{tmp_path / 'gone'}: no such folder"
+
+
+def test_the_raw_folder_itself_is_not_written_into(raw: Path) -> None:
+    before = (raw / "labels" / "n0.png").read_bytes()
+    with pytest.raises(OutputError, match="did not write; choose another folder"):
+        prepare(folder(raw), raw)
+    assert (raw / "labels" / "n0.png").read_bytes() == before
+    assert {path.name for path in raw.iterdir()} == {"images", "labels"}
+
+
+# Photographs.
+
+
+def test_jpegs_are_copied_byte_by_byte(raw: Path) -> None:
+    place(raw / "images" / "n0.jpg", encode_jpeg(photo(), quality=40))
+    out = prepared(raw)
+    for name in NAMES:
+        assert (out / "images" / f"{name}.jpg").read_bytes() == (raw / "images" / f"{name}.jpg").read_bytes()
+
+
+def test_other_pictures_become_jpegs(raw: Path) -> None:
+    smooth = np.full((*SIZE, 3), (200, 60, 20), np.uint8)
+    (raw / "images" / "n0.jpg").unlink()
+    place(raw / "images" / "n0.png", encode_png(smooth))
+    out = prepared(raw)
+    assert (out / "images" / "n0.jpg").read_bytes()[:2] == b"\xff\xd8"
+    assert np.abs(read_image(out / "images" / "n0.jpg").astype(int) - smooth).max() < 6
+
+
+def turned_jpeg(size: tuple[int, int]) -> bytes:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    buffer = io.BytesIO()
+    Image.fromarray(RANDOM.integers(0, 256, (*size, 3), dtype=np.uint8)).save(buffer, "JPEG", exif=exif)
+    return buffer.getvalue()
+
+
+def test_a_label_has_the_size_of_the_upright_photograph(raw: Path) -> None:
+    place(raw / "images" / "n0.jpg", turned_jpeg(SIZE[::-1]))
+    out = prepared(raw)
+    assert read_image(out / "images" / "n0.jpg").shape[:2] == SIZE
+
+
+def test_a_label_that_lies_beside_its_turned_photograph_is_refused(raw: Path) -> None:
+    place(raw / "images" / "n0.jpg", turned_jpeg(SIZE))
+    assert refusal(raw) == (
+        f"1 of 6 could not be prepared: {raw / 'labels' / 'n0.png'}: label is 30 x 20, its image 20 x 30"
+    )
+
+
+# Labels.
+
+
+def test_ids_stay_ids(raw: Path) -> None:
+    out = prepared(raw)
+    for name in NAMES:
+        assert np.array_equal(read_label(out / "labels" / f"{name}.png"), read_label(raw / "labels" / f"{name}.png"))
+
+
+def test_palette_labels_become_their_indices(raw: Path) -> None:
+    expected = label()
+    write_palette_png(raw / "labels" / "n0.png", expected, LABELS.palette()[::-1].copy())
+    out = prepared(raw)
+    assert np.array_equal(read_label(out / "labels" / "n0.png"), expected)
+    assert (out / "labels" / "n0.png").read_bytes() == encode_png(expected)  # no palette any more
+
+
+@pytest.mark.parametrize("alpha", [False, True])
+def test_colours_of_the_label_set_become_ids(raw: Path, alpha: bool) -> None:
+    expected = label()
+    picture = LABELS.palette()[expected]
+    if alpha:
+        picture = np.dstack([picture, np.full(SIZE, 255, np.uint8)])
+    Image.fromarray(picture).save(raw / "labels" / "n0.png")
+    assert np.array_equal(read_label(prepared(raw) / "labels" / "n0.png"), expected)
+
+
+def test_a_border_may_be_off_the_palette(raw: Path) -> None:
+    expected = label()
+    picture = LABELS.palette()[expected].astype(int)
+    picture[:8] = np.clip(picture[:8] + RANDOM.integers(-40, 41, (8, SIZE[1], 3)), 0, 255)  # 40 % of the rows
+    place(raw / "labels" / "n0.png", encode_png(picture.astype(np.uint8)))
+    assert np.array_equal(read_label(prepared(raw) / "labels" / "n0.png"), expected)
+
+
+def test_a_picture_of_another_palette_is_refused(raw: Path) -> None:
+    place(raw / "labels" / "n0.png", encode_png(get_label_set("helen").palette()[label()]))
+    message = refusal(raw)
+    assert message.startswith(
+        f"1 of 6 could not be prepared: {raw / 'labels' / 'n0.png'}: only 0% of its pixels have a colour of "
+        "label set 'fasseg'"
+    )
+    assert "--label-set FILE" in message
+
+
+def test_own_label_sets_are_used_for_colours(raw: Path) -> None:
+    own = LabelSet(name="own", side="none", classes={"a": "#102030", "b": "#405060"})
+    ids_of = RANDOM.integers(0, 2, SIZE, dtype=np.uint8)
+    for name in NAMES:
+        place(raw / "labels" / f"{name}.png", encode_png(own.palette()[ids_of]))
+    assert np.array_equal(read_label(prepared(raw, label_set=own) / "labels" / "n0.png"), ids_of)
+
+
+def test_all_broken_photographs_are_told_at_once(raw: Path) -> None:
+    truncated = raw / "images" / "n0.jpg"
+    truncated.write_bytes(truncated.read_bytes()[:-50])
+    (raw / "labels" / "n1.png").unlink()
+    place(raw / "labels" / "n2.png", encode_png(np.full(SIZE, 37, np.uint8)))
+    place(raw / "labels" / "n3.png", encode_png(label())[:-40])
+    message = refusal(raw)
+    assert message.startswith("4 of 6 could not be prepared: ")
+    for part in (
+        f"{truncated}: truncated JPEG; replace the file",
+        f"{raw / 'labels' / 'n1.png'}: missing; every image needs its label picture (see --labels)",
+        f"{raw / 'labels' / 'n2.png'}: value 37 is not one of the 6 classes (0 to 5, 255 ignored)",
+        f"{raw / 'labels' / 'n3.png'}: truncated or damaged PNG; replace the file",
+    ):
+        assert part in message
+
+
+# The folder it goes to.
+
+
+def test_the_same_folder_again_is_fine_and_another_is_not(raw: Path) -> None:
+    out = prepared(raw)
+    before = (out / "train_list.txt").read_bytes()
+    prepare(folder(raw), out, processes=2)
+    assert (out / "train_list.txt").read_bytes() == before
+    other = Path(shutil.copytree(raw, raw.parent / "other"))
+    with pytest.raises(OutputError, match="another source or with other options"):
+        prepare(folder(other), out)
+
+
+@pytest.mark.parametrize("change", [{"seed": 1}, {"val": 0.3}, {"label_set": get_label_set("helen")}])
+def test_other_options_are_another_dataset(raw: Path, change: dict[str, Any]) -> None:
+    out = prepared(raw)
+    with pytest.raises(OutputError, match="another source or with other options"):
+        prepare(folder(raw, **change), out)

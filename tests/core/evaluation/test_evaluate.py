@@ -1,0 +1,118 @@
+"""A whole split: one matrix, whatever the batches and processes."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from faceparse.core.datasets.layout import DatasetFolder, Sample
+from faceparse.core.errors import DatasetError
+from faceparse.core.evaluation.evaluate import evaluate, parse_samples
+from faceparse.core.files import encode_png, read_image, read_label
+from faceparse.core.inference import Parser
+from faceparse.core.model.eagrnet import Output
+from faceparse.core.settings import DataSettings
+
+WEIGHTS = np.random.default_rng(0).standard_normal((11, 3)) * 3
+BIAS = np.linspace(0.5, -0.5, 11)
+
+
+class Coloured(nn.Module):
+    """A network that judges each pixel by its colour alone."""
+
+    def forward(self, image: Tensor) -> Output:
+        weights, bias = torch.from_numpy(WEIGHTS).float(), torch.from_numpy(BIAS).float()
+        parsing = torch.einsum("kc,nchw->nkhw", weights, image) + bias[:, None, None]
+        return Output(parsing, parsing[:, :2])
+
+
+def parser(size: tuple[int, int] = (72, 72)) -> Parser:
+    network: nn.Module = Coloured()
+    return Parser(network, DataSettings(input_size=size), torch.device("cpu"))  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def samples(faces: Path) -> list[Sample]:
+    return DatasetFolder(faces).samples("train")
+
+
+def counts_by_loop(sample: Sample) -> np.ndarray:
+    """Colour, class, count: a photograph of the crop's size needs no warp."""
+    settings = DataSettings()
+    colours = (read_image(sample.image) / 255 - settings.mean) / settings.std
+    prediction = (colours @ WEIGHTS.T + BIAS).argmax(axis=2)
+    truth = read_label(sample.label)
+    counts = np.zeros((11, 11), int)
+    for place in np.ndindex(truth.shape):
+        if truth[place] != 255:
+            counts[truth[place], prediction[place]] += 1
+    return counts
+
+
+def test_counts_are_those_of_a_plain_computation(samples: list[Sample]) -> None:
+    confusion = evaluate(parser(), samples, 11)
+    assert confusion.dtype == np.int64
+    assert confusion.tolist() == sum(counts_by_loop(sample) for sample in samples).tolist()  # type: ignore[union-attr]
+    assert np.count_nonzero(confusion) > 30
+
+
+def test_ignored_pixels_are_left_out(own_faces: Path) -> None:
+    sample = DatasetFolder(own_faces).samples("test")[0]
+    label = read_label(sample.label)
+    label[:10] = 255
+    sample.label.write_bytes(encode_png(label))
+    confusion = evaluate(parser(), [sample], 11)
+    assert confusion.sum() == 62 * 72
+    assert confusion.tolist() == counts_by_loop(sample).tolist()
+
+
+@pytest.mark.parametrize("size", [(72, 72), (64, 96)])
+def test_the_whole_is_the_sum_of_its_samples(samples: list[Sample], size: tuple[int, int]) -> None:
+    total = evaluate(parser(size), samples, 11)
+    single = [evaluate(parser(size), [sample], 11, batch_size=1) for sample in samples]
+    assert total.tolist() == np.sum(single, axis=0).tolist()
+    assert total.sum() == 12 * 72 * 72
+
+
+@pytest.mark.parametrize(("batch_size", "workers"), [(1, 0), (5, 0), (64, 0), (3, 2)])
+def test_batches_and_processes_do_not_change_the_counts(samples: list[Sample], batch_size: int, workers: int) -> None:
+    expected = evaluate(parser((64, 64)), samples, 11)
+    found = evaluate(parser((64, 64)), samples, 11, batch_size=batch_size, workers=workers)
+    assert found.tolist() == expected.tolist()
+
+
+def test_samples_are_parsed_in_order(samples: list[Sample]) -> None:
+    parsed = list(parse_samples(parser(), samples, 11, batch_size=5))
+    assert [one.case.position for one in parsed] == list(range(12))
+    for one, sample in zip(parsed, samples, strict=True):
+        assert np.array_equal(one.case.truth, read_label(sample.label))
+        assert one.counts.tolist() == counts_by_loop(sample).tolist()
+
+
+def test_no_samples_count_nothing() -> None:
+    assert evaluate(parser(), [], 11).tolist() == np.zeros((11, 11)).tolist()
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_broken_file_ends_the_evaluation_with_its_line(own_faces: Path, workers: int) -> None:
+    samples = DatasetFolder(own_faces).samples("train")
+    samples[5].image.write_bytes(samples[5].image.read_bytes()[:500])
+    with pytest.raises(DatasetError) as caught:
+        evaluate(parser(), samples, 11, workers=workers)
+    assert str(caught.value) == f"{samples[5].image}: truncated JPEG; replace the file"
+
+
+def test_progress_is_told_photograph_by_photograph(samples: list[Sample]) -> None:
+    told: list[object] = []
+
+    def track(items: Any, total: int, what: str) -> Any:
+        told.append((total, what))
+        for item in items:
+            told.append(item.case.position)
+            yield item
+
+    evaluate(parser(), samples[:3], 11, batch_size=2, track=track)
+    assert told == [(3, "evaluate"), 0, 1, 2]

@@ -1,0 +1,380 @@
+"""Reading strictly, writing whole."""
+
+import io
+import struct
+import subprocess
+import sys
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from faceparse.core.errors import DatasetError, OutputError
+from faceparse.core.files import (
+    encode_jpeg,
+    encode_png,
+    is_palette_png,
+    make_folder,
+    read_bytes,
+    read_image,
+    read_label,
+    write_atomic,
+    write_atomic_with,
+    write_palette_png,
+)
+
+RANDOM = np.random.default_rng(0)
+COLOURS = RANDOM.integers(0, 256, (40, 56, 3), dtype=np.uint8)
+LABEL = RANDOM.integers(0, 11, (40, 56), dtype=np.uint8)
+PALETTE = RANDOM.integers(0, 256, (11, 3), dtype=np.uint8)
+SMOOTH = np.stack(np.broadcast_arrays(np.arange(40)[:, None] * 6, np.arange(56)[None] * 4, 90), axis=2).astype(np.uint8)
+"""Survives JPEG nearly unchanged."""
+
+
+def encoded(array: np.ndarray, kind: str, **options: object) -> bytes:
+    """A picture as Pillow writes it."""
+    buffer = io.BytesIO()
+    Image.fromarray(array).save(buffer, kind, **options)
+    return buffer.getvalue()
+
+
+def palette_png(label: np.ndarray, **options: object) -> bytes:
+    picture = Image.fromarray(label, mode="P")
+    picture.putpalette(PALETTE.tobytes())
+    buffer = io.BytesIO()
+    picture.save(buffer, "PNG", **options)
+    return buffer.getvalue()
+
+
+def placed(data: bytes, path: Path) -> Path:
+    path.write_bytes(data)
+    return path
+
+
+def oriented(orientation: int) -> Image.Exif:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    return exif
+
+
+def refusal(read: object, path: Path) -> str:
+    """The one line with which a file is refused."""
+    with pytest.raises(DatasetError) as caught:
+        read(path)  # type: ignore[operator]
+    assert "\n" not in str(caught.value)
+    assert str(path) in str(caught.value)
+    return str(caught.value)
+
+
+# Writing.
+
+
+def test_new_content_takes_the_place_of_the_old(tmp_path: Path) -> None:
+    path = tmp_path / "new" / "folder" / "a.bin"
+    for content in (b"first", b"second, longer", b""):
+        write_atomic(path, content)
+        assert path.read_bytes() == content
+    assert [file.name for file in path.parent.iterdir()] == ["a.bin"]
+
+
+@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), RuntimeError("no"), KeyboardInterrupt()])
+def test_a_writer_that_fails_half_way_leaves_the_old_content_alone(tmp_path: Path, error: BaseException) -> None:
+    path = placed(b"old", tmp_path / "a.bin")
+
+    def fail(temporary: Path) -> None:
+        temporary.write_bytes(b"half")
+        assert temporary.parent == tmp_path  # the same file system, or it could not be renamed
+        raise error
+
+    with pytest.raises(OutputError if isinstance(error, OSError) else type(error)):
+        write_atomic_with(path, fail)
+    assert path.read_bytes() == b"old"
+    assert [file.name for file in tmp_path.iterdir()] == ["a.bin"]
+
+
+def test_a_full_disk_is_told_in_one_line(tmp_path: Path) -> None:
+    def fail(temporary: Path) -> None:
+        raise OSError(28, "No space left on device", str(temporary))
+
+    with pytest.raises(OutputError) as caught:
+        write_atomic_with(tmp_path / "a.bin", fail)
+    assert str(caught.value) == (
+        f"cannot write {tmp_path / 'a.bin'}: No space left on device; free space or choose another place"
+    )
+
+
+WRITE_UNDER_A_LIMIT = """
+import resource, signal, sys
+from pathlib import Path
+import numpy as np
+from faceparse.core.errors import OutputError
+from faceparse.core.files import write_atomic, write_palette_png
+
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
+path = Path(sys.argv[1])
+noise = np.random.default_rng(0).integers(0, 256, (200, 200), dtype=np.uint8)
+writers = {
+    "bytes": lambda: write_atomic(path, noise.tobytes()),
+    "picture": lambda: write_palette_png(path, noise, np.zeros((256, 3), np.uint8)),
+}
+try:
+    writers[sys.argv[2]]()
+except OutputError as error:
+    print(error)
+"""
+
+
+@pytest.mark.parametrize("what", ["bytes", "picture"])
+def test_a_real_limit_on_file_size_leaves_the_old_content_alone(tmp_path: Path, what: str) -> None:
+    path = placed(b"old", tmp_path / "a.png")
+    command = [sys.executable, "-c", WRITE_UNDER_A_LIMIT, str(path), what]
+    answer = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert answer.stdout == f"cannot write {path}: File too large; free space or choose another place\n"
+    assert path.read_bytes() == b"old"
+    assert [file.name for file in tmp_path.iterdir()] == ["a.png"]
+
+
+def test_a_file_where_a_folder_must_be_is_told(tmp_path: Path) -> None:
+    blocked = placed(b"", tmp_path / "file") / "a.bin"
+    with pytest.raises(OutputError, match=r"^cannot write .*a\.bin: .*; free space or choose another place$"):
+        write_atomic(blocked, b"x")
+
+
+def test_a_folder_in_the_files_place_stays(tmp_path: Path) -> None:
+    (tmp_path / "a.bin").mkdir()
+    with pytest.raises(OutputError, match=r"cannot write .*a\.bin"):
+        write_atomic(tmp_path / "a.bin", b"x")
+    assert [file.name for file in tmp_path.iterdir()] == ["a.bin"]
+
+
+def test_files_are_as_readable_for_others_as_any(tmp_path: Path) -> None:
+    usual = placed(b"", tmp_path / "usual")
+    write_atomic(tmp_path / "ours", b"")
+    assert (tmp_path / "ours").stat().st_mode == usual.stat().st_mode
+
+
+def test_make_folder_makes_parents_and_leaves_nothing_in_it(tmp_path: Path) -> None:
+    for _ in range(2):
+        make_folder(tmp_path / "a" / "b")
+        assert list((tmp_path / "a" / "b").iterdir()) == []
+
+
+def test_make_folder_refuses_where_a_file_stands(tmp_path: Path) -> None:
+    placed(b"", tmp_path / "a")
+    for path in (tmp_path / "a", tmp_path / "a" / "b"):
+        with pytest.raises(OutputError, match="free space or choose another place"):
+            make_folder(path)
+
+
+# Images.
+
+
+@pytest.mark.parametrize("kind", ["PNG", "BMP", "TIFF"])
+def test_lossless_images_are_read_as_rgb(tmp_path: Path, kind: str) -> None:
+    assert np.array_equal(read_image(placed(encoded(COLOURS, kind), tmp_path / "a")), COLOURS)
+
+
+def test_jpegs_are_read_as_rgb(tmp_path: Path) -> None:
+    image = read_image(placed(encoded(SMOOTH, "JPEG", quality=95), tmp_path / "a.jpg"))
+    assert image.shape == SMOOTH.shape
+    assert np.abs(image.astype(int) - SMOOTH).max() < 16
+
+
+def test_grey_and_transparent_images_are_read_as_rgb(tmp_path: Path) -> None:
+    grey = read_image(placed(encoded(LABEL, "PNG"), tmp_path / "grey.png"))
+    assert np.array_equal(grey, np.repeat(LABEL[..., None], 3, axis=2))
+    alpha = np.dstack([COLOURS, LABEL])
+    assert np.array_equal(read_image(placed(encoded(alpha, "PNG"), tmp_path / "alpha.png")), COLOURS)
+
+
+UPRIGHT = {
+    1: lambda image: image,
+    2: lambda image: image[:, ::-1],
+    3: lambda image: image[::-1, ::-1],
+    4: lambda image: image[::-1],
+    5: lambda image: image.transpose(1, 0, 2),
+    6: lambda image: image[::-1].transpose(1, 0, 2),
+    7: lambda image: image[::-1, ::-1].transpose(1, 0, 2),
+    8: lambda image: image.transpose(1, 0, 2)[::-1],
+}
+"""By the EXIF standard: where the stored rows and columns belong."""
+
+
+@pytest.mark.parametrize("orientation", UPRIGHT)
+@pytest.mark.parametrize("kind", ["JPEG", "PNG"])
+def test_images_are_turned_upright(tmp_path: Path, orientation: int, kind: str) -> None:
+    options = {"quality": 95} if kind == "JPEG" else {}
+    data = encoded(SMOOTH, kind, exif=oriented(orientation), **options)
+    expected = UPRIGHT[orientation](SMOOTH)
+    image = read_image(placed(data, tmp_path / "a"))
+    assert image.shape == expected.shape
+    assert np.abs(image.astype(int) - expected).max() < 16
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "progressive", "PNG", "BMP", "TIFF", "WEBP"])
+@pytest.mark.parametrize("share", [0.0, 0.02, 0.3, 0.6, 0.9, 0.999])
+def test_truncated_images_are_refused(tmp_path: Path, kind: str, share: float) -> None:
+    data = encoded(COLOURS, "JPEG", progressive=True) if kind == "progressive" else encoded(COLOURS, kind)
+    path = placed(data[: int(share * len(data))], tmp_path / "a")
+    assert refusal(read_image, path).endswith("; replace the file")
+
+
+@pytest.mark.parametrize("missing", [1, 2, 3])
+def test_jpegs_without_their_last_bytes_are_called_truncated(tmp_path: Path, missing: int) -> None:
+    path = placed(encoded(COLOURS, "JPEG")[:-missing], tmp_path / "a.jpg")
+    assert refusal(read_image, path) == f"{path}: truncated JPEG; replace the file"
+
+
+def with_thumbnail(jpeg: bytes) -> bytes:
+    """The JPEG with a whole small JPEG, end marker and all, in a header of its own, as cameras write it."""
+    thumbnail = b"Exif\0\0" + encoded(COLOURS[:16, :16].copy(), "JPEG")
+    return jpeg[:2] + b"\xff\xe1" + struct.pack(">H", len(thumbnail) + 2) + thumbnail + jpeg[2:]
+
+
+@pytest.mark.parametrize("progressive", [False, True])
+def test_the_end_of_a_thumbnail_is_not_the_end_of_a_jpeg(tmp_path: Path, progressive: bool) -> None:
+    data = with_thumbnail(encoded(COLOURS, "JPEG", progressive=progressive))
+    assert read_image(placed(data, tmp_path / "whole.jpg")).shape == COLOURS.shape
+    for missing in (1, 200, 600):
+        path = placed(data[:-missing], tmp_path / "cut.jpg")
+        assert refusal(read_image, path) == f"{path}: truncated JPEG; replace the file"
+
+
+def test_a_film_behind_a_jpeg_does_not_make_it_truncated(tmp_path: Path) -> None:
+    data = encoded(SMOOTH, "JPEG") + bytes(100_000)
+    assert read_image(placed(data, tmp_path / "motion.jpg")).shape == SMOOTH.shape
+
+
+def test_fill_bytes_between_the_headers_of_a_jpeg_are_allowed(tmp_path: Path) -> None:
+    jpeg = encoded(SMOOTH, "JPEG")
+    assert read_image(placed(jpeg[:2] + b"\xff\xff" + jpeg[2:], tmp_path / "a.jpg")).shape == SMOOTH.shape
+
+
+def promising(width: int, height: int, colour: int) -> bytes:
+    """A PNG whose header promises a size that its data has not."""
+
+    def chunk(name: bytes, content: bytes) -> bytes:
+        return struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(name + content))
+
+    header = struct.pack(">IIBBBBB", width, height, 8, colour, 0, 0, 0)
+    palette = chunk(b"PLTE", bytes(3)) if colour == 3 else b""
+    data = chunk(b"IHDR", header) + palette + chunk(b"IDAT", zlib.compress(bytes(99))) + chunk(b"IEND", b"")
+    return b"\x89PNG\r\n\x1a\n" + data
+
+
+@pytest.mark.parametrize("colour", [0, 2, 3])
+def test_headers_that_promise_an_impossible_size_are_refused(tmp_path: Path, colour: int) -> None:
+    path = placed(promising(2**20 - 1, 2**20 - 1, colour), tmp_path / "a.png")
+    refusal(read_image, path)
+    refusal(read_label, path)
+
+
+def test_a_bitmap_that_promises_an_impossible_size_is_refused(tmp_path: Path) -> None:
+    data = bytearray(encoded(COLOURS, "BMP"))
+    data[18:22] = struct.pack("<i", 2**28)
+    refusal(read_image, placed(bytes(data), tmp_path / "a.bmp"))
+
+
+@pytest.mark.parametrize("read", [read_bytes, read_image, read_label])
+def test_missing_files_are_named(tmp_path: Path, read: object) -> None:
+    path = tmp_path / "gone.png"
+    assert refusal(read, path) == f"cannot read {path}: No such file or directory"
+
+
+@pytest.mark.parametrize("read", [read_bytes, read_image, read_label])
+def test_folders_are_no_files(tmp_path: Path, read: object) -> None:
+    assert refusal(read, tmp_path) == f"cannot read {tmp_path}: Is a directory"
+
+
+@pytest.mark.parametrize("read", [read_image, read_label])
+@pytest.mark.parametrize("data", [b"", b"hello", bytes(2000), b"\xff\xd8", b"\x89PNG\r\n\x1a\n"])
+def test_files_that_are_no_pictures_are_refused(tmp_path: Path, read: object, data: bytes) -> None:
+    assert refusal(read, placed(data, tmp_path / "a.png")).endswith("; replace the file")
+
+
+# Labels.
+
+
+def test_grey_labels_are_read_as_they_are(tmp_path: Path) -> None:
+    label = read_label(placed(encoded(LABEL, "PNG"), tmp_path / "a.png"))
+    assert label.dtype == np.uint8
+    assert np.array_equal(label, LABEL)
+
+
+def test_every_value_of_a_byte_survives(tmp_path: Path) -> None:
+    label = np.arange(256, dtype=np.uint8).reshape(16, 16)
+    assert np.array_equal(read_label(placed(encode_png(label), tmp_path / "a.png")), label)
+
+
+@pytest.mark.parametrize("options", [{}, {"transparency": 0}, {"bits": 4}])
+def test_palette_labels_are_read_by_index_not_by_colour(tmp_path: Path, options: dict[str, int]) -> None:
+    label = read_label(placed(palette_png(LABEL, **options), tmp_path / "a.png"))
+    assert label.dtype == np.uint8
+    assert np.array_equal(label, LABEL)
+
+
+def test_a_transparent_grey_value_is_a_class_like_others(tmp_path: Path) -> None:
+    label = read_label(placed(encoded(LABEL, "PNG", transparency=3), tmp_path / "a.png"))
+    assert np.array_equal(label, LABEL)
+
+
+def test_black_and_white_labels_are_0_and_1(tmp_path: Path) -> None:
+    mask = LABEL > 5
+    assert np.array_equal(read_label(placed(encoded(mask, "PNG"), tmp_path / "a.png")), mask.astype(np.uint8))
+
+
+@pytest.mark.parametrize(
+    ("array", "mode"),
+    [(COLOURS, "RGB"), (np.dstack([COLOURS, LABEL]), "RGBA"), (LABEL.astype(np.uint16), "I;16")],
+)
+def test_pictures_that_are_not_ids_are_refused_with_their_mode(tmp_path: Path, array: np.ndarray, mode: str) -> None:
+    path = placed(encoded(array, "PNG"), tmp_path / "a.png")
+    assert refusal(read_label, path) == (
+        f"{path}: a {mode} picture, not single-channel class ids; convert it with 'faceparse prepare folder'"
+    )
+
+
+@pytest.mark.parametrize("data", [encoded(LABEL, "PNG"), palette_png(LABEL)], ids=["grey", "palette"])
+@pytest.mark.parametrize("share", [0.02, 0.3, 0.6, 0.9])
+def test_truncated_labels_are_refused(tmp_path: Path, data: bytes, share: float) -> None:
+    path = placed(data[: int(share * len(data))], tmp_path / "a.png")
+    assert refusal(read_label, path).endswith("; replace the file")
+
+
+def test_palette_pngs_are_told_from_others(tmp_path: Path) -> None:
+    assert is_palette_png(placed(palette_png(LABEL), tmp_path / "palette.png"))
+    assert not is_palette_png(placed(encode_png(LABEL), tmp_path / "grey.png"))
+    assert not is_palette_png(placed(encode_png(COLOURS), tmp_path / "colour.png"))
+
+
+# Round trips.
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (1, 9), (9, 1), (40, 56)])
+def test_palette_png_round_trip(tmp_path: Path, shape: tuple[int, int]) -> None:
+    label = LABEL[: shape[0], : shape[1]].copy()
+    path = tmp_path / "out" / "a.png"
+    write_palette_png(path, label, PALETTE)
+    assert is_palette_png(path)
+    assert np.array_equal(read_label(path), label)
+    assert np.array_equal(read_image(path), PALETTE[label])  # what eyes see
+    assert [file.name for file in path.parent.iterdir()] == ["a.png"]
+
+
+@pytest.mark.parametrize("array", [LABEL, COLOURS], ids=["label", "colours"])
+def test_png_round_trip(array: np.ndarray) -> None:
+    with Image.open(io.BytesIO(encode_png(array))) as picture:
+        assert np.array_equal(np.array(picture), array)
+
+
+def test_jpeg_round_trip_keeps_the_colours_apart() -> None:
+    with Image.open(io.BytesIO(encode_jpeg(SMOOTH))) as picture:
+        assert picture.format == "JPEG"
+        assert np.abs(np.array(picture).astype(int) - SMOOTH).max() < 16
+
+
+def test_jpeg_quality_costs_bytes() -> None:
+    assert len(encode_jpeg(COLOURS, quality=30)) < len(encode_jpeg(COLOURS, quality=95))

@@ -1,0 +1,177 @@
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from faceparse.core.model.eagrnet import Output
+from faceparse.core.training.loss import EAGRNetLoss
+
+
+def random_batch(seed: int = 0, size: tuple[int, int] = (12, 9)) -> tuple[Output, Tensor, Tensor]:
+    """Logits of 2 images at about a third of the label's size; a fifth of the pixels are ignored, a quarter edges."""
+    random = torch.Generator().manual_seed(seed)
+    parsing = torch.randn(2, 5, 4, 3, generator=random, requires_grad=True)
+    edge_logits = torch.randn(2, 2, 4, 3, generator=random, requires_grad=True)
+    label = torch.randint(0, 5, (2, *size), generator=random)
+    label[torch.rand(label.shape, generator=random) < 0.2] = 255
+    edge = (torch.rand(label.shape, generator=random) < 0.25).long()
+    return Output(parsing, edge_logits), label, edge
+
+
+def slow_resize(maps: np.ndarray, size: Sequence[int]) -> np.ndarray:
+    """C x h x w -> C x H x W: bilinear, pixel centres at (i + 0.5), corners not aligned."""
+    _, h, w = maps.shape
+    resized = np.empty((len(maps), *size))
+    for i in range(size[0]):
+        for j in range(size[1]):
+            y = max((i + 0.5) * h / size[0] - 0.5, 0)
+            x = max((j + 0.5) * w / size[1] - 0.5, 0)
+            top, left = int(y), int(x)
+            bottom, right = min(top + 1, h - 1), min(left + 1, w - 1)
+            upper = maps[:, top, left] * (1 - (x - left)) + maps[:, top, right] * (x - left)
+            lower = maps[:, bottom, left] * (1 - (x - left)) + maps[:, bottom, right] * (x - left)
+            resized[:, i, j] = upper * (1 - (y - top)) + lower * (y - top)
+    return resized
+
+
+def slow_terms(output: Output, label: Tensor, edge: Tensor) -> dict[str, float]:
+    """Pixel by pixel, as the paper words it."""
+    size = label.shape[1:]
+    all_edges = sum(int(v) for v in edge.flatten())
+    share = all_edges / edge.numel()
+    parsing_sum = parsing_count = edge_sum = edge_weight = boundary = 0.0
+    for n in range(len(label)):
+        parsing_logits = slow_resize(output.parsing[n].detach().double().numpy(), size)
+        edge_logits = slow_resize(output.edge[n].detach().double().numpy(), size)
+        on_edges = 0.0
+        for i in range(size[0]):
+            for j in range(size[1]):
+                truth, is_edge = int(label[n, i, j]), int(edge[n, i, j])
+                entropy = 0.0
+                if truth != 255:
+                    logits = parsing_logits[:, i, j]
+                    entropy = float(np.log(np.exp(logits).sum()) - logits[truth])
+                    parsing_sum += entropy
+                    parsing_count += 1
+                on_edges += entropy * is_edge
+                weight = 1 - share if is_edge else share
+                logits = edge_logits[:, i, j]
+                edge_sum += weight * float(np.log(np.exp(logits).sum()) - logits[is_edge])
+                edge_weight += weight
+        if edge[n].any():
+            boundary += on_edges / int(edge[n].sum())
+    return {
+        "parsing": parsing_sum / parsing_count if parsing_count else 0.0,
+        "edge": edge_sum / edge_weight if edge_weight else 0.0,
+        "boundary_attention": boundary / len(label),
+    }
+
+
+def check(output: Output, label: Tensor, edge: Tensor) -> dict[str, float]:
+    """The loss against the slow terms; its gradient must be finite."""
+    weights = {"parsing": 1.0, "edge": 1.0, "boundary_attention": 4.0}
+    terms = EAGRNetLoss(**weights)(output, label, edge)
+    expected = slow_terms(output, label, edge)
+    found = {name: float(getattr(terms, name)) for name in expected}
+    assert found == pytest.approx(expected, rel=1e-4, abs=1e-6)
+    total = sum(weights[name] * value for name, value in expected.items())
+    assert float(terms.total.detach()) == pytest.approx(total, rel=1e-4, abs=1e-6)
+    terms.total.backward()
+    assert output.parsing.grad is not None and output.parsing.grad.isfinite().all()
+    assert output.edge.grad is not None and output.edge.grad.isfinite().all()
+    return found
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_every_term_is_the_pixel_by_pixel_sum(seed: int) -> None:
+    assert all(value > 0 for value in check(*random_batch(seed)).values())
+
+
+def test_an_image_without_edges_adds_nothing_to_boundary_attention() -> None:
+    output, label, edge = random_batch()
+    both = slow_terms(output, label, edge)["boundary_attention"]
+    edge[0] = 0
+    found = check(output, label, edge)
+    second = slow_terms(Output(output.parsing[1:], output.edge[1:]), label[1:], edge[1:])["boundary_attention"]
+    assert found["boundary_attention"] == pytest.approx(second / 2, rel=1e-4)
+    assert found["boundary_attention"] < both
+
+
+def test_a_batch_without_edges_has_a_finite_loss_and_gradient() -> None:
+    output, label, edge = random_batch()
+    found = check(output, label, torch.zeros_like(edge))
+    assert found["edge"] == found["boundary_attention"] == 0.0
+    assert not output.edge.grad.any()  # type: ignore[union-attr]
+
+
+def test_a_batch_of_edges_alone_has_a_finite_loss_and_gradient() -> None:
+    output, label, edge = random_batch()
+    found = check(output, label, torch.ones_like(edge))
+    assert found["edge"] == 0.0
+    assert found["boundary_attention"] > 0
+
+
+@pytest.mark.parametrize("edges", [True, False])
+def test_a_batch_that_is_ignored_altogether_has_a_finite_loss_and_gradient(edges: bool) -> None:
+    output, label, edge = random_batch()
+    found = check(output, torch.full_like(label, 255), edge if edges else torch.zeros_like(edge))
+    assert found["parsing"] == found["boundary_attention"] == 0.0
+    assert not output.parsing.grad.any()  # type: ignore[union-attr]
+
+
+def test_ignored_pixels_have_no_gradient() -> None:
+    output, label, edge = random_batch()
+    output = Output(
+        torch.randn(2, 5, *label.shape[1:], requires_grad=True), torch.randn(2, 2, *label.shape[1:], requires_grad=True)
+    )
+    EAGRNetLoss()(output, label, edge).total.backward()
+    gradient = output.parsing.grad.abs().sum(dim=1)  # type: ignore[union-attr]
+    assert torch.equal(gradient == 0, label == 255)
+
+
+def test_weights_and_scale_make_the_total() -> None:
+    output, label, edge = random_batch()
+    expected = slow_terms(output, label, edge)
+    terms = EAGRNetLoss(parsing=0.5, edge=3, boundary_attention=0.25, scale=2)(output, label, edge)
+    total = 2 * (0.5 * expected["parsing"] + 3 * expected["edge"] + 0.25 * expected["boundary_attention"])
+    assert float(terms.total.detach()) == pytest.approx(total, rel=1e-4)
+    assert float(terms.edge) == pytest.approx(expected["edge"], rel=1e-4)  # the terms themselves are not scaled
+    assert terms.total.requires_grad
+    assert not terms.edge.requires_grad
+
+
+class NoLooking(TorchDispatchMode):
+    """Raises where a value is read back to the host: on a GPU that waits for everything queued before it."""
+
+    WAITS = ("_local_scalar_dense", "nonzero", "equal", "masked_select")
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func.overloadpacket.__name__ in self.WAITS:
+            raise AssertionError(f"{func} waits for the device")
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("look", [lambda x: x.item(), lambda x: bool(x > 0), torch.nonzero, float])
+def test_looking_is_noticed(look: Callable[[Tensor], object]) -> None:
+    x = torch.ones(1)
+    with pytest.raises(AssertionError, match="waits for the device"), NoLooking():
+        look(x)
+
+
+def test_nothing_waits_for_the_device() -> None:
+    output, label, edge = random_batch()
+    with NoLooking():
+        EAGRNetLoss()(output, label, edge).total.backward()
+
+
+def test_the_loss_needs_no_values_at_all() -> None:
+    output, label, edge = random_batch()
+    there = Output(*(logits.detach().to("meta").requires_grad_() for logits in output))
+    terms = EAGRNetLoss()(there, label.to("meta"), edge.to("meta"))
+    terms.total.backward()  # `.item()`, `bool()` and boolean masks raise on the meta device
+    assert [term.shape for term in terms] == [torch.Size([])] * 4
+    assert there.edge.grad is not None

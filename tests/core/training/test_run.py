@@ -1,0 +1,536 @@
+import json
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from mlflow.entities import Run
+from mlflow.tracking import MlflowClient
+
+import faceparse
+from faceparse.core.datasets.layout import fingerprint
+from faceparse.core.errors import CheckpointError, DatasetError, FaceparseError, OutputError, SettingsError
+from faceparse.core.labels import get_label_set
+from faceparse.core.model.build import build_model
+from faceparse.core.model.weights import read_checkpoint, released_state
+from faceparse.core.parallel import untracked
+from faceparse.core.settings import ModelSettings, Settings, flatten, load_settings
+from faceparse.core.training import run as run_module
+from faceparse.core.training.run import RunResult, adopt_preprocessing, resume, train
+from faceparse.core.training.trainer import Progress
+
+Tiny = Callable[..., Settings]
+
+
+class Watcher:
+    """Remembers what it is told; presses Ctrl-C after an epoch, if it is told to."""
+
+    def __init__(self, stop_after: int | None = None) -> None:
+        self.stop_after = stop_after
+        self.messages: list[str] = []
+        self.warnings: list[str] = []
+        self.epochs: list[tuple[int, dict[str, float], bool]] = []
+        self.reports: list[Progress] = []
+        self.track = untracked
+
+    def message(self, text: str) -> None:
+        self.messages.append(text)
+
+    def warning(self, text: str) -> None:
+        self.warnings.append(text)
+
+    def epoch_started(self, epoch: int, epochs: int, iterations: int) -> None:
+        assert iterations == 3
+
+    def progress(self, progress: Progress) -> None:
+        self.reports.append(progress)
+
+    def epoch_finished(self, epoch: int, metrics: dict[str, float], best: bool) -> None:
+        self.epochs.append((epoch, metrics, best))
+        if epoch == self.stop_after:
+            raise KeyboardInterrupt
+
+
+def recorded(run_dir: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (run_dir / "metrics.jsonl").read_text().splitlines()]
+
+
+def logged(store: str, run_id: str | None) -> Run:
+    assert run_id is not None
+    return MlflowClient(store).get_run(run_id)
+
+
+def points(store: str, run_id: str | None, name: str) -> list[tuple[int, float]]:
+    """(step, value) of everything that was ever logged under that name."""
+    assert run_id is not None
+    return sorted((metric.step, metric.value) for metric in MlflowClient(store).get_metric_history(run_id, name))
+
+
+def artifacts(store: str, run_id: str | None, folder: str | None = None) -> set[str]:
+    assert run_id is not None
+    return {file.path for file in MlflowClient(store).list_artifacts(run_id, folder)}
+
+
+def assert_same(found: object, expected: object, where: str = "") -> None:
+    """Equal bit for bit, through all containers."""
+    assert type(found) is type(expected), where
+    if isinstance(expected, torch.Tensor):
+        assert torch.equal(found, expected), where  # type: ignore[arg-type]
+    elif isinstance(expected, Mapping):
+        assert list(found) == list(expected), where  # type: ignore[call-overload]
+        for key in expected:
+            assert_same(found[key], expected[key], f"{where}.{key}")  # type: ignore[index]
+    elif isinstance(expected, list | tuple):
+        assert len(found) == len(expected), where  # type: ignore[arg-type]
+        for i, (a, b) in enumerate(zip(found, expected, strict=True)):  # type: ignore[call-overload]
+            assert_same(a, b, f"{where}.{i}")
+    else:
+        assert found == expected, where
+
+
+def last(run_dir: Path) -> dict[str, Any]:
+    """All of last.pth that does not depend on where and when the run took place."""
+    content = torch.load(run_dir / "last.pth", weights_only=True)
+    return {key: content[key] for key in ("model", "epoch", "scores", "training", "label_set")}
+
+
+def comparable(run_dir: Path) -> list[tuple[int, dict[str, float]]]:
+    """metrics.jsonl without the clock."""
+    clock = "train/images_per_second"
+    return [
+        (line["epoch"], {key: value for key, value in line["metrics"].items() if key != clock})
+        for line in recorded(run_dir)
+    ]
+
+
+@pytest.fixture(scope="module")
+def make(trained: RunResult, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Settings]:
+    """Settings like those of `trained`, for runs that several tests look at."""
+
+    def make(**changes: object) -> Settings:
+        options = {key.replace("__", "."): value for key, value in changes.items()}
+        place = {"train.run_dir": tmp_path_factory.mktemp("runs") / "run"}
+        return load_settings(trained.run_dir / "settings.toml", {**place, **options})
+
+    return make
+
+
+@pytest.fixture(scope="module")
+def reference(make: Callable[..., Settings]) -> RunResult:
+    """Three epochs without interruption. Not to be written to."""
+    return train(make(train__epochs=3), Watcher())
+
+
+# What a run leaves behind
+
+
+def test_a_run_directory_holds_the_whole_run(trained: RunResult) -> None:
+    found = {path.name for path in trained.run_dir.iterdir()} - {".lock"}
+    assert found == {"settings.toml", "best.pth", "last.pth", "metrics.jsonl", "train.log", "overlays"}
+    best, newest = read_checkpoint(trained.best), read_checkpoint(trained.run_dir / "last.pth")
+    for checkpoint in (best, newest):
+        assert checkpoint.settings == load_settings(trained.run_dir / "settings.toml")
+        assert (checkpoint.epoch, checkpoint.run_id) == (1, trained.run_id)
+        assert checkpoint.tracking_uri == trained.tracking_uri
+        assert checkpoint.label_set == get_label_set("helen")
+    assert trained.best.stat().st_size < 0.6 * (trained.run_dir / "last.pth").stat().st_size  # no optimizer in it
+
+
+def test_metrics_have_their_documented_names(trained: RunResult, faces: Path) -> None:
+    (line,) = recorded(trained.run_dir)
+    listed = [text.split()[1] for text in (faces / "val_list.txt").read_text().splitlines()]
+    present = set(np.concatenate([cv2.imread(str(faces / name), cv2.IMREAD_UNCHANGED) for name in listed]).flat)
+    classes = [name for i, name in enumerate(get_label_set("helen").names) if i in present]
+    names = {"train/loss", "train/loss_parsing", "train/loss_edge", "train/loss_boundary_attention"}
+    names |= {"train/lr", "train/images_per_second", "val/f1_mean", "val/miou", "val/pixel_accuracy"}
+    names |= {f"val/f1_merged/{name}" for name in ("eyes", "brows", "mouth", "overall")}
+    names |= {f"val/{kind}/{name}" for kind in ("f1", "iou") for name in classes}  # absent ones have no score
+    assert set(line["metrics"]) == names
+    terms = [line["metrics"][f"train/loss_{name}"] for name in ("parsing", "edge", "boundary_attention")]
+    assert line["metrics"]["train/loss"] == pytest.approx(2 * (terms[0] + terms[1] + 4 * terms[2]), rel=1e-4)
+
+
+def test_mlflow_has_every_metric_at_the_step_of_its_epoch(reference: RunResult, store: str) -> None:
+    lines = recorded(reference.run_dir)
+    assert [line["epoch"] for line in lines] == [1, 2, 3]
+    for name in ("train/loss", "train/lr", "train/images_per_second", "val/f1/left_eye", "val/f1_mean", "val/miou"):
+        expected = [(line["epoch"], pytest.approx(line["metrics"][name])) for line in lines]
+        assert points(store, reference.run_id, name) == expected
+    assert set(logged(store, reference.run_id).data.metrics) == set(lines[0]["metrics"])
+
+
+def test_mlflow_has_params_tags_and_artifacts(trained: RunResult, faces: Path, store: str) -> None:
+    run = logged(store, trained.run_id)
+    assert run.info.status == "FINISHED"
+    assert run.info.run_name == trained.run_dir.name
+    settings = load_settings(trained.run_dir / "settings.toml")
+    assert run.data.params == {key: str(value) for key, value in flatten(settings).items()}
+    expected = {
+        "dataset": "faces",
+        "label_set": "helen",
+        "run_dir": str(trained.run_dir),
+        "faceparse": faceparse.__version__,
+        "torch": torch.__version__,
+        "best_epoch": "1",
+        "best_score": f"{trained.best_score:.6f}",
+        **{f"fingerprint.{split}": value for split, value in fingerprint(faces).items()},
+    }
+    assert expected.items() <= run.data.tags.items()
+    assert len({value for key, value in expected.items() if key.startswith("fingerprint.")}) == 3
+    assert artifacts(store, trained.run_id, "checkpoints") == {"checkpoints/best.pth", "checkpoints/last.pth"}
+    assert artifacts(store, trained.run_id, "overlays") == {"overlays/epoch_0001.png"}
+    files = {"settings.toml", "metrics.jsonl", "train.log"}
+    assert artifacts(store, trained.run_id) == files | {"checkpoints", "overlays"}
+
+
+def test_overlays_show_photograph_truth_and_prediction(trained: RunResult, faces: Path) -> None:
+    sheet = cv2.imread(str(trained.run_dir / "overlays" / "epoch_0001.png"), cv2.IMREAD_COLOR_RGB)
+    assert sheet is not None
+    assert sheet.shape == (256, 4 * 256 + 3 * 4, 3)  # one face (tracking.overlays = 1), square
+    name = (faces / "val_list.txt").read_text().split()[0]
+    photograph = cv2.imread(str(faces / name), cv2.IMREAD_COLOR_RGB)
+    assert photograph is not None
+    difference = np.abs(cv2.resize(photograph, (256, 256)).astype(int) - sheet[:, :256])
+    assert difference.mean() < 2
+
+
+def test_the_log_tells_what_was_trained_on_what(trained: RunResult) -> None:
+    log = (trained.run_dir / "train.log").read_text()
+    count = sum(parameter.numel() for parameter in build_model(make_tiny_model(), 11).parameters())
+    norm = "ActivatedBatchNorm"
+    assert f"resnet18 (torchvision stem, {norm}), {count / 1e6:.1f} M parameters, 11 classes of helen, on cpu" in log
+    assert "12 training and 2 val photographs, 3 iterations an epoch" in log
+    assert "epoch 1: train/loss " in log
+
+
+def make_tiny_model() -> ModelSettings:
+    return ModelSettings(backbone="resnet18", stem="torchvision")
+
+
+def test_the_observer_hears_what_is_recorded(tiny: Tiny) -> None:
+    watcher = Watcher()
+    result = train(tiny(tracking__enabled=False), watcher)
+    ((epoch, metrics, best),) = watcher.epochs
+    assert (epoch, best) == (1, True)
+    assert recorded(result.run_dir)[0]["metrics"] == metrics
+    assert watcher.reports[-1].iteration == 3
+    assert watcher.reports[-1].losses["loss"] == metrics["train/loss"]
+    assert f"run directory {result.run_dir}" in watcher.messages
+
+
+# Equal runs
+
+
+def test_equal_runs_are_equal_bit_for_bit_whoever_loads_the_data(
+    reference: RunResult, make: Callable[..., Settings]
+) -> None:
+    other = train(make(train__epochs=3, data__workers=2, tracking__enabled=False), Watcher())
+    assert_same(last(other.run_dir), last(reference.run_dir))
+    assert comparable(other.run_dir) == comparable(reference.run_dir)
+    assert (other.best_epoch, other.best_score) == (reference.best_epoch, reference.best_score)
+
+
+def test_another_seed_is_another_run(reference: RunResult, make: Callable[..., Settings]) -> None:
+    other = train(make(train__seed=1, tracking__enabled=False), Watcher())
+    assert comparable(other.run_dir)[0] != comparable(reference.run_dir)[0]
+
+
+def test_an_interrupted_run_goes_on_as_if_it_had_not_been(
+    reference: RunResult, make: Callable[..., Settings], store: str
+) -> None:
+    settings = make(train__epochs=3)
+    run_dir = settings.train.run_dir
+    assert run_dir is not None
+    with pytest.raises(KeyboardInterrupt):
+        train(settings, Watcher(stop_after=1))
+    run_id = read_checkpoint(run_dir / "last.pth").run_id
+    assert logged(store, run_id).info.status == "KILLED"
+    watcher = Watcher()
+    result = resume(run_dir, watcher)
+    assert [epoch for epoch, *_ in watcher.epochs] == [2, 3]
+
+    assert_same(last(run_dir), last(reference.run_dir))
+    assert comparable(run_dir) == comparable(reference.run_dir)
+    assert (result.best_epoch, result.best_score) == (reference.best_epoch, reference.best_score)
+    assert_same(dict(read_checkpoint(result.best).weights), dict(read_checkpoint(reference.best).weights))
+
+    assert result.run_id == run_id != reference.run_id
+    assert logged(store, run_id).info.status == "FINISHED"
+    for name in ("train/loss", "train/lr", "val/f1_mean", "val/iou/nose"):
+        assert points(store, run_id, name) == points(store, reference.run_id, name)
+
+
+def test_a_killed_process_can_be_resumed(reference: RunResult, make: Callable[..., Settings]) -> None:
+    settings = make(train__epochs=3, tracking__enabled=False)
+    run_dir = settings.train.run_dir
+    assert run_dir is not None
+    options = [part for key, value in flatten(settings).items() for part in ("--set", f"{key}={_typed(value)}")]
+    process = subprocess.Popen([sys.executable, "-m", "faceparse.cli", "train", *options], stderr=subprocess.PIPE)
+    deadline = time.monotonic() + 120
+    while not (run_dir / "last.pth").exists() and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.02)
+    process.send_signal(signal.SIGKILL)
+    _, errors = process.communicate()
+    assert (run_dir / "last.pth").exists(), errors.decode()
+    resume(run_dir, Watcher())
+    assert_same(last(run_dir)["training"]["best"], last(reference.run_dir)["training"]["best"])
+    assert [epoch for epoch, _ in comparable(run_dir)] == [1, 2, 3]
+    # The process may have computed with another number of threads: equal but for rounding.
+    found, expected = comparable(run_dir)[-1][1], comparable(reference.run_dir)[-1][1]
+    assert found["train/lr"] == expected["train/lr"]
+    assert found["train/loss"] == pytest.approx(expected["train/loss"], rel=0.02)
+
+
+def _typed(value: object) -> str:
+    return ",".join(map(str, value)) if isinstance(value, list) else str(value)
+
+
+def test_epochs_that_were_not_kept_are_recorded_once(tiny: Tiny) -> None:
+    settings = tiny(train__epochs=4, train__evaluate_every=2, tracking__enabled=False)
+    with pytest.raises(KeyboardInterrupt):
+        train(settings, Watcher(stop_after=3))
+    assert settings.train.run_dir is not None
+    assert [epoch for epoch, _ in comparable(settings.train.run_dir)] == [1, 2, 3]
+    watcher = Watcher()
+    resume(settings.train.run_dir, watcher)
+    assert [epoch for epoch, *_ in watcher.epochs] == [3, 4]
+    lines = comparable(settings.train.run_dir)
+    assert [epoch for epoch, _ in lines] == [1, 2, 3, 4]
+    assert ["val/f1_mean" in metrics for _, metrics in lines] == [False, True, False, True]
+
+
+def test_resuming_a_finished_run_changes_nothing(trained: RunResult, tmp_path: Path) -> None:
+    copied = shutil.copytree(trained.run_dir, tmp_path / "copy")
+    text = (copied / "settings.toml").read_text()
+    (copied / "settings.toml").write_text(text.replace("enabled = true", "enabled = false"))
+    before = last(copied)
+    result = resume(copied, Watcher())
+    assert (result.best_epoch, result.best_score) == (trained.best_epoch, trained.best_score)
+    assert_same(last(copied), before)
+    assert comparable(copied) == comparable(trained.run_dir)
+
+
+def test_what_cannot_be_resumed_says_so(trained: RunResult, tmp_path: Path) -> None:
+    copied = shutil.copytree(trained.run_dir, tmp_path / "copy")
+    shutil.copy(copied / "best.pth", copied / "last.pth")
+    with pytest.raises(CheckpointError, match=r"last\.pth: cannot be resumed from .*; put previous\.pth in its place"):
+        resume(copied, Watcher())
+    (copied / "last.pth").unlink()
+    with pytest.raises(CheckpointError, match=r"last\.pth: no such checkpoint; a run can be resumed from its first"):
+        resume(copied, Watcher())
+
+
+# The best checkpoint
+
+
+def confusion(right: int, wrong: int) -> np.ndarray:
+    """All nose; `wrong` pixels of it taken for skin."""
+    matrix = np.zeros((11, 11), np.int64)
+    matrix[6, 6], matrix[6, 1] = right, wrong
+    return matrix
+
+
+def test_the_best_epoch_is_the_first_with_the_highest_score(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
+    scripted = iter([confusion(5, 5), confusion(9, 1), confusion(7, 3), confusion(9, 1)])
+    monkeypatch.setattr(run_module, "evaluate", lambda *_, **__: next(scripted))
+    watcher = Watcher()
+    result = train(tiny(train__epochs=4, train__best_metric="pixel_accuracy", tracking__enabled=False), watcher)
+    assert (result.best_epoch, result.best_score) == (2, 0.9)
+    assert [best for _, _, best in watcher.epochs] == [True, True, False, False]
+    best = read_checkpoint(result.best)
+    assert best.epoch == 2
+    assert best.scores["pixel_accuracy"] == 0.9
+    assert best.scores["f1/nose"] == pytest.approx(2 * 9 / (10 + 9))
+    assert read_checkpoint(result.run_dir / "last.pth").epoch == 4
+    overlays = sorted(path.name for path in (result.run_dir / "overlays").iterdir())
+    assert overlays == ["epoch_0001.png", "epoch_0002.png"]
+
+
+@pytest.mark.parametrize(
+    ("metric", "expected"), [("auto", 18 / 19), ("f1/nose", 18 / 19), ("iou/nose", 0.9), ("f1/hair", 0.0)]
+)
+def test_any_score_can_choose_the_best(
+    tiny: Tiny, monkeypatch: pytest.MonkeyPatch, metric: str, expected: float
+) -> None:
+    monkeypatch.setattr(run_module, "evaluate", lambda *_, **__: confusion(9, 1))
+    options = {"tracking__enabled": False, "tracking__overlays": 0}
+    result = train(tiny(train__best_metric=metric, **options), Watcher())
+    assert result.best_score == pytest.approx(expected)
+    assert not (result.run_dir / "overlays").exists()
+
+
+def test_val_is_what_the_best_epoch_is_chosen_on(tiny: Tiny, monkeypatch: pytest.MonkeyPatch, faces: Path) -> None:
+    seen: list[list[str]] = []
+
+    def remember(parser: object, samples: Any, *_: object, **__: object) -> np.ndarray:
+        seen.append([sample.id for sample in samples])
+        return confusion(1, 0)
+
+    monkeypatch.setattr(run_module, "evaluate", remember)
+    for split in ("val", "test"):
+        options = {"tracking__enabled": False, "tracking__overlays": 0, "data__val_split": split}
+        train(tiny(train__run_dir=Path(split), **options), Watcher())
+    expected = [
+        [Path(line.split()[1]).stem for line in (faces / f"{split}_list.txt").read_text().splitlines()]
+        for split in ("val", "test")
+    ]
+    assert seen == expected
+
+
+# MLflow away
+
+
+def test_tracking_can_be_switched_off(tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("MLFLOW_TRACKING_URI")
+    result = train(tiny(tracking__enabled=False), Watcher())
+    assert (result.run_id, result.tracking_uri) == (None, None)
+    assert read_checkpoint(result.best).run_id is None
+    assert {path.name for path in tmp_path.iterdir()} == {"run"}
+
+
+@pytest.mark.parametrize("uri", ["http://127.0.0.1:9", "sqlite:////proc/no/mlflow.db", "nonsense://x"])
+def test_an_unusable_store_costs_a_warning_and_nothing_else(
+    tiny: Tiny, uri: str, monkeypatch: pytest.MonkeyPatch, make: Callable[..., Settings], reference: RunResult
+) -> None:
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    watcher = Watcher()
+    result = train(tiny(tracking__uri=uri, train__epochs=1), watcher)
+    (warning,) = watcher.warnings
+    assert warning.startswith(f"MLflow at {uri} failed, nothing more is logged there: ")
+    assert "\n" not in warning
+    assert [line["epoch"] for line in recorded(result.run_dir)] == [1]
+    assert set(recorded(result.run_dir)[0]["metrics"]) == set(recorded(reference.run_dir)[0]["metrics"])
+    assert result.run_id is None
+    assert read_checkpoint(result.best).epoch == 1
+
+
+# Starting weights
+
+
+@pytest.fixture
+def released(tmp_path: Path) -> Path:
+    """As the released code writes a checkpoint, but of the tiny network."""
+    torch.save(released_state(build_model(make_tiny_model(), 11)), tmp_path / "released.pth")
+    return tmp_path / "released.pth"
+
+
+def test_training_goes_on_in_the_channel_order_of_a_released_checkpoint(tiny: Tiny, released: Path) -> None:
+    watcher = Watcher()
+    settings = tiny(model__pretrained=str(released), tracking__enabled=False, optim__lr=1e-12)
+    result = train(settings, watcher)
+    assert f"{released} was trained with {{'channel_order': 'bgr'}}: training goes on so" in watcher.messages
+    count = len(torch.load(released, weights_only=True))
+    assert f"{released}: released EAGRNet: {count} tensors loaded" in watcher.messages
+    checkpoint = read_checkpoint(result.best)
+    assert checkpoint.settings.data.channel_order == "bgr"
+    assert load_settings(result.run_dir / "settings.toml").data.channel_order == "bgr"
+    # At a rate of nearly 0 the weights stay those of the file.
+    expected = torch.load(released, weights_only=True)["layer6.conv4.weight"]
+    torch.testing.assert_close(checkpoint.weights["decoder.classify.weight"], expected)
+
+
+def test_a_channel_order_that_the_user_names_stands(tiny: Tiny, released: Path) -> None:
+    watcher = Watcher()
+    settings = tiny(model__pretrained=str(released), data__channel_order="rgb")
+    assert adopt_preprocessing(settings, watcher) == settings
+    assert watcher.messages == []
+
+
+def test_mean_and_std_are_those_of_our_checkpoint(tiny: Tiny) -> None:
+    first = train(tiny(data__mean="0.5,0.5,0.5", data__std="0.2,0.2,0.2", tracking__enabled=False), Watcher())
+    settings = tiny(model__pretrained=str(first.best), data__std="0.3,0.3,0.3")
+    adopted = adopt_preprocessing(settings, Watcher()).data
+    assert (adopted.mean, adopted.std, adopted.channel_order) == ((0.5,) * 3, (0.3,) * 3, "rgb")
+    assert adopted.root == settings.data.root
+
+
+# What stands in the way
+
+
+def spoil_settings(root: Path) -> dict[str, object]:
+    return {"train__best_metric": "f1/noze"}
+
+
+def spoil_batch_size(root: Path) -> dict[str, object]:
+    return {"train__batch_size": 13}
+
+
+def spoil_edges(root: Path) -> dict[str, object]:
+    listed = (root / "train_list.txt").read_text().split()[1]
+    (root / "edges" / Path(listed).name).unlink()
+    return {}
+
+
+def spoil_list(root: Path) -> dict[str, object]:
+    (root / "val_list.txt").write_text("")
+    return {}
+
+
+def spoil_weights(root: Path) -> dict[str, object]:
+    (root / "weights.pth").write_text("<html>")
+    return {"model__pretrained": str(root / "weights.pth")}
+
+
+def spoil_classes(root: Path) -> dict[str, object]:
+    torch.save(released_state(build_model(make_tiny_model(), 5)), root / "five.pth")
+    return {"model__pretrained": str(root / "five.pth")}
+
+
+@pytest.mark.parametrize(
+    ("spoil", "kind", "expected"),
+    [
+        (spoil_settings, SettingsError, "train.best_metric = 'f1/noze': not a score of helen; did you mean 'f1/nose'?"),
+        (spoil_batch_size, SettingsError, "train.batch_size = 13, but there are 12 training samples; lower it"),
+        (spoil_edges, DatasetError, "is missing; run 'faceparse edges "),
+        (spoil_list, DatasetError, "val_list.txt: the list is empty"),
+        (spoil_weights, CheckpointError, "weights.pth: not a PyTorch weights file"),
+        (
+            spoil_classes,
+            CheckpointError,
+            "five.pth: key 'layer6.conv4.weight' has shape (5, 256, 1, 1), the network (11",
+        ),
+    ],
+)
+def test_what_stands_in_the_way_is_said_before_anything_is_written(
+    tiny: Tiny,
+    own_faces: Path,
+    spoil: Callable[[Path], dict[str, object]],
+    kind: type[FaceparseError],
+    expected: str,
+    tmp_path: Path,
+) -> None:
+    settings = tiny(data__root=own_faces, **spoil(own_faces))
+    with pytest.raises(kind) as caught:
+        train(settings, Watcher())
+    assert expected in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert {path.name for path in tmp_path.iterdir()} == {"own_faces"}
+
+
+def test_a_run_that_fails_is_logged_as_failed_and_lets_go_of_its_directory(
+    tiny: Tiny, own_faces: Path, store: str, tmp_path: Path
+) -> None:
+    name = (own_faces / "train_list.txt").read_text().split()[1]
+    cv2.imwrite(str(own_faces / name), np.full((72, 72), 37, np.uint8))
+    with pytest.raises(DatasetError, match=rf"{name}: value 37 is not one of the 11 classes"):
+        train(tiny(data__root=own_faces, tracking__experiment="failing"), Watcher())
+    client = MlflowClient(store)
+    experiment = client.get_experiment_by_name("failing")
+    assert experiment is not None
+    (run,) = client.search_runs([experiment.experiment_id])
+    assert run.info.status == "FAILED"
+    with pytest.raises(CheckpointError, match="no such checkpoint"):  # and not: another process is writing
+        resume(tmp_path / "run", Watcher())
+
+
+def test_a_run_directory_in_use_is_refused(trained: RunResult, tiny: Tiny) -> None:
+    with pytest.raises(OutputError, match="already holds a run; go on with it by --resume"):
+        train(tiny(train__run_dir=trained.run_dir), Watcher())

@@ -1,0 +1,56 @@
+import pytest
+import torch
+from torch.optim import SGD
+
+from faceparse.core.settings import OptimSettings
+from faceparse.core.training.schedule import poly_factor, poly_schedule
+
+
+def rates(settings: OptimSettings, iterations: int) -> list[float]:
+    optimizer = SGD([torch.nn.Parameter(torch.zeros(1))], lr=settings.lr)
+    schedule = poly_schedule(optimizer, settings, iterations)
+    found = []
+    for _ in range(iterations):
+        found.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        schedule.step()
+    return found
+
+
+@pytest.mark.parametrize("power", [0.9, 1.0, 2.0])
+def test_the_rate_of_each_iteration_is_the_poly_formula(power: float) -> None:
+    found = rates(OptimSettings(lr=0.01, power=power), 40)
+    assert found == pytest.approx([0.01 * (1 - i / 40) ** power for i in range(40)])
+    assert found[0] == 0.01
+    assert found[-1] > 0
+
+
+def test_power_zero_is_a_constant_rate() -> None:
+    assert rates(OptimSettings(lr=0.01, power=0), 5) == [0.01] * 5
+
+
+def test_warmup_rises_in_equal_steps_to_the_poly_curve() -> None:
+    found = rates(OptimSettings(lr=1, power=0.9, warmup=4), 20)
+    poly = [(1 - i / 20) ** 0.9 for i in range(20)]
+    assert found[:4] == pytest.approx([poly[i] * (i + 1) / 5 for i in range(4)])
+    assert found[4:] == pytest.approx(poly[4:])
+
+
+def test_the_rate_ends_at_zero_and_stays_there() -> None:
+    factors = [poly_factor(i, iterations=10, power=0.9) for i in (10, 11, 1000)]
+    assert factors == [0.0, 0.0, 0.0]
+
+
+def test_a_schedule_goes_on_where_it_was_saved() -> None:
+    settings = OptimSettings(lr=0.01)
+    optimizers = [SGD([torch.nn.Parameter(torch.zeros(1))], lr=0.01) for _ in range(2)]
+    first, second = (poly_schedule(optimizer, settings, 10) for optimizer in optimizers)
+    for _ in range(4):
+        optimizers[0].step()
+        first.step()
+    second.load_state_dict(first.state_dict())
+    optimizers[1].load_state_dict(optimizers[0].state_dict())
+    for optimizer, schedule in zip(optimizers, (first, second), strict=True):
+        optimizer.step()
+        schedule.step()
+        assert optimizer.param_groups[0]["lr"] == pytest.approx(0.01 * 0.5**0.9)
