@@ -9,7 +9,7 @@ import typer
 def demo(
     folder: Annotated[Path, typer.Argument(help="Folder for the dataset, the run and the pictures.")] = Path("demo"),
     count: Annotated[int, typer.Option(min=20, help="Synthetic faces.")] = 300,
-    epochs: Annotated[int, typer.Option(min=1, help="Passes over the training faces.")] = 12,
+    epochs: Annotated[int, typer.Option(min=1, help="Passes over the training faces.")] = 10,
 ) -> None:
     """The main job on synthetic faces, on a CPU in minutes: prepare, edges, check, train, eval, predict, export."""
     import shlex
@@ -26,31 +26,22 @@ def demo(
             f"{trained}: an earlier demo's run is there; name another folder, such as 'faceparse demo {folder}-2'"
         )
     best = trained / "best.pth"
-    settings = {"model.backbone": "resnet18", "optim.lr": 0.01, "optim.warmup": 20, "train.batch_size": 8}
-    commands = [
+    recipe = (
+        "--input-size 129,129 --random-mirror --batch-size 8 --learning-rate 0.01 "
+        "--set optim.warmup=20 --set model.backbone=resnet18 --set model.stem=torchvision"
+    )
+    commands: list[list[object]] = [
         ["prepare", "synthetic", data, "--count", count, "--size", 192],
         ["edges", data],
         ["check", data],
-        [
-            "train",
-            "--data-dir",
-            data,
-            "--snapshot-dir",
-            trained,
-            "--epochs",
-            epochs,
-            "--input-size",
-            "129,129",
-            "--random-mirror",
-        ]
-        + [part for key, value in settings.items() for part in ("--set", f"{key}={value}")],
+        ["train", "--data-dir", data, "--snapshot-dir", trained, "--epochs", epochs, *recipe.split()],
         ["eval", best],
         ["predict", best, data / "images", "--output", folder / "predictions"],
         ["export", best],
     ]
     for command in commands:
         arguments = [str(part) for part in command]
-        out.print(f"\n$ faceparse {shlex.join(arguments)}", style="bold", markup=False)
+        out.print(f"\n$ faceparse {shlex.join(arguments)}", style="bold")
         if code := run(arguments):
             raise typer.Exit(code)
     minutes = (time.monotonic() - started) / 60

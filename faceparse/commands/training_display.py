@@ -44,7 +44,7 @@ class TrainingDisplay:
         text = f"loss {progress.losses['loss']:.3f}, {progress.images_per_second:.1f} images/s"
         if self._bar is not None and self._task is not None:
             self._bar.update(self._task, completed=progress.iteration, rate=text)
-        elif (now := time.monotonic()) - self._shown > LINE_EVERY:
+        elif (now := time.monotonic()) - self._shown > LINE_EVERY and progress.iteration < self._iterations:
             self._shown = now
             err.print(f"epoch {self._epoch}/{self._epochs} iteration {progress.iteration}/{self._iterations}: {text}")
         if progress.iteration == self._iterations:

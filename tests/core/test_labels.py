@@ -159,6 +159,7 @@ def test_own_file_is_read(tmp_path: Path) -> None:
     label_set = get_label_set(str(path))
     assert label_set.names == ("background", "left", "right", "nose")
     assert label_set.palette().tolist() == [[0, 0, 0], [255, 0, 0], [0, 255, 0], [0, 0, 255]]
+    assert label_set.classes["left"] == "#ff0000"  # however it was written
     assert label_set.mirror_table()[:5].tolist() == [0, 2, 1, 3, 4]
     assert label_set.merged == {"both": ("left", "right")}
 

@@ -1,0 +1,98 @@
+import io
+
+import pytest
+from rich.console import Console
+
+from faceparse.commands import console, training_display
+from faceparse.commands.training_display import TrainingDisplay
+from faceparse.core.training.trainer import Progress
+
+METRICS = {"train/loss": 1.25, "train/lr": 0.001, "train/images_per_second": 10.0, "val/f1_mean": 0.5, "val/miou": 0.25}
+
+
+def progress(iteration: int) -> Progress:
+    return Progress(iteration, {"loss": 2.0}, lr=0.1, images_per_second=7.5)
+
+
+@pytest.fixture
+def terminal(monkeypatch: pytest.MonkeyPatch) -> io.StringIO:
+    """stderr as a terminal."""
+    written = io.StringIO()
+    screen = Console(file=written, force_terminal=True, width=100, highlight=False)
+    monkeypatch.setattr(console, "err", screen)
+    monkeypatch.setattr(training_display, "err", screen)
+    return written
+
+
+def test_what_is_tracked_is_handed_on(capsys: pytest.CaptureFixture[str]) -> None:
+    assert list(console.track("abc", 3, "letters")) == ["a", "b", "c"]
+    captured = capsys.readouterr()
+    assert (captured.out, captured.err) == ("", "")  # nothing took long
+
+
+def test_long_work_says_how_far_it_is(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(console, "LINE_EVERY", -1.0)
+    assert list(console.track("ab", 2, "letters")) == ["a", "b"]
+    captured = capsys.readouterr()
+    assert [line.split(",")[0] for line in captured.err.splitlines()] == ["letters 1/2", "letters 2/2"]
+    assert captured.out == ""
+
+
+def test_a_terminal_has_a_bar(terminal: io.StringIO) -> None:
+    assert list(console.track("abc", 3, "letters")) == ["a", "b", "c"]
+    assert "letters" in terminal.getvalue()
+
+
+def test_brackets_and_colons_are_shown_as_they_are(capsys: pytest.CaptureFixture[str]) -> None:
+    text = "/data/[bold]/:smile:/[/red]/x.png"
+    console.out.print(text)
+    console.err.print(text)
+    captured = capsys.readouterr()
+    assert (captured.out, captured.err) == (text + "\n", text + "\n")
+
+
+def test_long_lines_are_not_broken(capsys: pytest.CaptureFixture[str]) -> None:
+    console.out.print("x" * 500)
+    assert capsys.readouterr().out == "x" * 500 + "\n"
+
+
+def test_an_epoch_is_a_line(capsys: pytest.CaptureFixture[str]) -> None:
+    with TrainingDisplay() as display:
+        display.epoch_started(1, 2, 3)
+        for iteration in (1, 3):
+            display.progress(progress(iteration))
+        display.epoch_finished(1, METRICS, best=True)
+        display.epoch_started(2, 2, 3)
+        display.epoch_finished(2, {key: value for key, value in METRICS.items() if "val" not in key}, best=False)
+        display.message("[x] message")
+        display.warning("careful")
+    captured = capsys.readouterr()
+    assert captured.err.splitlines() == [
+        "epoch 1/2: loss 1.250, lr 1.00e-03, 10.0 images/s, val F1 0.5000, mIoU 0.2500 *",
+        "epoch 2/2: loss 1.250, lr 1.00e-03, 10.0 images/s",
+        "[x] message",
+        "warning: careful",
+    ]
+    assert captured.out == ""
+
+
+def test_a_long_epoch_says_how_far_it_is(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(training_display, "LINE_EVERY", -1.0)
+    with TrainingDisplay() as display:
+        display.epoch_started(2, 9, 30)
+        display.progress(progress(10))
+    assert capsys.readouterr().err == "epoch 2/9 iteration 10/30: loss 2.000, 7.5 images/s\n"
+
+
+def test_an_epoch_on_a_terminal_has_a_bar_that_goes_away(terminal: io.StringIO) -> None:
+    with TrainingDisplay() as display:
+        display.epoch_started(1, 2, 3)
+        display.progress(progress(1))
+        display.progress(progress(3))
+        display.epoch_finished(1, METRICS, best=False)
+        display.epoch_started(2, 2, 3)
+        display.progress(progress(1))  # and now it is interrupted
+    written = terminal.getvalue()
+    assert "epoch 1/2" in written
+    assert "loss 2.000, 7.5 images/s" in written
+    assert written.count("\x1b[?25l") == written.count("\x1b[?25h") == 2  # cursor hidden, cursor shown again

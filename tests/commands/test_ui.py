@@ -1,0 +1,41 @@
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+
+@pytest.fixture
+def called(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
+    """Nothing is started; what would have been is kept."""
+    kept: list[list[str]] = []
+
+    def keep(command: list[str]) -> int:
+        kept.append(command)
+        return 3
+
+    monkeypatch.setattr(subprocess, "call", keep)
+    return kept
+
+
+def options(command: list[str]) -> dict[str, str]:
+    assert command[:4] == [sys.executable, "-m", "mlflow", "ui"]
+    return dict(zip(command[4::2], command[5::2], strict=True))
+
+
+def test_the_store_is_the_one_that_training_uses(
+    cli: Any, called: list[list[str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("MLFLOW_TRACKING_URI")
+    done = cli("ui")
+    assert done.code == 3  # the server's own
+    here = f"sqlite:///{tmp_path}/mlflow.db"
+    assert options(called[0]) == {"--backend-store-uri": here, "--host": "127.0.0.1", "--port": "5000"}
+    assert done.out == f"runs of {here} at http://127.0.0.1:5000 (Ctrl-C ends it)\n"
+
+
+def test_store_and_port_can_be_others(cli: Any, called: list[list[str]]) -> None:
+    cli("ui", "--uri", "http://elsewhere:80", "--port", "5001")
+    assert options(called[0])["--backend-store-uri"] == "http://elsewhere:80"
+    assert options(called[0])["--port"] == "5001"

@@ -1,0 +1,132 @@
+"""The layout's rules, read off the source: who may import whom, who may print."""
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import faceparse
+
+PACKAGE = Path(faceparse.__file__).parent
+
+ROWS = [
+    ["faceparse", "core", "core.errors", "core.labels", "core.settings", "core.device", "core.files", "core.parallel"],
+    ["core.datasets"],
+    ["core.data"],
+    ["core.model"],
+    ["core.inference"],
+    ["core.evaluation", "core.prediction"],
+    ["core.tracking"],
+    ["core.evaluation.score_checkpoint", "core.training", "core.export", "core.diagnosis"],
+    ["commands"],
+    ["cli"],
+]
+"""A file imports only from its own row and from those above it. The longest name that fits a module is its row's."""
+
+EXCEPTIONS = {("commands.demo", "cli")}
+"""The demo runs the other commands as a user would."""
+
+
+def module_name(path: Path) -> str:
+    parts = path.relative_to(PACKAGE).with_suffix("").parts
+    return ".".join(part for part in parts if part != "__init__") or "faceparse"
+
+
+FILES = {module_name(path): path for path in sorted(PACKAGE.rglob("*.py"))}
+MODULES = pytest.mark.parametrize("module", FILES)
+
+
+def row(module: str) -> int:
+    fitting = [
+        (len(name), number)
+        for number, names in enumerate(ROWS)
+        for name in names
+        if module == name or module.startswith(f"{name}.")
+    ]
+    assert fitting, f"{module} stands in no row of the layout"
+    return max(fitting)[1]
+
+
+def imports(tree: ast.AST) -> Iterator[str]:
+    """Full names of all that is imported, inside functions too."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, "imports are absolute"
+            assert node.module is not None
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def imported_modules(module: str) -> set[str]:
+    """Modules of this package that `module` imports."""
+    found = set()
+    for name in imports(ast.parse(FILES[module].read_text("utf-8"))):
+        if name == "faceparse" or name.startswith("faceparse."):
+            inside = name.removeprefix("faceparse").removeprefix(".")
+            while inside and inside not in FILES:  # a function's name: go up to the module that holds it
+                inside = inside.rpartition(".")[0]
+            found.add(inside or "faceparse")
+    return found
+
+
+def top_level(module: str) -> set[str]:
+    return {name.split(".")[0] for name in imports(ast.parse(FILES[module].read_text("utf-8")))}
+
+
+def test_the_rules_are_looked_for_where_they_can_be_broken() -> None:
+    assert len(FILES) > 40
+    assert imported_modules("commands.train") >= {"commands.options", "core.settings", "core.training.run"}
+    assert "core.tracking" in imported_modules("core.diagnosis")  # inside a function
+    assert row("core.evaluation.scores") < row("core.tracking") < row("core.evaluation.score_checkpoint") < row("cli")
+
+
+@MODULES
+def test_imports_go_upwards(module: str) -> None:
+    downwards = {name for name in imported_modules(module) if row(name) > row(module)}
+    assert {(module, name) for name in downwards} <= EXCEPTIONS
+
+
+@MODULES
+def test_only_one_file_imports_mlflow(module: str) -> None:
+    assert ("mlflow" in top_level(module)) == (module == "core.tracking")
+
+
+@MODULES
+def test_only_the_export_imports_onnx(module: str) -> None:
+    onnx = {name for name in top_level(module) if name.startswith("onnx")}
+    assert not onnx or module.startswith("core.export.")
+
+
+@MODULES
+def test_only_commands_speak_to_the_user(module: str) -> None:
+    if module.startswith("core"):
+        assert not top_level(module) & {"typer", "click", "rich"}
+        assert not any(name.startswith(("commands", "cli")) for name in imported_modules(module))
+        called = [node.func for node in ast.walk(ast.parse(FILES[module].read_text())) if isinstance(node, ast.Call)]
+        assert not [function for function in called if isinstance(function, ast.Name) and function.id == "print"]
+
+
+@MODULES
+def test_only_the_cli_chooses_exit_codes_for_errors(module: str) -> None:
+    tree = ast.parse(FILES[module].read_text())
+    exits = [node for node in ast.walk(tree) if isinstance(node, ast.Attribute) and node.attr in ("exit", "_exit")]
+    assert not exits or module == "cli"
+
+
+@MODULES
+def test_devices_are_chosen_by_name(module: str) -> None:
+    calls = [node.func for node in ast.walk(ast.parse(FILES[module].read_text())) if isinstance(node, ast.Call)]
+    assert not [function for function in calls if isinstance(function, ast.Attribute) and function.attr == "cuda"]
+
+
+def test_the_command_is_there_at_once() -> None:
+    """Importing what help and errors need must not import what computing needs."""
+    code = "import sys, faceparse.cli; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
+    loaded = {name.split(".")[0] for name in done.stdout.split()}
+    assert "typer" in loaded
+    assert not loaded & {"torch", "mlflow", "rich", "cv2", "numpy", "onnxruntime", "pydantic", "PIL"}

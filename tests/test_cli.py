@@ -1,0 +1,154 @@
+import errno
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import typer
+
+from faceparse import cli
+from faceparse.cli import run
+from faceparse.core.errors import FaceparseError, OutputError
+
+COMMANDS = ["demo", "prepare", "check", "edges", "train", "eval", "predict", "export", "ui", "doctor"]
+SOURCES = ["fasseg", "folder", "synthetic"]
+
+Faceparse = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+@pytest.mark.parametrize("arguments", [[], *([name] for name in COMMANDS), *(["prepare", name] for name in SOURCES)])
+def test_every_command_explains_itself(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert run([*arguments, "--help"]) == 0
+    captured = capsys.readouterr()
+    assert captured.out.startswith(f"Usage: {' '.join(['faceparse', *arguments])} ")
+    assert captured.err == ""
+    if arguments not in ([], ["prepare"]):
+        first = captured.out.split("\n\n")[1]
+        assert len(first.split()) >= 4  # what it does, in words
+
+
+def test_the_help_lists_every_command(capsys: pytest.CaptureFixture[str]) -> None:
+    run(["--help"])
+    lines = [line.split() for line in capsys.readouterr().out.partition("Commands:")[2].splitlines() if line.strip()]
+    listed = [words[0] for words in lines if words[0] in COMMANDS]
+    assert sorted(listed) == sorted(COMMANDS)
+
+
+@pytest.mark.parametrize("arguments", [[], ["prepare"]])
+def test_a_command_without_its_own_shows_the_help_as_it_is(
+    arguments: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    run([*arguments, "--help"])
+    expected = capsys.readouterr().out
+    assert run(arguments) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.strip() == expected.strip()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["evaluate"], "No such command 'evaluate'."),
+        (["doctor", "--fast"], "No such option: --fast"),
+        (["edges"], "Missing argument "),
+        (["check", "a", "b"], "Got unexpected extra argument"),
+        (["check", "a", "--processes", "x"], "Invalid value for '--processes': "),
+        (["prepare", "imagenet", "a", "b"], "No such command 'imagenet'."),
+        (["check", "nowhere"], "nowhere: no such dataset folder; "),
+        (["edges", "nowhere"], "nowhere/labels: no such folder; "),
+    ],
+    ids=" ".join,
+)
+def test_a_mistake_is_one_line_and_exit_code_2(
+    arguments: list[str], expected: str, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    assert run(arguments) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.startswith(f"error: {expected}")
+    assert captured.err.count("\n") == 1
+    assert "Traceback" not in captured.err
+    assert list(tmp_path.iterdir()) == []
+
+
+def raising(error: BaseException) -> Callable[..., None]:
+    def fail(*_: object, **__: object) -> None:
+        raise error
+
+    return fail
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "expected"),
+    [
+        (FaceparseError("file: wrong;\n  mend it"), 2, "error: file: wrong; mend it\n"),
+        (OutputError("cannot write x"), 2, "error: cannot write x\n"),
+        (typer.Exit(1), 1, ""),
+        (KeyboardInterrupt(), 130, "interrupted\n"),
+        (typer.Abort(), 130, "interrupted\n"),
+        (
+            OSError(errno.ENOSPC, "No space left on device", "/runs/x"),
+            2,
+            "error: cannot write /runs/x: No space left on device; free space or choose another place\n",
+        ),
+        (
+            OSError(errno.EROFS, "Read-only file system"),
+            2,
+            "error: cannot write the output: Read-only file system; free space or choose another place\n",
+        ),
+    ],
+    ids=lambda value: type(value).__name__ if isinstance(value, BaseException) else "",
+)
+def test_errors_become_exit_codes(
+    error: BaseException, code: int, expected: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(cli, "app", raising(error))
+    assert run(["check"]) == code
+    captured = capsys.readouterr()
+    assert (captured.out, captured.err) == ("", expected)
+
+
+@pytest.mark.parametrize("error", [ValueError("a bug"), OSError(errno.ECONNREFUSED, "refused")])
+def test_a_bug_is_not_hidden(error: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cli, "app", raising(error))
+    with pytest.raises(type(error)):
+        run(["check"])
+
+
+# Processes of their own: they cost seconds each.
+
+
+def test_the_real_command_works_from_raw_data_to_edges(faceparse: Faceparse) -> None:
+    done = faceparse("prepare", "synthetic", "faces", "--count", 4, "--size", 48, "--processes", 1)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.splitlines()[0] == "faces: 2 train, 1 val, 1 test; 11 classes of helen"
+    done = faceparse("edges", "faces", "--processes", 2)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "faces/edges: 4 made, 0 up to date\n", "")
+    (next(Path("faces/labels").iterdir())).write_bytes(b"")
+    done = faceparse("check", "faces", "--processes", 1)
+    assert done.returncode == 1
+    assert done.stderr == ""
+    assert done.stdout.splitlines()[-1].startswith("faces: 1 problems (2 train, 1 val, 1 test; ")
+
+
+def test_the_real_command_refuses_in_one_line(faceparse: Faceparse, tmp_path: Path) -> None:
+    done = faceparse("train", "--data-dir", "nowhere")
+    expected = "error: nowhere: no such dataset folder; make it with 'faceparse prepare' or give --data-dir\n"
+    assert (done.returncode, done.stdout, done.stderr) == (2, "", expected)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_reader_that_leaves_early_is_no_error() -> None:
+    command = f"{sys.executable} -m faceparse.cli train --help | head -c 10; exit ${{PIPESTATUS[0]}}"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == "Usage: fac"
+
+
+def test_the_installed_command_is_this_one() -> None:
+    script = Path(sys.executable).parent / "faceparse"
+    done = subprocess.run([script, "--help"], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0
+    assert done.stdout.startswith("Usage: faceparse ")
