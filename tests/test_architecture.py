@@ -6,8 +6,6 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-import pytest
-
 import faceparse
 
 PACKAGE = Path(faceparse.__file__).parent
@@ -35,8 +33,7 @@ def module_name(path: Path) -> str:
     return ".".join(part for part in parts if part != "__init__") or "faceparse"
 
 
-FILES = {module_name(path): path for path in sorted(PACKAGE.rglob("*.py"))}
-MODULES = pytest.mark.parametrize("module", FILES)
+TREES = {module_name(path): ast.parse(path.read_text("utf-8")) for path in sorted(PACKAGE.rglob("*.py"))}
 
 
 def row(module: str) -> int:
@@ -64,63 +61,64 @@ def imports(tree: ast.AST) -> Iterator[str]:
 def imported_modules(module: str) -> set[str]:
     """Modules of this package that `module` imports."""
     found = set()
-    for name in imports(ast.parse(FILES[module].read_text("utf-8"))):
+    for name in imports(TREES[module]):
         if name == "faceparse" or name.startswith("faceparse."):
             inside = name.removeprefix("faceparse").removeprefix(".")
-            while inside and inside not in FILES:  # a function's name: go up to the module that holds it
+            while inside and inside not in TREES:  # a function's name: go up to the module that holds it
                 inside = inside.rpartition(".")[0]
             found.add(inside or "faceparse")
     return found
 
 
 def top_level(module: str) -> set[str]:
-    return {name.split(".")[0] for name in imports(ast.parse(FILES[module].read_text("utf-8")))}
+    return {name.split(".")[0] for name in imports(TREES[module])}
+
+
+def calls(module: str) -> Iterator[ast.expr]:
+    return (node.func for node in ast.walk(TREES[module]) if isinstance(node, ast.Call))
 
 
 def test_the_rules_are_looked_for_where_they_can_be_broken() -> None:
-    assert len(FILES) > 40
+    assert len(TREES) > 40
     assert imported_modules("commands.train") >= {"commands.options", "core.settings", "core.training.run"}
     assert "core.tracking" in imported_modules("core.diagnosis")  # inside a function
     assert row("core.evaluation.scores") < row("core.tracking") < row("core.evaluation.score_checkpoint") < row("cli")
 
 
-@MODULES
-def test_imports_go_upwards(module: str) -> None:
-    downwards = {name for name in imported_modules(module) if row(name) > row(module)}
-    assert {(module, name) for name in downwards} <= EXCEPTIONS
+def test_imports_go_upwards() -> None:
+    downwards = {(module, name) for module in TREES for name in imported_modules(module) if row(name) > row(module)}
+    assert downwards == EXCEPTIONS
 
 
-@MODULES
-def test_only_one_file_imports_mlflow(module: str) -> None:
-    assert ("mlflow" in top_level(module)) == (module == "core.tracking")
+def test_only_one_file_imports_mlflow() -> None:
+    assert {module for module in TREES if "mlflow" in top_level(module)} == {"core.tracking"}
 
 
-@MODULES
-def test_only_the_export_imports_onnx(module: str) -> None:
-    onnx = {name for name in top_level(module) if name.startswith("onnx")}
-    assert not onnx or module.startswith("core.export.")
+def test_only_the_export_imports_onnx() -> None:
+    importing = {module for module in TREES if any(name.startswith("onnx") for name in top_level(module))}
+    assert importing == {"core.export.onnx"}
 
 
-@MODULES
-def test_only_commands_speak_to_the_user(module: str) -> None:
-    if module.startswith("core"):
-        assert not top_level(module) & {"typer", "click", "rich"}
-        assert not any(name.startswith(("commands", "cli")) for name in imported_modules(module))
-        called = [node.func for node in ast.walk(ast.parse(FILES[module].read_text())) if isinstance(node, ast.Call)]
-        assert not [function for function in called if isinstance(function, ast.Name) and function.id == "print"]
+def test_only_commands_speak_to_the_user() -> None:
+    core = [module for module in TREES if module.startswith("core")]
+    assert not {module for module in core if top_level(module) & {"typer", "click", "rich"}}
+    assert not {module for module in core for name in imported_modules(module) if name.startswith(("commands", "cli"))}
+    printing = [module for module in core for f in calls(module) if isinstance(f, ast.Name) and f.id == "print"]
+    assert not printing
 
 
-@MODULES
-def test_only_the_cli_chooses_exit_codes_for_errors(module: str) -> None:
-    tree = ast.parse(FILES[module].read_text())
-    exits = [node for node in ast.walk(tree) if isinstance(node, ast.Attribute) and node.attr in ("exit", "_exit")]
-    assert not exits or module == "cli"
+def test_only_the_cli_ends_the_process() -> None:
+    ending = [
+        module
+        for module in TREES
+        for f in calls(module)
+        if isinstance(f, ast.Attribute) and f.attr in ("exit", "_exit")
+    ]
+    assert ending == ["cli"]
 
 
-@MODULES
-def test_devices_are_chosen_by_name(module: str) -> None:
-    calls = [node.func for node in ast.walk(ast.parse(FILES[module].read_text())) if isinstance(node, ast.Call)]
-    assert not [function for function in calls if isinstance(function, ast.Attribute) and function.attr == "cuda"]
+def test_devices_are_chosen_by_name() -> None:
+    assert not [module for module in TREES for f in calls(module) if isinstance(f, ast.Attribute) and f.attr == "cuda"]
 
 
 def test_the_command_is_there_at_once() -> None:

@@ -518,6 +518,10 @@ def test_what_stands_in_the_way_is_said_before_anything_is_written(
 def test_a_run_that_fails_is_logged_as_failed_and_lets_go_of_its_directory(
     tiny: Tiny, own_faces: Path, store: str, tmp_path: Path
 ) -> None:
+    git = ["git", "-C", str(tmp_path), "-c", "user.name=x", "-c", "user.email=x@example.org"]
+    for arguments in (["init"], ["commit", "--allow-empty", "-m", "one"]):
+        subprocess.run([*git, *arguments], check=True, capture_output=True)
+    commit = subprocess.run([*git, "rev-parse", "HEAD"], check=True, capture_output=True, text=True).stdout.strip()
     name = (own_faces / "train_list.txt").read_text().split()[1]
     cv2.imwrite(str(own_faces / name), np.full((72, 72), 37, np.uint8))
     with pytest.raises(DatasetError, match=rf"{name}: value 37 is not one of the 11 classes"):
@@ -527,6 +531,7 @@ def test_a_run_that_fails_is_logged_as_failed_and_lets_go_of_its_directory(
     assert experiment is not None
     (run,) = client.search_runs([experiment.experiment_id])
     assert run.info.status == "FAILED"
+    assert run.data.tags["mlflow.source.git.commit"] == commit
     with pytest.raises(CheckpointError, match="no such checkpoint"):  # and not: another process is writing
         resume(tmp_path / "run", Watcher())
 
