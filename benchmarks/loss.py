@@ -18,7 +18,7 @@ SYNCHRONISING = {"aten::_local_scalar_dense", "aten::item", "aten::nonzero", "at
 
 class _CountSyncs(TorchDispatchMode):
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.count = 0
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -41,7 +41,7 @@ def run() -> list[Result]:
         loss(Output(parsing, edges), label, edge).total.backward()
 
     def plain() -> None:
-        _plain_sum(parsing, edges, label, edge, weight).backward()  # type: ignore[no-untyped-call]
+        _plain_sum(parsing, edges, label, edge, weight).backward()
 
     taken, alone = medians(ours, plain, rounds=15)
     with _CountSyncs() as syncs:

@@ -140,9 +140,8 @@ def encode_png(array: np.ndarray) -> bytes:
 
 def encode_jpeg(image: np.ndarray, quality: int = 95) -> bytes:
     """JPEG of an H x W x 3 uint8 RGB array."""
-    return cv2.imencode(".jpg", cv2.cvtColor(image, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, quality])[
-        1
-    ].tobytes()
+    picture = cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
+    return cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, quality])[1].tobytes()
 
 
 def write_palette_png(path: Path, label: np.ndarray, palette: np.ndarray) -> None:
@@ -152,12 +151,17 @@ def write_palette_png(path: Path, label: np.ndarray, palette: np.ndarray) -> Non
     write_atomic_with(path, lambda temporary: picture.save(temporary, format="PNG"))
 
 
-def image_size(path: Path) -> tuple[int, int]:
-    """(height, width) as `read_image` would return it, from the header alone where that is possible."""
+def read_matrix(path: Path) -> np.ndarray:
+    """2 x 3 float64 from a .npy file.
+
+    Raises:
+        DatasetError: missing, not such a file, or not finite.
+    """
     try:
-        with Image.open(path) as picture:
-            width, height = picture.size
-            turned = picture.getexif().get(0x0112, 1) >= 5
-            return (width, height) if turned else (height, width)
-    except _DAMAGED:
-        return read_image(path).shape[:2]
+        with path.open("rb") as file:
+            matrix = np.lib.format.read_array(file, allow_pickle=False)
+    except (OSError, ValueError) as error:
+        raise DatasetError(f"{path}: not a .npy matrix ({error}); prepare the dataset again") from None
+    if matrix.shape != (2, 3) or not np.isfinite(matrix).all():
+        raise DatasetError(f"{path}: has shape {matrix.shape}, not a finite 2 x 3 matrix; prepare the dataset again")
+    return matrix.astype(np.float64)

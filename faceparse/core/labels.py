@@ -48,6 +48,10 @@ class LabelSet(BaseModel):
         for name in (name for group in (*self.mirror, *self.merged.values()) for name in group):
             if name not in self.classes:
                 raise ValueError(f"unknown class {name!r}{nearest(name, self.classes)}")
+        if len(set(self.classes.values())) < len(self.classes):
+            raise ValueError("two classes have the same colour")
+        if shared := self.merged.keys() & self.classes.keys():
+            raise ValueError(f"merged score {shared.pop()!r} is named like a class")
         paired = [name for pair in self.mirror for name in pair]
         if len(paired) != len(set(paired)):
             raise ValueError("a class stands in two mirror pairs")
@@ -79,10 +83,10 @@ class LabelSet(BaseModel):
         return self.model_dump(mode="json")
 
 
-def nearest(word: str, known: Iterable[str]) -> str:
-    """`; did you mean 'x'?` where something known is close, else nothing."""
+def nearest(word: str, known: Iterable[str], *, prefix: str = "") -> str:
+    """`; did you mean 'x'?` where something known is close, else nothing. `prefix` is shown, not compared."""
     close = difflib.get_close_matches(word, list(known), n=1)
-    return f"; did you mean {close[0]!r}?" if close else ""
+    return f"; did you mean {prefix + close[0]!r}?" if close else ""
 
 
 def label_set_from_dict(data: Mapping[str, Any], source: str) -> LabelSet:

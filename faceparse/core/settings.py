@@ -146,7 +146,12 @@ class Settings(BaseSettings):
     """Everything a run depends on. Defaults are the paper's Helen recipe on one GPU."""
 
     model_config = SettingsConfigDict(
-        frozen=True, extra="forbid", env_prefix=ENV_PREFIX, env_nested_delimiter="__", enable_decoding=False
+        frozen=True,
+        extra="forbid",
+        env_prefix=ENV_PREFIX,
+        env_nested_delimiter="__",
+        env_ignore_empty=True,
+        enable_decoding=False,
     )
 
     data: DataSettings = DataSettings()
@@ -230,10 +235,13 @@ def _read_toml(file: Path) -> dict[str, Any]:
 
 def _environment() -> dict[str, Any]:
     for name in os.environ:
-        section = name.removeprefix(ENV_PREFIX).split("__")[0].lower()
-        # The library passes unknown sections over in silence; a typo must not.
-        if name.startswith(ENV_PREFIX) and "__" in name and section not in Settings.model_fields:
-            raise SettingsError(f"environment: unknown setting {name}{nearest(section, Settings.model_fields)}")
+        section, separator, _ = name.upper().removeprefix(ENV_PREFIX).partition("__")
+        # The library passes over in silence what it does not know; a typo must not.
+        if name.upper().startswith(ENV_PREFIX) and not (separator and section.lower() in Settings.model_fields):
+            example = f"settings are written {ENV_PREFIX}TRAIN__EPOCHS"
+            raise SettingsError(
+                f"environment: unknown setting {name}{nearest(section.lower(), Settings.model_fields)}; {example}"
+            )
     return EnvSettingsSource(Settings)()
 
 
@@ -261,11 +269,11 @@ def _explain(error: Any, layers: dict[str, Any]) -> str:
     key, value = ".".join(location[:2]), error["input"]
     where = next((f"{place}: " for place in reversed(layers) if _holds(layers[place], location[:2])), "")
     if error["type"] == "extra_forbidden":
-        known = Settings.model_fields if len(location) == 1 else keys()
-        close = nearest(key, known)
-        within = [name.split(".")[1] for name in keys() if name.startswith(f"{location[0]}.")]
-        allowed = f"sections are {', '.join(known)}" if len(location) == 1 else f"{location[0]} has {', '.join(within)}"
-        return f"{where}unknown setting {key!r}{close or f'; {allowed}'}"
+        section = f"{location[0]}." if len(location) > 1 else ""
+        known = [name.removeprefix(section) for name in keys() if name.startswith(section)]
+        known = known if section else list(Settings.model_fields)
+        allowed = f"; {location[0]} has {', '.join(known)}" if section else f"; sections are {', '.join(known)}"
+        return f"{where}unknown setting {key!r}{nearest(location[-1], known, prefix=section) or allowed}"
     message = "too few values" if error["type"] == "missing" else error["msg"].removeprefix("Value error, ")
     return f"{where}{key} = {value!r}: {message[0].lower()}{message[1:]}"
 

@@ -37,7 +37,7 @@ class Loader(Generic[T, B]):
             _Guarded(dataset),
             collate_fn=_GuardedCollate(collate),
             num_workers=workers,
-            multiprocessing_context=process_context("faceparse.core.evaluation.evaluate") if workers else None,
+            multiprocessing_context=process_context("faceparse.core.data.dataset") if workers else None,
             persistent_workers=persistent and workers > 0,
             pin_memory=device.type == "cuda",
             worker_init_fn=start_worker,

@@ -14,7 +14,7 @@ from PIL import Image
 from faceparse.core.datasets.edges import label_edges
 from faceparse.core.datasets.layout import SPLITS, DatasetFolder, Sample, resolve_label_set
 from faceparse.core.errors import DatasetError, FaceparseError
-from faceparse.core.files import is_palette_png, read_bytes, read_image, read_label
+from faceparse.core.files import is_palette_png, read_bytes, read_image, read_label, read_matrix
 from faceparse.core.labels import IGNORE
 from faceparse.core.parallel import Track, map_files, untracked
 from faceparse.core.settings import DataSettings
@@ -85,10 +85,11 @@ def _check_list(folder: DatasetFolder, split: str) -> tuple[list[Sample], list[s
         if not line.text:
             problems.append(f"{where}: empty line; delete it")
             continue
-        if line.text in first_seen:
-            problems.append(f"{where}: the same as line {first_seen[line.text]}; delete one")
+        fields = " ".join(line.text.split())
+        if fields in first_seen:
+            problems.append(f"{where}: the same as line {first_seen[fields]}; delete one")
             continue
-        first_seen[line.text] = line.number
+        first_seen[fields] = line.number
         try:
             sample = folder.parse(split, line)
         except DatasetError as error:
@@ -111,9 +112,11 @@ def _look(sample: Sample, *, classes: int) -> _Looked:
         problems.append(f"{sample.label}: {_size(label.shape)}, its image is {_size(image)}")
     edge_differs = label is not None and sample.edge.is_file() and _edge_differs(sample, label, problems)
     if sample.project.is_file():
-        raw = _label(sample.label_raw, classes, problems)
-        if raw is not None and (label is not None) and raw.size == 0:
-            problems.append(f"{sample.label_raw}: empty picture")
+        _label(sample.label_raw, classes, problems)
+        try:
+            read_matrix(sample.project)
+        except FaceparseError as error:
+            problems.append(str(error))
     digest = hashlib.sha256(read_bytes(sample.image)).hexdigest() if image is not None else None
     return _Looked(problems, digest, edge_differs)
 

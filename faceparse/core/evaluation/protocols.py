@@ -1,12 +1,11 @@
 """Evaluation protocols: in which space a prediction meets the truth.
 
-| name     | truth                                        | prediction                                            |
-|----------|----------------------------------------------|-------------------------------------------------------|
-| eagrnet  | labels_raw where present, else labels        | inverse crop, then `project` where present; nearest   |
-| label    | labels                                       | inverse crop; nearest                                 |
+| name    | truth                                           | prediction                                       |
+|---------|-------------------------------------------------|--------------------------------------------------|
+| eagrnet | `labels_raw` of aligned faces, `labels` of others | inverse crop, then `project` if aligned; nearest |
+| label   | `labels`                                        | inverse crop; nearest                            |
 """
 
-from pathlib import Path
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -15,7 +14,7 @@ from faceparse.core.data.dataset import Photo, check_values, prepare_photo, read
 from faceparse.core.data.transforms import Size, unwarp_label, warp_label
 from faceparse.core.datasets.layout import Sample
 from faceparse.core.errors import DatasetError
-from faceparse.core.files import read_label
+from faceparse.core.files import read_label, read_matrix
 
 ProtocolName = Literal["eagrnet", "label"]
 PROTOCOLS: tuple[ProtocolName, ...] = ("eagrnet", "label")
@@ -44,18 +43,6 @@ def read_case(sample: Sample, index: int, classes: int, crop: Size, protocol: Pr
     truth = read_label(sample.label_raw)
     check_values(truth, classes, str(sample.label_raw))
     return Case(index, photo, truth, read_matrix(sample.project))
-
-
-def read_matrix(path: Path) -> np.ndarray:
-    """2 x 3 float64 from a .npy file."""
-    try:
-        with path.open("rb") as file:
-            matrix = np.lib.format.read_array(file, allow_pickle=False)
-    except (OSError, ValueError) as error:
-        raise DatasetError(f"{path}: not a .npy matrix ({error}); prepare the dataset again") from None
-    if matrix.shape != (2, 3) or not np.isfinite(matrix).all():
-        raise DatasetError(f"{path}: has shape {matrix.shape}, not a finite 2 x 3 matrix; prepare the dataset again")
-    return matrix.astype(np.float64)
 
 
 def to_truth_space(prediction: np.ndarray, case: Case) -> np.ndarray:
