@@ -25,9 +25,11 @@ lint: .venv/ready
 benchmark: .venv/ready
 	$(BIN)/python -m benchmarks
 
-.venv/ready: pyproject.toml constraints.txt
+$(UV):
 	python3 -m venv .venv/tools
 	.venv/tools/bin/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
+
+.venv/ready: $(UV) pyproject.toml constraints.txt
 	$(UV) venv --quiet --allow-existing --python '>=3.11' .venv
 	$(UV) pip install --quiet --python $(BIN)/python --constraint constraints.txt --editable '.[dev]'
 ifneq ($(NVCC),)
@@ -37,9 +39,10 @@ endif
 	@touch $@
 
 # The published network's norm layer, compiled against the torch that is installed; takes a few minutes.
-inplace-abn:
+inplace-abn: $(UV)
 	@test -n "$(NVCC)" || { echo "no CUDA toolkit found: set CUDA_HOME to the folder that holds bin/nvcc"; exit 1; }
 	@echo "building inplace-abn with $(NVCC) (a few minutes, once)"
+	@test -x $(BIN)/python || $(UV) venv --quiet --allow-existing --python '>=3.11' .venv
 	CUDA_HOME=$(NVCC:/bin/nvcc=) $(UV) pip install --quiet --python $(BIN)/python --constraint constraints.txt --editable '.[dev,inplace-abn]'
 
 clean:

@@ -19,39 +19,33 @@ class Result:
     ratio: float
     goal: float
     direction: Literal["at least", "at most"]
-    note: str = ""
 
     @property
     def reached(self) -> bool:
         return self.ratio >= self.goal if self.direction == "at least" else self.ratio <= self.goal
 
 
-def medians(*functions: Callable[[], object], rounds: int, repeat: int = 1) -> list[float]:
-    """Median seconds of each function, called in turn so that a busy moment hits all of them alike.
-
-    Args:
-        repeat: calls per timing, for what is too short to be timed alone.
-    """
+def medians(*functions: Callable[[], object], rounds: int) -> list[float]:
+    """Median seconds of each function, called in turn so that a busy moment hits all of them alike."""
     for function in functions:
         function()
     times: list[list[float]] = [[] for _ in functions]
     for _ in range(rounds):
         for function, taken in zip(functions, times, strict=True):
             started = time.perf_counter()
-            for _ in range(repeat):
-                function()
-            taken.append((time.perf_counter() - started) / repeat)
+            function()
+            taken.append(time.perf_counter() - started)
     return [statistics.median(taken) for taken in times]
 
 
-def overhead(what: str, ours: float, floor: float, goal: float, note: str = "") -> Result:
+def overhead(what: str, ours: float, floor: float, goal: float) -> Result:
     """How much longer than its floor something takes; at most `goal` times."""
-    return Result(what, ours, floor, ours / floor, goal, "at most", note)
+    return Result(what, ours, floor, ours / floor, goal, "at most")
 
 
-def speedup(what: str, ours: float, peer: float, goal: float, note: str = "") -> Result:
+def speedup(what: str, ours: float, peer: float, goal: float) -> Result:
     """How much faster than a peer something is; at least `goal` times."""
-    return Result(what, ours, peer, peer / ours, goal, "at least", note)
+    return Result(what, ours, peer, peer / ours, goal, "at least")
 
 
 def make_faces(root: Path, count: int, size: int) -> None:

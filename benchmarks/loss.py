@@ -12,8 +12,11 @@ from faceparse.core.labels import IGNORE
 from faceparse.core.model.eagrnet import Output
 from faceparse.core.training.loss import EAGRNetLoss
 
-# What makes the host wait for a GPU's answer.
-SYNCHRONISING = {"aten::_local_scalar_dense", "aten::item", "aten::nonzero", "aten::is_nonzero", "aten::equal"}
+# What makes the host wait for a GPU's answer: values read back, and shapes that depend on them.
+SYNCHRONISING = {
+    f"aten::{name}"
+    for name in ("_local_scalar_dense", "item", "nonzero", "is_nonzero", "equal", "masked_select", "_unique2")
+}
 
 
 class _CountSyncs(TorchDispatchMode):

@@ -1,6 +1,5 @@
 """Confusion counts against a per-class Python loop."""
 
-import cv2
 import numpy as np
 
 from benchmarks.harness import Result, medians, speedup
@@ -10,7 +9,6 @@ from faceparse.core.labels import IGNORE
 
 
 def run() -> list[Result]:
-    cv2.setNumThreads(1)
     truth = draw_face(np.random.default_rng(1), 512).label.copy()
     truth[:9] = IGNORE
     prediction = draw_face(np.random.default_rng(2), 512).label

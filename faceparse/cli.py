@@ -1,7 +1,6 @@
 """The `faceparse` command: registers the commands, and alone turns errors into a line and an exit code."""
 
 import errno
-import os
 import sys
 from typing import NoReturn
 
@@ -58,14 +57,11 @@ def run(arguments: list[str]) -> int:
     except (KeyboardInterrupt, typer.Abort):
         print("interrupted", file=sys.stderr)
         return 130
-    except BrokenPipeError:  # `faceparse ... | head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
     except OSError as error:
         if error.errno not in _PLACE_ERRORS:
             raise
         return _fail(
-            f"cannot write {error.filename or 'the output'}: {error.strerror}; free space or choose another place"
+            f"cannot use {error.filename or 'the output'}: {error.strerror}; free space or choose another place"
         )
 
 

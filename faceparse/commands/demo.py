@@ -7,24 +7,24 @@ import typer
 
 
 def demo(
-    folder: Annotated[Path, typer.Argument(help="Folder for the dataset, the run and the pictures.")] = Path("demo"),
+    folder: Annotated[
+        Path | None, typer.Argument(help="Folder for dataset, run and pictures. Default: demo, or demo-2, ...")
+    ] = None,
     count: Annotated[int, typer.Option(min=20, help="Synthetic faces.")] = 300,
     epochs: Annotated[int, typer.Option(min=1, help="Passes over the training faces.")] = 10,
 ) -> None:
     """The main job on synthetic faces, on a CPU in minutes: prepare, edges, check, train, eval, predict, export."""
+    import itertools
     import shlex
     import time
 
     from faceparse.cli import run
     from faceparse.commands.console import out
-    from faceparse.core.errors import OutputError
 
     started = time.monotonic()
+    if folder is None:  # an earlier demo's run is kept
+        folder = next(path for n in itertools.count(1) if not (path := Path(f"demo-{n}" if n > 1 else "demo")).exists())
     data, trained = folder / "faces", folder / "run"
-    if trained.exists():
-        raise OutputError(
-            f"{trained}: an earlier demo's run is there; name another folder, such as 'faceparse demo {folder}-2'"
-        )
     best = trained / "best.pth"
     recipe = (
         "--input-size 129,129 --random-mirror --batch-size 8 --learning-rate 0.01 "

@@ -25,9 +25,10 @@ def export(
     if format_ != "onnx":
         raise SettingsError(f"--format {format_!r}: this version writes onnx")
     silent_libraries()
+    loaded = read_checkpoint(checkpoint)
     target = output or checkpoint.with_suffix(".onnx")
     err.print(f"exporting {checkpoint}, then comparing it with PyTorch ...")
-    report = export_onnx(read_checkpoint(checkpoint), target, input_size=parse_size(input_size))
+    report = export_onnx(loaded, target, input_size=parse_size(input_size))
     for check in report.checks:
         same = f"argmax agrees on {check.agreement:.4%} of pixels"
         out.print(f"batch {check.batch}: largest difference {check.difference:.2e}, {same}")

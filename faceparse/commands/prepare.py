@@ -77,4 +77,4 @@ def _prepare(source: "Source", out_dir: Path, processes: int | None) -> None:
     report = prepare(source, out_dir, processes=processes or default_processes(), track=track)
     counts = ", ".join(f"{count} {split}" for split, count in report.splits.items())
     out.print(f"{out_dir}: {counts}; {len(source.label_set)} classes of {source.label_set.name}")
-    out.print(f"next: faceparse check {out_dir} && faceparse edges {out_dir}")
+    out.print(f"next: faceparse edges {out_dir} && faceparse check {out_dir}")

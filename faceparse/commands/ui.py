@@ -18,6 +18,9 @@ def ui(
     from faceparse.core.tracking import tracking_uri
 
     store = uri or tracking_uri(load_settings().tracking)
+    if store.startswith(("http://", "https://")):
+        out.print(f"the runs are on a server: open {store} in a browser")
+        return
     out.print(f"runs of {store} at http://127.0.0.1:{port} (Ctrl-C ends it)")
     command = [
         sys.executable,

@@ -16,13 +16,12 @@ def resolve_device(name: str) -> torch.device:
     if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", name):
         raise DeviceError(f"device {name!r}: not one of auto, cpu, cuda, cuda:N")
     count = torch.cuda.device_count() if torch.cuda.is_available() else 0
-    if name == "auto":
-        return torch.device("cuda", 0) if count else torch.device("cpu")
-    device = torch.device(name)
-    if device.type == "cuda":
-        index = device.index or 0
-        if index >= count:
-            there = f"GPUs here: {', '.join(map(str, range(count)))}" if count else "there is no GPU here"
-            raise DeviceError(f"GPU {index} was asked for, but {there}; use --device cpu, or see 'faceparse doctor'")
-        device = torch.device("cuda", index)
+    if name == "cpu" or (name == "auto" and not count):
+        return torch.device("cpu")
+    index = int(name.removeprefix("cuda").removeprefix(":") or 0) if name != "auto" else 0
+    if index >= count:
+        there = f"GPUs here: {', '.join(map(str, range(count)))}" if count else "there is no GPU here"
+        raise DeviceError(f"GPU {index} was asked for, but {there}; use --device cpu, or see 'faceparse doctor'")
+    device = torch.device("cuda", index)
+    torch.cuda.set_device(device)  # inplace-abn launches on the current device, whatever its tensors' is
     return device

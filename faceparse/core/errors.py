@@ -13,6 +13,10 @@ class DatasetError(FaceparseError):
     """A dataset, list, image or label that cannot be used."""
 
 
+class ColourLabelError(DatasetError):
+    """A label that is a colour picture instead of class ids."""
+
+
 class CheckpointError(FaceparseError):
     """A weights file that cannot be read or does not fit."""
 

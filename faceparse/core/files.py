@@ -9,11 +9,11 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from faceparse.core.errors import DatasetError, OutputError
+from faceparse.core.errors import ColourLabelError, DatasetError, OutputError
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
 
-_DAMAGED = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)
+DAMAGED = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)
 """What PIL raises on damaged files."""
 
 
@@ -116,14 +116,23 @@ def read_label(path: Path) -> np.ndarray:
     try:
         with Image.open(path) as picture:
             picture.load()
+            if picture.mode.startswith("I"):
+                return _narrow(np.asarray(picture), path)
             if picture.mode not in ("L", "P", "1"):
-                raise DatasetError(
+                raise ColourLabelError(
                     f"{path}: a {picture.mode} picture, not single-channel class ids; "
                     "convert it with 'faceparse prepare folder'"
                 )
             return np.array(picture, np.uint8)
-    except _DAMAGED as error:
+    except DAMAGED as error:
         raise DatasetError(f"{path}: not a readable label picture ({error}); replace the file") from None
+
+
+def _narrow(label: np.ndarray, path: Path) -> np.ndarray:
+    """16-bit ids as bytes."""
+    if label.max(initial=0) > 255:
+        raise DatasetError(f"{path}: 16-bit value {label.max()} is no class id; ids go to 255")
+    return label.astype(np.uint8)
 
 
 def is_palette_png(path: Path) -> bool:

@@ -85,7 +85,7 @@ class LabelSet(BaseModel):
 
 def nearest(word: str, known: Iterable[str], *, prefix: str = "") -> str:
     """`; did you mean 'x'?` where something known is close, else nothing. `prefix` is shown, not compared."""
-    close = difflib.get_close_matches(word, list(known), n=1)
+    close = difflib.get_close_matches(word, list(known), n=1, cutoff=0.5)
     return f"; did you mean {prefix + close[0]!r}?" if close else ""
 
 

@@ -10,7 +10,8 @@ import numpy as np
 from torch.utils.data import Dataset
 
 from faceparse.core.data.loader import Loader
-from faceparse.core.errors import DatasetError, FaceparseError
+from faceparse.core.datasets.layout import SPLITS
+from faceparse.core.errors import DatasetError, FaceparseError, OutputError
 from faceparse.core.evaluation.pictures import overlay
 from faceparse.core.files import IMAGE_SUFFIXES, encode_jpeg, make_folder, read_image, write_atomic, write_palette_png
 from faceparse.core.inference import Parser
@@ -62,9 +63,11 @@ def predict_files(
     """
     paths = list_images(inputs)
     names = _names(paths)
+    if any((out / f"{split}_list.txt").exists() for split in SPLITS):
+        raise OutputError(f"{out}: holds a dataset, whose labels would be overwritten; choose another --output")
     make_folder(out)
     report = PredictReport()
-    workers = min(default_processes(), len(paths) // (2 * batch_size))  # few photographs do not repay a process
+    workers = min(default_processes(), 8, len(paths) // (2 * batch_size))  # few photographs do not repay a process
     loader = Loader(_Photos(paths), list, device=parser.device, workers=workers, batch_size=batch_size)
     for photo, label in track(_parsed(parser, loader), len(paths), "predict"):
         if photo.image is None or label is None:

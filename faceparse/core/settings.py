@@ -5,7 +5,7 @@ Precedence: option typed > environment (`FACEPARSE_TRAIN__EPOCHS`) > TOML file >
 
 import os
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -116,9 +116,9 @@ class TrainSettings(_Section):
     epochs: Positive = 200
     batch_size: Annotated[int, Field(ge=2)] = 7
     """At least 2: batch norm after the pyramid's 1 x 1 pool needs more than one value a channel."""
-    seed: Annotated[int, Field(ge=0)] = 0
+    seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
     device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$")] = "auto"
-    """auto (the first GPU, else the CPU), cpu, cuda or cuda:N."""
+    """One of auto (the first GPU, else the CPU), cpu, cuda and cuda:N."""
     evaluate_every: Positive = 1
     """Epochs between evaluations on `val`, each of which writes last.pth; the last epoch always has one."""
     best_metric: str = "auto"
@@ -136,7 +136,7 @@ class TrackingSettings(_Section):
     uri: str | None = None
     """Tracking URI. Default: MLFLOW_TRACKING_URI, else mlflow.db (SQLite) in the working folder."""
     experiment: Annotated[str, Field(pattern=r"^[\w.-]+$")] = "faceparse"
-    """Experiment name, also the folder under `runs_dir`."""
+    """Experiment name of letters, digits, '.', '_' and '-'; also the folder under `runs_dir`."""
     run_name: str | None = None
     overlays: Annotated[int, Field(ge=0, le=64)] = 4
     """Sample overlays of `val` logged with each new best."""
@@ -186,7 +186,10 @@ def load_settings(file: Path | None = None, options: Mapping[str, Any] | None = 
         "option": _nest(options or {}),
     }
     merged: dict[str, Any] = {}
-    for layer in layers.values():
+    for place, layer in layers.items():
+        for section, values in layer.items():
+            if section in Settings.model_fields and not isinstance(values, Mapping):
+                raise SettingsError(f"{place}: {section} = {values!r}: a section is a table, [{section}]")
         _merge(merged, layer)
     return settings_from_dict(merged, layers)
 
@@ -274,6 +277,8 @@ def _explain(error: Any, layers: dict[str, Any]) -> str:
         known = known if section else list(Settings.model_fields)
         allowed = f"; {location[0]} has {', '.join(known)}" if section else f"; sections are {', '.join(known)}"
         return f"{where}unknown setting {key!r}{nearest(location[-1], known, prefix=section) or allowed}"
+    if error["type"] == "string_pattern_mismatch":
+        return f"{where}{key} = {value!r}: {keys()[key].description.splitlines()[0]}"
     message = "too few values" if error["type"] == "missing" else error["msg"].removeprefix("Value error, ")
     return f"{where}{key} = {value!r}: {message[0].lower()}{message[1:]}"
 
@@ -284,9 +289,3 @@ def _holds(layer: Any, path: list[str]) -> bool:
             return False
         layer = layer[part]
     return True
-
-
-def iterate_help() -> Iterator[tuple[str, str, Any]]:
-    """(`section.key`, help text, default) of every setting."""
-    for key, field in keys().items():
-        yield key, field.description or "", field.default

@@ -1,10 +1,11 @@
 """MLflow: the only file that imports it."""
 
 import os
+import sqlite3
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,14 +19,27 @@ os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
 from mlflow.entities import Metric, Param, RunTag
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
+from sqlalchemy.exc import SQLAlchemyError
+
+SQLITE = "sqlite:///"
+_FAILURES = (MlflowException, SQLAlchemyError, sqlite3.Error, OSError)  # requests' errors are OSErrors
 
 Status = Literal["FINISHED", "FAILED", "KILLED"]
 Warn = Callable[[str], None]
 
 
 def tracking_uri(settings: TrackingSettings) -> str:
-    """The setting, else MLFLOW_TRACKING_URI, else SQLite in the working folder, always absolute."""
-    return settings.uri or os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{Path.cwd() / 'mlflow.db'}"
+    """The setting, else MLFLOW_TRACKING_URI, else SQLite in the working folder; a database's path is absolute."""
+    uri = settings.uri or os.environ.get("MLFLOW_TRACKING_URI") or f"{SQLITE}mlflow.db"
+    return f"{SQLITE}{Path(uri.removeprefix(SQLITE)).absolute()}" if uri.startswith(SQLITE) else uri
+
+
+def _open(uri: str) -> MlflowClient:
+    """A client for `uri`. A broken database is found here at once: MLflow itself would try for minutes."""
+    if uri.startswith(SQLITE):
+        with closing(sqlite3.connect(uri.removeprefix(SQLITE), timeout=5)) as database:
+            database.execute("pragma schema_version").fetchone()
+    return MlflowClient(uri)
 
 
 class Tracker:
@@ -54,7 +68,7 @@ class Tracker:
             return tracker
         tracker.uri = tracking_uri(settings)
         with tracker._forgiving():
-            client = MlflowClient(tracker.uri)
+            client = _open(tracker.uri)
             if run_id is None:
                 experiment = _experiment(client, settings.experiment, tracker.uri)
                 run_id = client.create_run(experiment, run_name=settings.run_name or run_name).info.run_id
@@ -73,9 +87,9 @@ class Tracker:
         """The run that made a checkpoint, to log more into it."""
         tracker = cls(None, run_id, uri, warn)
         with tracker._forgiving():
-            if uri.startswith("sqlite:///") and not Path(uri.removeprefix("sqlite:///")).is_file():
+            if uri.startswith(SQLITE) and not Path(uri.removeprefix(SQLITE)).is_file():
                 raise FileNotFoundError("the database is not there")  # a client would make an empty one
-            client = MlflowClient(uri)
+            client = _open(uri)
             client.get_run(run_id)
             tracker._client = client
         return tracker
@@ -109,7 +123,7 @@ class Tracker:
     def _forgiving(self) -> Iterator[None]:
         try:
             yield
-        except (MlflowException, OSError) as error:  # requests' errors are OSErrors
+        except _FAILURES as error:
             self._client = None
             reason = str(error).strip().splitlines()[0][:160] if str(error).strip() else type(error).__name__
             self._warn(f"MLflow at {self.uri} failed, nothing more is logged there: {reason}")
@@ -124,16 +138,16 @@ def _experiment(client: MlflowClient, name: str, uri: str) -> str:
             )
         return str(found.experiment_id)
     # A local database says nothing of files: keep them beside it, wherever a later command is started.
-    local = uri.startswith("sqlite:///")
-    location = (Path(uri.removeprefix("sqlite:///")).parent / "mlartifacts" / name).as_uri() if local else None
+    local = uri.startswith(SQLITE)
+    location = (Path(uri.removeprefix(SQLITE)).parent / "mlartifacts" / name).as_uri() if local else None
     return str(client.create_experiment(name, artifact_location=location))
 
 
 def check_store(uri: str) -> None:
     """Raise SettingsError where the store cannot be opened."""
     try:
-        MlflowClient(uri).search_experiments(max_results=1)
-    except (MlflowException, OSError) as error:
+        _open(uri).search_experiments(max_results=1)
+    except _FAILURES as error:
         raise SettingsError(f"MLflow store {uri} cannot be opened: {str(error).splitlines()[0][:160]}") from None
 
 

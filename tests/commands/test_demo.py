@@ -49,10 +49,15 @@ def test_a_command_that_fails_ends_the_demo_with_its_code(cli: Any, monkeypatch:
     assert ran == ["prepare", "edges"]
 
 
-def test_an_earlier_demo_is_not_written_over(cli: Any) -> None:
-    Path("demo/run").mkdir(parents=True)
-    expected = "demo/run: an earlier demo's run is there; name another folder, such as 'faceparse demo demo-2'"
-    assert cli("demo").message == expected
+def test_an_earlier_demo_is_not_written_over(cli: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    ran: list[list[str]] = []
+    monkeypatch.setattr(cli_module, "run", lambda arguments: ran.append(arguments) or 0)
+    for folder in ("demo", "demo-2", "demo-3"):
+        assert cli("demo").code == 0
+        assert folder in ran[0][2]
+        assert {argument.split("/")[0] for command in ran for argument in command if "demo" in argument} == {folder}
+        Path(folder).mkdir()
+        ran.clear()
 
 
 def test_too_few_faces_are_refused(cli: Any) -> None:

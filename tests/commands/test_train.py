@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from faceparse.commands.training_display import TrainingDisplay
 from faceparse.core.errors import TrainingError
 from faceparse.core.settings import Settings, load_settings
 from faceparse.core.training import run as run_module
@@ -76,6 +77,7 @@ def test_a_gpu_is_chosen_by_its_number(
 ) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "set_device", lambda device: None)
     assert cli("train", flag, "1").code == 0
     assert asked[-1].train.device == "cuda:1"
 
@@ -168,6 +170,7 @@ def test_gpus_that_are_not_there_are_named(cli: Any, tree: Tree, monkeypatch: py
     assert cli("train", "--gpus", 7).message == expected
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "set_device", lambda device: None)
     expected = "GPU 7 was asked for, but GPUs here: 0, 1; use --device cpu, or see 'faceparse doctor'"
     assert cli("train", "--gpus", "0,7").message == expected
     assert tree() == {}
@@ -294,19 +297,28 @@ def test_training_that_must_stop_is_one_line(cli: Any, monkeypatch: pytest.Monke
 # The real thing
 
 
-def test_a_run_from_the_command_line_is_written_and_resumed(cli: Any, faces: Path) -> None:
-    done = cli("train", "--data-dir", faces, *TINY, "--snapshot-dir", "[bold]run")
-    assert done.code == 0
-    assert done.out.splitlines()[0].endswith("): [bold]run/best.pth")
-    assert done.out.splitlines()[1:] == ["next: faceparse eval [bold]run/best.pth"]
+def test_a_run_from_the_command_line_is_interrupted_and_resumed(
+    cli: Any, faces: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt(self: TrainingDisplay, epoch: int, metrics: object, best: bool) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(TrainingDisplay, "epoch_finished", interrupt)
+        done = cli("train", "--data-dir", faces, *TINY, "--epochs", 2, "--snapshot-dir", "[bold]run")
+    assert (done.code, done.out) == (130, "")
     assert "run directory [bold]run" in done.err.splitlines()
-    assert done.err.splitlines()[-1].startswith("epoch 1/1: loss ")
+    assert done.err.splitlines()[-1] == "interrupted"
     run = Path("[bold]run")
     settings = load_settings(run / "settings.toml")
-    assert (settings.data.root, settings.train.epochs, settings.tracking.enabled) == (faces, 1, False)
-    (run / "settings.toml").write_text((run / "settings.toml").read_text().replace("epochs = 1", "epochs = 2"))
+    assert (settings.data.root, settings.train.epochs, settings.tracking.enabled) == (faces, 2, False)
+
+    monkeypatch.setenv("FACEPARSE_TRAIN__EPOCHS", "9")  # a run keeps the settings that it was started with
     done = cli("train", "--resume", run)
     assert done.code == 0
-    assert "resumed after epoch 1" in done.err
+    assert "resumed after epoch 1" in done.err.splitlines()
+    assert done.err.splitlines()[-1].startswith("epoch 2/2: loss ")
+    assert done.out.splitlines()[0].endswith("): [bold]run/best.pth")
+    assert done.out.splitlines()[1:] == ["next: faceparse eval [bold]run/best.pth"]
     assert len((run / "metrics.jsonl").read_text().splitlines()) == 2
     assert np.isfinite(float(done.out.split("(")[1].split(")")[0]))

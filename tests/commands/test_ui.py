@@ -36,6 +36,12 @@ def test_the_store_is_the_one_that_training_uses(
 
 
 def test_store_and_port_can_be_others(cli: Any, called: list[list[str]]) -> None:
-    cli("ui", "--uri", "http://elsewhere:80", "--port", "5001")
-    assert options(called[0])["--backend-store-uri"] == "http://elsewhere:80"
+    cli("ui", "--uri", "sqlite:////elsewhere.db", "--port", "5001")
+    assert options(called[0])["--backend-store-uri"] == "sqlite:////elsewhere.db"
     assert options(called[0])["--port"] == "5001"
+
+
+def test_a_server_has_a_ui_of_its_own(cli: Any, called: list[list[str]]) -> None:
+    done = cli("ui", "--uri", "http://elsewhere:80")
+    assert (done.code, done.out) == (0, "the runs are on a server: open http://elsewhere:80 in a browser\n")
+    assert called == []

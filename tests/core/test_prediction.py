@@ -98,18 +98,19 @@ def test_more_photographs_than_a_batch_are_all_done_in_processes(parser: Parser,
 
 
 def test_a_broken_photograph_does_not_cost_the_others(parser: Parser, photographs: Path, tmp_path: Path) -> None:
-    (photographs / "b.PNG").write_bytes(b"\x89PNG\r\n\x1a\n")
     whole = (photographs / "a.jpg").read_bytes()
-    (photographs / "d.jpg").write_bytes(whole[: len(whole) // 2])
+    (photographs / "a.jpg").write_bytes(whole[: len(whole) // 2])
+    (photographs / "d.png").write_bytes(b"\x89PNG\r\n\x1a\n")
     report = predict_files(parser, HELEN, [photographs], tmp_path / "out", batch_size=2)
     assert report.done == 2
-    assert [line.split(": ")[0] for line in report.broken] == [str(photographs / name) for name in ("b.PNG", "d.jpg")]
+    assert [line.split(": ")[0] for line in report.broken] == [str(photographs / name) for name in ("a.jpg", "d.png")]
     assert all("replace the file" in line and "\n" not in line for line in report.broken)
-    assert names(tmp_path / "out" / "labels") == names(tmp_path / "out" / "overlays") ^ {
-        "a.jpg", "c.jpg", "a.png", "c.png",
-    }  # fmt: skip
-    expected = parser.parse([read_image(photographs / "a.jpg")])[0]
-    assert np.array_equal(np.array(Image.open(tmp_path / "out" / "labels" / "a.png")), expected)
+    assert names(tmp_path / "out" / "labels") == {"b.png", "c.png"}
+    assert names(tmp_path / "out" / "overlays") == {"b.jpg", "c.jpg"}
+    for name in ("b.PNG", "c.bmp"):  # each its own, whoever was left out before it
+        (expected,) = parser.parse([read_image(photographs / name)])
+        found = np.array(Image.open(tmp_path / "out" / "labels" / Path(name).with_suffix(".png")))
+        assert np.array_equal(found, expected)
 
 
 def test_photographs_that_are_all_broken_leave_no_labels(parser: Parser, tmp_path: Path) -> None:
@@ -155,6 +156,15 @@ def test_inputs_that_do_not_exist_or_hold_nothing_are_named(parser: Parser, tmp_
             predict_files(parser, HELEN, [path], tmp_path / "out")
         assert str(caught.value).startswith(f"{path}: {expected}")
     assert names(tmp_path) == {"empty"}
+
+
+def test_a_dataset_is_not_written_into(parser: Parser, own_faces: Path) -> None:
+    before = {path: path.read_bytes() for path in own_faces.rglob("*") if path.is_file()}
+    with pytest.raises(
+        OutputError, match="holds a dataset, whose labels would be overwritten; choose another --output$"
+    ):
+        predict_files(parser, HELEN, [own_faces / "images"], own_faces)
+    assert {path: path.read_bytes() for path in own_faces.rglob("*") if path.is_file()} == before
 
 
 def test_an_output_that_is_a_file_is_refused(parser: Parser, photographs: Path, tmp_path: Path) -> None:

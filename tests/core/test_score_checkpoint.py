@@ -14,11 +14,11 @@ from torch import Tensor, nn
 from faceparse.core.errors import CheckpointError, DatasetError, SettingsError
 from faceparse.core.evaluation.score_checkpoint import Evaluation, log_evaluation, score_checkpoint
 from faceparse.core.files import read_image, read_label
-from faceparse.core.inference import Parser
-from faceparse.core.labels import get_label_set
+from faceparse.core.inference import Parser, load_parser
+from faceparse.core.labels import LabelSet, get_label_set
 from faceparse.core.model.build import build_model
 from faceparse.core.model.eagrnet import Output
-from faceparse.core.model.weights import Checkpoint, load_model, read_checkpoint, released_state
+from faceparse.core.model.weights import Checkpoint, read_checkpoint, released_state
 from faceparse.core.settings import ModelSettings
 from faceparse.core.training.run import RunResult
 
@@ -100,23 +100,34 @@ def test_scores_are_reproduced(checkpoint: Checkpoint, evaluation: Evaluation) -
     assert score_checkpoint(checkpoint, device=CPU).scores == evaluation.scores
 
 
-def test_released_checkpoints_are_scored_on_bgr_images(faces: Path, tmp_path: Path) -> None:
+def test_released_checkpoints_are_scored_on_bgr_images(
+    faces: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The slow one: 67 M parameters."""
     torch.manual_seed(0)
     torch.save(released_state(build_model(ModelSettings(), 11)), tmp_path / "released.pth")
     checkpoint = read_checkpoint(tmp_path / "released.pth")
+    seen: list[tuple[Tensor, Tensor]] = []
+
+    def listen(*arguments: Any) -> Parser:
+        parser = load_parser(*arguments)
+        parser.network.register_forward_hook(lambda _, given, logits: seen.append((given[0], logits)))
+        return parser
+
+    monkeypatch.setattr("faceparse.core.evaluation.score_checkpoint.load_parser", listen)
     found = score_checkpoint(checkpoint, device=CPU, data_dir=faces, input_size=(64, 64))
-    model = load_model(checkpoint, CPU)
-    pairs = []
-    for image_path, label_path in listed(faces, "test"):
-        image = cv2.resize(cv2.imread(str(image_path)), (64, 64))  # type: ignore[arg-type]
-        normal = (image / 255.0 - (0.485, 0.456, 0.406)) / (0.229, 0.224, 0.225)
-        with torch.inference_mode():
-            logits = model(torch.from_numpy(normal).permute(2, 0, 1).unsqueeze(0).float()).parsing
-        logits = torch.nn.functional.interpolate(logits, size=(72, 72), mode="bilinear", align_corners=True)
-        pairs.append((read_label(label_path), logits[0].argmax(dim=0).numpy()))
-    accuracy = np.mean([truth == prediction for truth, prediction in pairs])
-    assert found.scores.pixel_accuracy == pytest.approx(accuracy, abs=0.03)  # the two crops differ by half a pixel
+    ((images, logits),) = seen
+    assert images.shape == (2, 3, 64, 64)
+    for image, (path, _) in zip(images, listed(faces, "test"), strict=True):
+        bgr = cv2.imread(str(path))
+        assert bgr is not None
+        normal = (cv2.resize(bgr, (64, 64)) / 255.0 - (0.485, 0.456, 0.406)) / (0.229, 0.224, 0.225)
+        assert image.mean(dim=(1, 2)).tolist() == pytest.approx(normal.mean(axis=(0, 1)).tolist(), abs=0.02)
+        assert abs(image[0].mean() - image[2].mean()) > 0.05  # so that the order is seen
+    enlarged = torch.nn.functional.interpolate(logits, size=(72, 72), mode="nearest").argmax(dim=1).numpy()
+    truths = [read_label(label) for _, label in listed(faces, "test")]
+    accuracy = np.mean([truth == prediction for truth, prediction in zip(truths, enlarged, strict=True)])
+    assert found.scores.pixel_accuracy == pytest.approx(accuracy, abs=0.03)  # the two enlarge a little differently
     assert set(found.scores.f1) == set(get_label_set("helen").names)
 
 
@@ -135,6 +146,21 @@ def test_classes_that_mean_something_else_are_refused(checkpoint: Checkpoint, ow
     message = str(caught.value)
     assert message.startswith(f"{checkpoint.path}: its class 'nose' is 'snout' in {own_faces} (helen); ")
     assert message.endswith("prepare the dataset with the checkpoint's label set")
+
+
+def test_what_training_was_told_of_its_folder_holds_for_scoring_it(checkpoint: Checkpoint, own_faces: Path) -> None:
+    label_set = get_label_set("helen")
+    classes = {"snout" if name == "nose" else name: colour for name, colour in label_set.classes.items()}
+    told = LabelSet(name="mine", side="viewer", classes=classes)
+    for root, expected in ((own_faces, None), (Path("elsewhere"), "its class 'snout' is 'nose' in")):
+        data = checkpoint.settings.data.model_copy(update={"label_set": "mine.toml", "root": root})
+        settings = checkpoint.settings.model_copy(update={"data": data})
+        other = dataclasses.replace(checkpoint, settings=settings, label_set=told)
+        if expected is None:
+            assert "snout" in score_checkpoint(other, device=CPU).scores.f1
+        else:
+            with pytest.raises(CheckpointError, match=expected):
+                score_checkpoint(other, device=CPU, data_dir=own_faces)
 
 
 def test_a_released_checkpoint_takes_the_names_of_the_dataset(checkpoint: Checkpoint, own_faces: Path) -> None:
@@ -194,6 +220,17 @@ def test_another_protocol_has_a_name_of_its_own(
     log_evaluation(checkpoint, other, warn=pytest.fail)
     assert history("test/miou") == before
     assert history("test.label/miou") == [(1, pytest.approx(evaluation.scores.mean_iou))]
+
+
+def test_another_dataset_and_crop_have_names_of_their_own(
+    store: str, checkpoint: Checkpoint, evaluation: Evaluation, history: Callable[[str], list[tuple[int, float]]]
+) -> None:
+    other = dataclasses.replace(evaluation, dataset=Path("elsewhere/lapa"), input_size=(96, 80), protocol="label")
+    log_evaluation(checkpoint, other, warn=pytest.fail)
+    assert history("lapa.test.label.96x80/miou") == [(1, pytest.approx(evaluation.scores.mean_iou))]
+    tags = MlflowClient(store).get_run(str(checkpoint.run_id)).data.tags
+    assert tags["lapa.test.label.96x80.images"] == "2"
+    assert tags["lapa.test.label.96x80.checkpoint"] == str(checkpoint.path)
 
 
 def test_checkpoints_without_a_run_are_logged_nowhere(checkpoint: Checkpoint, evaluation: Evaluation) -> None:

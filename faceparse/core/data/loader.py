@@ -10,7 +10,7 @@ from typing import Any, Generic, TypeVar
 import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from faceparse.core.errors import FaceparseError
+from faceparse.core.errors import FaceparseError, TrainingError
 from faceparse.core.parallel import process_context, start_worker
 
 T = TypeVar("T")
@@ -48,7 +48,18 @@ class Loader(Generic[T, B]):
         return len(self._loader)
 
     def __iter__(self) -> Iterator[B]:
-        for batch in self._loader:
+        batches = iter(self._loader)
+        while True:
+            try:
+                batch = next(batches)
+            except StopIteration:
+                return
+            except RuntimeError as error:
+                if "DataLoader worker" not in str(error):
+                    raise
+                raise TrainingError(
+                    "a loader process was killed; lower data.workers (0 loads without any), or give /dev/shm more room"
+                ) from None
             if isinstance(batch, FaceparseError):
                 raise batch
             yield batch

@@ -14,7 +14,7 @@ from PIL import Image
 from faceparse.core.datasets.edges import label_edges
 from faceparse.core.datasets.layout import SPLITS, DatasetFolder, Sample, resolve_label_set
 from faceparse.core.errors import DatasetError, FaceparseError
-from faceparse.core.files import is_palette_png, read_bytes, read_image, read_label, read_matrix
+from faceparse.core.files import DAMAGED, is_palette_png, read_bytes, read_image, read_label, read_matrix
 from faceparse.core.labels import IGNORE
 from faceparse.core.parallel import Track, map_files, untracked
 from faceparse.core.settings import DataSettings
@@ -126,7 +126,7 @@ def _image_size(path: Path, problems: list[str]) -> tuple[int, int] | None:
         # Pillow is strict where OpenCV fills the missing part of a truncated JPEG with grey.
         with Image.open(path) as picture:
             picture.load()
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+    except DAMAGED as error:
         problems.append(f"{path}: broken image ({error}); replace the file")
         return None
     try:

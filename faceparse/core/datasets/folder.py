@@ -1,13 +1,13 @@
 """A folder of one's own: images and label pictures that belong together by their names."""
 
 import re
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
 
 from faceparse.core.datasets.source import Item, Pair, nearest_colour, split_by_share
-from faceparse.core.errors import DatasetError, SettingsError
+from faceparse.core.errors import ColourLabelError, DatasetError, SettingsError
 from faceparse.core.files import IMAGE_SUFFIXES, read_bytes, read_image, read_label
 from faceparse.core.labels import LabelSet
 
@@ -35,7 +35,9 @@ class Folder:
             )
         if Path(images).is_absolute() or Path(labels).is_absolute():
             raise SettingsError(f"--images {images!r} and --labels {labels!r}: patterns are relative to {raw}")
-        self.raw, self.images, self.labels = raw, images, labels
+        self.raw = raw
+        # './photos/*.jpg' matches what 'photos/*.jpg' does, and must give the same names.
+        self.images, self.labels = str(PurePosixPath(images)), str(PurePosixPath(labels))
         self.label_set = label_set
         self.val, self.test, self.seed = val, test, seed
 
@@ -86,19 +88,21 @@ class Folder:
             raise DatasetError(f"{path}: missing; every image needs its label picture (see --labels)")
         try:
             return read_label(path)
-        except DatasetError as error:
-            if "single-channel" not in str(error):
-                raise
+        except ColourLabelError:
             return self._from_colours(path)
 
     def _from_colours(self, path: Path) -> np.ndarray:
         picture, palette = read_image(path), self.label_set.palette()
+        if (np.ptp(picture, axis=2) == 0).all() and picture.any():
+            raise DatasetError(f"{path}: three equal channels, not colours; save the ids as a single-channel PNG")
         label = nearest_colour(picture, palette)
         # Anti-aliased borders are off the palette; a picture that is so for the most part has another palette.
-        exact = float((palette[label] == picture).all(axis=2).mean())
+        hits = (palette[label] == picture).all(axis=2)
+        painted = ~(hits & (label == 0))
+        exact = float(hits[painted].mean()) if painted.any() else 1.0
         if exact < 0.5:
             raise DatasetError(
-                f"{path}: only {exact:.0%} of its pixels have a colour of label set {self.label_set.name!r}; "
+                f"{path}: only {exact:.0%} of its painted pixels have a colour of label set {self.label_set.name!r}; "
                 "give its colours in a label set TOML, --label-set FILE"
             )
         return label

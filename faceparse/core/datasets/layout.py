@@ -75,7 +75,7 @@ class DatasetFolder:
         """
         where = f"{self.list_path(split)}:{line.number}"
         fields = line.text.split()
-        if len(fields) != 2:
+        if len(fields) != 2 or not all(PurePosixPath(field).name for field in fields) or "\0" in line.text:
             raise DatasetError(f"{where}: {line.text!r} is not 'images/<id>.jpg labels/<id>.png'")
         image, label = (self._inside(field, where) for field in fields)
         parts = PurePosixPath(fields[1]).parts
@@ -169,9 +169,9 @@ def write_label_set(root: Path, label_set: LabelSet) -> None:
 
 
 def fingerprint(root: Path, splits: Iterable[str] = SPLITS) -> dict[str, str]:
-    """Split -> short hash of its list and of its label files' contents, for those splits that exist.
+    """Split -> short hash of its ids, its labels' contents and its images' sizes in bytes, for splits that exist.
 
-    Two datasets with equal fingerprints train and score alike, wherever they lie.
+    It tells datasets apart wherever they lie; images are too large to be read just for that.
     """
     source = DatasetFolder(root)
     return {split: _hash(source, split) for split in splits if source.list_path(split).is_file()}
@@ -188,4 +188,4 @@ def _content(source: DatasetFolder, split: str) -> Iterator[bytes]:
     for sample in source.samples(split):
         yield sample.id.encode()
         yield read_bytes(sample.label)
-        yield str(sample.image.stat().st_size).encode()  # images are too large to read twice
+        yield str(sample.image.stat().st_size).encode()

@@ -3,7 +3,6 @@
 A new source is one new file with a class like `Source`, and a line in `commands/prepare.py`.
 """
 
-import tomllib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -98,13 +97,14 @@ def _claim(out: Path, source: Source) -> None:
     manifest = out / MANIFEST
     make_folder(out)
     described = source.describe()
+    finished = any((out / f"{split}_list.txt").exists() for split in SPLITS)
     if manifest.is_file():
-        if tomllib.loads(manifest.read_text("utf-8")) != described:
+        if finished and manifest.read_text("utf-8") != tomli_w.dumps(described):
             raise OutputError(
                 f"{out}: was prepared from another source or with other options (see {manifest.name}); "
                 "choose another folder"
             )
-    elif any((out / name).exists() for name in ("images", "labels", *(f"{split}_list.txt" for split in SPLITS))):
+    elif finished or any((out / name).exists() for name in ("images", "labels")):
         raise OutputError(
             f"{out}: already holds a dataset that 'faceparse prepare' did not write; choose another folder"
         )

@@ -74,4 +74,9 @@ def evaluate(
 
 
 def _stack(cases: Sequence[Case]) -> tuple[Tensor, Sequence[Case]]:
-    return torch.from_numpy(np.stack([case.photo.crop for case in cases])), cases
+    crops = torch.from_numpy(np.stack([case.photo.crop for case in cases]))
+    # Between processes, each crop travels once.
+    return crops, [case._replace(photo=case.photo._replace(crop=_SENT)) for case in cases]
+
+
+_SENT = np.empty((0, 0, 3), np.uint8)

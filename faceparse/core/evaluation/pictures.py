@@ -27,7 +27,8 @@ def contact_sheet(rows: Sequence[Sequence[np.ndarray]], *, height: int = 256, ga
     lines = []
     for row in rows:
         cells = [
-            cv2.resize(p, (round(p.shape[1] * height / p.shape[0]), height), interpolation=cv2.INTER_AREA) for p in row
+            cv2.resize(p, (max(1, round(p.shape[1] * height / p.shape[0])), height), interpolation=cv2.INTER_AREA)
+            for p in row
         ]
         lines.append(_join(cells, gap, axis=1))
     width = max(line.shape[1] for line in lines)

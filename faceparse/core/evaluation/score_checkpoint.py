@@ -26,6 +26,7 @@ class Evaluation:
     dataset: Path
     split: str
     protocol: ProtocolName
+    input_size: tuple[int, int]
     images: int
     scores: Scores
 
@@ -55,18 +56,30 @@ def score_checkpoint(
         raise SettingsError(f"--split {split!r}: not one of {', '.join(SPLITS)}{nearest(split, SPLITS)}")
     root = data_dir or checkpoint.settings.data.root
     samples = DatasetFolder(root).samples(split)
-    label_set = get_label_set(dataset) if dataset else folder_label_set(root) or checkpoint.label_set
+    label_set = _label_set(checkpoint, root, dataset)
     _must_agree(checkpoint, label_set, root, num_classes)
+    parser = load_parser(checkpoint, device, input_size)
     confusion = evaluate(
-        load_parser(checkpoint, device, input_size),
+        parser,
         samples,
         len(label_set),
         protocol=known,
         batch_size=batch_size or 4,
-        workers=default_processes(),
+        workers=min(default_processes(), 8, len(samples) // 4),
         track=track,
     )
-    return Evaluation(checkpoint.path, root, split, known, len(samples), compute_scores(confusion, label_set))
+    scores = compute_scores(confusion, label_set)
+    return Evaluation(checkpoint.path, root, split, known, parser.input_size, len(samples), scores)
+
+
+def _label_set(checkpoint: Checkpoint, root: Path, dataset: str | None) -> LabelSet:
+    """What was typed, else what training was told of this folder, else what the folder says, else the checkpoint's."""
+    if dataset:
+        return get_label_set(dataset)
+    trained = checkpoint.settings.data
+    if trained.label_set is not None and trained.root.resolve() == root.resolve():
+        return checkpoint.label_set
+    return folder_label_set(root) or checkpoint.label_set
 
 
 def _must_agree(checkpoint: Checkpoint, label_set: LabelSet, root: Path, num_classes: int | None) -> None:
@@ -90,10 +103,20 @@ def log_evaluation(checkpoint: Checkpoint, evaluation: Evaluation, *, warn: Call
     """Log the scores to the run that made the checkpoint; returns its id, or None where there is none."""
     if checkpoint.run_id is None or checkpoint.tracking_uri is None:
         return None
+    trained = checkpoint.settings.data
     tracker = Tracker.attach(checkpoint.tracking_uri, checkpoint.run_id, warn)
-    # The default protocol has the plain name, so that charts of val and test have the same form.
-    prefix = evaluation.split if evaluation.protocol == PROTOCOLS[0] else f"{evaluation.split}.{evaluation.protocol}"
+    # The plain name is for the run's own dataset, input size and the default protocol: what charts compare.
+    parts = [
+        "" if evaluation.dataset.resolve() == trained.root.resolve() else f"{evaluation.dataset.name}.",
+        evaluation.split,
+        "" if evaluation.protocol == PROTOCOLS[0] else f".{evaluation.protocol}",
+        ""
+        if evaluation.input_size == trained.input_size
+        else f".{evaluation.input_size[0]}x{evaluation.input_size[1]}",
+    ]
+    prefix = "".join(parts)
     tracker.log(
         {f"{prefix}/{name}": value for name, value in evaluation.scores.flat().items()}, step=checkpoint.epoch or 0
     )
+    tracker.tag({f"{prefix}.checkpoint": str(checkpoint.path), f"{prefix}.images": str(evaluation.images)})
     return checkpoint.run_id if tracker.active else None

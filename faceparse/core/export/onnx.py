@@ -58,8 +58,7 @@ def export_onnx(checkpoint: Checkpoint, path: Path, *, input_size: tuple[int, in
     """
     make_folder(path.parent)
     size = input_size or checkpoint.settings.data.input_size
-    # In-place norms export silently with a fixed batch; their plain twins export as they compute.
-    network = ParsingLogits(load_model(checkpoint, torch.device("cpu"), norm="torch")).eval()
+    network = ParsingLogits(load_model(checkpoint, torch.device("cpu"))).eval()
     report = ExportReport(path, size, len(checkpoint.label_set), ())
 
     def write_and_check(temporary: Path) -> None:

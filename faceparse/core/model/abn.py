@@ -46,12 +46,18 @@ class ActivatedBatchNorm(nn.BatchNorm2d):
         return F.leaky_relu(normed, SLOPE, inplace=True)
 
 
-def inplace_abn_problem() -> str | None:
-    """Why `inplace_abn` cannot be used here, or None where it can."""
+def inplace_abn_problem(device: torch.device | str = "cpu") -> str | None:
+    """Why `inplace_abn` cannot be used on `device`, or None where it can."""
     if importlib.util.find_spec("inplace_abn") is None:
         return "inplace-abn is not installed"
     try:
-        import inplace_abn  # noqa: F401
+        from inplace_abn import InPlaceABN
+
+        InPlaceABN(1).to(device)(torch.zeros(2, 1, 2, 2, device=device))
+    except RuntimeError as error:  # built without CUDA, or for other GPUs
+        return (
+            f"inplace-abn does not run on {device} ({str(error).splitlines()[0][:120]}); build it again on this machine"
+        )
     except (ImportError, OSError) as error:  # built for another torch
         return f"inplace-abn does not load ({error}); build it again with the torch that is installed"
     return None
@@ -63,9 +69,9 @@ def norm_layer(kind: NormKind, device: torch.device) -> NormLayer:
     Raises:
         SettingsError: `inplace_abn` was asked for and cannot be used.
     """
-    if kind == "torch" or (kind == "auto" and (device.type != "cuda" or inplace_abn_problem())):
+    if kind == "torch" or (kind == "auto" and (device.type != "cuda" or inplace_abn_problem(device))):
         return ActivatedBatchNorm
-    if problem := inplace_abn_problem():
+    if problem := inplace_abn_problem(device):
         raise SettingsError(
             f"model.norm = 'inplace_abn': {problem}; use model.norm = 'auto' or install the extra 'inplace-abn'"
         )

@@ -16,7 +16,6 @@ from torch import Tensor, nn
 
 from faceparse.core.errors import CheckpointError, FaceparseError
 from faceparse.core.labels import LabelSet, builtin_label_sets, label_set_from_dict
-from faceparse.core.model.abn import NormKind
 from faceparse.core.model.build import build_model
 from faceparse.core.model.eagrnet import EAGRNet
 from faceparse.core.settings import Settings, settings_from_dict
@@ -62,12 +61,13 @@ def read_checkpoint(path: Path) -> Checkpoint:
     return _released(path, state)
 
 
-def load_model(checkpoint: Checkpoint, device: torch.device, *, norm: NormKind = "auto") -> EAGRNet:
+def load_model(checkpoint: Checkpoint, device: torch.device) -> EAGRNet:
     """The checkpoint's network in eval mode on `device`.
 
-    The norm layer that it was trained with may not exist here; all of them have the same state and compute the same.
+    With plain norms, whichever it was trained with: they have the same state, compute the same, exist everywhere and
+    can be exported. What in-place norms save is memory in training.
     """
-    settings = checkpoint.settings.model.model_copy(update={"norm": norm})
+    settings = checkpoint.settings.model.model_copy(update={"norm": "torch"})
     model = build_model(settings, len(checkpoint.label_set), device)
     load_exactly(model, checkpoint.weights, checkpoint.path, released=checkpoint.origin == "released")
     return model.eval()
@@ -138,13 +138,22 @@ def _initialise_backbone(model: EAGRNet, state: State, path: Path) -> LoadReport
     fitting = {key: tensor for key, tensor in found.items() if key in target and target[key].shape == tensor.shape}
     if not fitting:
         raise CheckpointError(f"{path}: none of its {len(state)} keys belongs to a ResNet backbone or an EAGRNet")
+    skipped = tuple(key for key in target if key not in fitting and not key.endswith("num_batches_tracked"))
+    # Another stem leaves itself and the first block's 1x1 convolutions out; anything more is another ResNet.
+    foreign = [key for key in skipped if not key.startswith(("stem.", "stages.0.0."))]
+    if foreign:
+        raise CheckpointError(
+            f"{path}: of another ResNet than model.backbone, {len(foreign)} tensors such as {foreign[0]!r} do not fit; "
+            "change model.backbone or the file"
+        )
     model.backbone.load_state_dict({**target, **fitting})
     stem = "7x7" if state.get("conv1.weight", torch.empty(0, 0, 0, 0)).shape[-1] == 7 else "deep 3x3"
-    skipped = tuple(key for key in target if key not in fitting and not key.endswith("num_batches_tracked"))
     return LoadReport(f"ResNet backbone with a {stem} stem", len(fitting), skipped)
 
 
 def _read(path: Path) -> dict[str, Any]:
+    if path.is_dir():
+        raise CheckpointError(f"{path}: is a folder; give a checkpoint in it, such as {path / 'best.pth'}")
     if not path.is_file():
         raise CheckpointError(f"{path}: no such checkpoint file")
     try:
@@ -160,6 +169,8 @@ def _read(path: Path) -> dict[str, Any]:
         raise CheckpointError(
             f"{path}: not a PyTorch weights file, or a damaged one; copy or download it again"
         ) from None
+    except PermissionError as error:
+        raise CheckpointError(f"{path}: cannot be read ({error.strerror})") from None
     except Exception as error:  # a damaged file makes the readers raise anything: IndexError, struct.error, ...
         reason = f"{type(error).__name__}: {str(error).splitlines()[0][:80]}" if str(error) else type(error).__name__
         raise CheckpointError(f"{path}: truncated or damaged ({reason}); copy or download it again") from None
@@ -184,8 +195,12 @@ def _ours(path: Path, content: Mapping[str, Any]) -> Checkpoint:
             epoch=content["epoch"],
             scores=content["scores"],
         )
-    except (KeyError, FaceparseError) as error:
-        raise CheckpointError(f"{path}: damaged checkpoint ({error})") from None
+    except KeyError as error:
+        raise CheckpointError(f"{path}: damaged checkpoint, {error} is missing; copy it again") from None
+    except FaceparseError as error:
+        raise CheckpointError(
+            f"{path}: written by another faceparse, whose settings this one does not know ({error})"
+        ) from None
 
 
 def _released(path: Path, state: State) -> Checkpoint:

@@ -1,6 +1,7 @@
 """Writing checkpoints: whole or not at all, the newest and one older."""
 
 import os
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -62,7 +63,10 @@ def save_last(folder: Path, content: Mapping[str, Any]) -> None:
     if last.exists():
         spare = folder / f".{PREVIOUS}.link"
         spare.unlink(missing_ok=True)
-        os.link(last, spare)
+        try:
+            os.link(last, spare)
+        except OSError:  # some file systems have no links
+            shutil.copyfile(last, spare)
         spare.replace(previous)
     save(last, content)
 

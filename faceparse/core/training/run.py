@@ -91,10 +91,22 @@ def resume(run_dir: Path, observer: Observer) -> RunResult:
     try:
         last = directory.path / LAST
         state = read_training_state(last)
-        plan = _plan(directory.settings(), resuming=True)
-        return _Run(plan, directory, observer, resumed=(read_checkpoint(last), state)).execute()
+        checkpoint = read_checkpoint(last)
+        plan = _plan(_settings_of(checkpoint), resuming=True)
+        if plan.label_set != checkpoint.label_set:
+            raise CheckpointError(
+                f"{last}: its label set is no longer that of {plan.settings.data.root}; put the old one back"
+            )
+        return _Run(plan, directory, observer, resumed=(checkpoint, state)).execute()
     finally:
         directory.close()
+
+
+def _settings_of(checkpoint: Checkpoint) -> Settings:
+    """The run's own settings, whatever the environment says now, with the store that its MLflow run lies in."""
+    settings = checkpoint.settings
+    tracking = settings.tracking.model_copy(update={"uri": checkpoint.tracking_uri or settings.tracking.uri})
+    return settings.model_copy(update={"tracking": tracking})
 
 
 def adopt_preprocessing(settings: Settings, observer: Observer) -> Settings:
@@ -128,6 +140,7 @@ class _Plan:
     model: EAGRNet
     start: LoadReport | None
     """What `model.pretrained` gave to the network."""
+    fingerprint: dict[str, str]
 
 
 def _plan(settings: Settings, *, resuming: bool = False) -> _Plan:
@@ -147,7 +160,9 @@ def _plan(settings: Settings, *, resuming: bool = False) -> _Plan:
     model = build_model(settings.model, len(label_set), device)
     pretrained = settings.model.pretrained
     start = None if resuming or pretrained == "none" else initialise(model, Path(pretrained))
-    return _Plan(settings, label_set, metric, train, val, device, batches, model, start)
+    # It reads every label once: only where somebody will see it.
+    prints = fingerprint(settings.data.root, ("train", settings.data.val_split)) if settings.tracking.enabled else {}
+    return _Plan(settings, label_set, metric, train, val, device, batches, model, start, prints)
 
 
 class _Run:
@@ -319,7 +334,6 @@ class _Run:
             tracker.finish(status)
 
     def _tags(self) -> dict[str, str]:
-        prints = fingerprint(self.settings.data.root)
         return {
             "mlflow.source.name": "faceparse train",
             "mlflow.source.type": "LOCAL",
@@ -331,7 +345,7 @@ class _Run:
             "device": torch.cuda.get_device_name(self.device)
             if self.device.type == "cuda"
             else platform.machine() or "cpu",
-            **{f"fingerprint.{split}": value for split, value in prints.items()},
+            **{f"fingerprint.{split}": value for split, value in self.plan.fingerprint.items()},
             **git_tags(Path.cwd()),
         }
 

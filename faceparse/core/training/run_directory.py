@@ -11,7 +11,8 @@ from filelock import FileLock, Timeout
 
 from faceparse.core.errors import OutputError, SettingsError
 from faceparse.core.files import cannot_write, make_folder, write_atomic
-from faceparse.core.settings import Settings, load_settings, to_toml
+from faceparse.core.settings import Settings, to_toml
+from faceparse.core.training.checkpoint import LAST
 
 SETTINGS_FILE, LOG_FILE, METRICS_FILE = "settings.toml", "train.log", "metrics.jsonl"
 
@@ -36,11 +37,12 @@ class RunDirectory:
         """A new one; the resolved settings are its first file."""
         name = f"{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(2)}"
         path = settings.train.run_dir or settings.train.runs_dir / settings.tracking.experiment / name
-        if (path / SETTINGS_FILE).exists():
+        if (path / LAST).exists():
             raise OutputError(
                 f"{path}: already holds a run; go on with it by --resume {path}, or choose another folder"
             )
         run = cls(path)
+        (path / METRICS_FILE).unlink(missing_ok=True)  # of a run that did not come to its first checkpoint
         write_atomic(path / SETTINGS_FILE, to_toml(settings).encode())
         return run
 
@@ -55,9 +57,6 @@ class RunDirectory:
     @property
     def name(self) -> str:
         return self.path.name
-
-    def settings(self) -> Settings:
-        return load_settings(self.path / SETTINGS_FILE)
 
     def log(self, text: str) -> None:
         self._append(LOG_FILE, f"{time.strftime('%Y-%m-%d %H:%M:%S')} {text}")

@@ -53,7 +53,7 @@ class Trainer:
         self.iteration = 0
 
     def step(self, batch: Batch) -> LossTerms:
-        """Forward, backward, update. Nothing here waits for the device."""
+        """Forward, backward, update. Nothing here waits for the device (but inplace-abn's own backward does)."""
         batch = batch.to(self.device)
         terms: LossTerms = self.loss(self.model(self.normalise(batch.image)), batch.label.long(), batch.edge.long())
         self.optimizer.zero_grad(set_to_none=True)
@@ -75,7 +75,10 @@ class Trainer:
         last_reported = 0
         for iteration, batch in enumerate(batches, 1):
             lr = self.optimizer.param_groups[0]["lr"]
-            terms = self.step(batch)
+            try:
+                terms = self.step(batch)
+            except torch.OutOfMemoryError:
+                raise TrainingError("the GPU's memory is full; lower --batch-size or --input-size") from None
             sums += torch.stack([term.detach() for term in terms])
             images += len(batch.indices)
             if iteration % REPORT_EVERY == 0 or iteration == 1:

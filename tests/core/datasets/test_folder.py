@@ -258,7 +258,7 @@ def test_a_picture_of_another_palette_is_refused(raw: Path) -> None:
     place(raw / "labels" / "n0.png", encode_png(get_label_set("helen").palette()[label()]))
     message = refusal(raw)
     assert message.startswith(
-        f"1 of 6 could not be prepared: {raw / 'labels' / 'n0.png'}: only 0% of its pixels have a colour of "
+        f"1 of 6 could not be prepared: {raw / 'labels' / 'n0.png'}: only 0% of its painted pixels have a colour of "
         "label set 'fasseg'"
     )
     assert "--label-set FILE" in message

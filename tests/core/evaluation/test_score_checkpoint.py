@@ -48,7 +48,9 @@ def checkpoint(tiny: Callable[..., Settings]) -> Checkpoint:
 def test_a_checkpoint_knows_all_that_is_needed(checkpoint: Checkpoint, faces: Path) -> None:
     result = score_checkpoint(checkpoint, device=CPU)
     confusion = evaluate(load_parser(checkpoint, CPU), DatasetFolder(faces).samples("test"), 11)
-    assert result == Evaluation(Path("best.pth"), faces, "test", "eagrnet", 2, compute_scores(confusion, HELEN))
+    assert result == Evaluation(
+        Path("best.pth"), faces, "test", "eagrnet", (64, 64), 2, compute_scores(confusion, HELEN)
+    )
     assert confusion.sum() == 2 * 72 * 72
 
 

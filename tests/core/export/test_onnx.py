@@ -16,6 +16,7 @@ from faceparse.core.export.onnx import ExportReport, export_onnx, metadata
 from faceparse.core.files import read_image
 from faceparse.core.inference import Parser, ParsingLogits, load_parser
 from faceparse.core.model.abn import inplace_abn_problem
+from faceparse.core.model.build import build_model
 from faceparse.core.model.weights import Checkpoint, load_model, read_checkpoint
 from faceparse.core.training.run import RunResult
 
@@ -61,9 +62,12 @@ def test_onnx_runtime_answers_like_pytorch_at_any_batch(checkpoint: Checkpoint, 
 
 @pytest.mark.skipif(inplace_abn_problem() is not None, reason=str(inplace_abn_problem()))
 def test_onnx_runtime_answers_like_the_in_place_network(checkpoint: Checkpoint, session: Any) -> None:
+    in_place = build_model(checkpoint.settings.model, 11)
+    assert type(in_place.pyramid.fuse.norm).__name__ == "InPlaceABNSync"
+    in_place.load_state_dict(dict(checkpoint.weights))
     image = torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(9))
     with torch.inference_mode():
-        expected = ParsingLogits(load_model(checkpoint, CPU, norm="inplace_abn"))(image).numpy()
+        expected = ParsingLogits(in_place.eval())(image).numpy()
     (found,) = session.run(["parsing"], {"image": image.numpy()})
     assert np.abs(found - expected).max() <= 1e-3 * np.abs(expected).max()
 
@@ -145,15 +149,28 @@ def test_a_network_that_onnx_runtime_computes_otherwise_is_not_written(
     assert target.read_bytes() == report.path.read_bytes()
 
 
-def test_a_difference_of_nan_is_a_difference(
-    checkpoint: Checkpoint, report: ExportReport, target: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    use(monkeypatch, report.path)
-    bias = torch.full((11,), torch.nan)
-    other = dataclasses.replace(checkpoint, weights={**checkpoint.weights, "decoder.classify.bias": bias})
-    with pytest.raises(ExportError, match="disagrees"):
-        export_onnx(other, target)
-    assert_untouched(target)
+def test_two_answers_of_nan_do_not_agree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    answer = torch.full((1, 2, 4, 4), torch.nan)
+
+    class Session:
+        def __init__(self, *_: object, **__: object) -> None: ...
+
+        def run(self, *_: object) -> list[np.ndarray]:
+            return [answer.numpy()]
+
+    monkeypatch.setattr(onnxruntime, "InferenceSession", Session)
+    with pytest.raises(ExportError, match="disagrees with PyTorch at batch 1: largest difference nan"):
+        onnx_module._compare(lambda image: answer, tmp_path, torch.zeros(1, 3, 4, 4))  # type: ignore[arg-type]
+
+
+def test_other_shapes_do_not_agree(tmp_path: Path, checkpoint: Checkpoint, report: ExportReport) -> None:
+    def network(image: torch.Tensor) -> torch.Tensor:
+        return torch.zeros(len(image), 11, 1, 1)
+
+    with pytest.raises(ExportError) as caught:
+        onnx_module._compare(network, report.path, torch.zeros(1, 3, 64, 64))  # type: ignore[arg-type]
+    expected = "ONNX Runtime answers with shape (1, 11, 64, 64), PyTorch with (1, 11, 1, 1); nothing was written"
+    assert str(caught.value) == expected
 
 
 def test_a_file_that_onnx_runtime_cannot_run_is_not_written(
@@ -173,7 +190,7 @@ def test_another_crop_than_was_exported_is_noticed(
     checkpoint: Checkpoint, report: ExportReport, target: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     use(monkeypatch, report.path)
-    with pytest.raises(ExportError, match="^ONNX Runtime cannot run the exported network "):
+    with pytest.raises(ExportError, match=r"^ONNX Runtime cannot run the exported network "):
         export_onnx(checkpoint, target, input_size=(96, 80))
     assert_untouched(target)
 

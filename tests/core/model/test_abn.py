@@ -120,12 +120,13 @@ def test_auto_takes_the_twin_on_a_cpu() -> None:
 
 
 def test_auto_takes_the_twin_on_a_gpu_without_inplace_abn(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(abn, "inplace_abn_problem", lambda: "inplace-abn is not installed")
+    monkeypatch.setattr(abn, "inplace_abn_problem", lambda *_: "inplace-abn is not installed")
     assert norm_layer("auto", GPU) is ActivatedBatchNorm
 
 
 @needs_inplace_abn
-def test_auto_takes_inplace_abn_on_a_gpu() -> None:
+def test_auto_takes_inplace_abn_on_a_gpu_that_it_runs_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(abn, "inplace_abn_problem", lambda *_: None)
     assert type(norm_layer("auto", GPU)(4)).__name__ == "InPlaceABNSync"
 
 
@@ -150,3 +151,12 @@ def test_an_extension_built_for_another_torch_is_named_as_such(monkeypatch: pyte
     assert problem is not None
     assert "undefined symbol: _ZN3c10" in problem
     assert "build it again with the torch that is installed" in problem
+
+
+@needs_inplace_abn
+def test_an_extension_that_does_not_run_on_a_device_is_named_as_such() -> None:
+    problem = inplace_abn_problem("meta")
+    assert problem is not None
+    assert problem.startswith("inplace-abn does not run on meta (")
+    assert problem.endswith("); build it again on this machine")
+    assert "\n" not in problem

@@ -54,6 +54,6 @@ def test_the_same_seed_gives_the_same_network() -> None:
 
 
 def test_a_norm_that_is_not_there_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(abn, "inplace_abn_problem", lambda: "inplace-abn is not installed")
+    monkeypatch.setattr(abn, "inplace_abn_problem", lambda *_: "inplace-abn is not installed")
     with pytest.raises(SettingsError, match=r"^model\.norm = 'inplace_abn': inplace-abn is not installed; "):
         build_model(ModelSettings(backbone="resnet18", norm="inplace_abn"), 3)

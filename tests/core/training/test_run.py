@@ -16,6 +16,7 @@ from mlflow.entities import Run
 from mlflow.tracking import MlflowClient
 
 import faceparse
+from faceparse.core.data.dataset import Batch
 from faceparse.core.datasets.layout import fingerprint
 from faceparse.core.errors import CheckpointError, DatasetError, FaceparseError, OutputError, SettingsError
 from faceparse.core.labels import get_label_set
@@ -24,8 +25,9 @@ from faceparse.core.model.weights import read_checkpoint, released_state
 from faceparse.core.parallel import untracked
 from faceparse.core.settings import ModelSettings, Settings, flatten, load_settings
 from faceparse.core.training import run as run_module
+from faceparse.core.training.loss import LossTerms
 from faceparse.core.training.run import RunResult, adopt_preprocessing, resume, train
-from faceparse.core.training.trainer import Progress
+from faceparse.core.training.trainer import Progress, Trainer
 
 Tiny = Callable[..., Settings]
 
@@ -181,10 +183,10 @@ def test_mlflow_has_params_tags_and_artifacts(trained: RunResult, faces: Path, s
         "torch": torch.__version__,
         "best_epoch": "1",
         "best_score": f"{trained.best_score:.6f}",
-        **{f"fingerprint.{split}": value for split, value in fingerprint(faces).items()},
+        **{f"fingerprint.{split}": fingerprint(faces)[split] for split in ("train", "val")},
     }
     assert expected.items() <= run.data.tags.items()
-    assert len({value for key, value in expected.items() if key.startswith("fingerprint.")}) == 3
+    assert len({value for key, value in expected.items() if key.startswith("fingerprint.")}) == 2
     assert artifacts(store, trained.run_id, "checkpoints") == {"checkpoints/best.pth", "checkpoints/last.pth"}
     assert artifacts(store, trained.run_id, "overlays") == {"overlays/epoch_0001.png"}
     files = {"settings.toml", "metrics.jsonl", "train.log"}
@@ -236,6 +238,25 @@ def test_equal_runs_are_equal_bit_for_bit_whoever_loads_the_data(
     assert_same(last(other.run_dir), last(reference.run_dir))
     assert comparable(other.run_dir) == comparable(reference.run_dir)
     assert (other.best_epoch, other.best_score) == (reference.best_epoch, reference.best_score)
+
+
+def test_every_epoch_has_an_order_and_crops_of_its_own(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[Batch] = []
+
+    def look(self: Trainer, batch: Batch) -> LossTerms:
+        seen.append(batch)
+        return LossTerms(*torch.zeros(4))
+
+    monkeypatch.setattr(Trainer, "step", look)
+    monkeypatch.setattr(run_module, "evaluate", lambda *_, **__: confusion(1, 0))
+    train(tiny(train__epochs=2, train__seed=5, tracking__enabled=False, tracking__overlays=0), Watcher())
+    epochs = [torch.cat([batch.indices for batch in seen[start : start + 3]]).tolist() for start in (0, 3)]
+    assert epochs == [np.random.default_rng([5, epoch]).permutation(12).tolist() for epoch in (1, 2)]
+    first, second = (
+        torch.cat([batch.image for batch in seen[start : start + 3]])[order.index(7)]
+        for start, order in zip((0, 3), epochs, strict=True)
+    )
+    assert not torch.equal(first, second)  # the same face, cut out otherwise
 
 
 def test_another_seed_is_another_run(reference: RunResult, make: Callable[..., Settings]) -> None:
@@ -309,8 +330,6 @@ def test_epochs_that_were_not_kept_are_recorded_once(tiny: Tiny) -> None:
 
 def test_resuming_a_finished_run_changes_nothing(trained: RunResult, tmp_path: Path) -> None:
     copied = shutil.copytree(trained.run_dir, tmp_path / "copy")
-    text = (copied / "settings.toml").read_text()
-    (copied / "settings.toml").write_text(text.replace("enabled = true", "enabled = false"))
     before = last(copied)
     result = resume(copied, Watcher())
     assert (result.best_epoch, result.best_score) == (trained.best_epoch, trained.best_score)

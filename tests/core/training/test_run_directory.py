@@ -23,7 +23,6 @@ def directory(tiny: Tiny) -> Iterator[RunDirectory]:
 def test_settings_come_back_as_they_were(tiny: Tiny) -> None:
     settings = tiny(optim__lr=3e-4, data__mean="0.1,0.2,0.3", tracking__run_name="a 'name'", loss__edge=0)
     directory = RunDirectory.create(settings)
-    assert directory.settings() == settings
     assert load_settings(directory.path / "settings.toml") == settings
     directory.close()
 
@@ -50,18 +49,30 @@ def test_a_second_process_is_refused_while_the_first_one_writes(directory: RunDi
 def test_a_closed_directory_can_be_opened_again(directory: RunDirectory) -> None:
     directory.close()
     again = RunDirectory.reopen(directory.path)
-    assert again.settings() == directory.settings()
+    assert again.path == directory.path
+    assert again.metrics() == []
     again.close()
 
 
 def test_a_directory_with_a_run_in_it_is_not_started_anew(directory: RunDirectory, tiny: Tiny) -> None:
     before = (directory.path / "settings.toml").read_bytes()
+    (directory.path / "last.pth").write_bytes(b"")
     directory.close()
     with pytest.raises(OutputError) as caught:
         RunDirectory.create(tiny(optim__lr=0.5))
     expected = f"already holds a run; go on with it by --resume {directory.path}, or choose another folder"
     assert str(caught.value) == f"{directory.path}: {expected}"
     assert (directory.path / "settings.toml").read_bytes() == before
+
+
+def test_a_run_that_did_not_come_to_a_checkpoint_may_start_anew(directory: RunDirectory, tiny: Tiny) -> None:
+    directory.record(1, {"train/loss": 2.0})
+    directory.close()
+    settings = tiny(optim__lr=0.5)
+    again = RunDirectory.create(settings)
+    assert again.metrics() == []
+    assert load_settings(again.path / "settings.toml") == settings
+    again.close()
 
 
 def test_a_folder_that_is_no_run_cannot_be_reopened(tmp_path: Path) -> None:
