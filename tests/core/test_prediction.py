@@ -160,10 +160,10 @@ def test_inputs_that_do_not_exist_or_hold_nothing_are_named(parser: Parser, tmp_
 
 def test_a_dataset_is_not_written_into(parser: Parser, own_faces: Path) -> None:
     before = {path: path.read_bytes() for path in own_faces.rglob("*") if path.is_file()}
-    with pytest.raises(
-        OutputError, match="holds a dataset, whose labels would be overwritten; choose another --output$"
-    ):
+    with pytest.raises(OutputError) as caught:
         predict_files(parser, HELEN, [own_faces / "images"], own_faces)
+    expected = "holds a dataset, whose labels would be overwritten; choose another --output"
+    assert str(caught.value) == f"{own_faces}: {expected}"
     assert {path: path.read_bytes() for path in own_faces.rglob("*") if path.is_file()} == before
 
 
