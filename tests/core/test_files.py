@@ -328,13 +328,20 @@ def test_black_and_white_labels_are_0_and_1(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("array", "mode"),
-    [(COLOURS, "RGB"), (np.dstack([COLOURS, LABEL]), "RGBA"), (LABEL.astype(np.uint16), "I;16")],
+    [(COLOURS, "RGB"), (np.dstack([COLOURS, LABEL]), "RGBA")],
 )
 def test_pictures_that_are_not_ids_are_refused_with_their_mode(tmp_path: Path, array: np.ndarray, mode: str) -> None:
     path = placed(encoded(array, "PNG"), tmp_path / "a.png")
     assert refusal(read_label, path) == (
         f"{path}: a {mode} picture, not single-channel class ids; convert it with 'faceparse prepare folder'"
     )
+
+
+def test_ids_in_16_bits_are_read_as_far_as_they_are_ids(tmp_path: Path) -> None:
+    path = placed(encoded(LABEL.astype(np.uint16), "PNG"), tmp_path / "a.png")
+    assert np.array_equal(read_label(path), LABEL)
+    large = placed(encoded(LABEL.astype(np.uint16) + 256, "PNG"), tmp_path / "b.png")
+    assert refusal(read_label, large).startswith(f"{large}: 16-bit value ")
 
 
 @pytest.mark.parametrize("data", [encoded(LABEL, "PNG"), palette_png(LABEL)], ids=["grey", "palette"])

@@ -254,6 +254,17 @@ def test_a_border_may_be_off_the_palette(raw: Path) -> None:
     assert np.array_equal(read_label(prepared(raw) / "labels" / "n0.png"), expected)
 
 
+def test_grey_pictures_of_three_channels_are_not_taken_for_colours(raw: Path) -> None:
+    ids = label()
+    place(raw / "labels" / "n0.png", encode_png(np.dstack([ids, ids, ids])))
+    assert "three equal channels, not colours; save the ids as a single-channel PNG" in refusal(raw)
+
+
+def test_a_pattern_may_begin_with_the_folder_itself(raw: Path) -> None:
+    names = [item.id for item in folder(raw, images="./images/*.jpg", labels="./labels/*.png").items()]
+    assert sorted(names) == NAMES
+
+
 def test_a_picture_of_another_palette_is_refused(raw: Path) -> None:
     place(raw / "labels" / "n0.png", encode_png(get_label_set("helen").palette()[label()]))
     message = refusal(raw)
