@@ -31,6 +31,9 @@ app.command()(doctor.doctor)
 UsageError: type[typer.BadParameter] = typer.BadParameter.__mro__[1]
 """Base of the parser's own errors: a bad option, a missing argument."""
 
+INTERRUPTED = 130
+"""Exit code after Ctrl-C: 128 + SIGINT."""
+
 # What a full, read-only or forbidden place answers.
 _PLACE_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR}
 
@@ -42,7 +45,7 @@ def main() -> NoReturn:
 def run(arguments: list[str]) -> int:
     """The exit code: 0 done, 1 done with something found or left out, 2 a mistake the user can mend."""
     try:
-        return app(arguments, prog_name="faceparse", standalone_mode=False) or 0
+        code = app(arguments, prog_name="faceparse", standalone_mode=False) or 0
     except FaceparseError as error:
         return _fail(str(error))
     except UsageError as error:
@@ -53,16 +56,18 @@ def run(arguments: list[str]) -> int:
         where = f" (see '{context.command_path} --help')" if context else ""
         return _fail(f"{error.format_message()}{where}")
     except typer.Exit as leave:
-        return leave.exit_code
+        code = leave.exit_code
     except (KeyboardInterrupt, typer.Abort):
-        print("interrupted", file=sys.stderr)
-        return 130
+        code = INTERRUPTED
     except OSError as error:
         if error.errno not in _PLACE_ERRORS:
             raise
         return _fail(
             f"cannot use {error.filename or 'the output'}: {error.strerror}; free space or choose another place"
         )
+    if code == INTERRUPTED:  # typer makes an exit code of most Ctrl-Cs
+        print("interrupted", file=sys.stderr)
+    return code
 
 
 def _fail(message: str) -> int:

@@ -1,6 +1,8 @@
 import errno
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -87,6 +89,7 @@ def raising(error: BaseException) -> Callable[..., None]:
         (OutputError("cannot write x"), 2, "error: cannot write x\n"),
         (typer.Exit(1), 1, ""),
         (KeyboardInterrupt(), 130, "interrupted\n"),
+        (typer.Exit(130), 130, "interrupted\n"),  # typer's own reading of Ctrl-C
         (typer.Abort(), 130, "interrupted\n"),
         (
             OSError(errno.ENOSPC, "No space left on device", "/runs/x"),
@@ -138,6 +141,17 @@ def test_the_real_command_refuses_in_one_line(faceparse: Faceparse, tmp_path: Pa
     expected = "error: nowhere: no such dataset folder; make it with 'faceparse prepare' or give --data-dir\n"
     assert (done.returncode, done.stdout, done.stderr) == (2, "", expected)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_ctrl_c_ends_in_a_word_and_no_traceback(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "faceparse.cli", "prepare", "synthetic", "faces", "--count", "5000"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    while not list(tmp_path.glob("faces/labels/*.png")):
+        assert process.poll() is None
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+    assert (process.returncode, out, err) == (130, "", "interrupted\n")
 
 
 def test_a_reader_that_leaves_early_sees_no_traceback() -> None:

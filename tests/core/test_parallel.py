@@ -3,7 +3,10 @@
 import math
 import os
 import signal
-from collections.abc import Iterator
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
@@ -48,6 +51,47 @@ def test_ctrl_c_is_left_to_the_parent() -> None:
 
 def test_processes_use_one_thread_each() -> None:
     assert set(map_files(eval, ["__import__('cv2').getNumThreads()"] * 4, 2)) == {1}
+
+
+ORPHANS = """
+import os, sys, time
+from pathlib import Path
+from faceparse.core.parallel import map_files
+
+def linger(folder):
+    (folder / str(os.getpid())).write_text("")
+    time.sleep(600)
+
+if __name__ == "__main__":
+    list(map_files(linger, [Path(sys.argv[1])] * 2, 2))
+"""
+
+
+def test_processes_end_with_a_parent_that_is_killed(tmp_path: Path) -> None:
+    script, folder = tmp_path / "orphans.py", tmp_path / "pids"
+    script.write_text(ORPHANS)
+    folder.mkdir()
+    parent = subprocess.Popen([sys.executable, script, folder])
+    await_true(lambda: len(list(folder.iterdir())) == 2)
+    workers = [int(path.name) for path in folder.iterdir()]
+    assert all(map(alive, workers))
+    parent.kill()
+    parent.wait()
+    await_true(lambda: not any(map(alive, workers)))
+
+
+def await_true(condition: Callable[[], bool]) -> None:
+    end = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.05)
+
+
+def alive(process: int) -> bool:
+    try:
+        return "\nState:\tZ" not in Path(f"/proc/{process}/status").read_text()
+    except OSError:
+        return False
 
 
 @pytest.mark.parametrize("processes", [1, 2])

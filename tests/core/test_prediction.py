@@ -6,26 +6,16 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from torch import Tensor, nn
 
 from faceparse.core.errors import DatasetError, OutputError
 from faceparse.core.files import encode_jpeg, read_image
 from faceparse.core.inference import Parser
 from faceparse.core.labels import LabelSet, get_label_set
-from faceparse.core.model.eagrnet import Output
 from faceparse.core.prediction import list_images, predict_files
 from faceparse.core.settings import DataSettings
+from tests.conftest import Bands
 
 HELEN: LabelSet = get_label_set("helen")
-
-
-class Bands(nn.Module):
-    """In the network's place: eleven classes from dark to bright, at a quarter of the image's size."""
-
-    def forward(self, image: Tensor) -> Output:
-        grey = image.mean(dim=1, keepdim=True)[:, :, ::4, ::4]
-        centres = torch.linspace(-2, 2.5, 11).view(1, 11, 1, 1)
-        return Output(-((grey - centres) ** 2), grey)
 
 
 @pytest.fixture(scope="module")

@@ -15,8 +15,8 @@ from faceparse.core.data.transforms import (
     crop_matrix,
     draw_augmentation,
     jitter_colour,
-    warp_edge,
     warp_image,
+    warp_image_and_edge,
     warp_label,
 )
 from faceparse.core.datasets.layout import Sample
@@ -77,9 +77,9 @@ class TrainingSet(Dataset[tuple[Arrays, int]]):
 def augment(arrays: Arrays, augmentation: Augmentation, size: Size, mirror: np.ndarray) -> Arrays:
     """Crop, rotate, scale, mirror and recolour one sample. `mirror` is the label set's 256-entry table."""
     matrix = crop_matrix(arrays.label.shape, size, scale=augmentation.scale, rotation=augmentation.rotation)
-    image = jitter_colour(warp_image(arrays.image, matrix, size), augmentation)
+    image, edge = warp_image_and_edge(arrays.image, arrays.edge, matrix, size)
+    image = jitter_colour(image, augmentation)
     label = warp_label(arrays.label, matrix, size)
-    edge = warp_edge(arrays.edge, matrix, size)
     if augmentation.mirror:
         image, label, edge = cv2.flip(image, 1), cv2.LUT(cv2.flip(label, 1), mirror), cv2.flip(edge, 1)
     return Arrays(image, label, edge)

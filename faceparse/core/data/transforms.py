@@ -85,9 +85,17 @@ def warp_label(label: np.ndarray, matrix: np.ndarray, size: Size, *, border: int
     )
 
 
-def warp_edge(edge: np.ndarray, matrix: np.ndarray, size: Size) -> np.ndarray:
-    """Bilinear and then `!= 0`, so that edges grow a little thicker, as in the published loader. 0 or 1, 0 outside."""
-    return (warp_image(edge, matrix, size) != 0).view(np.uint8)
+def warp_image_and_edge(
+    image: np.ndarray, edge: np.ndarray, matrix: np.ndarray, size: Size
+) -> tuple[np.ndarray, np.ndarray]:
+    """Both bilinear, black outside; the edge map then `!= 0`, so that edges grow a little thicker, as in the published
+    loader: 0 or 1, 0 outside.
+    """
+    # As one picture of four channels, which OpenCV warps in less time than one of three.
+    picture = cv2.cvtColor(image, cv2.COLOR_RGB2RGBA)
+    cv2.insertChannel(edge, picture, 3)
+    warped = warp_image(picture, matrix, size)
+    return cv2.cvtColor(warped, cv2.COLOR_RGBA2RGB), (cv2.extractChannel(warped, 3) != 0).view(np.uint8)
 
 
 def unwarp_label(label: np.ndarray, matrix: np.ndarray, size: Size) -> np.ndarray:

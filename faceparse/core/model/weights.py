@@ -136,6 +136,8 @@ def _initialise_backbone(model: EAGRNet, state: State, path: Path) -> LoadReport
         if (ours := _from_released(key)) is not None and ours.startswith("backbone.")
     }
     fitting = {key: tensor for key, tensor in found.items() if key in target and target[key].shape == tensor.shape}
+    if not _stem(target) <= fitting.keys():  # a stem is one whole: a norm without its convolution is of no use
+        fitting = {key: tensor for key, tensor in fitting.items() if not key.startswith("stem.")}
     if not fitting:
         raise CheckpointError(f"{path}: none of its {len(state)} keys belongs to a ResNet backbone or an EAGRNet")
     skipped = tuple(key for key in target if key not in fitting and not key.endswith("num_batches_tracked"))
@@ -149,6 +151,10 @@ def _initialise_backbone(model: EAGRNet, state: State, path: Path) -> LoadReport
     model.backbone.load_state_dict({**target, **fitting})
     stem = "7x7" if state.get("conv1.weight", torch.empty(0, 0, 0, 0)).shape[-1] == 7 else "deep 3x3"
     return LoadReport(f"ResNet backbone with a {stem} stem", len(fitting), skipped)
+
+
+def _stem(state: State) -> set[str]:
+    return {key for key in state if key.startswith("stem.") and not key.endswith("num_batches_tracked")}
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -58,17 +58,29 @@ def save(path: Path, content: Mapping[str, Any]) -> None:
 
 
 def save_last(folder: Path, content: Mapping[str, Any]) -> None:
-    """Write last.pth, keeping the one before as previous.pth; there is a whole last.pth at every moment."""
-    last, previous = folder / LAST, folder / PREVIOUS
-    if last.exists():
-        spare = folder / f".{PREVIOUS}.link"
-        spare.unlink(missing_ok=True)
-        try:
-            os.link(last, spare)
-        except OSError:  # some file systems have no links
-            shutil.copyfile(last, spare)
-        spare.replace(previous)
-    save(last, content)
+    """Write last.pth, keeping the one before as previous.pth; there is a whole last.pth at every moment.
+
+    Raises:
+        OutputError: it could not be written; both files are what they were.
+    """
+
+    def write(temporary: Path) -> None:
+        _write(temporary, content)
+        _keep_previous(folder)  # only once the new one is whole does the oldest go
+
+    write_atomic_with(folder / LAST, write)
+
+
+def _keep_previous(folder: Path) -> None:
+    last, spare = folder / LAST, folder / f".{PREVIOUS}.link"
+    if not last.exists():
+        return
+    spare.unlink(missing_ok=True)
+    try:
+        os.link(last, spare)
+    except OSError:  # some file systems have no links
+        shutil.copyfile(last, spare)
+    spare.replace(folder / PREVIOUS)
 
 
 def _write(path: Path, content: Mapping[str, Any]) -> None:

@@ -12,7 +12,7 @@ from filelock import FileLock, Timeout
 from faceparse.core.errors import OutputError, SettingsError
 from faceparse.core.files import cannot_write, make_folder, write_atomic
 from faceparse.core.settings import Settings, to_toml
-from faceparse.core.training.checkpoint import LAST
+from faceparse.core.training.checkpoint import BEST, LAST
 
 SETTINGS_FILE, LOG_FILE, METRICS_FILE = "settings.toml", "train.log", "metrics.jsonl"
 
@@ -31,6 +31,9 @@ class RunDirectory:
             raise OutputError(
                 f"{path}: another process is writing to this run; wait for it, or choose another run directory"
             ) from None
+        for name in (BEST, LAST):
+            for leftover in path.glob(f".{name}.*.tmp"):  # of a process that was killed while it wrote
+                leftover.unlink(missing_ok=True)
 
     @classmethod
     def create(cls, settings: Settings) -> "RunDirectory":

@@ -13,8 +13,8 @@ from faceparse.core.data.transforms import (
     draw_augmentation,
     jitter_colour,
     unwarp_label,
-    warp_edge,
     warp_image,
+    warp_image_and_edge,
     warp_label,
 )
 from faceparse.core.settings import DataSettings
@@ -26,6 +26,14 @@ MATRICES = [
     crop_matrix((31, 44), (36, 40), scale=0.81, rotation=-58.3),
     crop_matrix((31, 44), (36, 40)),
 ]
+
+
+def warp_edge(edge: np.ndarray, matrix: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """The edge map's part, with the image warped as it would be alone."""
+    image = RANDOM.integers(0, 256, (*edge.shape, 3), np.uint8)
+    warped, warped_edge = warp_image_and_edge(image, edge, matrix, size)
+    assert np.array_equal(warped, warp_image(image, matrix, size))
+    return warped_edge
 
 
 def apply(matrix: np.ndarray, x: float, y: float) -> tuple[float, float]:

@@ -6,23 +6,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from benchmarks.edges import pixel_loop
 from faceparse.core.datasets.edges import EdgesReport, label_edges, update_edges
 from faceparse.core.errors import DatasetError, OutputError
 from faceparse.core.files import encode_png, read_label, write_palette_png
 
 RANDOM = np.random.default_rng(0)
-
-
-def edges_by_loop(label: np.ndarray) -> np.ndarray:
-    height, width = label.shape
-    edge = np.zeros((height, width), np.uint8)
-    for y in range(height):
-        for x in range(width):
-            for dy, dx in ((-1, 0), (1, 0), (0, -1), (0, 1)):
-                v, u = y + dy, x + dx
-                if 0 <= v < height and 0 <= u < width and label[v, u] != label[y, x]:
-                    edge[y, x] = 255
-    return edge
 
 
 @pytest.fixture
@@ -53,7 +42,7 @@ def test_edges_are_those_of_a_loop_over_the_pixels(shape: tuple[int, int], value
         label = RANDOM.integers(0, values, shape).astype(np.uint8)
         edge = label_edges(label)
         assert edge.dtype == np.uint8
-        assert np.array_equal(edge, edges_by_loop(label))
+        assert np.array_equal(edge, pixel_loop(label))
 
 
 @pytest.mark.parametrize("shape", [(9, 7), (1, 7), (9, 1)])
@@ -76,7 +65,7 @@ def test_both_sides_of_a_border_are_marked_and_corners_are_not() -> None:
 def test_a_view_of_a_larger_label_has_the_edges_of_its_copy() -> None:
     label = RANDOM.integers(0, 3, (20, 30), dtype=np.uint8)
     view = label[3:17:2, ::-3]
-    assert np.array_equal(label_edges(view), edges_by_loop(view.copy()))
+    assert np.array_equal(label_edges(view), pixel_loop(view.copy()))
 
 
 def test_every_label_gets_an_edge_map_at_the_same_place(dataset: Path) -> None:
@@ -84,7 +73,7 @@ def test_every_label_gets_an_edge_map_at_the_same_place(dataset: Path) -> None:
     assert set(contents(dataset / "edges")) == set(contents(dataset / "labels"))
     for path in (dataset / "labels").rglob("*.png"):
         edge = read_label(dataset / "edges" / path.relative_to(dataset / "labels"))
-        assert np.array_equal(edge, edges_by_loop(read_label(path)))
+        assert np.array_equal(edge, pixel_loop(read_label(path)))
 
 
 def test_a_second_time_nothing_is_made(dataset: Path) -> None:
@@ -104,7 +93,7 @@ def test_only_maps_older_than_their_label_or_missing_are_redone(dataset: Path) -
     assert (dataset / "edges" / "b.png").read_bytes() == b"rubbish"
     for name in ("a", "inner/c"):
         edge = read_label(dataset / "edges" / f"{name}.png")
-        assert np.array_equal(edge, edges_by_loop(read_label(dataset / "labels" / f"{name}.png")))
+        assert np.array_equal(edge, pixel_loop(read_label(dataset / "labels" / f"{name}.png")))
 
 
 def test_a_map_as_old_as_its_label_is_fresh(dataset: Path) -> None:
@@ -146,7 +135,7 @@ def test_palette_labels_have_the_edges_of_their_indices(dataset: Path) -> None:
     grey = np.array([[80, 80, 80]] * 3, np.uint8)  # three classes of one colour
     write_palette_png(dataset / "labels" / "a.png", label, grey)
     update_edges(dataset)
-    assert np.array_equal(read_label(dataset / "edges" / "a.png"), edges_by_loop(label))
+    assert np.array_equal(read_label(dataset / "edges" / "a.png"), pixel_loop(label))
 
 
 def test_progress_is_told(dataset: Path) -> None:

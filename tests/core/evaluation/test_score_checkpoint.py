@@ -1,68 +1,127 @@
-"""A checkpoint over a split: what it knows itself, what is given, and whose classes are scored."""
-
-from collections.abc import Callable, Iterator
+import dataclasses
+import re
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import cv2
+import numpy as np
 import pytest
 import torch
+from mlflow.tracking import MlflowClient
+from torch import Tensor
 
-from faceparse.core.datasets.layout import DatasetFolder, write_label_set
-from faceparse.core.errors import CheckpointError
-from faceparse.core.evaluation import score_checkpoint as module
-from faceparse.core.evaluation.evaluate import evaluate
-from faceparse.core.evaluation.score_checkpoint import Evaluation, score_checkpoint
-from faceparse.core.evaluation.scores import compute_scores
-from faceparse.core.inference import load_parser
-from faceparse.core.labels import get_label_set
+from faceparse.core.datasets.layout import write_label_set
+from faceparse.core.errors import CheckpointError, DatasetError, SettingsError
+from faceparse.core.evaluation.score_checkpoint import Evaluation, log_evaluation, score_checkpoint
+from faceparse.core.files import read_image, read_label
+from faceparse.core.inference import Parser, load_parser
+from faceparse.core.labels import LabelSet, get_label_set
 from faceparse.core.model.build import build_model
-from faceparse.core.model.weights import Checkpoint
-from faceparse.core.settings import Settings
+from faceparse.core.model.weights import Checkpoint, read_checkpoint, released_state
+from faceparse.core.settings import ModelSettings
+from faceparse.core.training.run import RunResult
+from tests.conftest import Bands
 
 CPU = torch.device("cpu")
 HELEN = get_label_set("helen")
 
 
-@pytest.fixture(autouse=True)
-def _in_one_thread(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Two small photographs repay neither a process nor a thread; on a busy machine threads wait for each other."""
-    monkeypatch.setattr(module, "default_processes", lambda: 0)
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+@pytest.fixture(scope="module")
+def checkpoint(trained: RunResult) -> Checkpoint:
+    return read_checkpoint(trained.best)
 
 
-@pytest.fixture
-def checkpoint(tiny: Callable[..., Settings]) -> Checkpoint:
-    """An untrained network: its scores are poor, and the same every time."""
+@pytest.fixture(scope="module")
+def evaluation(checkpoint: Checkpoint) -> Evaluation:
+    return score_checkpoint(checkpoint, device=CPU)
+
+
+def listed(root: Path, split: str) -> list[tuple[Path, Path]]:
+    lines = (root / f"{split}_list.txt").read_text().splitlines()
+    return [(root / image, root / label) for image, label in (line.split() for line in lines)]
+
+
+def slow_f1(pairs: list[tuple[np.ndarray, np.ndarray]], ids: set[int]) -> float | None:
+    """2 I / (A + B) of (truth, prediction) over a whole set, by looking at every pixel."""
+    both = truths = predictions = 0
+    for truth, prediction in pairs:
+        for t, p in zip(truth.flat, prediction.flat, strict=True):
+            truths += int(t) in ids
+            predictions += int(p) in ids and int(t) != 255
+            both += int(t) in ids and int(p) in ids
+    return 2 * both / (truths + predictions) if truths else None
+
+
+def test_scores_are_those_of_every_pixel_of_the_split(
+    checkpoint: Checkpoint, faces: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    parser = Parser(Bands(), checkpoint.settings.data, CPU)  # type: ignore[arg-type]
+    monkeypatch.setattr("faceparse.core.evaluation.score_checkpoint.load_parser", lambda *_: parser)
+    evaluation = score_checkpoint(checkpoint, device=CPU)
+    assert (evaluation.split, evaluation.images, evaluation.protocol) == ("test", 2, "eagrnet")
+    assert evaluation.dataset == faces
+    files = listed(faces, "test")
+    predictions = parser.parse([read_image(image) for image, _ in files])
+    pairs = [(read_label(label), prediction) for (_, label), prediction in zip(files, predictions, strict=True)]
+    label_set = get_label_set("helen")
+    expected = {name: slow_f1(pairs, {i}) for i, name in enumerate(label_set.names)}
+    assert evaluation.scores.f1 == pytest.approx(expected)
+    assert evaluation.scores.merged_f1["overall"] == pytest.approx(slow_f1(pairs, set(range(2, 10))))
+    present = [value for name, value in expected.items() if value is not None and name != "background"]
+    assert evaluation.scores.mean_f1 == pytest.approx(sum(present) / len(present))
+    accuracy = np.mean([truth == prediction for truth, prediction in pairs])
+    assert evaluation.scores.pixel_accuracy == pytest.approx(accuracy)
+    assert sum(value > 0 for value in present) > 3
+
+
+@pytest.mark.parametrize("split", ["train", "val"])
+def test_every_split_can_be_scored(checkpoint: Checkpoint, faces: Path, split: str) -> None:
+    found = score_checkpoint(checkpoint, device=CPU, split=split, batch_size=3)
+    assert (found.split, found.images) == (split, len(listed(faces, split)))
+
+
+def test_another_dataset_and_crop_can_be_named(checkpoint: Checkpoint, evaluation: Evaluation, own_faces: Path) -> None:
+    lines = (own_faces / "test_list.txt").read_text().splitlines()
+    (own_faces / "test_list.txt").write_text(lines[0])
+    found = score_checkpoint(checkpoint, device=CPU, data_dir=own_faces, input_size=(96, 96))
+    assert (found.dataset, found.images) == (own_faces, 1)
+    assert found.scores != evaluation.scores
+
+
+def test_scores_are_reproduced(checkpoint: Checkpoint, evaluation: Evaluation) -> None:
+    assert score_checkpoint(checkpoint, device=CPU).scores == evaluation.scores
+
+
+def test_released_checkpoints_are_scored_on_bgr_images(
+    faces: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The slow one: 67 M parameters."""
     torch.manual_seed(0)
-    settings = tiny()
-    return Checkpoint(
-        path=Path("best.pth"),
-        settings=settings,
-        label_set=HELEN,
-        weights=build_model(settings.model, len(HELEN)).state_dict(),
-    )
+    torch.save(released_state(build_model(ModelSettings(), 11)), tmp_path / "released.pth")
+    checkpoint = read_checkpoint(tmp_path / "released.pth")
+    seen: list[tuple[Tensor, Tensor]] = []
 
+    def listen(*arguments: Any) -> Parser:
+        parser = load_parser(*arguments)
+        parser.network.register_forward_hook(lambda _, given, logits: seen.append((given[0], logits)))
+        return parser
 
-def test_a_checkpoint_knows_all_that_is_needed(checkpoint: Checkpoint, faces: Path) -> None:
-    result = score_checkpoint(checkpoint, device=CPU)
-    confusion = evaluate(load_parser(checkpoint, CPU), DatasetFolder(faces).samples("test"), 11)
-    assert result == Evaluation(
-        Path("best.pth"), faces, "test", "eagrnet", (64, 64), 2, compute_scores(confusion, HELEN)
-    )
-    assert confusion.sum() == 2 * 72 * 72
-
-
-def test_what_is_given_is_taken(checkpoint: Checkpoint, own_faces: Path) -> None:
-    parser = load_parser(checkpoint, CPU, (96, 64))
-    assert parser.input_size == (96, 64)
-    result = score_checkpoint(
-        checkpoint, device=CPU, data_dir=own_faces, split="val", protocol="label", input_size=(96, 64), batch_size=1
-    )
-    confusion = evaluate(parser, DatasetFolder(own_faces).samples("val"), 11, protocol="label")
-    assert (result.dataset, result.split, result.protocol, result.images) == (own_faces, "val", "label", 2)
-    assert result.scores == compute_scores(confusion, HELEN)
+    monkeypatch.setattr("faceparse.core.evaluation.score_checkpoint.load_parser", listen)
+    found = score_checkpoint(checkpoint, device=CPU, data_dir=faces, input_size=(64, 64))
+    ((images, logits),) = seen
+    assert images.shape == (2, 3, 64, 64)
+    for image, (path, _) in zip(images, listed(faces, "test"), strict=True):
+        bgr = cv2.imread(str(path))
+        assert bgr is not None
+        normal = (cv2.resize(bgr, (64, 64)) / 255.0 - (0.485, 0.456, 0.406)) / (0.229, 0.224, 0.225)
+        assert image.mean(dim=(1, 2)).tolist() == pytest.approx(normal.mean(axis=(0, 1)).tolist(), abs=0.02)
+        assert abs(image[0].mean() - image[2].mean()) > 0.05  # so that the order is seen
+    enlarged = torch.nn.functional.interpolate(logits, size=(72, 72), mode="nearest").argmax(dim=1).numpy()
+    truths = [read_label(label) for _, label in listed(faces, "test")]
+    accuracy = np.mean([truth == prediction for truth, prediction in zip(truths, enlarged, strict=True)])
+    assert found.scores.pixel_accuracy == pytest.approx(accuracy, abs=0.03)  # the two enlarge a little differently
+    assert set(found.scores.f1) == set(get_label_set("helen").names)
 
 
 def test_merged_scores_are_those_of_the_datasets_own_set(checkpoint: Checkpoint, own_faces: Path) -> None:
@@ -80,9 +139,124 @@ def test_a_folder_that_does_not_say_its_classes_has_the_checkpoints(checkpoint: 
     assert list(result.scores.f1) == list(HELEN.names)
 
 
+# What does not fit together
+
+
+def rename_nose(root: Path) -> None:
+    path = root / "label_set.toml"
+    path.write_text(path.read_text().replace("nose", "snout"))
+
+
+def test_classes_that_mean_something_else_are_refused(checkpoint: Checkpoint, own_faces: Path) -> None:
+    rename_nose(own_faces)
+    with pytest.raises(CheckpointError) as caught:
+        score_checkpoint(checkpoint, device=CPU, data_dir=own_faces)
+    message = str(caught.value)
+    assert message.startswith(f"{checkpoint.path}: its class 'nose' is 'snout' in {own_faces} (helen); ")
+    assert message.endswith("prepare the dataset with the checkpoint's label set")
+
+
 def test_as_many_classes_in_another_order_are_refused(checkpoint: Checkpoint, own_faces: Path) -> None:
     names = [*(name for name in HELEN.classes if name != "nose"), "nose"]
     classes = {name: HELEN.classes[name] for name in names}
     write_label_set(own_faces, HELEN.model_copy(update={"name": "other", "classes": classes}))
-    with pytest.raises(CheckpointError, match=r"^best\.pth: its class 'nose' is 'upper_lip' in .* \(other\); "):
+    with pytest.raises(CheckpointError, match=r"best\.pth: its class 'nose' is 'upper_lip' in .* \(other\); "):
         score_checkpoint(checkpoint, device=CPU, data_dir=own_faces)
+
+
+def test_what_training_was_told_of_its_folder_holds_for_scoring_it(checkpoint: Checkpoint, own_faces: Path) -> None:
+    label_set = get_label_set("helen")
+    classes = {"snout" if name == "nose" else name: colour for name, colour in label_set.classes.items()}
+    told = LabelSet(name="mine", side="viewer", classes=classes)
+    for root, expected in ((own_faces, None), (Path("elsewhere"), "its class 'snout' is 'nose' in")):
+        data = checkpoint.settings.data.model_copy(update={"label_set": "mine.toml", "root": root})
+        settings = checkpoint.settings.model_copy(update={"data": data})
+        other = dataclasses.replace(checkpoint, settings=settings, label_set=told)
+        if expected is None:
+            assert "snout" in score_checkpoint(other, device=CPU).scores.f1
+        else:
+            with pytest.raises(CheckpointError, match=expected):
+                score_checkpoint(other, device=CPU, data_dir=own_faces)
+
+
+def test_a_released_checkpoint_takes_the_names_of_the_dataset(checkpoint: Checkpoint, own_faces: Path) -> None:
+    rename_nose(own_faces)
+    other = dataclasses.replace(checkpoint, origin="released")
+    found = score_checkpoint(other, device=CPU, data_dir=own_faces)
+    assert "snout" in found.scores.f1
+    assert "nose" not in found.scores.f1
+
+
+@pytest.mark.parametrize(
+    ("options", "kind", "expected"),
+    [
+        ({"dataset": "fasseg"}, CheckpointError, r"has 11 classes \(helen\), .*faces \(fasseg\) says 6; take another"),
+        ({"num_classes": 19}, CheckpointError, r"has 11 classes \(helen\), --num-classes says 19; take another"),
+        ({"dataset": "helem"}, SettingsError, r"label set 'helem' is not built in; did you mean 'helen'\?"),
+        ({"split": "tests"}, SettingsError, r"--split 'tests': not one of train, val, test; did you mean 'test'\?"),
+        ({"protocol": "eagr"}, SettingsError, r"--protocol 'eagr': not one of eagrnet, label"),
+        ({"data_dir": Path("nowhere")}, DatasetError, r"nowhere: no such dataset folder; .*--data-dir"),
+    ],
+)
+def test_what_does_not_fit_is_said(
+    checkpoint: Checkpoint, options: dict[str, Any], kind: type[Exception], expected: str
+) -> None:
+    with pytest.raises(kind) as caught:
+        score_checkpoint(checkpoint, device=CPU, **options)
+    assert re.search(expected, str(caught.value))
+    assert "\n" not in str(caught.value)
+
+
+# Logging
+
+
+@pytest.fixture
+def history(store: str, checkpoint: Checkpoint) -> Callable[[str], list[tuple[int, float]]]:
+    def read(name: str) -> list[tuple[int, float]]:
+        found = MlflowClient(store).get_metric_history(str(checkpoint.run_id), name)
+        return [(metric.step, metric.value) for metric in found]
+
+    return read
+
+
+def test_scores_are_logged_to_the_run_that_made_the_checkpoint(
+    checkpoint: Checkpoint, evaluation: Evaluation, history: Callable[[str], list[tuple[int, float]]]
+) -> None:
+    assert log_evaluation(checkpoint, evaluation, warn=pytest.fail) == checkpoint.run_id
+    assert history("test/f1_mean")[-1] == (1, pytest.approx(evaluation.scores.mean_f1))
+    assert history("test/f1/skin")[-1] == (1, pytest.approx(evaluation.scores.f1["skin"]))
+    assert history("test/f1_merged/eyes")[-1] == (1, pytest.approx(evaluation.scores.merged_f1["eyes"]))
+
+
+def test_another_protocol_has_a_name_of_its_own(
+    checkpoint: Checkpoint, evaluation: Evaluation, history: Callable[[str], list[tuple[int, float]]]
+) -> None:
+    before = history("test/miou")
+    other = dataclasses.replace(evaluation, protocol="label")
+    log_evaluation(checkpoint, other, warn=pytest.fail)
+    assert history("test/miou") == before
+    assert history("test.label/miou") == [(1, pytest.approx(evaluation.scores.mean_iou))]
+
+
+def test_another_dataset_and_crop_have_names_of_their_own(
+    store: str, checkpoint: Checkpoint, evaluation: Evaluation, history: Callable[[str], list[tuple[int, float]]]
+) -> None:
+    other = dataclasses.replace(evaluation, dataset=Path("elsewhere/lapa"), input_size=(96, 80), protocol="label")
+    log_evaluation(checkpoint, other, warn=pytest.fail)
+    assert history("lapa.test.label.96x80/miou") == [(1, pytest.approx(evaluation.scores.mean_iou))]
+    tags = MlflowClient(store).get_run(str(checkpoint.run_id)).data.tags
+    assert tags["lapa.test.label.96x80.images"] == "2"
+    assert tags["lapa.test.label.96x80.checkpoint"] == str(checkpoint.path)
+
+
+def test_checkpoints_without_a_run_are_logged_nowhere(checkpoint: Checkpoint, evaluation: Evaluation) -> None:
+    for without in ({"run_id": None}, {"tracking_uri": None}):
+        other = dataclasses.replace(checkpoint, **without)  # type: ignore[arg-type]
+        assert log_evaluation(other, evaluation, warn=pytest.fail) is None
+
+
+def test_a_run_that_is_gone_costs_a_warning(checkpoint: Checkpoint, evaluation: Evaluation) -> None:
+    warnings: list[str] = []
+    other = dataclasses.replace(checkpoint, run_id="0" * 32)
+    assert log_evaluation(other, evaluation, warn=warnings.append) is None
+    assert len(warnings) == 1

@@ -22,41 +22,28 @@ from faceparse.core.errors import CheckpointError, DatasetError, FaceparseError,
 from faceparse.core.labels import get_label_set
 from faceparse.core.model.build import build_model
 from faceparse.core.model.weights import read_checkpoint, released_state
-from faceparse.core.parallel import untracked
 from faceparse.core.settings import ModelSettings, Settings, flatten, load_settings
 from faceparse.core.training import run as run_module
 from faceparse.core.training.loss import LossTerms
 from faceparse.core.training.run import RunResult, adopt_preprocessing, resume, train
-from faceparse.core.training.trainer import Progress, Trainer
+from faceparse.core.training.trainer import Trainer
+from tests.conftest import Silent
 
 Tiny = Callable[..., Settings]
 
 
-class Watcher:
-    """Remembers what it is told; presses Ctrl-C after an epoch, if it is told to."""
+class Watcher(Silent):
+    """Presses Ctrl-C after an epoch, if it is told to."""
 
     def __init__(self, stop_after: int | None = None) -> None:
+        super().__init__()
         self.stop_after = stop_after
-        self.messages: list[str] = []
-        self.warnings: list[str] = []
-        self.epochs: list[tuple[int, dict[str, float], bool]] = []
-        self.reports: list[Progress] = []
-        self.track = untracked
-
-    def message(self, text: str) -> None:
-        self.messages.append(text)
-
-    def warning(self, text: str) -> None:
-        self.warnings.append(text)
 
     def epoch_started(self, epoch: int, epochs: int, iterations: int) -> None:
         assert iterations == 3
 
-    def progress(self, progress: Progress) -> None:
-        self.reports.append(progress)
-
     def epoch_finished(self, epoch: int, metrics: dict[str, float], best: bool) -> None:
-        self.epochs.append((epoch, metrics, best))
+        super().epoch_finished(epoch, metrics, best)
         if epoch == self.stop_after:
             raise KeyboardInterrupt
 

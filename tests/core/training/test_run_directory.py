@@ -54,6 +54,17 @@ def test_a_closed_directory_can_be_opened_again(directory: RunDirectory) -> None
     again.close()
 
 
+def test_what_a_killed_process_left_half_written_goes(directory: RunDirectory) -> None:
+    directory.close()
+    leftovers = [directory.path / name for name in (".last.pth.x1y2.tmp", ".best.pth.abcd.tmp")]
+    strange = directory.path / ".notes.tmp"
+    for path in (*leftovers, strange):
+        path.write_text("half")
+    RunDirectory.reopen(directory.path).close()
+    assert not any(path.exists() for path in leftovers)
+    assert strange.exists()
+
+
 def test_a_directory_with_a_run_in_it_is_not_started_anew(directory: RunDirectory, tiny: Tiny) -> None:
     before = (directory.path / "settings.toml").read_bytes()
     (directory.path / "last.pth").write_bytes(b"")
