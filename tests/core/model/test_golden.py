@@ -70,11 +70,17 @@ def test_the_network_answers_like_the_released_one(network: EAGRNet, golden: Pat
     assert relative_error(output.edge, answers[f"edge_{name}"]) < 1e-4
 
 
-def test_a_training_step_has_the_released_loss_gradients_and_statistics(network: EAGRNet, golden: Path) -> None:
+# Expected are 1e-3, which float32 cannot hold here: the published norms lie up to 1.8e-3 from a float64 run of this
+# network, and float32 runs with one thread and with two differ from each other by as much.
+@pytest.mark.parametrize(("dtype", "gradient_error"), [(torch.float64, 2e-3), (torch.float32, 3e-3)], ids=str)
+def test_a_training_step_has_the_released_loss_gradients_and_statistics(
+    network: EAGRNet, golden: Path, dtype: torch.dtype, gradient_error: float
+) -> None:
     expected: dict[str, Any] = json.loads((golden / "eagrnet_train_step.json").read_text())
-    model = copy.deepcopy(network).train()
+    model = copy.deepcopy(network).to(dtype).train()
     label, edge = labels_and_edges(2, 11, 96, seed=1)
-    terms = EAGRNetLoss(parsing=1, edge=1, boundary_attention=4)(model(image((2, 3, 96, 96), 21)), label, edge)
+    output = model(image((2, 3, 96, 96), 21).to(dtype))
+    terms = EAGRNetLoss(parsing=1, edge=1, boundary_attention=4)(output, label, edge)
     terms.total.backward()
     assert float(terms.total) == pytest.approx(expected["loss"], rel=1e-4)
 
@@ -89,8 +95,7 @@ def test_a_training_step_has_the_released_loss_gradients_and_statistics(network:
             parameter.copy_(parameter.grad)  # type: ignore[arg-type]
     state = released_state(model)
     norms = {key: float(state[key].norm()) for key in expected["grad_l2"]}
-    # The published float32 numbers are themselves up to 1.8e-3 from those of a float64 run.
-    assert norms == pytest.approx(expected["grad_l2"], rel=3e-3)
+    assert norms == pytest.approx(expected["grad_l2"], rel=gradient_error)
 
 
 def test_the_loss_terms_are_the_published_ones(golden: Path) -> None:
