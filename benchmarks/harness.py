@@ -51,7 +51,7 @@ def speedup(what: str, ours: float, peer: float, goal: float) -> Result:
 def make_faces(root: Path, count: int, size: int) -> None:
     """A small dataset of drawn faces with edges."""
     from faceparse.core.datasets.edges import update_edges
-    from faceparse.core.datasets.source import prepare
+    from faceparse.core.datasets.prepare import prepare
     from faceparse.core.datasets.synthetic import Synthetic
 
     prepare(Synthetic(count=count, size=size), root, processes=2)

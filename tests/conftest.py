@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from faceparse.core.datasets.edges import update_edges
-from faceparse.core.datasets.source import prepare
+from faceparse.core.datasets.prepare import prepare
 from faceparse.core.datasets.synthetic import Synthetic
 from faceparse.core.model.eagrnet import Output
 from faceparse.core.parallel import untracked

@@ -14,7 +14,7 @@ from faceparse.cli import run
 from faceparse.core.errors import FaceparseError, OutputError
 
 COMMANDS = ["demo", "prepare", "check", "edges", "train", "eval", "predict", "export", "ui", "doctor"]
-SOURCES = ["fasseg", "folder", "synthetic"]
+SOURCES = ["helen", "lapa", "celebamask-hq", "ibugmask", "fasseg", "folder", "synthetic"]
 
 Faceparse = Callable[..., "subprocess.CompletedProcess[str]"]
 
@@ -145,7 +145,13 @@ def test_the_real_command_refuses_in_one_line(faceparse: Faceparse, tmp_path: Pa
 
 def test_ctrl_c_ends_in_a_word_and_no_traceback(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "faceparse.cli", "prepare", "synthetic", "faces", "--count", "5000"]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a shell's background jobs ignore it
+    )
     while not list(tmp_path.glob("faces/labels/*.png")):
         assert process.poll() is None
         time.sleep(0.05)

@@ -1,56 +1,143 @@
 """faceparse prepare SOURCE RAW_DIR OUT_DIR"""
 
+import inspect
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from faceparse.commands.options import Processes
 
 if TYPE_CHECKING:
+    from faceparse.core.datasets.alignment import Alignment
+    from faceparse.core.datasets.prepare import PrepareReport
     from faceparse.core.datasets.source import Source
 
 app = typer.Typer(
-    help="Turn a raw dataset into the canonical layout: images/, labels/ and the lists of train, val and test.",
+    help="Turn a raw dataset into the canonical layout: images/, labels/ and the lists of train, val and test. "
+    "Interrupted, it goes on where it stopped.",
     no_args_is_help=True,
     rich_markup_mode=None,
 )
 
-RawDir = Annotated[Path, typer.Argument(help="The raw dataset as it was downloaded.")]
+RawDir = Annotated[Path, typer.Argument(help="The raw dataset as it was downloaded: its folder, or its zip or tar.")]
 OutDir = Annotated[Path, typer.Argument(help="Dataset folder to write.")]
+LabelSetName = Annotated[str, typer.Option("--label-set", help="What the labels mean: a built-in set or a TOML file.")]
 Val = Annotated[float, typer.Option(min=0, max=0.9, help="Share of photographs for val.")]
 Test = Annotated[float, typer.Option(min=0, max=0.9, help="Share of photographs for test.")]
 Seed = Annotated[int, typer.Option(min=0, help="Seed of everything random.")]
 
 
-@app.command()
-def fasseg(raw_dir: RawDir, out_dir: OutDir, processes: Processes = None) -> None:
+def _source(name: str, *, align: str = "none") -> "Callable[[Callable[..., Source]], None]":
+    """Register a command that prepares the source which the decorated function makes from RAW_DIR and its options.
+
+    The options that all raw datasets share are added here; `align` is this source's default.
+    """
+
+    def shared(
+        align: Annotated[
+            str,
+            typer.Option(
+                help="Five points that faces are aligned by: landmarks (files), labels (the label map), auto "
+                "(landmarks where there are files, else labels) or none."
+            ),
+        ] = align,
+        size: Annotated[
+            int | None, typer.Option(min=32, max=4096, help="Side of an aligned image in pixels. Default: 473.")
+        ] = None,
+        template: Annotated[
+            str | None,
+            typer.Option(help="Where the points go: farl (the default), or a TOML file with size and points."),
+        ] = None,
+        on_missing: Annotated[
+            str | None,
+            typer.Option(
+                "--on-missing",
+                help="Faces without usable points: identity (as they are, the default), skip or fail.",
+            ),
+        ] = None,
+        processes: Processes = None,
+    ) -> None: ...
+
+    def register(make: "Callable[..., Source]") -> None:
+        def command(raw_dir: Path, out_dir: Path, processes: int | None, **options: Any) -> None:
+            from faceparse.core.datasets.prepare import unpacked_folder
+
+            alignment = _alignment(**{key: options.pop(key) for key in ("align", "size", "template", "on_missing")})
+            archive = raw_dir if raw_dir.is_file() else None
+            source = make(unpacked_folder(out_dir) if archive else raw_dir, **options)
+            _prepare(source, out_dir, processes, alignment, archive)
+
+        raw, *own = inspect.signature(make).parameters.values()
+        out = inspect.Parameter("out_dir", raw.kind, annotation=OutDir)
+        parameters = [raw, out, *own, *inspect.signature(shared).parameters.values()]
+        command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+        command.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+        command.__doc__ = make.__doc__
+        app.command(name)(command)
+
+    return register
+
+
+@_source("helen", align="auto")
+def _helen(raw_dir: RawDir) -> "Source":
+    """Helen (Smith et al.): soft maps, official lists. Aligned by points/ where it is there, else by the labels."""
+    from faceparse.core.datasets.helen import Helen
+
+    return Helen(raw_dir)
+
+
+@_source("lapa")
+def _lapa(raw_dir: RawDir) -> "Source":
+    """LaPa: official splits. Not aligned unless you ask for it, as in the paper; 106 landmarks come with it."""
+    from faceparse.core.datasets.lapa import Lapa
+
+    return Lapa(raw_dir)
+
+
+@_source("celebamask-hq")
+def _celebamask_hq(raw_dir: RawDir) -> "Source":
+    """CelebAMask-HQ: part masks, CelebA's official split by the mapping file. It comes aligned."""
+    from faceparse.core.datasets.celebamask_hq import CelebAMaskHQ
+
+    return CelebAMaskHQ(raw_dir)
+
+
+@_source("ibugmask", align="auto")
+def _ibugmask(raw_dir: RawDir, label_set: LabelSetName = "ibugmask", val: Val = 0.05, seed: Seed = 0) -> "Source":
+    """iBugMask: faces in the wild, with 11 classes or 14 (--label-set ibugmask-14); a share of train becomes val."""
+    from faceparse.core.datasets.ibugmask import IBugMask
+    from faceparse.core.labels import get_label_set
+
+    return IBugMask(raw_dir, label_set=get_label_set(label_set), val=val, seed=seed)
+
+
+@_source("fasseg")
+def _fasseg(raw_dir: RawDir) -> "Source":
     """FASSEG frontal02 (V2): 12 train, 2 val, 50 test; photographs of train that stand in test are left out."""
     from faceparse.core.datasets.fasseg import Fasseg
 
-    _prepare(Fasseg(raw_dir), out_dir, processes)
+    return Fasseg(raw_dir)
 
 
-@app.command()
-def folder(
+@_source("folder")
+def _folder(
     raw_dir: RawDir,
-    out_dir: OutDir,
-    label_set: Annotated[str, typer.Option("--label-set", help="What the labels mean: a built-in set or a TOML file.")],
+    label_set: LabelSetName,
     images: Annotated[str, typer.Option(help="Images, by a pattern with one '*'.")] = "images/*",
     labels: Annotated[str, typer.Option(help="Label pictures; '*' stands for the image's name.")] = "labels/*.png",
     val: Val = 0.1,
     test: Test = 0.1,
     seed: Seed = 0,
-    processes: Processes = None,
-) -> None:
+) -> "Source":
     """Images and label pictures of your own. Labels: class ids, palette PNGs, or the label set's colours."""
     from faceparse.core.datasets.folder import Folder
     from faceparse.core.labels import get_label_set
 
-    source = Folder(
+    return Folder(
         raw_dir, label_set=get_label_set(label_set), images=images, labels=labels, val=val, test=test, seed=seed
     )
-    _prepare(source, out_dir, processes)
 
 
 @app.command()
@@ -69,12 +156,61 @@ def synthetic(
     _prepare(Synthetic(count=count, size=size, seed=seed, val=val, test=test), out_dir, processes)
 
 
-def _prepare(source: "Source", out_dir: Path, processes: int | None) -> None:
-    from faceparse.commands.console import out, track
-    from faceparse.core.datasets.source import prepare
+def _alignment(align: str, size: int | None, template: str | None, on_missing: str | None) -> "Alignment | None":
+    from faceparse.core.datasets.alignment import make_alignment
+    from faceparse.core.errors import SettingsError
+
+    if align != "none":
+        return make_alignment(align, size=size or 473, template=template or "farl", on_missing=on_missing or "identity")
+    given = {"--size": size, "--template": template, "--on-missing": on_missing}
+    if useless := [option for option, value in given.items() if value is not None]:
+        raise SettingsError(f"{useless[0]}: has no effect without alignment; add --align auto, or leave it out")
+    return None
+
+
+def _prepare(
+    source: "Source",
+    out_dir: Path,
+    processes: int | None,
+    alignment: "Alignment | None" = None,
+    archive: Path | None = None,
+) -> None:
+    from faceparse.commands.console import err, out, track
+    from faceparse.core.datasets.prepare import RECORD, prepare
     from faceparse.core.parallel import default_processes
 
-    report = prepare(source, out_dir, processes=processes or default_processes(), track=track)
+    report = prepare(
+        source,
+        out_dir,
+        alignment=alignment,
+        archive=archive,
+        processes=processes or default_processes(),
+        track=track,
+    )
     counts = ", ".join(f"{count} {split}" for split, count in report.splits.items())
-    out.print(f"{out_dir}: {counts}; {len(source.label_set)} classes of {source.label_set.name}")
+    total = sum(report.splits.values())
+    done = "" if report.done >= total else f", {report.done} prepared now"
+    out.print(f"{out_dir}: {counts}; {len(source.label_set)} classes of {source.label_set.name}{done}")
+    for one in report.without_points[:10]:
+        err.print(f"{one.status}: {one.id}, {one.reason}")
+    if len(report.without_points) > 10:
+        err.print(f"and {len(report.without_points) - 10} more without usable points, see {out_dir / RECORD}")
+    if report.ceiling is not None:
+        out.print(_ceiling(report))
     out.print(f"next: faceparse edges {out_dir} && faceparse check {out_dir}")
+
+
+def _ceiling(report: "PrepareReport") -> Any:
+    """What alignment costs: no network trained on aligned faces scores higher in the original images."""
+    from rich.table import Table
+
+    assert report.ceiling is not None
+    title = f"ceiling: labels against themselves after the way to the aligned image and back ({report.ceiling_split})"
+    table = Table("class", title=title, title_justify="left")
+    table.add_column("F1 %", justify="right")
+    for name, f1 in report.ceiling.items():
+        table.add_row(name, f"{100 * f1:.2f}")
+    foreground = list(report.ceiling.values())[1:]
+    table.add_section()
+    table.add_row("mean without background", f"{100 * sum(foreground) / max(len(foreground), 1):.2f}")
+    return table

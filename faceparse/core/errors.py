@@ -29,6 +29,10 @@ class OutputError(FaceparseError):
     """A place that cannot be written."""
 
 
+class ResourceError(FaceparseError):
+    """The machine has too little of something."""
+
+
 class TrainingError(FaceparseError):
     """A run that must stop."""
 

@@ -1,5 +1,6 @@
 """Reading pictures strictly and writing files whole."""
 
+import io
 import os
 import tempfile
 from collections.abc import Callable
@@ -42,6 +43,19 @@ def write_atomic_with(path: Path, write: Callable[[Path], object]) -> None:
     finally:
         if temporary is not None:
             temporary.unlink(missing_ok=True)
+
+
+def append_line(path: Path, line: str) -> None:
+    """Add one line to a text file.
+
+    Raises:
+        OutputError: it cannot be written.
+    """
+    try:
+        with path.open("a", encoding="utf-8") as file:
+            file.write(line + "\n")
+    except OSError as error:
+        raise cannot_write(path, error) from error
 
 
 _UMASK = os.umask(0)
@@ -128,6 +142,18 @@ def read_label(path: Path) -> np.ndarray:
         raise DatasetError(f"{path}: not a readable label picture ({error}); replace the file") from None
 
 
+def read_mask(path: Path) -> np.ndarray:
+    """H x W bool: where a picture of any kind is not black.
+
+    Raises:
+        DatasetError: missing or unreadable.
+    """
+    mask = _decode(read_bytes(path), cv2.IMREAD_GRAYSCALE)
+    if mask is None:
+        raise DatasetError(f"{path}: truncated or damaged mask; replace the file")
+    return mask != 0
+
+
 def _narrow(label: np.ndarray, path: Path) -> np.ndarray:
     """16-bit ids as bytes."""
     if label.max(initial=0) > 255:
@@ -158,6 +184,13 @@ def write_palette_png(path: Path, label: np.ndarray, palette: np.ndarray) -> Non
     picture = Image.fromarray(label, mode="P")
     picture.putpalette(palette.tobytes())
     write_atomic_with(path, lambda temporary: picture.save(temporary, format="PNG"))
+
+
+def encode_matrix(matrix: np.ndarray) -> bytes:
+    """A .npy file."""
+    buffer = io.BytesIO()
+    np.save(buffer, matrix, allow_pickle=False)
+    return buffer.getvalue()
 
 
 def read_matrix(path: Path) -> np.ndarray:

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from faceparse.core.data.dataset import Normalise, prepare_photo
-from faceparse.core.data.transforms import unwarp_label
+from faceparse.core.geometry import unwarp_label
 from faceparse.core.model.eagrnet import EAGRNet
 from faceparse.core.model.resnet import resize
 from faceparse.core.model.weights import Checkpoint, load_model

@@ -40,22 +40,29 @@ class LabelSet(BaseModel):
     """Pairs that change places when the image is flipped left to right."""
     merged: dict[str, tuple[str, ...]] = {}
     """Scores that treat several classes as one, merged before counting."""
+    landmarks: dict[Literal["eyes", "nose", "mouth"], tuple[str, ...]] = {}
+    """Classes whose pixels give the five points of alignment. Two eye classes stand in image order, left first."""
 
     @model_validator(mode="after")
     def _names_exist(self) -> Self:
         if not 2 <= len(self.classes) <= IGNORE:
             raise ValueError(f"a label set has 2 to {IGNORE} classes, not {len(self.classes)}")
-        for name in (name for group in (*self.mirror, *self.merged.values()) for name in group):
+        for name in (name for group in self._groups() for name in group):
             if name not in self.classes:
                 raise ValueError(f"unknown class {name!r}{nearest(name, self.classes)}")
         if len(set(self.classes.values())) < len(self.classes):
             raise ValueError("two classes have the same colour")
         if shared := self.merged.keys() & self.classes.keys():
             raise ValueError(f"merged score {shared.pop()!r} is named like a class")
+        if self.landmarks and set(self.landmarks) != {"eyes", "nose", "mouth"}:
+            raise ValueError("landmarks has eyes, nose and mouth, or is left out")
         paired = [name for pair in self.mirror for name in pair]
         if len(paired) != len(set(paired)):
             raise ValueError("a class stands in two mirror pairs")
         return self
+
+    def _groups(self) -> tuple[tuple[str, ...], ...]:
+        return (*self.mirror, *self.merged.values(), *self.landmarks.values())
 
     def __len__(self) -> int:
         return len(self.classes)

@@ -5,12 +5,17 @@ import multiprocessing.connection
 import os
 import signal
 import threading
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from itertools import islice
 from multiprocessing.context import BaseContext
 from typing import Protocol, TypeVar
 
 import cv2
+
+from faceparse.core.errors import ResourceError
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -44,19 +49,34 @@ def process_context(*preload: str) -> BaseContext:
 def map_files(function: Callable[[T], R], items: Sequence[T], processes: int) -> Iterator[R]:
     """`function(item)` for each item, in order; with one process (or one item) without starting any.
 
-    `function` must be picklable. Its first exception is raised here and ends the rest.
+    `function` must be picklable. Its first exception is raised here and ends the rest. Few items are under way at a
+    time, so that memory does not grow with their number.
+
+    Raises:
+        ResourceError: a process was killed.
     """
     processes = min(processes, len(items))
     if processes <= 1:
         yield from map(function, items)
         return
-    context = process_context()
-    chunk = max(1, min(16, len(items) // (processes * 4)))
-    pool = ProcessPoolExecutor(processes, mp_context=context, initializer=start_worker)
+    size = max(1, min(16, len(items) // (processes * 4)))
+    chunks = iter([items[start : start + size] for start in range(0, len(items), size)])
+    pool = ProcessPoolExecutor(processes, mp_context=process_context(), initializer=start_worker)
     try:
-        yield from pool.map(function, items, chunksize=chunk)
+        under_way = deque(pool.submit(_call_each, function, chunk) for chunk in islice(chunks, 4 * processes))
+        while under_way:
+            yield from under_way.popleft().result()
+            under_way.extend(pool.submit(_call_each, function, chunk) for chunk in islice(chunks, 1))
+    except BrokenProcessPool:
+        raise ResourceError(
+            "a worker process was killed; if memory ran out, use fewer by --processes, and start the command again"
+        ) from None
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _call_each(function: Callable[[T], R], items: Sequence[T]) -> list[R]:
+    return [function(item) for item in items]
 
 
 def start_worker(_: int = 0) -> None:

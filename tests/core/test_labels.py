@@ -52,10 +52,20 @@ CELEBA = [
     "cloth",
 ]
 FASSEG = ["background", "hair", "skin", "eyes", "mouth", "nose"]
-NAMES = {"helen": HELEN, "lapa": HELEN, "celebamask-hq": CELEBA, "fasseg": FASSEG}
+IBUG_14 = [*HELEN, "left_ear", "right_ear", "glasses"]
+NAMES = {
+    "helen": HELEN,
+    "lapa": HELEN,
+    "ibugmask": HELEN,
+    "ibugmask-14": IBUG_14,
+    "celebamask-hq": CELEBA,
+    "fasseg": FASSEG,
+}
 SWAPS = {
     "helen": {2: 3, 4: 5},
     "lapa": {2: 3, 4: 5},
+    "ibugmask": {2: 3, 4: 5},
+    "ibugmask-14": {2: 3, 4: 5, 11: 12},
     "celebamask-hq": {4: 5, 6: 7, 8: 9},
     "fasseg": {},
 }
@@ -88,7 +98,7 @@ def refusal(text: str, path: Path) -> str:
     return str(caught.value)
 
 
-def test_four_sets_are_built_in() -> None:
+def test_these_sets_are_built_in() -> None:
     assert set(builtin_label_sets()) == set(NAMES)
 
 
@@ -140,7 +150,35 @@ def test_fasseg_has_the_colours_of_its_label_pictures() -> None:
 
 def test_sides_are_the_viewers_in_helen_and_the_subjects_in_celebamask() -> None:
     sides = {name: get_label_set(name).side for name in NAMES}
-    assert sides == {"helen": "viewer", "lapa": "viewer", "celebamask-hq": "subject", "fasseg": "none"}
+    viewers = dict.fromkeys(("helen", "lapa", "ibugmask", "ibugmask-14"), "viewer")
+    assert sides == {**viewers, "celebamask-hq": "subject", "fasseg": "none"}
+
+
+@every_built_in
+def test_landmarks_name_what_eyes_nose_and_mouth_are(name: str) -> None:
+    label_set = get_label_set(name)
+    assert set(label_set.landmarks) == {"eyes", "nose", "mouth"}
+    eyes = label_set.landmarks["eyes"]
+    if label_set.side == "none":
+        assert eyes == ("eyes",)
+    else:  # in image order: the viewer's left eye first, which is the subject's right one
+        first = "right" if label_set.side == "subject" else "left"
+        assert eyes[0] in (f"{first}_eye", f"{first[0]}_eye")
+        assert eyes in (*label_set.mirror, *(pair[::-1] for pair in label_set.mirror))
+    assert all("lip" in part or "mouth" in part for part in label_set.landmarks["mouth"])
+
+
+def test_landmarks_are_whole_or_not_there(tmp_path: Path) -> None:
+    assert read_label_set_text(OWN, tmp_path).landmarks == {}
+    text = OWN + '[landmarks]\neyes = ["left", "right"]\nnose = ["nose"]\n'
+    assert "landmarks has eyes, nose and mouth, or is left out" in refusal(text, tmp_path / "own.toml")
+    text = OWN + '[landmarks]\neyes = ["left", "right"]\nnose = ["nose"]\nmouth = ["moth"]\n'
+    assert "unknown class 'moth'" in refusal(text, tmp_path / "own.toml")
+
+
+def read_label_set_text(text: str, folder: Path) -> LabelSet:
+    (folder / "own.toml").write_text(text)
+    return read_label_set(folder / "own.toml")
 
 
 def test_helens_merged_scores_are_the_papers() -> None:

@@ -11,17 +11,15 @@ from torch.utils.data import Dataset
 
 from faceparse.core.data.transforms import (
     Augmentation,
-    Size,
     crop_matrix,
     draw_augmentation,
     jitter_colour,
-    warp_image,
     warp_image_and_edge,
-    warp_label,
 )
 from faceparse.core.datasets.layout import Sample
 from faceparse.core.errors import DatasetError
 from faceparse.core.files import read_image, read_label
+from faceparse.core.geometry import Size, warp_image, warp_label
 from faceparse.core.labels import IGNORE, LabelSet
 from faceparse.core.settings import DataSettings
 

@@ -1,6 +1,6 @@
 """Geometry and colour of one sample: pure functions of the image's size and of a random generator.
 
-Coordinates are pixel centres: an image of width w spans x = 0 .. w - 1. Matrices are 2 x 3, source -> crop.
+Matrices are 2 x 3, source -> crop.
 """
 
 import math
@@ -10,11 +10,8 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from faceparse.core.labels import IGNORE
+from faceparse.core.geometry import Size, warp_image
 from faceparse.core.settings import DataSettings
-
-Size = tuple[int, int]
-"""Height, width."""
 
 
 @dataclass(frozen=True)
@@ -71,20 +68,6 @@ def crop_matrix(image: Size, crop: Size, *, scale: float = 1.0, rotation: float 
     return np.array([[c, s, crop_width / 2 - c * x - s * y], [-s, c, crop_height / 2 + s * x - c * y]])
 
 
-def warp_image(image: np.ndarray, matrix: np.ndarray, size: Size) -> np.ndarray:
-    """Bilinear, black outside."""
-    return cv2.warpAffine(
-        image, matrix, size[::-1], flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT, borderValue=0
-    )
-
-
-def warp_label(label: np.ndarray, matrix: np.ndarray, size: Size, *, border: int = IGNORE) -> np.ndarray:
-    """Nearest neighbour, `border` outside."""
-    return cv2.warpAffine(
-        label, matrix, size[::-1], flags=cv2.INTER_NEAREST, borderMode=cv2.BORDER_CONSTANT, borderValue=border
-    )
-
-
 def warp_image_and_edge(
     image: np.ndarray, edge: np.ndarray, matrix: np.ndarray, size: Size
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -96,12 +79,6 @@ def warp_image_and_edge(
     cv2.insertChannel(edge, picture, 3)
     warped = warp_image(picture, matrix, size)
     return cv2.cvtColor(warped, cv2.COLOR_RGBA2RGB), (cv2.extractChannel(warped, 3) != 0).view(np.uint8)
-
-
-def unwarp_label(label: np.ndarray, matrix: np.ndarray, size: Size) -> np.ndarray:
-    """Back through a source -> crop matrix, nearest neighbour, background outside."""
-    flags = cv2.INTER_NEAREST | cv2.WARP_INVERSE_MAP
-    return cv2.warpAffine(label, matrix, size[::-1], flags=flags, borderMode=cv2.BORDER_CONSTANT, borderValue=0)
 
 
 def jitter_colour(image: np.ndarray, augmentation: Augmentation) -> np.ndarray:

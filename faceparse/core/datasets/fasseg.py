@@ -7,13 +7,13 @@ import hashlib
 from pathlib import Path
 from typing import Any
 
-from faceparse.core.datasets.source import Item, Pair, nearest_colour
+from faceparse.core.datasets.source import Item, Raw, WithoutLandmarks, nearest_colour
 from faceparse.core.errors import DatasetError
 from faceparse.core.files import read_bytes, read_image
 from faceparse.core.labels import get_label_set
 
 
-class Fasseg:
+class Fasseg(WithoutLandmarks):
     """14 training photographs, of which every `val_every`-th becomes `val`, and the 50 of the test set.
 
     Six of the 20 training photographs are test photographs under another number; they are left out of training, since
@@ -37,7 +37,7 @@ class Fasseg:
 
     def _item(self, part: str, image: Path, split: str) -> Item:
         label = self.raw / f"{part}_Labels" / image.name
-        return Item(id=f"{part.lower()}_{int(image.stem):02d}", split=split, image=image, label=label)
+        return Item(f"{part.lower()}_{int(image.stem):02d}", split, (image, label))
 
     def _images(self, part: str) -> list[Path]:
         folder = self.raw / f"{part}_RGB"
@@ -49,11 +49,9 @@ class Fasseg:
             )
         return sorted(images, key=lambda path: int(path.stem))
 
-    def load(self, item: Item) -> Pair:
-        assert item.image and item.label
-        image = read_image(item.image)
-        label = nearest_colour(read_image(item.label), self.label_set.palette())
-        return Pair(image, label, (image.shape[0], image.shape[1]))
+    def load(self, item: Item) -> Raw:
+        image, label = item.files
+        return Raw(read_image(image), nearest_colour(read_image(label), self.label_set.palette()))
 
     def describe(self) -> dict[str, Any]:
         return {"source": "fasseg", "raw": str(self.raw.resolve()), "val_every": self.val_every}

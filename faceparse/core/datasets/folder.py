@@ -6,13 +6,13 @@ from typing import Any
 
 import numpy as np
 
-from faceparse.core.datasets.source import Item, Pair, nearest_colour, split_by_share
+from faceparse.core.datasets.source import Item, Raw, WithoutLandmarks, nearest_colour, split_by_share
 from faceparse.core.errors import ColourLabelError, DatasetError, SettingsError
 from faceparse.core.files import IMAGE_SUFFIXES, read_bytes, read_image, read_label
 from faceparse.core.labels import LabelSet
 
 
-class Folder:
+class Folder(WithoutLandmarks):
     """Photographs matching one pattern, labels another; what `*` stands for is the same in both.
 
     Labels are single-channel ids, palette PNGs, or pictures painted in the label set's colours.
@@ -56,12 +56,7 @@ class Folder:
             raise DatasetError(f"{self.raw / self.images}: no images; name them with --images 'photos/*.jpg'")
         split = split_by_share(found, val=self.val, test=self.test, seed=self.seed)
         return [
-            Item(
-                id=_id(name),
-                split=split[name],
-                image=path,
-                label=self.raw / self.labels.replace("*", name),
-            )
+            Item(_id(name), split[name], (path, self.raw / self.labels.replace("*", name)))
             for name, path in found.items()
         ]
 
@@ -72,16 +67,10 @@ class Folder:
         name = relative[len(before) : len(relative) - len(after)]
         return name if after else str(Path(name).with_suffix(""))
 
-    def load(self, item: Item) -> Pair:
-        assert item.image and item.label
-        image: np.ndarray | bytes
-        if item.image.suffix.lower() in (".jpg", ".jpeg"):
-            # Kept as it is: encoding anew would lose a little. Decoded all the same, to find damage now.
-            image, (height, width) = read_bytes(item.image), read_image(item.image).shape[:2]
-        else:
-            image = read_image(item.image)
-            height, width = image.shape[:2]
-        return Pair(image, self._read_label(item.label), (height, width))
+    def load(self, item: Item) -> Raw:
+        image, label = item.files
+        jpeg = read_bytes(image) if image.suffix.lower() in (".jpg", ".jpeg") else None
+        return Raw(read_image(image), self._read_label(label), jpeg)
 
     def _read_label(self, path: Path) -> np.ndarray:
         if not path.is_file():

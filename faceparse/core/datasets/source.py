@@ -1,24 +1,14 @@
-"""What a raw dataset must offer, and how any of them becomes the canonical layout.
-
-A new source is one new file with a class like `Source`, and a line in `commands/prepare.py`.
-"""
+"""What a raw dataset must offer. A new source is a file with such a class, and a command in `commands/prepare.py`."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
-import tomli_w
 
-from faceparse.core.datasets.layout import SPLITS, write_label_set
-from faceparse.core.errors import DatasetError, FaceparseError, OutputError
-from faceparse.core.files import encode_jpeg, encode_png, make_folder, write_atomic
-from faceparse.core.labels import IGNORE, LabelSet
-from faceparse.core.parallel import Track, map_files, untracked
-
-MANIFEST = "prepared.toml"
+from faceparse.core.errors import DatasetError
+from faceparse.core.labels import LabelSet
 
 
 @dataclass(frozen=True)
@@ -28,114 +18,74 @@ class Item:
     id: str
     """Name of its files in the canonical layout."""
     split: str
-    image: Path | None = None
-    label: Path | None = None
+    files: tuple[Path, ...] = ()
+    """Everything that `load` and `points` read: what has changed since is prepared again. The image comes first."""
 
 
 @dataclass(frozen=True)
-class Pair:
-    """One photograph and its label, as they go to disk."""
+class Raw:
+    """One photograph and its label, as they are in the raw dataset."""
 
-    image: np.ndarray | bytes
-    """H x W x 3 uint8 RGB, or the bytes of a JPEG that is kept as it is."""
+    image: np.ndarray
+    """H x W x 3 uint8 RGB."""
     label: np.ndarray
-    """H x W uint8 class ids."""
-    size: tuple[int, int]
-    """Height and width of the image."""
+    """H x W uint8 class ids, or C x H x W uint8 soft maps."""
+    jpeg: bytes | None = None
+    """The image's file, where it can be kept as it is: encoding anew would lose a little."""
 
 
 class Source(Protocol):
-    """A raw dataset. Picklable: `load` runs in other processes."""
+    """A raw dataset. Picklable: `load` and `points` run in other processes."""
 
     label_set: LabelSet
+
+    @property
+    def has_landmarks(self) -> bool:
+        """Whether `points` knows any."""
 
     def items(self) -> Sequence[Item]:
         """Every photograph with its split, without reading any."""
 
-    def load(self, item: Item) -> Pair:
-        """Read one photograph and its label."""
+    def load(self, item: Item) -> Raw:
+        """Read one photograph and its label.
+
+        Raises:
+            DatasetError: it cannot be read.
+        """
+
+    def points(self, item: Item) -> np.ndarray | None:
+        """The five points of alignment, 5 x 2, or None where this photograph has none.
+
+        Raises:
+            DatasetError: there is a landmark file that cannot be read.
+        """
 
     def describe(self) -> dict[str, Any]:
         """What the result depends on: written into the dataset folder, and compared on a second run."""
 
 
-@dataclass(frozen=True)
-class PrepareReport:
-    splits: dict[str, int]
-    """Split -> photographs."""
+class WithoutLandmarks:
+    """For sources that come without landmark files."""
+
+    has_landmarks = False
+
+    def points(self, item: Item) -> np.ndarray | None:
+        return None
 
 
-def prepare(source: Source, out: Path, *, processes: int = 1, track: Track = untracked) -> PrepareReport:
-    """Write `source` to `out` in the canonical layout. The lists come last: a half-done folder has none.
+def find_root(raw: Path, *inside: str) -> Path:
+    """`raw`, or the folder up to two levels below it, that holds all of `inside`: archives often wrap their content.
 
     Raises:
-        DatasetError: the source cannot be read; all broken photographs are named in one message.
-        OutputError: `out` cannot be written, or holds something else.
+        DatasetError: no such folder.
     """
-    items = sorted(source.items(), key=lambda item: item.id)
-    if not items:
-        raise DatasetError("the source holds no photographs")
-    _claim(out, source)
-    broken: list[str] = []
-    for problem in track(map_files(partial(_write, source, out), items, processes), len(items), "prepare"):
-        if problem:
-            broken.append(problem)
-    if broken:
-        more = f"; and {len(broken) - 10} more" if len(broken) > 10 else ""
-        raise DatasetError(f"{len(broken)} of {len(items)} could not be prepared: {'; '.join(broken[:10])}{more}")
-    write_label_set(out, source.label_set)
-    splits = {split: [item.id for item in items if item.split == split] for split in SPLITS}
-    for split, ids in splits.items():
-        if ids:
-            lines = "".join(f"images/{name}.jpg labels/{name}.png\n" for name in ids)
-            write_atomic(out / f"{split}_list.txt", lines.encode())
-    return PrepareReport({split: len(ids) for split, ids in splits.items() if ids})
-
-
-def _claim(out: Path, source: Source) -> None:
-    """Mark `out` as this source's, unless it is somebody else's."""
-    manifest = out / MANIFEST
-    make_folder(out)
-    described = source.describe()
-    finished = any((out / f"{split}_list.txt").exists() for split in SPLITS)
-    if manifest.is_file():
-        if finished and manifest.read_text("utf-8") != tomli_w.dumps(described):
-            raise OutputError(
-                f"{out}: was prepared from another source or with other options (see {manifest.name}); "
-                "choose another folder"
-            )
-    elif finished or any((out / name).exists() for name in ("images", "labels")):
-        raise OutputError(
-            f"{out}: already holds a dataset that 'faceparse prepare' did not write; choose another folder"
-        )
-    write_atomic(manifest, tomli_w.dumps(described).encode())
-
-
-def _write(source: Source, out: Path, item: Item) -> str | None:
-    """Write one photograph; returns what is wrong with it, if anything."""
-    try:
-        pair = source.load(item)
-        _validate(pair, item, len(source.label_set))
-    except OutputError:
-        raise
-    except FaceparseError as error:
-        return str(error)
-    image = pair.image if isinstance(pair.image, bytes) else encode_jpeg(pair.image)
-    write_atomic(out / "images" / f"{item.id}.jpg", image)
-    write_atomic(out / "labels" / f"{item.id}.png", encode_png(pair.label))
-    return None
-
-
-def _validate(pair: Pair, item: Item, classes: int) -> None:
-    if pair.label.shape != pair.size:
-        (h, w), (height, width) = pair.label.shape, pair.size
-        raise DatasetError(f"{item.label or item.id}: label is {w} x {h}, its image {width} x {height}")
-    bad = [int(value) for value in np.unique(pair.label) if classes <= value != IGNORE]
-    if bad:
-        raise DatasetError(
-            f"{item.label or item.id}: value {bad[0]} is not one of the {classes} classes "
-            f"(0 to {classes - 1}, {IGNORE} ignored)"
-        )
+    if not raw.is_dir():
+        raise DatasetError(f"{raw}: no such folder")
+    for pattern in (".", "*", "*/*"):
+        for folder in sorted(raw.glob(pattern)) if pattern != "." else [raw]:
+            if all((folder / name).exists() for name in inside):
+                return folder
+    raise DatasetError(f"{raw}: no {' and '.join(inside)} in it; give the folder as it was unpacked")
 
 
 def nearest_colour(picture: np.ndarray, palette: np.ndarray) -> np.ndarray:

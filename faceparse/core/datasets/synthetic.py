@@ -4,13 +4,15 @@ from typing import Any
 
 import numpy as np
 
-from faceparse.core.datasets.faces import draw_face
-from faceparse.core.datasets.source import Item, Pair, split_by_share
+from faceparse.core.datasets.faces import DrawnFace, draw_face
+from faceparse.core.datasets.source import Item, Raw, split_by_share
 from faceparse.core.labels import get_label_set
 
 
 class Synthetic:
     """`count` faces of `size` x `size` pixels; face i depends on (seed, i) alone."""
+
+    has_landmarks = True
 
     def __init__(
         self, *, count: int = 200, size: int = 256, seed: int = 0, val: float = 0.1, test: float = 0.2
@@ -21,12 +23,18 @@ class Synthetic:
     def items(self) -> list[Item]:
         names = [f"face_{index:05d}" for index in range(self.count)]
         split = split_by_share(names, val=self.val, test=self.test, seed=self.seed)
-        return [Item(id=name, split=split[name]) for name in names]
+        return [Item(name, split[name]) for name in names]
 
-    def load(self, item: Item) -> Pair:
+    def load(self, item: Item) -> Raw:
+        face = self._draw(item)
+        return Raw(face.image, face.label)
+
+    def points(self, item: Item) -> np.ndarray:
+        return self._draw(item).points
+
+    def _draw(self, item: Item) -> DrawnFace:
         index = int(item.id.removeprefix("face_"))
-        face = draw_face(np.random.default_rng([self.seed, index]), self.size)
-        return Pair(face.image, face.label, (self.size, self.size))
+        return draw_face(np.random.default_rng([self.seed, index]), self.size)
 
     def describe(self) -> dict[str, Any]:
         return {

@@ -11,10 +11,10 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 from faceparse.core.data.dataset import Photo, check_values, prepare_photo, read_pair
-from faceparse.core.data.transforms import Size, unwarp_label, warp_label
 from faceparse.core.datasets.layout import Sample
 from faceparse.core.errors import DatasetError
 from faceparse.core.files import read_label, read_matrix
+from faceparse.core.geometry import Size, unwarp_label, warp_label
 
 ProtocolName = Literal["eagrnet", "label"]
 PROTOCOLS: tuple[ProtocolName, ...] = ("eagrnet", "label")

@@ -10,7 +10,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from faceparse.core.errors import OutputError, SettingsError
-from faceparse.core.files import cannot_write, make_folder, write_atomic
+from faceparse.core.files import append_line, make_folder, write_atomic
 from faceparse.core.settings import Settings, to_toml
 from faceparse.core.training.checkpoint import BEST, LAST
 
@@ -62,13 +62,12 @@ class RunDirectory:
         return self.path.name
 
     def log(self, text: str) -> None:
-        self._append(LOG_FILE, f"{time.strftime('%Y-%m-%d %H:%M:%S')} {text}")
+        append_line(self.path / LOG_FILE, f"{time.strftime('%Y-%m-%d %H:%M:%S')} {text}")
 
     def record(self, epoch: int, metrics: Mapping[str, float]) -> None:
         """One line of metrics.jsonl, on disk before anyone else hears of it."""
-        self._append(
-            METRICS_FILE, json.dumps({"epoch": epoch, "time": round(time.time(), 3), "metrics": dict(metrics)})
-        )
+        line = {"epoch": epoch, "time": round(time.time(), 3), "metrics": dict(metrics)}
+        append_line(self.path / METRICS_FILE, json.dumps(line))
 
     def metrics(self) -> list[dict[str, Any]]:
         """The lines of metrics.jsonl, less one that a kill cut short."""
@@ -83,10 +82,3 @@ class RunDirectory:
 
     def close(self) -> None:
         self._lock.release()
-
-    def _append(self, name: str, line: str) -> None:
-        try:
-            with (self.path / name).open("a", encoding="utf-8") as file:
-                file.write(line + "\n")
-        except OSError as error:
-            raise cannot_write(self.path / name, error) from error

@@ -12,11 +12,9 @@ from faceparse.core.data.transforms import (
     crop_matrix,
     draw_augmentation,
     jitter_colour,
-    unwarp_label,
-    warp_image,
     warp_image_and_edge,
-    warp_label,
 )
+from faceparse.core.geometry import unwarp_label, warp_image, warp_label
 from faceparse.core.settings import DataSettings
 
 RANDOM = np.random.default_rng(0)

@@ -11,7 +11,7 @@ from faceparse.core.datasets.check import check_dataset
 from faceparse.core.datasets.edges import update_edges
 from faceparse.core.datasets.fasseg import Fasseg
 from faceparse.core.datasets.layout import SPLITS, DatasetFolder
-from faceparse.core.datasets.source import prepare
+from faceparse.core.datasets.prepare import prepare
 from faceparse.core.errors import DatasetError
 from faceparse.core.files import read_image, read_label
 from tests.conftest import PHOTOGRAPHS

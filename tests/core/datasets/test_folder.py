@@ -11,7 +11,7 @@ from PIL import Image
 
 from faceparse.core.datasets.folder import Folder
 from faceparse.core.datasets.layout import SPLITS, DatasetFolder
-from faceparse.core.datasets.source import prepare
+from faceparse.core.datasets.prepare import prepare
 from faceparse.core.errors import DatasetError, OutputError, SettingsError
 from faceparse.core.files import encode_jpeg, encode_png, read_image, read_label, write_palette_png
 from faceparse.core.labels import LabelSet, get_label_set

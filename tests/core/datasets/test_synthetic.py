@@ -8,7 +8,7 @@ import pytest
 from faceparse.core.datasets.check import check_dataset
 from faceparse.core.datasets.edges import update_edges
 from faceparse.core.datasets.layout import SPLITS, DatasetFolder
-from faceparse.core.datasets.source import prepare
+from faceparse.core.datasets.prepare import prepare
 from faceparse.core.datasets.synthetic import Synthetic
 
 

@@ -10,7 +10,7 @@ from faceparse.core.labels import LabelSet, get_label_set
 
 RANDOM = np.random.default_rng(0)
 HELEN = get_label_set("helen")
-LABEL_SETS = ["helen", "lapa", "celebamask-hq", "fasseg"]
+LABEL_SETS = ["helen", "lapa", "ibugmask-14", "celebamask-hq", "fasseg"]
 
 Pixels = set[tuple[int, ...]]
 

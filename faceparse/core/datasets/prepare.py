@@ -1,0 +1,358 @@
+"""Raw dataset -> canonical layout, in processes, resumable: a killed run goes on where it stopped.
+
+Every photograph's files are written whole and then noted in a journal; one that is noted, and whose source files have
+not changed since, is not touched again. The lists come last.
+"""
+
+import hashlib
+import json
+import shutil
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from functools import partial
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import tomli_w
+
+from faceparse.core.datasets.alignment import (
+    Alignment,
+    UnusablePointsError,
+    align,
+    alignment_matrix,
+    harden,
+    label_points,
+)
+from faceparse.core.datasets.archive import unpack
+from faceparse.core.datasets.layout import SPLITS, write_label_set
+from faceparse.core.datasets.source import Item, Raw, Source
+from faceparse.core.errors import DatasetError, FaceparseError, OutputError, SettingsError
+from faceparse.core.evaluation.confusion import confusion_counts
+from faceparse.core.files import append_line, encode_jpeg, encode_matrix, encode_png, make_folder, write_atomic
+from faceparse.core.geometry import warp_label
+from faceparse.core.labels import IGNORE, LabelSet
+from faceparse.core.parallel import Track, map_files, untracked
+
+MANIFEST = "prepared.toml"
+"""What the folder was made from, and with which options."""
+RECORD = "prepared.jsonl"
+"""One line for each photograph, in the order of ids; written once all are done."""
+JOURNAL = ".prepared.jsonl"
+"""The same lines in the order in which they were done."""
+
+Status = Literal["kept", "aligned", "unaligned", "skipped", "broken"]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one photograph: a line of the record."""
+
+    id: str
+    split: str
+    source: str
+    """Hash of the names, sizes and dates of its source files."""
+    status: Status
+    """kept: not meant to be aligned; unaligned and skipped: without usable points."""
+    reason: str = ""
+    ceiling: tuple[tuple[int, int, int], ...] = ()
+    """For each class the pixels of intersection, of truth and of its way to the aligned image and back."""
+
+    def line(self) -> str:
+        return json.dumps(asdict(self))
+
+
+@dataclass(frozen=True)
+class PrepareReport:
+    splits: dict[str, int]
+    """Split -> photographs."""
+    done: int
+    """Photographs prepared now; the others were up to date."""
+    without_points: tuple[Outcome, ...] = ()
+    """Photographs that could not be aligned."""
+    ceiling: dict[str, float] | None = None
+    """Class -> F1 of the label against itself after the way to the aligned image and back; None without alignment."""
+    ceiling_split: str = "test"
+
+
+def prepare(
+    source: Source,
+    out: Path,
+    *,
+    alignment: Alignment | None = None,
+    archive: Path | None = None,
+    processes: int = 1,
+    track: Track = untracked,
+) -> PrepareReport:
+    """Write `source` to `out` in the canonical layout.
+
+    Args:
+        alignment: None leaves every photograph as it is.
+        archive: zip or tar that holds the source; it is unpacked to `unpacked_folder(out)`, where the source looks.
+
+    Raises:
+        DatasetError: the source cannot be read; all broken photographs are named in one message.
+        OutputError: `out` cannot be written, or holds something else.
+    """
+    described = {**source.describe(), **(alignment.describe() if alignment else {})}
+    if archive is not None:
+        described |= {"raw": str(archive.resolve()), "archive": _stamp([archive])}
+    _refuse_foreign(out, described)
+    finished, begun = _read_outcomes(out / RECORD), _read_outcomes(out / JOURNAL)
+    if archive is not None and finished and _is_whole(out, finished.values()):
+        return _report(finished, 0, source.label_set, alignment)  # not even unpacked
+    if archive is not None:
+        unpack(archive, unpacked_folder(out), track)
+    items = sorted(source.items(), key=lambda item: item.id)
+    _refuse_same_ids(items)
+    _refuse_impossible(source, alignment)
+    make_folder(out)
+    write_atomic(out / MANIFEST, tomli_w.dumps(described).encode())
+    known = finished | begun
+    if begun:  # a line that a kill cut short must not swallow the next
+        write_atomic(out / JOURNAL, "".join(outcome.line() + "\n" for outcome in begun.values()).encode())
+    stamps = {item.id: _stamp(item.files) for item in items}
+    outcomes = {item.id: known[item.id] for item in items if _is_fresh(out, known.get(item.id), stamps[item.id])}
+    todo = [item for item in items if item.id not in outcomes]
+    if todo or begun or len(outcomes) < len(known) or not _is_whole(out, finished.values()):
+        _prepare_all(source, out, alignment, todo, stamps, outcomes, processes, track)
+        _finish(source, out, outcomes)
+    if archive is not None:
+        shutil.rmtree(unpacked_folder(out), ignore_errors=True)
+    return _report(outcomes, len(todo), source.label_set, alignment)
+
+
+def unpacked_folder(out: Path) -> Path:
+    return out / ".unpacked"
+
+
+def _prepare_all(
+    source: Source,
+    out: Path,
+    alignment: Alignment | None,
+    todo: Sequence[Item],
+    stamps: dict[str, str],
+    outcomes: dict[str, Outcome],
+    processes: int,
+    track: Track,
+) -> None:
+    """Prepare what is left to do, adding to `outcomes` and to the journal.
+
+    Raises:
+        DatasetError: some are broken; all others are done.
+    """
+    broken: list[Outcome] = []
+    work = partial(_prepare_one, source, out, alignment)
+    stamped = [(item, stamps[item.id]) for item in todo]
+    for outcome in track(map_files(work, stamped, processes), len(todo), "prepare"):
+        if outcome.status == "broken":
+            broken.append(outcome)
+        else:
+            append_line(out / JOURNAL, outcome.line())
+            outcomes[outcome.id] = outcome
+    if broken:
+        more = f"; and {len(broken) - 10} more" if len(broken) > 10 else ""
+        reasons = "; ".join(one.reason for one in broken[:10])
+        raise DatasetError(f"{len(broken)} of {len(stamps)} could not be prepared: {reasons}{more}")
+
+
+def _finish(source: Source, out: Path, outcomes: dict[str, Outcome]) -> None:
+    """Lists, label set and record, now that every photograph is done."""
+    write_label_set(out, source.label_set)
+    ordered = [outcomes[key] for key in sorted(outcomes)]
+    for split in SPLITS:
+        lines = [f"images/{o.id}.jpg labels/{o.id}.png\n" for o in ordered if o.split == split and _is_listed(o)]
+        if lines:
+            write_atomic(out / f"{split}_list.txt", "".join(lines).encode())
+    write_atomic(out / RECORD, "".join(outcome.line() + "\n" for outcome in ordered).encode())
+    (out / JOURNAL).unlink(missing_ok=True)
+
+
+def _report(outcomes: dict[str, Outcome], done: int, label_set: LabelSet, alignment: Alignment | None) -> PrepareReport:
+    every = [outcomes[key] for key in sorted(outcomes)]
+    counts = {split: sum(o.split == split and _is_listed(o) for o in every) for split in SPLITS}
+    # Scores are counted on test: that is where the ceiling matters.
+    split = "test" if counts["test"] else "train"
+    counted = [o.ceiling for o in every if o.split == split and o.status == "aligned"]
+    ceiling = None
+    if alignment is not None and counted:
+        sums = np.array(counted, np.int64).sum(axis=0)
+        ceiling = {
+            name: 2 * int(hits) / int(truth + found)
+            for name, (hits, truth, found) in zip(label_set.names, sums, strict=True)
+            if truth
+        }
+    return PrepareReport(
+        splits={split: count for split, count in counts.items() if count},
+        done=done,
+        without_points=tuple(o for o in every if o.status in ("unaligned", "skipped")),
+        ceiling=ceiling,
+        ceiling_split=split,
+    )
+
+
+# One photograph, in a process of its own.
+
+
+def _prepare_one(source: Source, out: Path, alignment: Alignment | None, stamped: tuple[Item, str]) -> Outcome:
+    item, stamp = stamped
+    outcome = partial(Outcome, item.id, item.split, stamp)
+    try:
+        raw = source.load(item)
+        _validate(raw, item, len(source.label_set))
+        if alignment is None:
+            return _write_as_it_is(out, item, raw, outcome("kept"))
+        try:
+            matrix = _matrix(source, item, raw, alignment)
+        except UnusablePointsError as error:
+            if alignment.on_missing == "fail":
+                raise DatasetError(f"{item.id}: cannot be aligned, {error}; see --on-missing") from None
+            if alignment.on_missing == "skip":
+                return outcome("skipped", str(error))
+            return _write_as_it_is(out, item, raw, outcome("unaligned", str(error)))
+    except OutputError:
+        raise
+    except FaceparseError as error:
+        return outcome("broken", str(error))
+    aligned = align(raw.image, raw.label, matrix, alignment.size)
+    truth = harden(raw.label)
+    _write_image(out, item, encode_jpeg(aligned.image))
+    _write_label(out / "labels", item, aligned.label)
+    _write_label(out / "labels_raw", item, truth)
+    write_atomic(out / "project" / f"{item.id}.npy", encode_matrix(aligned.project))
+    back = warp_label(aligned.label, aligned.project, (truth.shape[0], truth.shape[1]), border=0)
+    counts = confusion_counts(truth, back, len(source.label_set))
+    columns = np.stack([counts.diagonal(), counts.sum(axis=1), counts.sum(axis=0)], axis=1)
+    return outcome("aligned", ceiling=tuple(map(tuple, columns.tolist())))
+
+
+def _matrix(source: Source, item: Item, raw: Raw, alignment: Alignment) -> np.ndarray:
+    """2 x 3, original -> aligned; raises UnusablePointsError."""
+    if alignment.method == "labels" or (alignment.method == "auto" and not source.has_landmarks):
+        points: np.ndarray | None = label_points(harden(raw.label), source.label_set)
+    else:
+        points = source.points(item)
+    if points is None:
+        raise UnusablePointsError("no landmarks")
+    return alignment_matrix(points, alignment, (raw.image.shape[0], raw.image.shape[1]))
+
+
+def _write_as_it_is(out: Path, item: Item, raw: Raw, outcome: Outcome) -> Outcome:
+    _write_image(out, item, raw.jpeg or encode_jpeg(raw.image))
+    _write_label(out / "labels", item, harden(raw.label))
+    return outcome
+
+
+def _write_image(out: Path, item: Item, jpeg: bytes) -> None:
+    write_atomic(out / "images" / f"{item.id}.jpg", jpeg)
+
+
+def _write_label(folder: Path, item: Item, label: np.ndarray) -> None:
+    write_atomic(folder / f"{item.id}.png", encode_png(label))
+
+
+def _validate(raw: Raw, item: Item, classes: int) -> None:
+    where = next((file for file in item.files[1:]), item.id)
+    if raw.label.shape[-2:] != raw.image.shape[:2]:
+        (h, w), (height, width) = raw.label.shape[-2:], raw.image.shape[:2]
+        raise DatasetError(f"{where}: label is {w} x {h}, its image {width} x {height}")
+    if raw.label.ndim == 3:
+        return
+    bad = [int(value) for value in np.unique(raw.label) if classes <= value != IGNORE]
+    if bad:
+        raise DatasetError(
+            f"{where}: value {bad[0]} is not one of the {classes} classes (0 to {classes - 1}, {IGNORE} ignored)"
+        )
+
+
+# What is there already.
+
+
+def _refuse_impossible(source: Source, alignment: Alignment | None) -> None:
+    if alignment is None:
+        return
+    if alignment.method == "landmarks" and not source.has_landmarks:
+        raise SettingsError("--align landmarks: this source has no landmark files; use --align labels or none")
+    by_labels = alignment.method == "labels" or (alignment.method == "auto" and not source.has_landmarks)
+    if by_labels and not source.label_set.landmarks:
+        raise SettingsError(
+            f"--align labels: label set {source.label_set.name!r} does not say where the five points are; give it "
+            "[landmarks] with eyes, nose and mouth"
+        )
+
+
+def _refuse_foreign(out: Path, described: dict[str, Any]) -> None:
+    """Raise where `out` is somebody else's, or was made from something else."""
+    manifest, lists = out / MANIFEST, [out / f"{split}_list.txt" for split in SPLITS]
+    if manifest.is_file():
+        if manifest.read_text("utf-8") == tomli_w.dumps(described):
+            return
+        if any(path.exists() for path in lists):
+            raise OutputError(
+                f"{out}: was prepared from another source or with other options (see {manifest.name}); "
+                "choose another folder"
+            )
+        (out / JOURNAL).unlink(missing_ok=True)  # unfinished, and with other options: it is begun anew
+    elif any(path.exists() for path in (out / "images", out / "labels", *lists)):
+        raise OutputError(
+            f"{out}: already holds a dataset that 'faceparse prepare' did not write; choose another folder"
+        )
+
+
+def _refuse_same_ids(items: Sequence[Item]) -> None:
+    if not items:
+        raise DatasetError("the source holds no photographs")
+    for one, other in pairwise(items):
+        if one.id == other.id:
+            where = " and ".join(str(item.files[0]) for item in (one, other) if item.files)
+            raise DatasetError(f"{where or one.id}: two photographs would both be named {one.id!r}; rename one")
+
+
+def _read_outcomes(path: Path) -> dict[str, Outcome]:
+    """id -> outcome, less a line that a kill cut short."""
+    if not path.is_file():
+        return {}
+    found: dict[str, Outcome] = {}
+    for line in path.read_text("utf-8").splitlines(keepends=True):
+        if line.endswith("\n"):
+            fields = json.loads(line)
+            outcome = Outcome(**{**fields, "ceiling": tuple(map(tuple, fields["ceiling"]))})
+            found[outcome.id] = outcome
+    return found
+
+
+def _is_fresh(out: Path, outcome: Outcome | None, stamp: str) -> bool:
+    return outcome is not None and outcome.source == stamp and _files_exist(out, outcome)
+
+
+def _files_exist(out: Path, outcome: Outcome) -> bool:
+    names = [f"images/{outcome.id}.jpg", f"labels/{outcome.id}.png"] if _is_listed(outcome) else []
+    if outcome.status == "aligned":
+        names += [f"labels_raw/{outcome.id}.png", f"project/{outcome.id}.npy"]
+    return all((out / name).is_file() for name in names)
+
+
+def _is_whole(out: Path, outcomes: Iterable[Outcome]) -> bool:
+    """Whether a finished folder still has all that it is made of."""
+    splits = {outcome.split for outcome in outcomes if _is_listed(outcome)}
+    return bool(splits) and (
+        all((out / f"{split}_list.txt").is_file() for split in splits)
+        and all(_files_exist(out, outcome) for outcome in outcomes)
+    )
+
+
+def _is_listed(outcome: Outcome) -> bool:
+    return outcome.status != "skipped"
+
+
+def _stamp(files: Sequence[Path]) -> str:
+    """Hash of names, sizes and dates; a file that is not there counts as such."""
+    digest = hashlib.sha256()
+    for file in files:
+        try:
+            stat = file.stat()
+            digest.update(f"{file.name} {stat.st_size} {stat.st_mtime_ns}\n".encode())
+        except FileNotFoundError:
+            digest.update(f"{file.name} missing\n".encode())
+    return digest.hexdigest()[:16]

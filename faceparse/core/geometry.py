@@ -1,0 +1,42 @@
+"""Warping images and labels by 2 x 3 matrices.
+
+Coordinates are pixel centres: an image of width w spans x = 0 .. w - 1. Sizes are (height, width).
+"""
+
+import cv2
+import numpy as np
+
+from faceparse.core.labels import IGNORE
+
+Size = tuple[int, int]
+"""Height, width."""
+
+
+def warp_image(image: np.ndarray, matrix: np.ndarray, size: Size) -> np.ndarray:
+    """Bilinear, black outside."""
+    return cv2.warpAffine(
+        image, matrix, size[::-1], flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT, borderValue=0
+    )
+
+
+def warp_label(label: np.ndarray, matrix: np.ndarray, size: Size, *, border: int = IGNORE) -> np.ndarray:
+    """Nearest neighbour, `border` outside."""
+    return cv2.warpAffine(
+        label, matrix, size[::-1], flags=cv2.INTER_NEAREST, borderMode=cv2.BORDER_CONSTANT, borderValue=border
+    )
+
+
+def unwarp_label(label: np.ndarray, matrix: np.ndarray, size: Size) -> np.ndarray:
+    """Back through a source -> crop matrix, nearest neighbour, background outside."""
+    flags = cv2.INTER_NEAREST | cv2.WARP_INVERSE_MAP
+    return cv2.warpAffine(label, matrix, size[::-1], flags=flags, borderMode=cv2.BORDER_CONSTANT, borderValue=0)
+
+
+def invert(matrix: np.ndarray) -> np.ndarray:
+    """The 2 x 3 float64 matrix that leads back."""
+    return cv2.invertAffineTransform(matrix.astype(np.float64))
+
+
+def apply(matrix: np.ndarray, points: np.ndarray) -> np.ndarray:
+    """N x 2 points (x, y) through a 2 x 3 matrix."""
+    return points @ matrix[:, :2].T + matrix[:, 2]

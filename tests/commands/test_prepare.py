@@ -1,0 +1,98 @@
+"""Every source through the commands, from the raw layout to scores; and the mistakes on the way."""
+
+import json
+import shutil
+import tarfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests.commands.conftest import Cli
+from tests.raw import make_celebamask_hq, make_helen, make_ibugmask, make_lapa
+
+SOURCES: dict[str, Callable[[Path], Path]] = {
+    "helen": make_helen,
+    "lapa": make_lapa,
+    "celebamask-hq": make_celebamask_hq,
+    "ibugmask": make_ibugmask,
+}
+TRAIN = [
+    "--epochs", 1, "--batch-size", 2, "--input-size", "64,64", "--device", "cpu", "--set", "model.backbone=resnet18",
+    "--set", "model.stem=torchvision", "--set", "data.workers=0", "--snapshot-dir", "run",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", SOURCES)
+def test_every_source_comes_through_to_scores(name: str, cli: Cli, tmp_path: Path) -> None:
+    SOURCES[name](tmp_path / "raw")
+    aligned = ["--size", 96] if name in ("helen", "ibugmask") else []
+    done = cli("prepare", name, "raw", "out", "--processes", 1, *aligned)
+    assert (done.code, done.err) == (0, "")
+    assert done.out.startswith("out: ")
+    assert ("ceiling" in done.out) == bool(aligned)
+    assert cli("edges", "out", "--processes", 1).code == 0
+    done = cli("check", "out", "--processes", 1)
+    assert done.code == 0, done.out
+    assert cli("train", "--data-dir", "out", *TRAIN).code == 0
+    done = cli("eval", "run/best.pth", "--json")
+    assert done.code == 0
+    scores = json.loads(done.out)
+    assert scores["images"] == 2
+    assert 0 <= scores["mean_f1"] <= 1
+
+
+def test_what_alignment_costs_is_shown(cli: Cli, tmp_path: Path) -> None:
+    make_lapa(tmp_path / "raw")
+    (tmp_path / "raw" / "val" / "landmarks" / "5_0.txt").unlink()
+    done = cli("prepare", "lapa", "raw", "out", "--align", "landmarks", "--size", 48, "--processes", 1)
+    assert done.code == 0
+    assert done.err == "unaligned: 5_0, no landmarks\n"
+    rows = {line.split("│")[1].strip(): line.split("│")[2].strip() for line in done.out.splitlines() if "│" in line}
+    assert 50 < float(rows["left_eye"]) < 100
+    assert 50 < float(rows["mean without background"]) < 100
+    assert np.load("out/project/7_0.npy").shape == (2, 3)
+    again = cli("prepare", "lapa", "raw", "out", "--align", "landmarks", "--size", 48, "--processes", 1)
+    assert again.out.splitlines()[0].endswith(", 0 prepared now")
+    assert again.out.splitlines()[1:] == done.out.splitlines()[1:]
+
+
+@pytest.mark.parametrize("kind", ["zip", "gztar"])
+def test_an_archive_is_as_good_as_its_folder(cli: Cli, tmp_path: Path, kind: str) -> None:
+    make_lapa(tmp_path / "raw" / "LaPa")
+    archive = shutil.make_archive("lapa", kind, "raw")
+    for raw, out in (("raw", "from_folder"), (archive, "from_archive")):
+        assert cli("prepare", "lapa", raw, out, "--processes", 1).code == 0
+    for path in Path("from_folder").rglob("*.*g"):
+        assert path.read_bytes() == (Path("from_archive") / path.relative_to("from_folder")).read_bytes()
+    assert not Path("from_archive/.unpacked").exists()
+    shutil.rmtree("raw")
+    done = cli("prepare", "lapa", archive, "from_archive", "--processes", 1)
+    assert "0 prepared now" in done.out
+
+
+def test_an_archive_that_leads_outside_is_refused(cli: Cli, tmp_path: Path) -> None:
+    (tmp_path / "evil").write_text("")
+    with tarfile.open("lapa.tar", "w") as tar:
+        tar.add("evil", "../evil2")
+    message = cli("prepare", "lapa", "lapa.tar", "out").message
+    assert message == "lapa.tar: '../evil2' would be written outside the folder; unpack it yourself"
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["--size", 64], "--size: has no effect without alignment; add --align auto, or leave it out"),
+        (["--on-missing", "skip"], "--on-missing: has no effect without alignment; add --align auto, or leave it out"),
+        (["--align", "points"], "--align 'points': not one of auto, landmarks, labels, none"),
+        (["--align", "landmarks", "--template", "x"], "--template 'x': not farl, nor a .toml file with size and five"),
+        (["--align", "auto", "--on-missing", "x"], "--on-missing 'x': not one of identity, skip, fail"),
+    ],
+)
+def test_mistakes_are_one_line(cli: Cli, tmp_path: Path, arguments: list[Any], expected: str) -> None:
+    make_lapa(tmp_path / "raw", (1, 1, 1))
+    assert cli("prepare", "lapa", "raw", "out", *arguments).message.startswith(expected)
+    assert not (tmp_path / "out").exists()
