@@ -1,6 +1,7 @@
 """faceparse eval CHECKPOINT"""
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -27,9 +28,13 @@ def evaluate(
     data_dir: DataDir = None,
     split: Annotated[str, typer.Option(help="train, val or test.")] = "test",
     protocol: Annotated[
-        str,
-        typer.Option(help="eagrnet: in the original image's space; label: at the label's size, without projection."),
-    ] = "eagrnet",
+        list[str],
+        typer.Option(
+            help="eagrnet: classes, in the original image's space; label: at the label's size, without projection; "
+            "farl: logits, in the original image's space; segface: logits, on a 512 x 512 square. "
+            "Several, separated by commas or each with its own --protocol, share the network's work.",
+        ),
+    ] = ["eagrnet"],  # noqa: B006 (Typer copies it)
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout, and nothing else.")] = False,
     gpus: Gpus = None,
     device: Device = None,
@@ -50,7 +55,7 @@ def evaluate(
         loaded,
         data_dir=data_dir,
         split=split,
-        protocol=protocol,
+        protocols=protocol,
         device=resolve_device(device_name(gpus, device) or "auto"),
         batch_size=batch_size,
         input_size=parse_size(input_size),
@@ -68,40 +73,48 @@ def evaluate(
 
 
 def _as_dict(evaluation: "Evaluation") -> dict[str, Any]:
-    scores = evaluation.scores
-    return {
+    """With one protocol its scores lie beside what they are of; with several, each protocol's in an object."""
+    origin = {
         "checkpoint": str(evaluation.checkpoint),
         "dataset": str(evaluation.dataset),
         "split": evaluation.split,
-        "protocol": evaluation.protocol,
-        "images": evaluation.images,
-        "f1": scores.f1,
-        "iou": scores.iou,
-        "merged_f1": scores.merged_f1,
-        "mean_f1": scores.mean_f1,
-        "mean_iou": scores.mean_iou,
-        "pixel_accuracy": scores.pixel_accuracy,
     }
+    scores = {name: asdict(one) for name, one in evaluation.scores.items()}
+    if len(scores) > 1:
+        return {**origin, "images": evaluation.images, "protocols": scores}
+    ((protocol, only),) = scores.items()
+    return {**origin, "protocol": protocol, "images": evaluation.images, **only}
 
 
 def _table(evaluation: "Evaluation") -> Any:
+    """F1 and IoU of one protocol, or F1 of several."""
     from rich.table import Table
 
-    scores = evaluation.scores
-    title = f"{evaluation.dataset.name} {evaluation.split}, {evaluation.images} images, protocol {evaluation.protocol}"
+    protocols, all_scores = list(evaluation.scores), list(evaluation.scores.values())
+    several, first = len(protocols) > 1, all_scores[0]
+    what = "F1 % by protocol" if several else f"protocol {protocols[0]}"
+    title = f"{evaluation.dataset.name} {evaluation.split}, {evaluation.images} images, {what}"
     table = Table(title=title, title_justify="left")
     table.add_column("class")
-    table.add_column("F1 %", justify="right")
-    table.add_column("IoU %", justify="right")
-    for name, f1 in scores.f1.items():
-        table.add_row(name, _percent(f1), _percent(scores.iou[name]))
-    if scores.merged_f1:
+    for heading in protocols if several else ["F1 %", "IoU %"]:
+        table.add_column(heading, justify="right")
+
+    def add(row: str, f1: str, iou: str | None = None) -> None:
+        """Scores by their names in `Scores.get`."""
+        cells = [_percent(scores.get(f1)) for scores in all_scores]
+        if not several:
+            cells.append(_percent(first.get(iou)) if iou else "")
+        table.add_row(row, *cells)
+
+    for name in first.f1:
+        add(name, f"f1/{name}", f"iou/{name}")
+    if first.merged_f1:
         table.add_section()
-        for name, f1 in scores.merged_f1.items():
-            table.add_row(f"{name} (merged)", _percent(f1), "")
+        for name in first.merged_f1:
+            add(f"{name} (merged)", f"f1/{name}")
     table.add_section()
-    table.add_row("mean without background", _percent(scores.mean_f1), _percent(scores.mean_iou))
-    table.add_row("pixel accuracy", _percent(scores.pixel_accuracy), "")
+    add("mean without background", "mean_f1", "mean_iou")
+    add("pixel accuracy", "pixel_accuracy")
     return table
 
 

@@ -41,13 +41,18 @@ class Parser:
 
     def parse_crops(self, crops: Tensor) -> np.ndarray:
         """N x H x W x 3 uint8 RGB -> N x H x W uint8 ids."""
-        return self.logits(crops).argmax(dim=1).to(torch.uint8).cpu().numpy()
+        return classes_of(self.logits(crops))
 
     def parse(self, images: Sequence[np.ndarray]) -> list[np.ndarray]:
         """Photographs (H x W x 3 uint8 RGB, any sizes) -> labels at their own sizes."""
         photos = [prepare_photo(image, self.input_size) for image in images]
         labels = self.parse_crops(torch.from_numpy(np.stack([photo.crop for photo in photos])))
         return [unwarp_label(label, photo.matrix, photo.size) for label, photo in zip(labels, photos, strict=True)]
+
+
+def classes_of(logits: Tensor) -> np.ndarray:
+    """(N x) C x H x W logits -> (N x) H x W uint8 ids of the largest."""
+    return logits.argmax(dim=-3).to(torch.uint8).cpu().numpy()
 
 
 def load_parser(checkpoint: Checkpoint, device: torch.device, input_size: tuple[int, int] | None = None) -> Parser:

@@ -1,6 +1,6 @@
-"""A parser over a split: one confusion matrix for the whole set."""
+"""A parser over a split: one confusion matrix for the whole set and each protocol."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -11,72 +11,76 @@ from torch.utils.data import Dataset
 from faceparse.core.data.loader import Loader
 from faceparse.core.datasets.layout import Sample
 from faceparse.core.evaluation.confusion import confusion_counts
-from faceparse.core.evaluation.protocols import Case, ProtocolName, read_case, to_truth_space
+from faceparse.core.evaluation.protocols import PROTOCOLS, Case, Protocol, View, read_case
+from faceparse.core.geometry import Size
 from faceparse.core.inference import Parser
 from faceparse.core.parallel import Track, untracked
 
 
-class _Cases(Dataset[Case]):
-    def __init__(self, samples: Sequence[Sample], classes: int, crop: tuple[int, int], protocol: ProtocolName) -> None:
-        self.samples, self.classes, self.crop, self.protocol = samples, classes, crop, protocol
-
-    def __len__(self) -> int:
-        return len(self.samples)
-
-    def __getitem__(self, index: int) -> Case:
-        return read_case(self.samples[index], index, self.classes, self.crop, self.protocol)
-
-
 class Parsed(NamedTuple):
-    """One scored photograph."""
+    """One photograph under one protocol; both H x W uint8, in the protocol's space."""
 
-    case: Case
-    label: np.ndarray
-    """Prediction in the truth's space, H x W uint8."""
-    counts: np.ndarray
-    """C x C int64."""
+    truth: np.ndarray
+    prediction: np.ndarray
 
 
 def parse_samples(
     parser: Parser,
     samples: Sequence[Sample],
     classes: int,
+    protocols: Sequence[str],
     *,
-    protocol: ProtocolName = "eagrnet",
     batch_size: int = 4,
     workers: int = 0,
-) -> Iterator[Parsed]:
-    """Predict and count each sample, in order."""
-    cases = _Cases(samples, classes, parser.input_size, protocol)
+) -> Iterator[dict[str, Parsed]]:
+    """Protocol -> prediction of each sample, in order. Protocols of one view share one run of the network."""
+    chosen = {name: PROTOCOLS[name] for name in protocols}
+    cases = _Cases(samples, classes, parser.input_size, list(chosen.values()))
     loader = Loader(cases, _stack, device=parser.device, workers=workers, batch_size=batch_size)
-    for crops, batch in loader:
-        for case, prediction in zip(batch, parser.parse_crops(crops), strict=True):
-            label = to_truth_space(prediction, case)
-            yield Parsed(case, label, confusion_counts(case.truth, label, classes))
+    for views, batch in loader:
+        logits = {view: parser.logits(pictures) for view, pictures in views.items()}
+        for index, case in enumerate(batch):
+            yield {
+                name: Parsed(truth.label, protocol.place(logits[protocol.view][index], case.size, truth))
+                for name, protocol in chosen.items()
+                for truth in [case.truths[protocol.truth]]
+            }
 
 
 def evaluate(
     parser: Parser,
     samples: Sequence[Sample],
     classes: int,
+    protocols: Sequence[str],
     *,
-    protocol: ProtocolName = "eagrnet",
     batch_size: int = 4,
     workers: int = 0,
     track: Track = untracked,
-) -> np.ndarray:
-    """C x C int64 confusion matrix, summed over all samples."""
-    parsed = parse_samples(parser, samples, classes, protocol=protocol, batch_size=batch_size, workers=workers)
-    total = np.zeros((classes, classes), np.int64)
-    for one in track(parsed, len(samples), "evaluate"):
-        total += one.counts
+) -> dict[str, np.ndarray]:
+    """Protocol -> C x C int64 confusion matrix, summed over all samples."""
+    total = {name: np.zeros((classes, classes), np.int64) for name in protocols}
+    samples_parsed = parse_samples(parser, samples, classes, protocols, batch_size=batch_size, workers=workers)
+    for parsed in track(samples_parsed, len(samples), "evaluate"):
+        for name, one in parsed.items():
+            total[name] += confusion_counts(one.truth, one.prediction, classes)
     return total
 
 
-def _stack(cases: Sequence[Case]) -> tuple[Tensor, Sequence[Case]]:
-    crops = torch.from_numpy(np.stack([case.photo.crop for case in cases]))
-    # Between processes, each crop travels once.
-    return crops, [case._replace(photo=case.photo._replace(crop=_SENT)) for case in cases]
+class _Cases(Dataset[Case]):
+    def __init__(
+        self, samples: Sequence[Sample], classes: int, input_size: Size, protocols: Sequence[Protocol]
+    ) -> None:
+        self.samples, self.classes, self.input_size, self.protocols = samples, classes, input_size, protocols
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    def __getitem__(self, index: int) -> Case:
+        return read_case(self.samples[index], self.classes, self.input_size, self.protocols)
 
 
-_SENT = np.empty((0, 0, 3), np.uint8)
+def _stack(cases: Sequence[Case]) -> tuple[Mapping[View, Tensor], Sequence[Case]]:
+    """N x H x W x 3 uint8 of each view, and the cases without."""
+    views = {view: torch.from_numpy(np.stack([case.views[view] for case in cases])) for view in cases[0].views}
+    # Between processes, each picture travels once.
+    return views, [case._replace(views={}) for case in cases]

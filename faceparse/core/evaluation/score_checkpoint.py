@@ -1,6 +1,6 @@
 """A checkpoint over a dataset split, from files to scores."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,7 +9,7 @@ import torch
 from faceparse.core.datasets.layout import SPLITS, DatasetFolder, folder_label_set
 from faceparse.core.errors import CheckpointError, SettingsError
 from faceparse.core.evaluation.evaluate import evaluate
-from faceparse.core.evaluation.protocols import PROTOCOLS, ProtocolName
+from faceparse.core.evaluation.protocols import DEFAULT, resolve_protocols
 from faceparse.core.evaluation.scores import Scores, compute_scores
 from faceparse.core.inference import load_parser
 from faceparse.core.labels import LabelSet, get_label_set, nearest
@@ -20,15 +20,14 @@ from faceparse.core.tracking import Tracker
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Scores and what they are of."""
+    """Scores by protocol, and what they are of."""
 
     checkpoint: Path
     dataset: Path
     split: str
-    protocol: ProtocolName
     input_size: tuple[int, int]
     images: int
-    scores: Scores
+    scores: dict[str, Scores]
 
 
 def score_checkpoint(
@@ -37,7 +36,7 @@ def score_checkpoint(
     device: torch.device,
     data_dir: Path | None = None,
     split: str = "test",
-    protocol: str = "eagrnet",
+    protocols: Sequence[str] = (DEFAULT,),
     batch_size: int | None = None,
     input_size: tuple[int, int] | None = None,
     dataset: str | None = None,
@@ -49,9 +48,7 @@ def score_checkpoint(
     Raises:
         SettingsError, DatasetError, CheckpointError: something does not exist or does not fit together.
     """
-    known = next((name for name in PROTOCOLS if name == protocol), None)
-    if known is None:
-        raise SettingsError(f"--protocol {protocol!r}: not one of {', '.join(PROTOCOLS)}{nearest(protocol, PROTOCOLS)}")
+    names = resolve_protocols(protocols)
     if split not in SPLITS:
         raise SettingsError(f"--split {split!r}: not one of {', '.join(SPLITS)}{nearest(split, SPLITS)}")
     root = data_dir or checkpoint.settings.data.root
@@ -59,17 +56,17 @@ def score_checkpoint(
     label_set = _label_set(checkpoint, root, dataset)
     _must_agree(checkpoint, label_set, root, num_classes)
     parser = load_parser(checkpoint, device, input_size)
-    confusion = evaluate(
+    confusions = evaluate(
         parser,
         samples,
         len(label_set),
-        protocol=known,
+        names,
         batch_size=batch_size or 4,
         workers=min(default_processes(), 8, len(samples) // 4),
         track=track,
     )
-    scores = compute_scores(confusion, label_set)
-    return Evaluation(checkpoint.path, root, split, known, parser.input_size, len(samples), scores)
+    scores = {name: compute_scores(confusion, label_set) for name, confusion in confusions.items()}
+    return Evaluation(checkpoint.path, root, split, parser.input_size, len(samples), scores)
 
 
 def _label_set(checkpoint: Checkpoint, root: Path, dataset: str | None) -> LabelSet:
@@ -103,20 +100,23 @@ def log_evaluation(checkpoint: Checkpoint, evaluation: Evaluation, *, warn: Call
     """Log the scores to the run that made the checkpoint; returns its id, or None where there is none."""
     if checkpoint.run_id is None or checkpoint.tracking_uri is None:
         return None
-    trained = checkpoint.settings.data
     tracker = Tracker.attach(checkpoint.tracking_uri, checkpoint.run_id, warn)
-    # The plain name is for the run's own dataset, input size and the default protocol: what charts compare.
+    for protocol, scores in evaluation.scores.items():
+        prefix = _prefix(checkpoint, evaluation, protocol)
+        tracker.log({f"{prefix}/{name}": value for name, value in scores.flat().items()}, step=checkpoint.epoch or 0)
+        tracker.tag({f"{prefix}.checkpoint": str(checkpoint.path), f"{prefix}.images": str(evaluation.images)})
+    return checkpoint.run_id if tracker.active else None
+
+
+def _prefix(checkpoint: Checkpoint, evaluation: Evaluation, protocol: str) -> str:
+    """The plain name is for the run's own dataset, input size and the default protocol: what charts compare."""
+    trained = checkpoint.settings.data
     parts = [
         "" if evaluation.dataset.resolve() == trained.root.resolve() else f"{evaluation.dataset.name}.",
         evaluation.split,
-        "" if evaluation.protocol == PROTOCOLS[0] else f".{evaluation.protocol}",
+        "" if protocol == DEFAULT else f".{protocol}",
         ""
         if evaluation.input_size == trained.input_size
         else f".{evaluation.input_size[0]}x{evaluation.input_size[1]}",
     ]
-    prefix = "".join(parts)
-    tracker.log(
-        {f"{prefix}/{name}": value for name, value in evaluation.scores.flat().items()}, step=checkpoint.epoch or 0
-    )
-    tracker.tag({f"{prefix}.checkpoint": str(checkpoint.path), f"{prefix}.images": str(evaluation.images)})
-    return checkpoint.run_id if tracker.active else None
+    return "".join(parts)

@@ -19,6 +19,7 @@ from faceparse.core.device import resolve_device
 from faceparse.core.errors import CheckpointError, SettingsError
 from faceparse.core.evaluation.evaluate import evaluate, parse_samples
 from faceparse.core.evaluation.pictures import colour_label, contact_sheet, overlay
+from faceparse.core.evaluation.protocols import DEFAULT
 from faceparse.core.evaluation.scores import Scores, compute_scores, resolve_metric
 from faceparse.core.files import encode_png, read_image, write_atomic
 from faceparse.core.inference import Parser
@@ -255,15 +256,16 @@ class _Run:
         return epoch % self.settings.train.evaluate_every == 0 or epoch == self.settings.train.epochs
 
     def _evaluate(self) -> Scores:
-        confusion = evaluate(
+        confusions = evaluate(
             self._parser(),
             self.plan.val,
             len(self.label_set),
+            [DEFAULT],
             batch_size=self.settings.train.batch_size,
             workers=self.settings.data.workers,
             track=self.observer.track,
         )
-        return compute_scores(confusion, self.label_set)
+        return compute_scores(confusions[DEFAULT], self.label_set)
 
     def _parser(self) -> Parser:
         self.model.eval()
@@ -298,16 +300,18 @@ class _Run:
         if not samples:
             return
         palette = self.label_set.palette()
-        rows = [
-            [
-                image,
-                overlay(image, one.case.truth, palette),
-                overlay(image, one.label, palette),
-                colour_label(one.label, palette),
-            ]
-            for one in parse_samples(self._parser(), samples, len(self.label_set), protocol="label")
-            for image in [read_image(samples[one.case.position].image)]
-        ]
+        rows = []
+        parsed = parse_samples(self._parser(), samples, len(self.label_set), ["label"])
+        for sample, by_protocol in zip(samples, parsed, strict=True):
+            image, (truth, prediction) = read_image(sample.image), by_protocol["label"]
+            rows.append(
+                [
+                    image,
+                    overlay(image, truth, palette),
+                    overlay(image, prediction, palette),
+                    colour_label(prediction, palette),
+                ]
+            )
         path = self.directory.path / "overlays" / f"epoch_{epoch:04d}.png"
         write_atomic(path, encode_png(contact_sheet(rows)))
         tracker.log_file(path, "overlays")

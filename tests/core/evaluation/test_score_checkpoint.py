@@ -59,19 +59,19 @@ def test_scores_are_those_of_every_pixel_of_the_split(
     parser = Parser(Bands(), checkpoint.settings.data, CPU)  # type: ignore[arg-type]
     monkeypatch.setattr("faceparse.core.evaluation.score_checkpoint.load_parser", lambda *_: parser)
     evaluation = score_checkpoint(checkpoint, device=CPU)
-    assert (evaluation.split, evaluation.images, evaluation.protocol) == ("test", 2, "eagrnet")
+    assert (evaluation.split, evaluation.images, list(evaluation.scores)) == ("test", 2, ["eagrnet"])
     assert evaluation.dataset == faces
     files = listed(faces, "test")
     predictions = parser.parse([read_image(image) for image, _ in files])
     pairs = [(read_label(label), prediction) for (_, label), prediction in zip(files, predictions, strict=True)]
     label_set = get_label_set("helen")
     expected = {name: slow_f1(pairs, {i}) for i, name in enumerate(label_set.names)}
-    assert evaluation.scores.f1 == pytest.approx(expected)
-    assert evaluation.scores.merged_f1["overall"] == pytest.approx(slow_f1(pairs, set(range(2, 10))))
+    assert evaluation.scores["eagrnet"].f1 == pytest.approx(expected)
+    assert evaluation.scores["eagrnet"].merged_f1["overall"] == pytest.approx(slow_f1(pairs, set(range(2, 10))))
     present = [value for name, value in expected.items() if value is not None and name != "background"]
-    assert evaluation.scores.mean_f1 == pytest.approx(sum(present) / len(present))
+    assert evaluation.scores["eagrnet"].mean_f1 == pytest.approx(sum(present) / len(present))
     accuracy = np.mean([truth == prediction for truth, prediction in pairs])
-    assert evaluation.scores.pixel_accuracy == pytest.approx(accuracy)
+    assert evaluation.scores["eagrnet"].pixel_accuracy == pytest.approx(accuracy)
     assert sum(value > 0 for value in present) > 3
 
 
@@ -120,23 +120,25 @@ def test_released_checkpoints_are_scored_on_bgr_images(
     enlarged = torch.nn.functional.interpolate(logits, size=(72, 72), mode="nearest").argmax(dim=1).numpy()
     truths = [read_label(label) for _, label in listed(faces, "test")]
     accuracy = np.mean([truth == prediction for truth, prediction in zip(truths, enlarged, strict=True)])
-    assert found.scores.pixel_accuracy == pytest.approx(accuracy, abs=0.03)  # the two enlarge a little differently
-    assert set(found.scores.f1) == set(get_label_set("helen").names)
+    assert found.scores["eagrnet"].pixel_accuracy == pytest.approx(
+        accuracy, abs=0.03
+    )  # the two enlarge a little differently
+    assert set(found.scores["eagrnet"].f1) == set(get_label_set("helen").names)
 
 
 def test_merged_scores_are_those_of_the_datasets_own_set(checkpoint: Checkpoint, own_faces: Path) -> None:
-    assert set(score_checkpoint(checkpoint, device=CPU).scores.merged_f1) == set(HELEN.merged)
+    assert set(score_checkpoint(checkpoint, device=CPU).scores["eagrnet"].merged_f1) == set(HELEN.merged)
     write_label_set(own_faces, get_label_set("lapa"))  # the same classes, other merged scores
-    assert score_checkpoint(checkpoint, device=CPU, data_dir=own_faces).scores.merged_f1 == {}
+    assert score_checkpoint(checkpoint, device=CPU, data_dir=own_faces).scores["eagrnet"].merged_f1 == {}
     named = score_checkpoint(checkpoint, device=CPU, data_dir=own_faces, dataset="helen")
-    assert set(named.scores.merged_f1) == set(HELEN.merged)
+    assert set(named.scores["eagrnet"].merged_f1) == set(HELEN.merged)
 
 
 def test_a_folder_that_does_not_say_its_classes_has_the_checkpoints(checkpoint: Checkpoint, own_faces: Path) -> None:
     for name in ("label_set.toml", "label_names.txt"):
         (own_faces / name).unlink()
     result = score_checkpoint(checkpoint, device=CPU, data_dir=own_faces)
-    assert list(result.scores.f1) == list(HELEN.names)
+    assert list(result.scores["eagrnet"].f1) == list(HELEN.names)
 
 
 # What does not fit together
@@ -144,7 +146,7 @@ def test_a_folder_that_does_not_say_its_classes_has_the_checkpoints(checkpoint: 
 
 def rename_nose(root: Path) -> None:
     path = root / "label_set.toml"
-    path.write_text(path.read_text().replace("nose", "snout"))
+    path.write_text(path.read_text().replace('nose = "#', 'snout = "#').replace('"nose"', '"snout"'))
 
 
 def test_classes_that_mean_something_else_are_refused(checkpoint: Checkpoint, own_faces: Path) -> None:
@@ -173,7 +175,7 @@ def test_what_training_was_told_of_its_folder_holds_for_scoring_it(checkpoint: C
         settings = checkpoint.settings.model_copy(update={"data": data})
         other = dataclasses.replace(checkpoint, settings=settings, label_set=told)
         if expected is None:
-            assert "snout" in score_checkpoint(other, device=CPU).scores.f1
+            assert "snout" in score_checkpoint(other, device=CPU).scores["eagrnet"].f1
         else:
             with pytest.raises(CheckpointError, match=expected):
                 score_checkpoint(other, device=CPU, data_dir=own_faces)
@@ -183,8 +185,8 @@ def test_a_released_checkpoint_takes_the_names_of_the_dataset(checkpoint: Checkp
     rename_nose(own_faces)
     other = dataclasses.replace(checkpoint, origin="released")
     found = score_checkpoint(other, device=CPU, data_dir=own_faces)
-    assert "snout" in found.scores.f1
-    assert "nose" not in found.scores.f1
+    assert "snout" in found.scores["eagrnet"].f1
+    assert "nose" not in found.scores["eagrnet"].f1
 
 
 @pytest.mark.parametrize(
@@ -194,7 +196,11 @@ def test_a_released_checkpoint_takes_the_names_of_the_dataset(checkpoint: Checkp
         ({"num_classes": 19}, CheckpointError, r"has 11 classes \(helen\), --num-classes says 19; take another"),
         ({"dataset": "helem"}, SettingsError, r"label set 'helem' is not built in; did you mean 'helen'\?"),
         ({"split": "tests"}, SettingsError, r"--split 'tests': not one of train, val, test; did you mean 'test'\?"),
-        ({"protocol": "eagr"}, SettingsError, r"--protocol 'eagr': not one of eagrnet, label"),
+        (
+            {"protocols": ["eagr"]},
+            SettingsError,
+            r"--protocol 'eagr': not one of eagrnet, label, farl, segface; did",
+        ),
         ({"data_dir": Path("nowhere")}, DatasetError, r"nowhere: no such dataset folder; .*--data-dir"),
     ],
 )
@@ -223,27 +229,32 @@ def test_scores_are_logged_to_the_run_that_made_the_checkpoint(
     checkpoint: Checkpoint, evaluation: Evaluation, history: Callable[[str], list[tuple[int, float]]]
 ) -> None:
     assert log_evaluation(checkpoint, evaluation, warn=pytest.fail) == checkpoint.run_id
-    assert history("test/f1_mean")[-1] == (1, pytest.approx(evaluation.scores.mean_f1))
-    assert history("test/f1/skin")[-1] == (1, pytest.approx(evaluation.scores.f1["skin"]))
-    assert history("test/f1_merged/eyes")[-1] == (1, pytest.approx(evaluation.scores.merged_f1["eyes"]))
+    assert history("test/f1_mean")[-1] == (1, pytest.approx(evaluation.scores["eagrnet"].mean_f1))
+    assert history("test/f1/skin")[-1] == (1, pytest.approx(evaluation.scores["eagrnet"].f1["skin"]))
+    assert history("test/f1_merged/eyes")[-1] == (1, pytest.approx(evaluation.scores["eagrnet"].merged_f1["eyes"]))
 
 
-def test_another_protocol_has_a_name_of_its_own(
+def test_each_protocol_has_a_name_of_its_own(
     checkpoint: Checkpoint, evaluation: Evaluation, history: Callable[[str], list[tuple[int, float]]]
 ) -> None:
     before = history("test/miou")
-    other = dataclasses.replace(evaluation, protocol="label")
+    values = {"label": 0.125, "farl": 0.25, "segface": 0.5}
+    scores = {name: dataclasses.replace(evaluation.scores["eagrnet"], mean_iou=miou) for name, miou in values.items()}
+    other = dataclasses.replace(evaluation, scores=scores)
     log_evaluation(checkpoint, other, warn=pytest.fail)
     assert history("test/miou") == before
-    assert history("test.label/miou") == [(1, pytest.approx(evaluation.scores.mean_iou))]
+    assert {name: history(f"test.{name}/miou")[-1] for name in values} == {name: (1, v) for name, v in values.items()}
 
 
 def test_another_dataset_and_crop_have_names_of_their_own(
     store: str, checkpoint: Checkpoint, evaluation: Evaluation, history: Callable[[str], list[tuple[int, float]]]
 ) -> None:
-    other = dataclasses.replace(evaluation, dataset=Path("elsewhere/lapa"), input_size=(96, 80), protocol="label")
+    scores = evaluation.scores["eagrnet"]
+    other = dataclasses.replace(
+        evaluation, dataset=Path("elsewhere/lapa"), input_size=(96, 80), scores={"label": scores}
+    )
     log_evaluation(checkpoint, other, warn=pytest.fail)
-    assert history("lapa.test.label.96x80/miou") == [(1, pytest.approx(evaluation.scores.mean_iou))]
+    assert history("lapa.test.label.96x80/miou") == [(1, pytest.approx(scores.mean_iou))]
     tags = MlflowClient(store).get_run(str(checkpoint.run_id)).data.tags
     assert tags["lapa.test.label.96x80.images"] == "2"
     assert tags["lapa.test.label.96x80.checkpoint"] == str(checkpoint.path)

@@ -19,6 +19,7 @@ import faceparse
 from faceparse.core.data.dataset import Batch
 from faceparse.core.datasets.layout import fingerprint
 from faceparse.core.errors import CheckpointError, DatasetError, FaceparseError, OutputError, SettingsError
+from faceparse.core.evaluation.protocols import DEFAULT
 from faceparse.core.labels import get_label_set
 from faceparse.core.model.build import build_model
 from faceparse.core.model.weights import read_checkpoint, released_state
@@ -337,11 +338,11 @@ def test_what_cannot_be_resumed_says_so(trained: RunResult, tmp_path: Path) -> N
 # The best checkpoint
 
 
-def confusion(right: int, wrong: int) -> np.ndarray:
-    """All nose; `wrong` pixels of it taken for skin."""
+def confusion(right: int, wrong: int) -> dict[str, np.ndarray]:
+    """All nose; `wrong` pixels of it taken for skin; as `evaluate` answers."""
     matrix = np.zeros((11, 11), np.int64)
     matrix[6, 6], matrix[6, 1] = right, wrong
-    return matrix
+    return {DEFAULT: matrix}
 
 
 def test_the_best_epoch_is_the_first_with_the_highest_score(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -376,7 +377,7 @@ def test_any_score_can_choose_the_best(
 def test_val_is_what_the_best_epoch_is_chosen_on(tiny: Tiny, monkeypatch: pytest.MonkeyPatch, faces: Path) -> None:
     seen: list[list[str]] = []
 
-    def remember(parser: object, samples: Any, *_: object, **__: object) -> np.ndarray:
+    def remember(parser: object, samples: Any, *_: object, **__: object) -> dict[str, np.ndarray]:
         seen.append([sample.id for sample in samples])
         return confusion(1, 0)
 
