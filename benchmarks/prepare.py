@@ -1,0 +1,104 @@
+"""`prepare` against decoding, warping and encoding alone, and its memory with ten times the photographs."""
+
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from benchmarks.harness import Result, medians
+from faceparse.core.datasets.alignment import Alignment, alignment_matrix, make_alignment
+from faceparse.core.datasets.celebamask_hq import CelebAMaskHQ
+from faceparse.core.datasets.lapa import Lapa
+from faceparse.core.datasets.prepare import prepare
+from faceparse.core.datasets.source import Item, Source
+from faceparse.core.files import encode_jpeg, encode_png, read_image, read_label, read_mask
+from tests.raw import make_celebamask_hq, make_lapa
+
+PHOTOGRAPHS = 12
+ALIGNMENT = make_alignment("landmarks", size=473, template="farl", on_missing="fail")
+MEMORY = """
+import resource, sys
+from pathlib import Path
+from faceparse.core.datasets.lapa import Lapa
+from faceparse.core.datasets.prepare import prepare
+from benchmarks.prepare import ALIGNMENT
+if __name__ == "__main__":
+    prepare(Lapa(Path(sys.argv[1])), Path(sys.argv[2]), alignment=ALIGNMENT, processes=2)
+    print(sum(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)))
+"""
+
+
+def run() -> list[Result]:
+    threads = cv2.getNumThreads()
+    cv2.setNumThreads(1)
+    with tempfile.TemporaryDirectory() as folder:
+        root = Path(folder)
+        make_lapa(root / "lapa", (PHOTOGRAPHS, 1, 1), (640, 560))
+        make_celebamask_hq(root / "celeba", range(1, PHOTOGRAPHS + 1), 512)
+        results = [
+            _share("lapa, aligned", Lapa(root / "lapa"), ALIGNMENT, _lapa_alone, root / "out"),
+            _share("celebamask-hq", CelebAMaskHQ(root / "celeba"), None, _celeba_alone, root / "out"),
+            _memory(root),
+        ]
+    cv2.setNumThreads(threads)
+    return results
+
+
+def _share(
+    name: str, source: Source, alignment: Alignment | None, alone: Callable[[Source, Item], None], out: Path
+) -> Result:
+    items = source.items()
+
+    def ours() -> None:
+        shutil.rmtree(out, ignore_errors=True)
+        prepare(source, out, alignment=alignment)
+
+    def floor() -> None:
+        for item in items:
+            alone(source, item)
+
+    taken, least = medians(ours, floor, rounds=9)
+    what = f"prepare: {name}, its rate as a share of decoding, warping and encoding alone"
+    return Result(what, taken / len(items), least / len(items), least / taken, 0.8, "at least")
+
+
+def _lapa_alone(source: Source, item: Item) -> None:
+    image, label = read_image(item.files[0]), read_label(item.files[1])
+    points = source.points(item)
+    assert points is not None
+    matrix = alignment_matrix(points, ALIGNMENT, label.shape)
+    square = (ALIGNMENT.size, ALIGNMENT.size)
+    encode_jpeg(cv2.warpAffine(image, matrix, square, flags=cv2.INTER_LINEAR))
+    encode_png(cv2.warpAffine(label, matrix, square, flags=cv2.INTER_NEAREST))
+    encode_png(label)
+
+
+def _celeba_alone(source: Source, item: Item) -> None:
+    image = read_image(item.files[0])
+    label = np.zeros((512, 512), np.uint8)
+    for part, file in enumerate(item.files[1:], 1):
+        label[read_mask(file)] = part
+    encode_jpeg(cv2.resize(image, (512, 512), interpolation=cv2.INTER_AREA))
+    encode_png(label)
+
+
+def _memory(root: Path) -> Result:
+    """Peak resident memory of a whole run at 200 and at 2000 photographs, the largest worker's added to the parent's."""
+    peaks = []
+    for count in (200, 2000):
+        raw = root / f"raw{count}"
+        make_lapa(raw, (1, 1, 1), (160, 140))
+        for name in ("images", "labels", "landmarks"):
+            (one,) = (raw / "train" / name).iterdir()
+            for i in range(count - 3):
+                shutil.copy(one, one.with_stem(f"copy{i}"))
+        command = [sys.executable, "-c", MEMORY, str(raw), str(root / f"out{count}")]
+        done = subprocess.run(command, check=True, capture_output=True, text=True)
+        peaks.append(int(done.stdout))
+    small, large = peaks
+    return Result("prepare: peak memory at 2000 photographs against 200 (MiB)", large / 2**20, small / 2**20, large / small, 1.1, "at most")  # fmt: skip
