@@ -1,7 +1,6 @@
 """Everything wrong with a dataset, before hours are spent on it."""
 
 import hashlib
-from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -11,13 +10,39 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
+from faceparse.core.datasets.class_orders import detect_order
+from faceparse.core.datasets.duplicates import Picture, shared_images, thumbnail
 from faceparse.core.datasets.edges import label_edges
 from faceparse.core.datasets.layout import SPLITS, DatasetFolder, Sample, resolve_label_set
+from faceparse.core.datasets.moments import Moments, label_moments, stack_moments
+from faceparse.core.datasets.remap import must_not_be_half_remapped
+from faceparse.core.datasets.sides import side_problems
 from faceparse.core.errors import DatasetError, FaceparseError
 from faceparse.core.files import DAMAGED, is_palette_png, read_bytes, read_image, read_label, read_matrix
-from faceparse.core.labels import IGNORE
+from faceparse.core.labels import IGNORE, LabelSet
 from faceparse.core.parallel import Track, map_files, untracked
 from faceparse.core.settings import DataSettings
+
+EXAMPLES = 12
+
+
+@dataclass(frozen=True)
+class ClassShare:
+    name: str
+    share: float
+    """Of all labelled pixels, 0 to 1."""
+    images: int
+    """Labels that hold the class."""
+
+
+@dataclass(frozen=True)
+class ImageSizes:
+    """Width and height in pixels, ordered by area."""
+
+    smallest: tuple[int, int]
+    median: tuple[int, int]
+    largest: tuple[int, int]
+    distinct: int
 
 
 @dataclass(frozen=True)
@@ -26,15 +51,27 @@ class CheckReport:
     """One line each: file, what is wrong, and where it helps, how to mend it."""
     splits: dict[str, int]
     """Split -> samples listed."""
-    label_set: str
+    label_set: LabelSet
+    order: str | None
+    """The class order that the labels look like: the label set's name, a foreign order's, or no verdict."""
+    classes: tuple[ClassShare, ...]
+    """In id order."""
+    sizes: ImageSizes | None
+    """None where no image could be read."""
+    examples: tuple[tuple[str, Sample], ...]
+    """About 12 samples with nothing wrong in their files, spread over the splits, each with its split."""
 
 
 class _Looked(NamedTuple):
-    """What was found in one sample's files."""
+    """What was found in one sample's files: small, whatever their size, since a set has many."""
 
     problems: list[str]
     image_hash: str | None
     edge_differs: bool
+    size: tuple[int, int] | None
+    """Height and width of the image."""
+    thumbnail: np.ndarray | None
+    moments: Moments | None
 
 
 def check_dataset(
@@ -46,9 +83,10 @@ def check_dataset(
         dataset: label set, where the folder does not say it.
 
     Raises:
-        DatasetError: `root` is no folder, or has no list at all.
+        DatasetError: `root` is no folder, has no list at all, or is half remapped.
     """
     folder = DatasetFolder(root)
+    must_not_be_half_remapped(root)
     present = [split for split in SPLITS if folder.list_path(split).is_file()]
     if not present:
         folder.lines("train")  # raises: no folder, or no list
@@ -58,21 +96,61 @@ def check_dataset(
     for split in present:
         samples[split], found = _check_list(folder, split)
         problems += found
-    every = [sample for split in present for sample in samples[split]]
-    looks = list(track(map_files(partial(_look, classes=len(label_set)), every, processes), len(every), "check"))
+    every = [(split, sample) for split in present for sample in samples[split]]
+    look = partial(_look, classes=len(label_set))
+    files = [sample for _, sample in every]
+    looks = list(track(map_files(look, files, processes), len(files), "check"))
     problems += [problem for look in looks for problem in look.problems]
-    hashes = iter(look.image_hash for look in looks)
-    problems += _shared({split: [(sample, next(hashes)) for sample in samples[split]] for split in present})
+    problems += shared_images(
+        [
+            Picture(split, sample.image, look.image_hash, look.thumbnail)
+            for (split, sample), look in zip(every, looks, strict=True)
+        ]
+    )
+    moments = stack_moments([look.moments for look in looks if look.moments], len(label_set))
+    order = detect_order(moments, label_set)
+    if order in (None, label_set.name):
+        problems += side_problems(moments, label_set, root / "labels")
+    else:  # under wrong names sides mean nothing
+        command = f"faceparse check {root}{f' --dataset {dataset}' if dataset else ''} --remap"
+        problems.append(
+            f"{root / 'labels'}: the class order looks like {order}, not {label_set.name}; "
+            f"run '{command}' to rewrite the labels"
+        )
     problems += _edges(
         missing=[sample for sample in samples.get("train", []) if not sample.edge.is_file()],
-        outdated=[sample for sample, look in zip(every, looks, strict=True) if look.edge_differs],
+        outdated=[sample for sample, look in zip(files, looks, strict=True) if look.edge_differs],
         root=root,
     )
+    sound = [named for named, look in zip(every, looks, strict=True) if not look.problems]
     return CheckReport(
         tuple(problems),
         {split: len(samples[split]) for split in present},
-        f"{len(label_set)} classes of {label_set.name}",
+        label_set,
+        order,
+        _class_shares(moments, label_set),
+        _image_sizes([look.size for look in looks if look.size]),
+        tuple(chosen for split in present for chosen in _spread([s for s in sound if s[0] == split], len(present))),
     )
+
+
+def _class_shares(moments: Moments, label_set: LabelSet) -> tuple[ClassShare, ...]:
+    pixels, images = moments.pixels.sum(axis=0), moments.present.sum(axis=0)
+    shares = pixels / max(1, pixels.sum())
+    return tuple(map(ClassShare, label_set.names, shares.tolist(), images.tolist()))
+
+
+def _image_sizes(shapes: Sequence[tuple[int, int]]) -> ImageSizes | None:
+    if not shapes:
+        return None
+    sizes = sorted(((width, height) for height, width in shapes), key=lambda size: (size[0] * size[1], size))
+    return ImageSizes(sizes[0], sizes[len(sizes) // 2], sizes[-1], len(set(sizes)))
+
+
+def _spread(sound: Sequence[tuple[str, Sample]], splits: int) -> list[tuple[str, Sample]]:
+    """A split's part of the examples, evenly over its list."""
+    count = min(len(sound), EXAMPLES // splits)
+    return [sound[i * len(sound) // count] for i in range(count)]
 
 
 def _check_list(folder: DatasetFolder, split: str) -> tuple[list[Sample], list[str]]:
@@ -106,10 +184,11 @@ def _check_list(folder: DatasetFolder, split: str) -> tuple[list[Sample], list[s
 
 def _look(sample: Sample, *, classes: int) -> _Looked:
     problems: list[str] = []
-    image = _image_size(sample.image, problems)
+    image = _image(sample.image, problems)
     label = _label(sample.label, classes, problems)
-    if image is not None and label is not None and label.shape != image:
-        problems.append(f"{sample.label}: {_size(label.shape)}, its image is {_size(image)}")
+    size = (image.shape[0], image.shape[1]) if image is not None else None
+    if size is not None and label is not None and label.shape != size:
+        problems.append(f"{sample.label}: {_size(label.shape)}, its image is {_size(size)}")
     edge_differs = label is not None and sample.edge.is_file() and _edge_differs(sample, label, problems)
     if sample.project.is_file():
         _label(sample.label_raw, classes, problems)
@@ -117,11 +196,17 @@ def _look(sample: Sample, *, classes: int) -> _Looked:
             read_matrix(sample.project)
         except FaceparseError as error:
             problems.append(str(error))
-    digest = hashlib.sha256(read_bytes(sample.image)).hexdigest() if image is not None else None
-    return _Looked(problems, digest, edge_differs)
+    return _Looked(
+        problems,
+        hashlib.sha256(read_bytes(sample.image)).hexdigest() if image is not None else None,
+        edge_differs,
+        size,
+        thumbnail(image) if image is not None else None,
+        label_moments(label, classes) if label is not None else None,
+    )
 
 
-def _image_size(path: Path, problems: list[str]) -> tuple[int, int] | None:
+def _image(path: Path, problems: list[str]) -> np.ndarray | None:
     try:
         # Pillow is strict where OpenCV fills the missing part of a truncated JPEG with grey.
         with Image.open(path) as picture:
@@ -130,8 +215,7 @@ def _image_size(path: Path, problems: list[str]) -> tuple[int, int] | None:
         problems.append(f"{path}: broken image ({error}); replace the file")
         return None
     try:
-        height, width = read_image(path).shape[:2]
-        return height, width
+        return read_image(path)
     except FaceparseError as error:
         problems.append(str(error))
         return None
@@ -147,11 +231,11 @@ def _label(path: Path, classes: int, problems: list[str]) -> np.ndarray | None:
         problems.append(
             f"{path}: palette PNG; faceparse reads its indices, other loaders its colours: rewrite it single-channel"
         )
-    values, counts = np.unique(label, return_counts=True)
-    for value, count in zip(values.tolist(), counts.tolist(), strict=True):
+    counts = np.bincount(label.ravel(), minlength=256)
+    for value in np.flatnonzero(counts).tolist():
         if classes <= value != IGNORE:
             allowed = f"one of the {classes} classes (0 to {classes - 1}, {IGNORE} ignored)"
-            problems.append(f"{path}: value {value} on {count} pixels is not {allowed}")
+            problems.append(f"{path}: value {value} on {counts[value]} pixels is not {allowed}")
     return label
 
 
@@ -163,20 +247,6 @@ def _edge_differs(sample: Sample, label: np.ndarray, problems: list[str]) -> boo
         problems.append(str(error))
         return False
     return not np.array_equal(edge, label_edges(label))
-
-
-def _shared(splits: dict[str, list[tuple[Sample, str | None]]]) -> list[str]:
-    """Photographs that stand in two splits, by name or by content."""
-    homes: dict[str, dict[str, Path]] = defaultdict(dict)
-    for split, samples in splits.items():
-        for sample, digest in samples:
-            homes[digest or f"unread {sample.image}"].setdefault(split, sample.image)
-    return [
-        f"{', '.join(map(str, dict.fromkeys(where.values())))}: the same image in {' and '.join(where)}; "
-        "scores would be inflated"
-        for where in homes.values()
-        if len(where) > 1
-    ]
 
 
 def _edges(*, missing: Sequence[Sample], outdated: Sequence[Sample], root: Path) -> list[str]:

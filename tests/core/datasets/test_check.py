@@ -7,12 +7,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from faceparse.core.datasets.check import CheckReport, check_dataset
+from faceparse.core.datasets.check import ImageSizes, check_dataset
+from faceparse.core.datasets.class_orders import ORDERS
 from faceparse.core.datasets.edges import update_edges
-from faceparse.core.datasets.layout import DatasetFolder, Sample
+from faceparse.core.datasets.layout import SPLITS, DatasetFolder, Sample
 from faceparse.core.errors import DatasetError
 from faceparse.core.files import encode_jpeg, encode_png, read_image, read_label, write_palette_png
 from faceparse.core.labels import get_label_set
+from tests.core.datasets.celeba import write_celeba
 
 
 def problems(root: Path) -> list[str]:
@@ -47,9 +49,56 @@ def add_sample(root: Path, name: str, image: bytes, split: str = "train") -> Sam
 
 
 def test_a_good_dataset_has_no_problems(faces: Path) -> None:
-    expected = CheckReport((), {"train": 12, "val": 2, "test": 2}, "11 classes of helen")
-    assert check_dataset(faces) == expected
-    assert check_dataset(faces, processes=2) == expected
+    report = check_dataset(faces)
+    assert report.problems == ()
+    assert report.splits == {"train": 12, "val": 2, "test": 2}
+    assert report.label_set == get_label_set("helen")
+    assert report.order is None
+    assert check_dataset(faces, processes=2) == report
+
+
+def test_shares_and_images_of_each_class(own_faces: Path) -> None:
+    label = read_label(first(own_faces).label)
+    label[label == 8] = 9
+    label[:20] = 255  # not labelled, so not counted
+    first(own_faces).label.write_bytes(encode_png(label))
+    labels = [read_label(s.label) for split in SPLITS for s in DatasetFolder(own_faces).samples(split)]
+    together = np.concatenate([label.ravel() for label in labels])
+    labelled = np.count_nonzero(together != 255)
+    report = check_dataset(own_faces)
+    assert [found.name for found in report.classes] == list(get_label_set("helen").names)
+    for value, found in enumerate(report.classes):
+        assert found.share == pytest.approx(np.count_nonzero(together == value) / labelled)
+        assert found.images == sum((label == value).any() for label in labels)
+    assert report.classes[8].images < 16
+    assert sum(found.share for found in report.classes) == pytest.approx(1)
+
+
+def test_sizes_of_the_images(own_faces: Path) -> None:
+    rng = np.random.default_rng(0)
+    for sample, (height, width) in zip(DatasetFolder(own_faces).samples("train"), [(40, 90), (10, 20)], strict=False):
+        sample.image.write_bytes(encode_jpeg(rng.integers(0, 255, (height, width, 3), dtype=np.uint8)))
+        sample.label.write_bytes(encode_png(np.zeros((height, width), np.uint8)))
+    assert check_dataset(own_faces).sizes == ImageSizes((20, 10), (72, 72), (72, 72), 3)
+
+
+def test_examples_are_sound_and_from_every_split(own_faces: Path) -> None:
+    broken = first(own_faces)
+    truncate(broken.image)
+    examples = check_dataset(own_faces).examples
+    assert [split for split, _ in examples] == ["train"] * 4 + ["val"] * 2 + ["test"] * 2
+    assert broken.id not in {sample.id for _, sample in examples}
+    assert len({sample.id for _, sample in examples}) == 8
+
+
+def test_a_folder_without_any_readable_file(own_faces: Path) -> None:
+    for folder in ("images", "labels"):
+        for path in (own_faces / folder).iterdir():
+            path.write_bytes(b"")
+    report = check_dataset(own_faces)
+    assert len(report.problems) == 32
+    assert (report.sizes, report.examples) == (None, ())
+    assert {(found.share, found.images) for found in report.classes} == {(0, 0)}
 
 
 def test_a_truncated_photograph(own_faces: Path) -> None:
@@ -251,15 +300,47 @@ def test_everything_is_told_at_once_and_alike_by_one_and_two_processes(own_faces
 
 def test_ids_are_judged_by_the_label_set_that_is_named(own_faces: Path) -> None:
     report = check_dataset(own_faces, dataset="fasseg")
-    assert report.label_set == "6 classes of fasseg"
+    assert report.label_set.name == "fasseg"
     worst = max(int(read_label(sample.label).max()) for sample in DatasetFolder(own_faces).samples("train"))
     assert worst == 10
     assert sum("value 10 on" in problem for problem in report.problems) == 16
 
 
-def test_photographs_that_are_only_alike_are_not_the_same(own_faces: Path) -> None:
-    add_sample(own_faces, "alike", encode_jpeg(read_image(first(own_faces, "val").image), quality=80))
-    assert problems(own_faces) == []
+def test_a_copy_of_another_quality_is_found(own_faces: Path) -> None:
+    original = first(own_faces, "val").image
+    copy = add_sample(own_faces, "alike", encode_jpeg(read_image(original), quality=80)).image
+    assert problems(own_faces) == [
+        f"{copy}, {original}: nearly the same image in train and val; scores would be inflated"
+    ]  # fmt: skip
+
+
+def test_a_foreign_class_order_in_one_line(tmp_path: Path) -> None:
+    root = write_celeba(tmp_path / "celeba", order=ORDERS["FaRL/SegFace"].split())
+    report = check_dataset(root)
+    assert report.problems == (
+        f"{root / 'labels'}: the class order looks like FaRL/SegFace, not celebamask-hq; "
+        f"run 'faceparse check {root} --remap' to rewrite the labels",
+    )
+    assert report.order == "FaRL/SegFace"
+    (problem,) = check_dataset(root, dataset="celebamask-hq").problems
+    assert f"'faceparse check {root} --dataset celebamask-hq --remap'" in problem
+
+
+def test_the_label_sets_own_order_is_no_problem(tmp_path: Path) -> None:
+    report = check_dataset(write_celeba(tmp_path / "celeba"))
+    assert report.problems == ()
+    assert report.order == "celebamask-hq"
+
+
+def test_sides_are_judged_once_the_order_is_right(tmp_path: Path) -> None:
+    root = write_celeba(tmp_path / "celeba", flipped=True)
+    found = problems(root)
+    assert [problem.split(" lies ")[0] for problem in found] == [
+        f"{root / 'labels'}: {name}" for name in ("l_eye", "l_brow", "l_ear")
+    ]
+    flipped = write_celeba(tmp_path / "farl", order=ORDERS["FaRL/SegFace"].split(), flipped=True)
+    (problem,) = problems(flipped)
+    assert "the class order looks like FaRL/SegFace" in problem
 
 
 def test_a_folder_without_any_list_is_no_dataset(tmp_path: Path) -> None:
