@@ -19,14 +19,14 @@ def main() -> int:
     table = Table("what", "ours", "peer", "ratio", "goal", "")
     for result in results:
         goal = f"{result.direction} {result.goal:g}"
-        seconds = (_milliseconds(result.ours), _milliseconds(result.peer))
-        table.add_row(result.what, *seconds, f"{result.ratio:.3g}", goal, "reached" if result.reached else "MISSED")
+        measured = [_shown(value, result.unit) for value in (result.ours, result.peer)]
+        table.add_row(result.what, *measured, f"{result.ratio:.3g}", goal, "reached" if result.reached else "MISSED")
     Console(width=160).print(table)
     return 0 if all(result.reached for result in results) else 1
 
 
-def _milliseconds(seconds: float) -> str:
-    return f"{1000 * seconds:.3g} ms"
+def _shown(value: float, unit: str) -> str:
+    return f"{1000 * value:.3g} ms" if unit == "s" else f"{value:.3g} {unit}"
 
 
 sys.exit(main())

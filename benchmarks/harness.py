@@ -14,11 +14,12 @@ class Result:
 
     what: str
     ours: float
-    """Median seconds."""
     peer: float
     ratio: float
     goal: float
     direction: Literal["at least", "at most"]
+    unit: Literal["s", "MiB"] = "s"
+    """Of `ours` and `peer`."""
 
     @property
     def reached(self) -> bool:

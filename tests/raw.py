@@ -49,7 +49,7 @@ def face(seed: int, size: tuple[int, int] = (96, 80)) -> Face:
     drawn = _drawn(seed, side)
     random = np.random.default_rng([78, seed])
     matrix = cv2.getRotationMatrix2D((side / 2, side / 2), float(random.uniform(-20, 20)), 0.8)
-    matrix[:, 2] += ((width - side) / 2, (height - side) / 2)
+    matrix[:, 2] += np.array([(width - side) / 2, (height - side) / 2])
     return Face(
         cv2.warpAffine(drawn.image, matrix, (width, height), borderMode=cv2.BORDER_REPLICATE),
         cv2.warpAffine(drawn.label, matrix, (width, height), flags=cv2.INTER_NEAREST),

@@ -18,6 +18,7 @@ ROWS = [
     ["core.model"],
     ["core.inference"],
     ["core.evaluation", "core.prediction"],
+    ["core.checks"],
     ["core.tracking"],
     ["core.evaluation.score_checkpoint", "core.training", "core.export", "core.diagnosis"],
     ["commands"],

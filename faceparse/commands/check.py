@@ -9,8 +9,8 @@ import typer
 from faceparse.commands.options import DatasetName, Processes
 
 if TYPE_CHECKING:
-    from faceparse.core.datasets.check import CheckReport
-    from faceparse.core.datasets.remap import RemapReport
+    from faceparse.core.checks.check import CheckReport
+    from faceparse.core.checks.remap import RemapReport
 
 
 def check(
@@ -31,9 +31,9 @@ def check(
 ) -> None:
     """Report everything in a dataset that would break training or falsify scores; exit code 1 where anything does."""
     from faceparse.commands.console import err, out, track
-    from faceparse.core.datasets.check import check_dataset
-    from faceparse.core.datasets.remap import remap_labels
-    from faceparse.core.evaluation.check_page import check_page
+    from faceparse.core.checks.check import check_dataset
+    from faceparse.core.checks.page import check_page
+    from faceparse.core.checks.remap import remap_labels
     from faceparse.core.files import make_folder, write_atomic
     from faceparse.core.parallel import default_processes
 
@@ -88,7 +88,7 @@ def _as_dict(report: "CheckReport", root: Path) -> dict[str, Any]:
 def _table(report: "CheckReport") -> Any:
     from rich.table import Table
 
-    from faceparse.core.evaluation.check_page import share_phrase, size_phrase
+    from faceparse.core.checks.page import share_phrase, size_phrase
 
     sizes = f"images {size_phrase(report.sizes)}" if report.sizes else "no image could be read"
     table = Table(title=sizes, title_justify="left", box=None, pad_edge=False)

@@ -1,10 +1,11 @@
 """Reading pictures strictly and writing files whole."""
 
 import io
-import os
+import secrets
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import BinaryIO
 
 import cv2
 import numpy as np
@@ -20,29 +21,31 @@ DAMAGED = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)
 
 def write_atomic(path: Path, data: bytes) -> None:
     """Write `data` so that `path` holds either its old content or all of the new one."""
-    write_atomic_with(path, lambda temporary: temporary.write_bytes(data))
+    write_atomic_with(path, lambda file: file.write(data))
 
 
-def write_atomic_with(path: Path, write: Callable[[Path], object]) -> None:
+def write_atomic_with(path: Path, write: Callable[[BinaryIO], object]) -> None:
     """Let `write` fill a temporary file beside `path`, then put it in place.
 
     Raises:
         OutputError: the folder cannot be made or written, or the disk is full; `path` is left as it was.
     """
-    temporary: Path | None = None
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
-        temporary = Path(name)
-        os.close(handle)
-        temporary.chmod(0o666 & ~_UMASK)  # mkstemp makes files private; ours are like any other
-        write(temporary)
-        temporary.replace(path)
+        try:
+            file = temporary.open("xb")
+        except FileNotFoundError:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            file = temporary.open("xb")
+        try:
+            with file:
+                write(file)
+            temporary.replace(path)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
     except OSError as error:
         raise cannot_write(path, error) from error
-    finally:
-        if temporary is not None:
-            temporary.unlink(missing_ok=True)
 
 
 def append_line(path: Path, line: str) -> None:
@@ -56,10 +59,6 @@ def append_line(path: Path, line: str) -> None:
             file.write(line + "\n")
     except OSError as error:
         raise cannot_write(path, error) from error
-
-
-_UMASK = os.umask(0)
-os.umask(_UMASK)
 
 
 def cannot_write(path: Path, error: OSError) -> OutputError:
@@ -183,7 +182,7 @@ def write_palette_png(path: Path, label: np.ndarray, palette: np.ndarray) -> Non
     """Write an H x W uint8 label as an indexed PNG: ids for programs, colours for eyes."""
     picture = Image.fromarray(label, mode="P")
     picture.putpalette(palette.tobytes())
-    write_atomic_with(path, lambda temporary: picture.save(temporary, format="PNG"))
+    write_atomic_with(path, lambda file: picture.save(file, format="PNG"))
 
 
 def encode_matrix(matrix: np.ndarray) -> bytes:

@@ -90,6 +90,13 @@ class LabelSet(BaseModel):
         return self.model_dump(mode="json")
 
 
+def unknown_values(label: np.ndarray, classes: int) -> list[int]:
+    """Values of a uint8 label that are neither a class nor 255."""
+    if int((label + np.uint8(1)).max(initial=0)) <= classes:  # one pass: 255 wraps to 0, the classes follow
+        return []
+    return [int(value) for value in np.unique(label) if classes <= value != IGNORE]
+
+
 def nearest(word: str, known: Iterable[str], *, prefix: str = "") -> str:
     """`; did you mean 'x'?` where something known is close, else nothing. `prefix` is shown, not compared."""
     close = difflib.get_close_matches(word, list(known), n=1, cutoff=0.5)

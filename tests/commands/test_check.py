@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from faceparse.core.datasets.class_orders import ORDERS
+from faceparse.core.checks.class_orders import ORDERS
 from faceparse.core.files import read_label
-from tests.core.datasets.celeba import write_celeba
+from tests.core.checks.celeba import write_celeba
 
 ONE = ("--processes", 1)
 

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import zlib
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import pytest
@@ -83,9 +84,9 @@ def test_new_content_takes_the_place_of_the_old(tmp_path: Path) -> None:
 def test_a_writer_that_fails_half_way_leaves_the_old_content_alone(tmp_path: Path, error: BaseException) -> None:
     path = placed(b"old", tmp_path / "a.bin")
 
-    def fail(temporary: Path) -> None:
-        temporary.write_bytes(b"half")
-        assert temporary.parent == tmp_path  # the same file system, or it could not be renamed
+    def fail(temporary: BinaryIO) -> None:
+        temporary.write(b"half")
+        assert Path(temporary.name).parent == tmp_path  # the same file system, or it could not be renamed
         raise error
 
     with pytest.raises(OutputError if isinstance(error, OSError) else type(error)):
@@ -95,8 +96,8 @@ def test_a_writer_that_fails_half_way_leaves_the_old_content_alone(tmp_path: Pat
 
 
 def test_a_full_disk_is_told_in_one_line(tmp_path: Path) -> None:
-    def fail(temporary: Path) -> None:
-        raise OSError(28, "No space left on device", str(temporary))
+    def fail(temporary: BinaryIO) -> None:
+        raise OSError(28, "No space left on device", temporary.name)
 
     with pytest.raises(OutputError) as caught:
         write_atomic_with(tmp_path / "a.bin", fail)

@@ -20,7 +20,7 @@ from faceparse.core.datasets.layout import Sample
 from faceparse.core.errors import DatasetError
 from faceparse.core.files import read_image, read_label
 from faceparse.core.geometry import Size, warp_image, warp_label
-from faceparse.core.labels import IGNORE, LabelSet
+from faceparse.core.labels import IGNORE, LabelSet, unknown_values
 from faceparse.core.settings import DataSettings
 
 
@@ -99,9 +99,7 @@ def read_pair(sample: Sample, classes: int) -> tuple[np.ndarray, np.ndarray]:
 
 def check_values(label: np.ndarray, classes: int, where: str) -> None:
     """Raise where a label holds a value that is neither a class nor 255."""
-    # One vectorised pass: 255 wraps to 0, the classes follow.
-    if int(cv2.minMaxLoc(label + np.uint8(1))[1]) > classes:
-        bad = [int(value) for value in np.unique(label) if classes <= value != IGNORE]
+    if bad := unknown_values(label, classes):
         raise DatasetError(
             f"{where}: value {bad[0]} is not one of the {classes} classes (0 to {classes - 1}, {IGNORE} ignored); "
             "mend the label or name its label set with --dataset"

@@ -8,7 +8,7 @@ import hashlib
 import json
 import shutil
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
@@ -32,7 +32,7 @@ from faceparse.core.errors import DatasetError, FaceparseError, OutputError, Set
 from faceparse.core.evaluation.confusion import confusion_counts
 from faceparse.core.files import append_line, encode_jpeg, encode_matrix, encode_png, make_folder, write_atomic
 from faceparse.core.geometry import warp_label
-from faceparse.core.labels import IGNORE, LabelSet
+from faceparse.core.labels import IGNORE, LabelSet, unknown_values
 from faceparse.core.parallel import Track, map_files, untracked
 
 MANIFEST = "prepared.toml"
@@ -60,7 +60,7 @@ class Outcome:
     """For each class the pixels of intersection, of truth and of its way to the aligned image and back."""
 
     def line(self) -> str:
-        return json.dumps(asdict(self))
+        return json.dumps(vars(self))
 
 
 @dataclass(frozen=True)
@@ -259,8 +259,7 @@ def _validate(raw: Raw, item: Item, classes: int) -> None:
         raise DatasetError(f"{where}: label is {w} x {h}, its image {width} x {height}")
     if raw.label.ndim == 3:
         return
-    bad = [int(value) for value in np.unique(raw.label) if classes <= value != IGNORE]
-    if bad:
+    if bad := unknown_values(raw.label, classes):
         raise DatasetError(
             f"{where}: value {bad[0]} is not one of the {classes} classes (0 to {classes - 1}, {IGNORE} ignored)"
         )

@@ -5,6 +5,7 @@ import io
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 import cv2
 import numpy as np
@@ -61,8 +62,9 @@ def export_onnx(checkpoint: Checkpoint, path: Path, *, input_size: tuple[int, in
     network = ParsingLogits(load_model(checkpoint, torch.device("cpu"))).eval()
     report = ExportReport(path, size, len(checkpoint.label_set), ())
 
-    def write_and_check(temporary: Path) -> None:
+    def write_and_check(file: BinaryIO) -> None:
         nonlocal report
+        temporary = Path(file.name)  # the exporter wants to open it itself
         _write(network, checkpoint, temporary, size)
         checks = tuple(
             _compare(network, temporary, _faces(batch, checkpoint.settings.data, size)) for batch in CHECKED_BATCHES

@@ -4,7 +4,7 @@ import os
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import torch
 
@@ -54,7 +54,7 @@ def save(path: Path, content: Mapping[str, Any]) -> None:
     Raises:
         OutputError: it could not be written; what `path` held before is still there.
     """
-    write_atomic_with(path, lambda temporary: _write(temporary, content))
+    write_atomic_with(path, lambda file: _write(file, content))
 
 
 def save_last(folder: Path, content: Mapping[str, Any]) -> None:
@@ -64,8 +64,8 @@ def save_last(folder: Path, content: Mapping[str, Any]) -> None:
         OutputError: it could not be written; both files are what they were.
     """
 
-    def write(temporary: Path) -> None:
-        _write(temporary, content)
+    def write(file: BinaryIO) -> None:
+        _write(file, content)
         _keep_previous(folder)  # only once the new one is whole does the oldest go
 
     write_atomic_with(folder / LAST, write)
@@ -83,15 +83,14 @@ def _keep_previous(folder: Path) -> None:
     spare.replace(folder / PREVIOUS)
 
 
-def _write(path: Path, content: Mapping[str, Any]) -> None:
-    with path.open("wb") as file:
-        try:
-            torch.save(dict(content), file)
-        except RuntimeError as error:  # the archive writer's word for a full disk
-            cause = error.__context__ if isinstance(error.__context__, OSError) else None
-            raise cause or OSError(f"{str(error).splitlines()[0][:120]} (is the disk full?)") from error
-        file.flush()
-        os.fsync(file.fileno())
+def _write(file: BinaryIO, content: Mapping[str, Any]) -> None:
+    try:
+        torch.save(dict(content), file)
+    except RuntimeError as error:  # the archive writer's word for a full disk
+        cause = error.__context__ if isinstance(error.__context__, OSError) else None
+        raise cause or OSError(f"{str(error).splitlines()[0][:120]} (is the disk full?)") from error
+    file.flush()
+    os.fsync(file.fileno())
 
 
 def read_training_state(path: Path) -> dict[str, Any]:

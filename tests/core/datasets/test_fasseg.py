@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from faceparse.core.datasets.check import check_dataset
+from faceparse.core.checks.check import check_dataset
 from faceparse.core.datasets.edges import update_edges
 from faceparse.core.datasets.fasseg import Fasseg
 from faceparse.core.datasets.layout import SPLITS, DatasetFolder

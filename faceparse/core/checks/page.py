@@ -9,7 +9,7 @@ from string import Template
 import cv2
 import numpy as np
 
-from faceparse.core.datasets.check import CheckReport, ImageSizes
+from faceparse.core.checks.check import CheckReport, ImageSizes
 from faceparse.core.datasets.layout import Sample
 from faceparse.core.evaluation.pictures import overlay
 from faceparse.core.files import encode_jpeg, read_image, read_label

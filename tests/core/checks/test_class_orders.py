@@ -5,10 +5,10 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from faceparse.core.datasets.class_orders import MIN_SCORE, ORDERS, detect_order, order_table, score_order
-from faceparse.core.datasets.moments import Moments, label_moments, stack_moments
+from faceparse.core.checks.class_orders import MIN_SCORE, ORDERS, detect_order, order_table, score_order
+from faceparse.core.checks.moments import Moments, label_moments, stack_moments
 from faceparse.core.labels import LabelSet, get_label_set
-from tests.core.datasets.celeba import CELEBA, celeba_pair
+from tests.core.checks.celeba import CELEBA, celeba_pair
 
 FOREIGN = ["FaRL/SegFace", "zllrunning"]
 

@@ -10,13 +10,13 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
-from faceparse.core.datasets.class_orders import detect_order
-from faceparse.core.datasets.duplicates import Picture, shared_images, thumbnail
+from faceparse.core.checks.class_orders import detect_order
+from faceparse.core.checks.duplicates import Picture, shared_images, thumbnail
+from faceparse.core.checks.moments import Moments, label_moments, stack_moments
+from faceparse.core.checks.remap import must_not_be_half_remapped
+from faceparse.core.checks.sides import side_problems
 from faceparse.core.datasets.edges import label_edges
 from faceparse.core.datasets.layout import SPLITS, DatasetFolder, Sample, resolve_label_set
-from faceparse.core.datasets.moments import Moments, label_moments, stack_moments
-from faceparse.core.datasets.remap import must_not_be_half_remapped
-from faceparse.core.datasets.sides import side_problems
 from faceparse.core.errors import DatasetError, FaceparseError
 from faceparse.core.files import DAMAGED, is_palette_png, read_bytes, read_image, read_label, read_matrix
 from faceparse.core.labels import IGNORE, LabelSet

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from faceparse.core.datasets.moments import Moments
+from faceparse.core.checks.moments import Moments
 from faceparse.core.labels import LabelSet
 
 ORDERS = {

@@ -14,9 +14,9 @@ from pathlib import Path
 import numpy as np
 from filelock import FileLock, Timeout
 
-from faceparse.core.datasets.class_orders import detect_order, order_table
+from faceparse.core.checks.class_orders import detect_order, order_table
+from faceparse.core.checks.moments import Moments, label_moments, stack_moments
 from faceparse.core.datasets.layout import SPLITS, DatasetFolder, resolve_label_set
-from faceparse.core.datasets.moments import Moments, label_moments, stack_moments
 from faceparse.core.errors import DatasetError, OutputError
 from faceparse.core.files import cannot_write, encode_png, read_bytes, read_label, write_atomic
 from faceparse.core.labels import LabelSet

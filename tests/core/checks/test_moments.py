@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from faceparse.core.datasets.moments import label_moments, stack_moments
+from faceparse.core.checks.moments import label_moments, stack_moments
 
 
 def test_pixels_and_mean_places_as_a_loop_finds_them() -> None:

@@ -7,14 +7,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from faceparse.core.datasets.check import ImageSizes, check_dataset
-from faceparse.core.datasets.class_orders import ORDERS
+from faceparse.core.checks.check import ImageSizes, check_dataset
+from faceparse.core.checks.class_orders import ORDERS
 from faceparse.core.datasets.edges import update_edges
 from faceparse.core.datasets.layout import SPLITS, DatasetFolder, Sample
 from faceparse.core.errors import DatasetError
 from faceparse.core.files import encode_jpeg, encode_png, read_image, read_label, write_palette_png
 from faceparse.core.labels import get_label_set
-from tests.core.datasets.celeba import write_celeba
+from tests.core.checks.celeba import write_celeba
 
 
 def problems(root: Path) -> list[str]:

@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from faceparse.core.datasets.moments import Moments, label_moments, stack_moments
-from faceparse.core.datasets.sides import side_problems
+from faceparse.core.checks.moments import Moments, label_moments, stack_moments
+from faceparse.core.checks.sides import side_problems
 from faceparse.core.labels import LabelSet
 
 LABELS = Path("labels")

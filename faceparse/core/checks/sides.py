@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from faceparse.core.datasets.moments import Moments
+from faceparse.core.checks.moments import Moments
 from faceparse.core.labels import LabelSet
 
 MIN_IMAGES = 5

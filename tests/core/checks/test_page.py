@@ -9,8 +9,8 @@ import cv2
 import numpy as np
 import pytest
 
-from faceparse.core.datasets.check import CheckReport, ImageSizes, check_dataset
-from faceparse.core.evaluation.check_page import PICTURE_SIDE, check_page, share_phrase, size_phrase
+from faceparse.core.checks.check import CheckReport, ImageSizes, check_dataset
+from faceparse.core.checks.page import PICTURE_SIDE, check_page, share_phrase, size_phrase
 from faceparse.core.files import encode_jpeg, encode_png
 from faceparse.core.labels import LabelSet
 

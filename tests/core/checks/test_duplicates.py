@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 import pytest
 
-from faceparse.core.datasets.duplicates import BLOCK, Picture, shared_images, thumbnail
+from faceparse.core.checks.duplicates import BLOCK, Picture, shared_images, thumbnail
 from faceparse.core.datasets.synthetic import Synthetic
 from faceparse.core.files import encode_jpeg, read_image
 from tests.conftest import PHOTOGRAPHS

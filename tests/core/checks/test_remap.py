@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 from filelock import FileLock
 
-from faceparse.core.datasets.check import check_dataset
-from faceparse.core.datasets.class_orders import ORDERS
-from faceparse.core.datasets.remap import RemapReport, remap_labels
+from faceparse.core.checks.check import check_dataset
+from faceparse.core.checks.class_orders import ORDERS
+from faceparse.core.checks.remap import RemapReport, remap_labels
 from faceparse.core.errors import DatasetError, OutputError
 from faceparse.core.files import encode_png, read_label, write_palette_png
-from tests.core.datasets.celeba import CELEBA, write_celeba
+from tests.core.checks.celeba import CELEBA, write_celeba
 
 COUNT = 8
 FARL = ORDERS["FaRL/SegFace"].split()
@@ -155,7 +155,7 @@ def test_a_folder_that_is_none(tmp_path: Path) -> None:
 KILLED = """
 import os, shutil, signal, sys
 from pathlib import Path
-from faceparse.core.datasets import remap
+from faceparse.core.checks import remap
 
 root, place, countdown = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
 
