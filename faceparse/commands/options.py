@@ -12,7 +12,7 @@ InputSize = Annotated[str | None, typer.Option("--input-size", help="Crop height
 DatasetName = Annotated[
     str | None,
     typer.Option(
-        "--dataset", help="Label set: helen, lapa, celebamask-hq, fasseg, or a TOML file. Default: the folder's own."
+        "--dataset", help="Label set: a built-in name (helen, lapa, ...) or a TOML file. Default: the folder's own."
     ),
 ]
 NumClasses = Annotated[

@@ -60,7 +60,7 @@ def map_files(function: Callable[[T], R], items: Sequence[T], processes: int) ->
         yield from map(function, items)
         return
     size = max(1, min(16, len(items) // (processes * 4)))
-    chunks = iter([items[start : start + size] for start in range(0, len(items), size)])
+    chunks = (items[start : start + size] for start in range(0, len(items), size))
     pool = ProcessPoolExecutor(processes, mp_context=process_context(), initializer=start_worker)
     try:
         under_way = deque(pool.submit(_call_each, function, chunk) for chunk in islice(chunks, 4 * processes))

@@ -1,7 +1,9 @@
 """Every source through the commands, from the raw layout to scores; and the mistakes on the way."""
 
 import json
+import resource
 import shutil
+import subprocess
 import tarfile
 from collections.abc import Callable
 from pathlib import Path
@@ -96,3 +98,26 @@ def test_mistakes_are_one_line(cli: Cli, tmp_path: Path, arguments: list[Any], e
     make_lapa(tmp_path / "raw", (1, 1, 1))
     assert cli("prepare", "lapa", "raw", "out", *arguments).message.startswith(expected)
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+@pytest.mark.parametrize("archive", [False, True])
+def test_a_disk_that_fills_half_way_is_one_line_and_costs_nothing(
+    faceparse: Callable[..., "subprocess.CompletedProcess[str]"], tmp_path: Path, processes: int, archive: bool
+) -> None:
+    raw: Path | str = make_lapa(tmp_path / "raw")
+    sizes = sorted(path.stat().st_size for path in tmp_path.rglob("*.jpg"))
+    limit = sizes[len(sizes) // 2]  # half of the images are too large to be written
+    raw = shutil.make_archive("lapa", "zip", raw) if archive else raw
+    command = ["prepare", "lapa", raw, "out", "--processes", processes]
+    done = faceparse(*command, preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit)))
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("error: cannot write ")
+    assert done.stderr.endswith(": File too large; free space or choose another place\n")
+    assert done.stderr.count("\n") == 1
+    assert not list(Path("out").glob("*_list.txt"))
+    assert not [path for path in Path("out").rglob(".*") if path.suffix == ".tmp"]
+    assert faceparse(*command).returncode == 0
+    assert faceparse("prepare", "lapa", "raw", "whole").returncode == 0
+    for path in Path("whole").rglob("*.*g"):
+        assert path.read_bytes() == (Path("out") / path.relative_to("whole")).read_bytes()

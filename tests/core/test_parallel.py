@@ -6,13 +6,14 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any, ClassVar
 
 import pytest
 
-from faceparse.core.errors import DatasetError
+from faceparse.core.errors import DatasetError, ResourceError
 from faceparse.core.files import read_bytes
 from faceparse.core.parallel import default_processes, map_files, untracked
 
@@ -57,6 +58,7 @@ def test_processes_use_one_thread_each() -> None:
 ORPHANS = """
 import os, sys, time
 from pathlib import Path
+from typing import Any, ClassVar
 from faceparse.core.parallel import map_files
 
 def linger(folder):
@@ -101,6 +103,36 @@ def test_the_first_error_arrives_as_it_was_raised(processes: int, tmp_path: Path
     paths = [tmp_path / "a", tmp_path / "gone", tmp_path / "a", tmp_path / "gone too"]
     with pytest.raises(DatasetError, match=r"^cannot read .*gone: No such file or directory$"):
         list(map_files(read_bytes, paths, processes))
+
+
+def test_a_process_that_is_killed_is_one_line() -> None:
+    with pytest.raises(ResourceError, match=r"^a worker process was killed; .* --processes, and start"):
+        list(map_files(eval, ["__import__('os').kill(__import__('os').getpid(), 9)"] * 4, 2))
+
+
+def test_few_items_are_under_way_at_a_time() -> None:
+    """Else memory would grow with their number."""
+    results = map_files(math.factorial, Watched(range(4000)), 2)
+    next(results)
+    assert len(Watched.taken) < 300
+    assert len(list(results)) == 3999
+
+
+class Watched(Sequence[int]):
+    """Numbers that remember how many of them were asked for."""
+
+    taken: ClassVar[set[int]] = set()
+
+    def __init__(self, numbers: range) -> None:
+        self.numbers = numbers
+
+    def __len__(self) -> int:
+        return len(self.numbers)
+
+    def __getitem__(self, where: Any) -> Any:
+        chosen = self.numbers[where]
+        Watched.taken.update([chosen] if isinstance(chosen, int) else chosen)
+        return [n % 20 for n in chosen] if isinstance(chosen, range) else chosen % 20
 
 
 def test_results_before_an_error_are_handed_over(tmp_path: Path) -> None:
