@@ -22,7 +22,9 @@ def run() -> list[Result]:
     bare = copy.deepcopy(model)
     settings = DataSettings(input_size=size)
     loss = EAGRNetLoss()
-    optimizer, bare_optimizer = (SGD(m.parameters(), lr=1e-3, momentum=0.9, weight_decay=5e-4) for m in (model, bare))
+    optimizer, bare_optimizer = (
+        SGD(m.parameters(), lr=1e-3, momentum=0.9, weight_decay=5e-4, fused=True) for m in (model, bare)
+    )
     trainer = Trainer(
         model=model,
         loss=loss,

@@ -7,7 +7,7 @@ from typing import NoReturn
 import typer
 
 from faceparse.commands import check, demo, doctor, edges, evaluate, export, predict, prepare, train, ui
-from faceparse.core.errors import FaceparseError
+from faceparse.core.errors import FaceparseError, InterruptedRunError
 
 app = typer.Typer(
     name="faceparse",
@@ -46,6 +46,9 @@ def run(arguments: list[str]) -> int:
     """The exit code: 0 done, 1 done with something found or left out, 2 a mistake the user can mend."""
     try:
         code = app(arguments, prog_name="faceparse", standalone_mode=False) or 0
+    except InterruptedRunError as stop:
+        print(stop, file=sys.stderr)
+        return stop.exit_code
     except FaceparseError as error:
         return _fail(str(error))
     except UsageError as error:

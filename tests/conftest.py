@@ -36,7 +36,9 @@ TINY = {
 """The smallest run that is a run."""
 
 # Nets and images are too small to repay a second thread, and threads of two processes wait for each other.
+# Processes that tests start heed the variable.
 torch.set_num_threads(1)
+os.environ["OMP_NUM_THREADS"] = "1"
 
 
 class Silent:

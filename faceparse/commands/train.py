@@ -1,5 +1,6 @@
 """faceparse train [EXPERIMENT.toml]"""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -8,7 +9,7 @@ import typer
 from faceparse.commands.options import BatchSize, DataDir, DatasetName, Device, Gpus, InputSize, NumClasses, device_name
 
 if TYPE_CHECKING:
-    from faceparse.core.settings import Settings
+    from faceparse.core.training.run import Observer, RunResult
 
 
 def train(
@@ -22,7 +23,12 @@ def train(
         list[str] | None, typer.Option("--set", help="Any setting, as section.key=value; may be repeated.")
     ] = None,
     resume: Annotated[
-        Path | None, typer.Option(help="Run directory to go on with, after its last finished epoch.")
+        str | None,
+        typer.Option(
+            metavar="RUN_DIR|auto",
+            help="Run directory to go on with, from its newest checkpoint; auto: the newest unfinished run with these "
+            "settings, or a new one where there is none.",
+        ),
     ] = None,
     epochs: Annotated[int | None, typer.Option(help="Passes over the training set.")] = None,
     batch_size: BatchSize = None,
@@ -68,11 +74,22 @@ def train(
         **_parse_set(set_ or []),
     }
     typed = {key: value for key, value in options.items() if value is not None}
-    if resume is not None and (typed or experiment):
+    if resume not in (None, "auto") and (typed or experiment):
         raise SettingsError("--resume goes on with the run's own settings; drop the other options")
+    from faceparse.commands.console import silent_libraries
     from faceparse.core.settings import load_settings
 
-    _run(None if resume else load_settings(experiment, typed), resume)
+    silent_libraries()  # before they are imported
+    from faceparse.core.training import run
+
+    if resume is None:
+        settings = load_settings(experiment, typed)
+        _show(lambda display: run.train(settings, display))
+    elif resume == "auto":
+        settings = load_settings(experiment, typed)
+        _show(lambda display: run.resume_or_train(settings, display))
+    else:
+        _show(lambda display: run.resume(Path(resume), display))
 
 
 def _parse_set(assignments: list[str]) -> dict[str, Any]:
@@ -84,13 +101,11 @@ def _parse_set(assignments: list[str]) -> dict[str, Any]:
     return dict(assignment.split("=", 1) for assignment in assignments)
 
 
-def _run(settings: "Settings | None", resume: Path | None) -> None:
-    from faceparse.commands.console import out, silent_libraries
+def _show(go: "Callable[[Observer], RunResult]") -> None:
+    from faceparse.commands.console import out
     from faceparse.commands.training_display import TrainingDisplay
-    from faceparse.core.training import run
 
-    silent_libraries()
     with TrainingDisplay() as display:
-        result = run.train(settings, display) if settings is not None else run.resume(resume, display)  # type: ignore[arg-type]
+        result = go(display)
     out.print(f"best epoch {result.best_epoch} ({result.best_score:.4f}): {result.best}")
     out.print(f"next: faceparse eval {result.best}" + (" ; faceparse ui" if result.run_id else ""))

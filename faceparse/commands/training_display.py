@@ -7,6 +7,7 @@ from rich.progress import Progress as Bar
 from rich.progress import TaskID
 
 from faceparse.commands.console import LINE_EVERY, err, progress_bar, track
+from faceparse.core.parallel import Track
 from faceparse.core.training.trainer import Progress
 
 
@@ -14,7 +15,7 @@ class TrainingDisplay:
     """An `Observer`."""
 
     def __init__(self) -> None:
-        self.track = track
+        self.track: Track = track
         self._bar: Bar | None = None
         self._task: TaskID | None = None
         self._epoch, self._epochs, self._iterations = 0, 0, 0

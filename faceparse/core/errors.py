@@ -37,5 +37,13 @@ class TrainingError(FaceparseError):
     """A run that must stop."""
 
 
+class InterruptedRunError(FaceparseError):
+    """A run that was told to stop, once its checkpoint is written."""
+
+    def __init__(self, message: str, exit_code: int) -> None:
+        super().__init__(message)
+        self.exit_code = exit_code
+
+
 class ExportError(FaceparseError):
     """An exported model that could not be made or does not agree with PyTorch."""

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from itertools import islice
+from multiprocessing import forkserver
 from multiprocessing.context import BaseContext
 from typing import Protocol, TypeVar
 
@@ -19,6 +20,9 @@ from faceparse.core.errors import ResourceError
 
 T = TypeVar("T")
 R = TypeVar("R")
+
+STOPPING = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGUSR1") if hasattr(signal, name))
+"""Signals that ask to stop; SIGUSR1 is what SLURM is told to send before it requeues a job."""
 
 
 class Track(Protocol):
@@ -43,7 +47,21 @@ def process_context(*preload: str) -> BaseContext:
         return multiprocessing.get_context("spawn")
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(list(preload))
+    if threading.current_thread() is threading.main_thread():
+        _start_server()
     return context
+
+
+def _start_server() -> None:
+    """Start the server deaf to what asks a whole process group to stop: its end would look like that of all workers,
+    whose work is still wanted. What is ignored when a program starts stays ignored in it and in what it forks.
+    """
+    before = {number: signal.signal(number, signal.SIG_IGN) for number in STOPPING}
+    try:
+        forkserver.ensure_running()
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def map_files(function: Callable[[T], R], items: Sequence[T], processes: int) -> Iterator[R]:
@@ -82,6 +100,7 @@ def _call_each(function: Callable[[T], R], items: Sequence[T]) -> list[R]:
 def start_worker(_: int = 0) -> None:
     """What every child process does first; also a `worker_init_fn`."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # how a broken pool ends its processes
     cv2.setNumThreads(1)  # the processes are the parallelism
     threading.Thread(target=_end_with_parent, daemon=True).start()
 

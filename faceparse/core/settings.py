@@ -119,6 +119,8 @@ class TrainSettings(_Section):
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
     device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$")] = "auto"
     """One of auto (the first GPU, else the CPU), cpu, cuda and cuda:N."""
+    checkpoint_every: Annotated[int, Field(ge=0)] = 1000
+    """Iterations between two last.pth within an epoch; 0 writes them only with evaluations and at signals."""
     evaluate_every: Positive = 1
     """Epochs between evaluations on `val`, each of which writes last.pth; the last epoch always has one."""
     best_metric: str = "auto"

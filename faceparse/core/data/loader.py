@@ -4,6 +4,9 @@ PyTorch turns a loader process's exception into one whose message is a traceback
 names the file, so errors travel as values here and are raised again in the main process.
 """
 
+import atexit
+import multiprocessing
+import signal
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Generic, TypeVar
 
@@ -11,7 +14,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from faceparse.core.errors import FaceparseError, TrainingError
-from faceparse.core.parallel import process_context, start_worker
+from faceparse.core.parallel import STOPPING, process_context, start_worker
 
 T = TypeVar("T")
 B = TypeVar("B")
@@ -40,7 +43,8 @@ class Loader(Generic[T, B]):
             multiprocessing_context=process_context("faceparse.core.data.dataset") if workers else None,
             persistent_workers=persistent and workers > 0,
             pin_memory=device.type == "cuda",
-            worker_init_fn=start_worker,
+            generator=torch.Generator(),  # else every start of an epoch would move the network's own dice
+            worker_init_fn=_start_loader,
             **chosen,
         )
 
@@ -63,6 +67,19 @@ class Loader(Generic[T, B]):
             if isinstance(batch, FaceparseError):
                 raise batch
             yield batch
+
+
+def _start_loader(worker: int) -> None:
+    start_worker()
+    for number in STOPPING:
+        signal.signal(number, signal.SIG_IGN)  # sent to the whole group; the batches under way are still wanted
+
+
+@atexit.register
+def _end_loaders() -> None:
+    """Before multiprocessing asks them to end by SIGTERM, and waits for ever."""
+    for process in multiprocessing.active_children():
+        process.kill()
 
 
 class _Guarded(Dataset[Any]):

@@ -42,6 +42,8 @@ class Checkpoint:
     epoch: int | None = None
     scores: Mapping[str, float] = field(default_factory=dict)
     """Scores on `val` when it was written."""
+    training: Mapping[str, Any] | None = None
+    """What a resumed run needs beside the weights: only in last.pth and its older one."""
 
 
 def read_checkpoint(path: Path) -> Checkpoint:
@@ -200,6 +202,7 @@ def _ours(path: Path, content: Mapping[str, Any]) -> Checkpoint:
             tracking_uri=content["tracking_uri"],
             epoch=content["epoch"],
             scores=content["scores"],
+            training=content.get("training"),
         )
     except KeyError as error:
         raise CheckpointError(f"{path}: damaged checkpoint, {error} is missing; copy it again") from None

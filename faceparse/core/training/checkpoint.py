@@ -2,7 +2,7 @@
 
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -12,7 +12,7 @@ from faceparse.core.errors import CheckpointError
 from faceparse.core.files import write_atomic_with
 from faceparse.core.labels import LabelSet
 from faceparse.core.model.eagrnet import EAGRNet
-from faceparse.core.model.weights import FORMAT, VERSION
+from faceparse.core.model.weights import FORMAT, VERSION, Checkpoint, read_checkpoint
 from faceparse.core.settings import Settings, to_dict
 
 BEST, LAST, PREVIOUS = "best.pth", "last.pth", "previous.pth"
@@ -55,6 +55,7 @@ def save(path: Path, content: Mapping[str, Any]) -> None:
         OutputError: it could not be written; what `path` held before is still there.
     """
     write_atomic_with(path, lambda file: _write(file, content))
+    _flush_folder(path.parent)
 
 
 def save_last(folder: Path, content: Mapping[str, Any]) -> None:
@@ -69,6 +70,7 @@ def save_last(folder: Path, content: Mapping[str, Any]) -> None:
         _keep_previous(folder)  # only once the new one is whole does the oldest go
 
     write_atomic_with(folder / LAST, write)
+    _flush_folder(folder)
 
 
 def _keep_previous(folder: Path) -> None:
@@ -93,20 +95,36 @@ def _write(file: BinaryIO, content: Mapping[str, Any]) -> None:
     os.fsync(file.fileno())
 
 
-def read_training_state(path: Path) -> dict[str, Any]:
-    """The `training` part of last.pth.
+def _flush_folder(folder: Path) -> None:
+    """Let the new name survive a power failure, too."""
+    if os.name == "posix":
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
+def read_last(folder: Path, *, warn: Callable[[str], None]) -> Checkpoint:
+    """The newest checkpoint that a run can go on from; an older one, with a warning, where the newest is broken.
 
     Raises:
-        CheckpointError: it cannot be read, or is a checkpoint without one (best.pth).
+        CheckpointError: there is none, or none that can be read.
     """
+    last, previous = folder / LAST, folder / PREVIOUS
+    if not last.exists() and not previous.exists():
+        raise CheckpointError(f"{last}: no such checkpoint; a run can be resumed from its first checkpoint on")
     try:
-        content: dict[str, dict[str, Any]] = torch.load(path, map_location="cpu", weights_only=True)
-        return content["training"]
-    except FileNotFoundError:
-        raise CheckpointError(
-            f"{path}: no such checkpoint; a run can be resumed from its first finished epoch on"
-        ) from None
-    except Exception as error:
-        raise CheckpointError(
-            f"{path}: cannot be resumed from ({type(error).__name__}); put {PREVIOUS} in its place"
-        ) from None
+        return _resumable(last)
+    except CheckpointError as error:
+        if not previous.exists():
+            raise
+        warn(f"{error}; going on from the older {PREVIOUS}")
+        return _resumable(previous)
+
+
+def _resumable(path: Path) -> Checkpoint:
+    checkpoint = read_checkpoint(path)
+    if checkpoint.training is None:
+        raise CheckpointError(f"{path}: holds no training state, as best.pth does; put {PREVIOUS} in its place")
+    return checkpoint

@@ -1,11 +1,11 @@
 """One experiment from settings to a finished run directory."""
 
 import platform
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import torch
 from torch.optim import SGD
@@ -16,7 +16,7 @@ from faceparse.core.data.loader import Loader
 from faceparse.core.data.sampler import EpochSampler
 from faceparse.core.datasets.layout import DatasetFolder, Sample, edges_exist, fingerprint, resolve_label_set
 from faceparse.core.device import resolve_device
-from faceparse.core.errors import CheckpointError, SettingsError
+from faceparse.core.errors import CheckpointError, InterruptedRunError, OutputError, SettingsError, TrainingError
 from faceparse.core.evaluation.evaluate import evaluate, parse_samples
 from faceparse.core.evaluation.pictures import colour_label, contact_sheet, overlay
 from faceparse.core.evaluation.protocols import DEFAULT
@@ -30,11 +30,14 @@ from faceparse.core.model.weights import Checkpoint, LoadReport, initialise, loa
 from faceparse.core.parallel import Track
 from faceparse.core.settings import Settings, flatten
 from faceparse.core.tracking import Status, Tracker, git_tags
-from faceparse.core.training.checkpoint import BEST, LAST, pack, read_training_state, save, save_last
+from faceparse.core.training.checkpoint import BEST, LAST, pack, read_last, save, save_last
 from faceparse.core.training.loss import EAGRNetLoss
-from faceparse.core.training.run_directory import LOG_FILE, METRICS_FILE, SETTINGS_FILE, RunDirectory
+from faceparse.core.training.run_directory import FINISHED, LOG_FILE, METRICS_FILE, SETTINGS_FILE, RunDirectory
 from faceparse.core.training.schedule import poly_schedule
-from faceparse.core.training.trainer import Progress, Trainer, parameters
+from faceparse.core.training.signals import StopSignals
+from faceparse.core.training.trainer import NonFiniteLossError, Progress, Trainer, parameters
+
+T = TypeVar("T")
 
 
 class Observer(Protocol):
@@ -87,20 +90,28 @@ def train(settings: Settings, observer: Observer) -> RunResult:
 
 
 def resume(run_dir: Path, observer: Observer) -> RunResult:
-    """Go on with a run after its last finished epoch, as if it had never stopped."""
+    """Go on with a run from its newest checkpoint, as if it had never stopped.
+
+    Raises:
+        FaceparseError: there is no such run or checkpoint, or its dataset is no longer what it was.
+    """
     directory = RunDirectory.reopen(run_dir)
     try:
-        last = directory.path / LAST
-        state = read_training_state(last)
-        checkpoint = read_checkpoint(last)
+        checkpoint = read_last(directory.path, warn=observer.warning)
         plan = _plan(_settings_of(checkpoint), resuming=True)
         if plan.label_set != checkpoint.label_set:
             raise CheckpointError(
-                f"{last}: its label set is no longer that of {plan.settings.data.root}; put the old one back"
+                f"{checkpoint.path}: its label set is no longer that of {plan.settings.data.root}; put the old one back"
             )
-        return _Run(plan, directory, observer, resumed=(checkpoint, state)).execute()
+        return _Run(plan, directory, observer, resumed=checkpoint).execute()
     finally:
         directory.close()
+
+
+def resume_or_train(settings: Settings, observer: Observer) -> RunResult:
+    """Go on with the newest unfinished run that has these settings, or start one: what a requeued job calls."""
+    run_dir = RunDirectory.find(adopt_preprocessing(settings, observer))
+    return resume(run_dir, observer) if run_dir else train(settings, observer)
 
 
 def _settings_of(checkpoint: Checkpoint) -> Settings:
@@ -166,42 +177,53 @@ def _plan(settings: Settings, *, resuming: bool = False) -> _Plan:
     return _Plan(settings, label_set, metric, train, val, device, batches, model, start, prints)
 
 
+class _StopRequestedError(Exception):
+    """A signal was received."""
+
+
 class _Run:
     def __init__(
         self,
         plan: _Plan,
         directory: RunDirectory,
         observer: Observer,
-        resumed: tuple[Checkpoint, dict[str, Any]] | None,
+        resumed: Checkpoint | None,
     ) -> None:
         self.plan, self.directory, self.observer = plan, directory, observer
         self.settings, self.label_set, self.device = plan.settings, plan.label_set, plan.device
         self.best = _Best()
+        self.scores: Mapping[str, float] = {}
+        """On `val`, when they were last counted."""
         self.first_epoch = 1
+        self.stop = StopSignals()
+        self.unsaved: OutputError | None = None
+        """Why the newest checkpoint could not be written."""
         self.model = plan.model
         self.trainer = self._trainer()
         self.run_id: str | None = None
         if resumed is not None:
-            self._restore(*resumed)
+            self._restore(resumed)
         elif plan.start is not None:
             self._say(f"{self.settings.model.pretrained}: {plan.start}")
 
     def execute(self) -> RunResult:
+        """Train to the end.
+
+        Raises:
+            InterruptedRunError: a signal asked to stop; the checkpoint is written.
+            TrainingError: the loss is not finite, or the device cannot go on.
+            OutputError: trained to the end, but the last checkpoint could not be written.
+        """
         self._announce()
-        with self._tracked() as tracker:
+        with self.stop, self._tracked() as tracker:
             loader = self._loader()
             for epoch in range(self.first_epoch, self.settings.train.epochs + 1):
-                metrics = self._train_epoch(loader, epoch)
-                scores = self._evaluate() if self._is_due(epoch) else None
-                if scores is not None:
-                    metrics |= {f"val/{name}": value for name, value in scores.flat().items()}
-                best = scores is not None and self._is_best(scores, epoch)
-                self.directory.record(epoch, metrics)
-                self.directory.log(_summary(epoch, metrics, best))
-                tracker.log(metrics, step=epoch)
-                if scores is not None:
-                    self._save(epoch, scores, tracker, best=best)
-                self.observer.epoch_finished(epoch, metrics, best)
+                try:
+                    metrics = self._train_epoch(loader, epoch, tracker)
+                    scores = self._evaluate() if self._is_due(epoch) else None
+                except _StopRequestedError:
+                    raise self._interrupted(epoch, tracker) from None
+                self._finish_epoch(epoch, metrics, scores, tracker)
             tracker.tag({"best_epoch": str(self.best.epoch), "best_score": f"{self.best.score:.6f}"})
             for name, folder in (
                 (BEST, "checkpoints"),
@@ -211,12 +233,42 @@ class _Run:
                 (LOG_FILE, None),
             ):
                 tracker.log_file(self.directory.path / name, folder)
+        if self.unsaved is not None:
+            raise self.unsaved
+        self.directory.log(FINISHED)
         path = self.directory.path
         return RunResult(path, path / BEST, self.best.epoch, self.best.score, tracker.run_id, tracker.uri)
 
+    def _finish_epoch(self, epoch: int, metrics: dict[str, float], scores: Scores | None, tracker: Tracker) -> None:
+        self.trainer.start_epoch()
+        score = -1.0
+        if scores is not None:
+            self.scores = scores.flat()
+            metrics |= {f"val/{name}": value for name, value in self.scores.items()}
+            score = scores.get(self.plan.metric) or 0.0
+        best = score > self.best.score
+        with self._forgiving_disk():
+            self.directory.record(epoch, metrics)
+            self.directory.log(_summary(epoch, metrics, best))
+        tracker.log(metrics, step=epoch)
+        if best:
+            with self._forgiving_disk():
+                save(self.directory.path / BEST, self._content(epoch, tracker))
+                self.best = _Best(score, epoch)
+                self._save_overlays(epoch, tracker)
+        if scores is not None:
+            self._save_last(epoch, tracker)
+        self.observer.epoch_finished(epoch, metrics, best)
+
     def _trainer(self) -> Trainer:
         optim, loss = self.settings.optim, self.settings.loss
-        optimizer = SGD(self.model.parameters(), lr=optim.lr, momentum=optim.momentum, weight_decay=optim.weight_decay)
+        optimizer = SGD(
+            self.model.parameters(),
+            lr=optim.lr,
+            momentum=optim.momentum,
+            weight_decay=optim.weight_decay,
+            fused=True,
+        )
         return Trainer(
             model=self.model,
             loss=EAGRNetLoss(
@@ -235,22 +287,53 @@ class _Run:
             dataset, collate, device=self.device, workers=data.workers, batches=self.plan.batches, persistent=True
         )
 
-    def _restore(self, checkpoint: Checkpoint, state: dict[str, Any]) -> None:
+    def _restore(self, checkpoint: Checkpoint) -> None:
+        assert checkpoint.training is not None
         load_exactly(self.model, checkpoint.weights, checkpoint.path)
-        self.trainer.load_state_dict(state["trainer"])
-        self.best = _Best(**state["best"])
-        self.first_epoch = (checkpoint.epoch or 0) + 1
+        self.trainer.load_state_dict(checkpoint.training["trainer"])
+        self.best = _Best(**checkpoint.training["best"])
+        self.scores = checkpoint.scores
+        finished = checkpoint.epoch or 0
+        self.first_epoch = finished + 1
         self.run_id = checkpoint.run_id
-        self.directory.forget_after(self.first_epoch - 1)
-        self._say(f"resumed after epoch {checkpoint.epoch}")
+        self.directory.forget_after(finished)
+        within = f" and {self.trainer.done} iterations of epoch {finished + 1}" if self.trainer.done else ""
+        self._say(f"resumed after epoch {finished}{within}")
 
-    def _train_epoch(self, loader: Loader[Any, Any], epoch: int) -> dict[str, float]:
-        self.plan.batches.epoch = epoch
-        self.observer.epoch_started(epoch, self.settings.train.epochs, len(loader))
-        for progress in self.trainer.train_epoch(loader):
-            self.observer.progress(progress)
+    def _train_epoch(self, loader: Loader[Any, Any], epoch: int, tracker: Tracker) -> dict[str, float]:
+        every = self.settings.train.checkpoint_every
+        self.plan.batches.epoch, self.plan.batches.start = epoch, self.trainer.done
+        self.observer.epoch_started(epoch, self.settings.train.epochs, len(self.plan.batches))
+
+        def after_step() -> None:
+            if self.stop.received:
+                raise _StopRequestedError
+            if every and self.trainer.iteration % every == 0:
+                self._save_last(epoch - 1, tracker)
+
+        try:
+            for progress in self.trainer.train_epoch(loader, after_step):
+                self.observer.progress(progress)
+        except NonFiniteLossError as error:
+            files = ", ".join(str(self.plan.train[index].image) for index in error.indices)
+            raise TrainingError(
+                f"the loss is not finite at iteration {error.iteration} (epoch {epoch}), with {files}; lower optim.lr, "
+                f"or look at these files; {LAST} is from before it"
+            ) from None
         losses = {f"train/{name}": value for name, value in progress.losses.items()}
         return losses | {"train/lr": progress.lr, "train/images_per_second": progress.images_per_second}
+
+    def _interrupted(self, epoch: int, tracker: Tracker) -> InterruptedRunError:
+        assert self.stop.received is not None
+        self._save_last(epoch - 1, tracker)
+        done = f"{self.trainer.done} of {len(self.plan.batches)} iterations"
+        where = f"{self.stop.received.name} in epoch {epoch}, after {done}"
+        if self.unsaved is not None:
+            return InterruptedRunError(f"stopped by {where}, but not saved: {self.unsaved}", self.stop.exit_code)
+        with self._forgiving_disk():
+            self.directory.log(f"stopped by {where}")
+        resume = f"faceparse train --resume {self.directory.path}"
+        return InterruptedRunError(f"stopped by {where}; saved, go on with: {resume}", self.stop.exit_code)
 
     def _is_due(self, epoch: int) -> bool:
         return epoch % self.settings.train.evaluate_every == 0 or epoch == self.settings.train.epochs
@@ -263,36 +346,48 @@ class _Run:
             [DEFAULT],
             batch_size=self.settings.train.batch_size,
             workers=self.settings.data.workers,
-            track=self.observer.track,
+            track=self._track,
         )
         return compute_scores(confusions[DEFAULT], self.label_set)
+
+    def _track(self, items: Iterable[T], total: int, what: str, /) -> Iterator[T]:
+        for item in self.observer.track(items, total, what):
+            if self.stop.received:
+                raise _StopRequestedError
+            yield item
 
     def _parser(self) -> Parser:
         self.model.eval()
         return Parser(self.model, self.settings.data, self.device)
 
-    def _is_best(self, scores: Scores, epoch: int) -> bool:
-        score = scores.get(self.plan.metric) or 0.0
-        if score <= self.best.score:
-            return False
-        self.best = _Best(score, epoch)
-        return True
-
-    def _save(self, epoch: int, scores: Scores, tracker: Tracker, *, best: bool) -> None:
-        content = pack(
+    def _content(self, epoch: int, tracker: Tracker) -> dict[str, Any]:
+        return pack(
             self.model,
             settings=self.settings,
             label_set=self.label_set,
             epoch=epoch,
-            scores=scores.flat(),
+            scores=self.scores,
             run_id=tracker.run_id,
             tracking_uri=tracker.uri,
         )
-        if best:
-            save(self.directory.path / BEST, content)
-            self._save_overlays(epoch, tracker)
+
+    def _save_last(self, epoch: int, tracker: Tracker) -> None:
+        """`epoch` is the last one that is finished. A disk that is full now need not be later: training goes on."""
+        self.trainer.check_finite()
         training = {"trainer": self.trainer.state_dict(), "best": vars(self.best)}
-        save_last(self.directory.path, content | {"training": training})
+        self.unsaved = None
+        try:
+            save_last(self.directory.path, self._content(epoch, tracker) | {"training": training})
+        except OutputError as error:
+            self.unsaved = error
+            self.observer.warning(f"{error}; the checkpoint before is still there, training goes on")
+
+    @contextmanager
+    def _forgiving_disk(self) -> Iterator[None]:
+        try:
+            yield
+        except OutputError as error:
+            self.observer.warning(f"{error}; training goes on")
 
     def _save_overlays(self, epoch: int, tracker: Tracker) -> None:
         """Photograph, truth and prediction of the first few `val` samples."""
@@ -331,7 +426,7 @@ class _Run:
         try:
             yield tracker
             status = "FINISHED"
-        except KeyboardInterrupt:
+        except (KeyboardInterrupt, InterruptedRunError):
             status = "KILLED"
             raise
         finally:

@@ -15,6 +15,8 @@ from faceparse.core.settings import Settings, to_toml
 from faceparse.core.training.checkpoint import BEST, LAST
 
 SETTINGS_FILE, LOG_FILE, METRICS_FILE = "settings.toml", "train.log", "metrics.jsonl"
+FINISHED = "finished"
+"""Last line of the log of a run that came to its end."""
 
 
 class RunDirectory:
@@ -57,6 +59,15 @@ class RunDirectory:
             )
         return cls(path)
 
+    @classmethod
+    def find(cls, settings: Settings) -> Path | None:
+        """The newest run with just these settings that has a checkpoint and did not come to its end."""
+        if settings.train.run_dir is not None:
+            candidates = [settings.train.run_dir]
+        else:
+            candidates = sorted((settings.train.runs_dir / settings.tracking.experiment).glob("*/"), reverse=True)
+        return next((path for path in candidates if _is_unfinished(path, settings)), None)
+
     @property
     def name(self) -> str:
         return self.path.name
@@ -82,3 +93,11 @@ class RunDirectory:
 
     def close(self) -> None:
         self._lock.release()
+
+
+def _is_unfinished(path: Path, settings: Settings) -> bool:
+    file = path / SETTINGS_FILE
+    if not ((path / LAST).exists() and file.is_file() and file.read_text("utf-8") == to_toml(settings)):
+        return False
+    log = path / LOG_FILE
+    return not (log.is_file() and log.read_text("utf-8").endswith(f" {FINISHED}\n"))

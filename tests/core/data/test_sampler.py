@@ -47,5 +47,13 @@ def test_epochs_and_seeds_have_orders_of_their_own() -> None:
     assert len(orders) == 16
 
 
+def test_an_epoch_can_begin_in_its_middle() -> None:
+    sampler = EpochSampler(13, batch_size=4, seed=1)
+    whole = list(sampler)
+    for start in range(4):
+        sampler.start = start
+        assert list(sampler) == whole[start:]
+
+
 def test_indices_are_plain_numbers() -> None:
     assert {type(part) for batch in order(12) for pair in batch for part in pair} == {int}

@@ -3,12 +3,14 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
 from faceparse.core.errors import CheckpointError, OutputError
-from faceparse.core.training.checkpoint import BEST, LAST, PREVIOUS, read_training_state, save, save_last
+from faceparse.core.training.checkpoint import BEST, LAST, PREVIOUS, read_last, save, save_last
+from faceparse.core.training.run import RunResult
 
 
 def content(epoch: int, size: int = 1000) -> dict[str, object]:
@@ -129,18 +131,41 @@ def test_a_place_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     assert str(caught.value) in (expected, expected.replace("File exists", "Not a directory"))
 
 
-def test_the_training_state_is_read_back(tmp_path: Path) -> None:
-    save_last(tmp_path, content(5))
-    assert read_training_state(tmp_path / LAST) == {"step": 5}
+@pytest.fixture
+def real(trained: RunResult) -> dict[str, Any]:
+    """The content of a real last.pth."""
+    return torch.load(trained.run_dir / LAST, weights_only=True)  # type: ignore[no-any-return]
 
 
-def test_what_cannot_be_resumed_from_is_named_with_the_way_out(tmp_path: Path) -> None:
+def test_the_newest_checkpoint_is_what_a_run_goes_on_from(tmp_path: Path, real: dict[str, Any]) -> None:
+    for epoch in (4, 5):
+        save_last(tmp_path, real | {"epoch": epoch})
+    found = read_last(tmp_path, warn=pytest.fail)
+    assert (found.epoch, found.path) == (5, tmp_path / LAST)
+    assert found.training is not None
+    assert found.training.keys() == {"trainer", "best"}
+
+
+@pytest.mark.parametrize("damage", ["truncated", "missing", "without training state"])
+def test_an_older_checkpoint_stands_in_for_a_broken_one(tmp_path: Path, real: dict[str, Any], damage: str) -> None:
+    for epoch in (4, 5):
+        save_last(tmp_path, real | {"epoch": epoch})
+    if damage == "truncated":
+        (tmp_path / LAST).write_bytes((tmp_path / LAST).read_bytes()[:5000])
+    elif damage == "missing":
+        (tmp_path / LAST).unlink()
+    else:
+        save(tmp_path / LAST, {key: value for key, value in real.items() if key != "training"})
+    warnings: list[str] = []
+    assert read_last(tmp_path, warn=warnings.append).epoch == 4
+    (warning,) = warnings
+    assert warning.startswith(f"{tmp_path / LAST}: ")
+    assert warning.endswith("; going on from the older previous.pth")
+    (tmp_path / PREVIOUS).unlink()
+    with pytest.raises(CheckpointError):
+        read_last(tmp_path, warn=pytest.fail)
+
+
+def test_a_run_without_a_checkpoint_says_so(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match=r"last\.pth: no such checkpoint; a run can be resumed from its first"):
-        read_training_state(tmp_path / LAST)
-    save(tmp_path / BEST, {"epoch": 1})
-    (tmp_path / LAST).write_bytes((tmp_path / BEST).read_bytes()[:200])
-    for name, kind in ((BEST, "KeyError"), (LAST, "RuntimeError")):
-        with pytest.raises(CheckpointError) as caught:
-            read_training_state(tmp_path / name)
-        expected = f"{tmp_path / name}: cannot be resumed from ({kind}); put previous.pth in its place"
-        assert str(caught.value) == expected
+        read_last(tmp_path, warn=pytest.fail)

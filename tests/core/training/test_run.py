@@ -328,7 +328,7 @@ def test_resuming_a_finished_run_changes_nothing(trained: RunResult, tmp_path: P
 def test_what_cannot_be_resumed_says_so(trained: RunResult, tmp_path: Path) -> None:
     copied = shutil.copytree(trained.run_dir, tmp_path / "copy")
     shutil.copy(copied / "best.pth", copied / "last.pth")
-    with pytest.raises(CheckpointError, match=r"last\.pth: cannot be resumed from .*; put previous\.pth in its place"):
+    with pytest.raises(CheckpointError, match=r"last\.pth: holds no training state, .*; put previous\.pth in"):
         resume(copied, Watcher())
     (copied / "last.pth").unlink()
     with pytest.raises(CheckpointError, match=r"last\.pth: no such checkpoint; a run can be resumed from its first"):

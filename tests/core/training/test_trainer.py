@@ -14,7 +14,7 @@ from faceparse.core.model.build import build_model
 from faceparse.core.settings import DataSettings, ModelSettings, OptimSettings
 from faceparse.core.training.loss import EAGRNetLoss, LossTerms
 from faceparse.core.training.schedule import poly_schedule
-from faceparse.core.training.trainer import REPORT_EVERY, Progress, Trainer, parameters
+from faceparse.core.training.trainer import REPORT_EVERY, NonFiniteLossError, Progress, Trainer, parameters
 
 CPU = torch.device("cpu")
 DATA = DataSettings(input_size=(64, 64), random_scale=False)
@@ -24,7 +24,9 @@ OPTIM = OptimSettings(lr=0.01, momentum=0.9, weight_decay=5e-4)
 def make_trainer(iterations: int = 10) -> Trainer:
     torch.manual_seed(0)
     model = build_model(ModelSettings(backbone="resnet18", stem="torchvision"), 11)
-    optimizer = SGD(model.parameters(), lr=OPTIM.lr, momentum=OPTIM.momentum, weight_decay=OPTIM.weight_decay)
+    optimizer = SGD(
+        model.parameters(), lr=OPTIM.lr, momentum=OPTIM.momentum, weight_decay=OPTIM.weight_decay, fused=True
+    )
     return Trainer(
         model=model,
         loss=EAGRNetLoss(),
@@ -74,8 +76,54 @@ def test_a_loss_that_is_not_finite_ends_training_by_name(batch: Batch) -> None:
         trainer.model.decoder.classify.bias.fill_(torch.nan)
     with pytest.raises(TrainingError) as caught:
         list(trainer.train_epoch([batch]))
-    expected = "the loss is no longer finite at iteration 1; lower optim.lr or check the dataset"
+    expected = "the loss is not finite at iteration 1; lower optim.lr or check the dataset"
     assert str(caught.value) == expected
+
+
+def test_the_batch_of_a_loss_that_is_not_finite_is_named_and_updates_nothing(batch: Batch) -> None:
+    trainer = make_trainer()
+    bad = batch._replace(image=batch.image.float() * torch.nan, indices=torch.tensor([7, 8, 9, 10]))
+    with pytest.raises(NonFiniteLossError) as caught:
+        list(trainer.train_epoch([batch, batch, bad, batch]))
+    assert (caught.value.iteration, caught.value.indices) == (3, [7, 8, 9, 10])
+    # Three good steps and one that was passed over: the momentum, too, is that of the good ones.
+    expected = make_trainer()
+    list(expected.train_epoch([batch, batch]))
+    before = copy.deepcopy(expected.model.state_dict())
+    assert all(parameter.isfinite().all() for parameter in trainer.model.parameters())
+    trainer, after_bad = make_trainer(), None
+    for one in (batch, batch, bad):
+        trainer.step(one)
+    after_bad = dict(trainer.model.named_parameters())
+    assert all(torch.equal(parameter, before[name]) for name, parameter in after_bad.items())
+
+
+def test_an_epoch_goes_on_where_it_was_left(batch: Batch) -> None:
+    whole, first = make_trainer(), make_trainer()
+    (*_, expected) = whole.train_epoch([batch] * 5)
+
+    class StoppedError(Exception):
+        pass
+
+    def stop() -> None:
+        if first.done == 3:
+            raise StoppedError
+
+    with pytest.raises(StoppedError):
+        list(first.train_epoch([batch] * 5, stop))
+    second = make_trainer()
+    second.model.load_state_dict(copy.deepcopy(first.model.state_dict()))
+    second.load_state_dict(copy.deepcopy(first.state_dict()))
+    (*_, found) = second.train_epoch([batch] * 2)
+    assert (found.iteration, found.losses, found.lr) == (expected.iteration, expected.losses, expected.lr)
+    states = zip(whole.model.state_dict().values(), second.model.state_dict().values(), strict=True)
+    assert all(torch.equal(a, b) for a, b in states)
+    (again,) = second.train_epoch([])  # nothing is left of it, and its means are still known
+    assert (again.iteration, again.losses, again.lr) == (expected.iteration, expected.losses, expected.lr)
+    second.start_epoch()
+    (*_, fresh) = second.train_epoch([batch])
+    assert fresh.iteration == 1
+    assert fresh.losses != expected.losses
 
 
 def reports(trainer: Trainer, batches: int) -> Iterator[Progress]:
