@@ -1,15 +1,20 @@
 """Fixtures made by code: a prepared dataset of drawn faces and a network trained on it for a moment."""
 
+import hashlib
+import io
 import os
 import shutil
+import socket
 import subprocess
 import sys
+import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 import torch
 from torch import Tensor, nn
+from torchvision import models
 
 from faceparse.core.datasets.edges import update_edges
 from faceparse.core.datasets.prepare import prepare
@@ -127,6 +132,34 @@ def trained(faces: Path, tmp_path_factory: pytest.TempPathFactory, store: str) -
         "tracking.uri": store,
     }
     return train(load_settings(options=options), Silent())
+
+
+@pytest.fixture
+def offline(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """Torch hub's folder of weights, not yet made, where no server but this machine's own can be reached."""
+    home = tmp_path_factory.mktemp("torch")
+    monkeypatch.setenv("TORCH_HOME", str(home))
+    monkeypatch.setattr(torch.hub, "_hub_dir", None)
+    monkeypatch.setattr(urllib.request, "_opener", None)  # it remembers the proxies of its first use
+    with socket.socket() as deaf:
+        deaf.bind(("127.0.0.1", 0))  # and not listening: connections are refused, and nobody else gets the port
+        monkeypatch.setenv("https_proxy", f"http://127.0.0.1:{deaf.getsockname()[1]}")
+        monkeypatch.setenv("no_proxy", "127.0.0.1")
+        yield home / "hub" / "checkpoints"
+
+
+@pytest.fixture
+def imagenet(offline: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A ResNet-18's weights in that folder: torchvision is told to look for a file with their hash in its name."""
+    torch.manual_seed(5)
+    content = io.BytesIO()
+    torch.save(models.resnet18().state_dict(), content)
+    name = f"resnet18-{hashlib.sha256(content.getvalue()).hexdigest()[:8]}.pth"
+    url = f"https://download.pytorch.org/models/{name}"
+    monkeypatch.setattr(models.ResNet18_Weights.IMAGENET1K_V1.value, "url", url)
+    offline.mkdir(parents=True)
+    (offline / name).write_bytes(content.getvalue())
+    return offline / name
 
 
 @pytest.fixture

@@ -23,6 +23,12 @@ def test_it_is_valid_and_a_run_of_its_own_name(file: Path) -> None:
     assert file.read_text().splitlines()[1].startswith("#   faceparse prepare ")
 
 
+@pytest.mark.parametrize("file", [file for file in FILES if file.stem.endswith("-light")], ids=lambda file: file.stem)
+def test_light_ones_need_no_network_and_say_how_to_start_from_imagenet(file: Path) -> None:
+    assert load_settings(file).model.pretrained == "none"
+    assert "--restore-from imagenet" in file.read_text()
+
+
 @pytest.mark.parametrize("name", PAPER)
 def test_the_papers_recipe_differs_from_the_defaults_only_in_the_dataset(name: str) -> None:
     settings = load_settings(next(file for file in FILES if file.stem == name))

@@ -38,8 +38,12 @@ def train(
     dataset: DatasetName = None,
     num_classes: NumClasses = None,
     restore_from: Annotated[
-        Path | None,
-        typer.Option("--restore-from", help="Weights to start from: a checkpoint, a released EAGRNet or a ResNet."),
+        str | None,
+        typer.Option(
+            "--restore-from",
+            metavar="FILE|imagenet",
+            help="Weights to start from: a checkpoint, a released EAGRNet, a ResNet, or torchvision's for ImageNet.",
+        ),
     ] = None,
     snapshot_dir: Annotated[
         Path | None, typer.Option("--snapshot-dir", help="Run directory. Default: runs/<experiment>/<time>-<id>.")
@@ -64,7 +68,7 @@ def train(
         "data.input_size": input_size,
         "data.random_mirror": random_mirror,
         "data.random_scale": random_scale,
-        "model.pretrained": None if restore_from is None else str(restore_from),
+        "model.pretrained": restore_from,
         "optim.lr": learning_rate,
         "optim.weight_decay": weight_decay,
         "train.epochs": epochs,

@@ -85,7 +85,8 @@ class ModelSettings(_Section):
     norm: Literal["auto", "inplace_abn", "torch"] = "auto"
     """`auto`: inplace_abn on a GPU where it is installed, else the exact plain twin."""
     pretrained: str = "none"
-    """`none`, or a weights file to start from: a checkpoint, a released EAGRNet, or a ResNet backbone."""
+    """`none`; `imagenet`, torchvision's weights of that backbone (made for its 7x7 stem); or a weights file to start
+    from: a checkpoint, a released EAGRNet, or a ResNet backbone."""
 
 
 class LossSettings(_Section):

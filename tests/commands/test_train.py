@@ -269,6 +269,30 @@ def test_a_truncated_checkpoint_is_refused(cli: Any, trained: RunResult, faces: 
     assert tree() == before
 
 
+def test_imagenets_weights_that_cannot_be_had_are_one_line_and_no_run(
+    cli: Any, offline: Path, faces: Path, tree: Tree
+) -> None:
+    message = cli("train", "--data-dir", faces, *TINY, "--restore-from", "imagenet", "--snapshot-dir", "run").message
+    assert message == (
+        f"resnet18-f37072fd.pth is not in {offline}, and https://download.pytorch.org/models/resnet18-f37072fd.pth "
+        "cannot be had ([Errno 111] Connection refused); put the file there, or set model.pretrained to a weights file "
+        "or none"
+    )
+    assert tree() == {}
+    assert not Path("run").exists()
+
+
+def test_a_command_starts_from_imagenet(cli: Any, imagenet: Path, faces: Path) -> None:
+    done = cli("train", "--data-dir", faces, *TINY, "--restore-from", "imagenet", "--snapshot-dir", "run")
+    assert done.code == 0
+    assert done.err.startswith("imagenet: ResNet backbone with a 7x7 stem: 120 tensors loaded, ")
+
+
+def test_a_file_named_imagenet_is_written_with_its_folder(cli: Any, faces: Path, offline: Path) -> None:
+    message = cli("train", "--data-dir", faces, *TINY, "--restore-from", "./imagenet").message
+    assert message.startswith("imagenet: no such checkpoint file")
+
+
 @pytest.mark.parametrize("place", ["file", "file/run", "/proc/run"])
 def test_a_place_that_cannot_be_written_is_named(cli: Any, faces: Path, tree: Tree, place: str) -> None:
     Path("file").write_text("mine")

@@ -104,12 +104,15 @@ class LoadReport:
     loaded: int
     skipped: tuple[str, ...] = ()
     """Keys of the network's backbone that the file did not fill."""
+    unused: tuple[str, ...] = ()
+    """Keys of the file that the network has no place for."""
 
     def __str__(self) -> str:
-        text = f"{self.kind}: {self.loaded} tensors loaded"
-        return text + (
-            f", {len(self.skipped)} left at random: {', '.join(self.skipped[:4])}..." if self.skipped else ""
-        )
+        parts = [f"{self.kind}: {self.loaded} tensors loaded"]
+        for keys, what in ((self.skipped, "left at random"), (self.unused, "of the file not used")):
+            if keys:
+                parts.append(f"{len(keys)} {what} ({', '.join(keys[:4])}{', ...' if len(keys) > 4 else ''})")
+        return ", ".join(parts)
 
 
 def initialise(model: EAGRNet, path: Path) -> LoadReport:
@@ -132,19 +135,20 @@ def initialise(model: EAGRNet, path: Path) -> LoadReport:
 
 def _initialise_backbone(model: EAGRNet, state: State, path: Path) -> LoadReport:
     target = model.backbone.state_dict()
-    found = {
-        ours.removeprefix("backbone."): tensor
-        for key, tensor in state.items()
+    theirs = {
+        ours.removeprefix("backbone."): key
+        for key in state
         if (ours := _from_released(key)) is not None and ours.startswith("backbone.")
     }
+    found = {ours: state[key] for ours, key in theirs.items()}
     fitting = {key: tensor for key, tensor in found.items() if key in target and target[key].shape == tensor.shape}
     if not _stem(target) <= fitting.keys():  # a stem is one whole: a norm without its convolution is of no use
         fitting = {key: tensor for key, tensor in fitting.items() if not key.startswith("stem.")}
     if not fitting:
         raise CheckpointError(f"{path}: none of its {len(state)} keys belongs to a ResNet backbone or an EAGRNet")
-    skipped = tuple(key for key in target if key not in fitting and not key.endswith("num_batches_tracked"))
+    left = [key for key in {**target, **found} if key not in fitting and not key.endswith("num_batches_tracked")]
     # Another stem leaves itself and the first block's 1x1 convolutions out; anything more is another ResNet.
-    foreign = [key for key in skipped if not key.startswith(("stem.", "stages.0.0."))]
+    foreign = [key for key in left if not key.startswith(("stem.", "stages.0.0."))]
     if foreign:
         raise CheckpointError(
             f"{path}: of another ResNet than model.backbone, {len(foreign)} tensors such as {foreign[0]!r} do not fit; "
@@ -152,7 +156,13 @@ def _initialise_backbone(model: EAGRNet, state: State, path: Path) -> LoadReport
         )
     model.backbone.load_state_dict({**target, **fitting})
     stem = "7x7" if state.get("conv1.weight", torch.empty(0, 0, 0, 0)).shape[-1] == 7 else "deep 3x3"
-    return LoadReport(f"ResNet backbone with a {stem} stem", len(fitting), skipped)
+    used = {theirs[key] for key in fitting}
+    return LoadReport(
+        kind=f"ResNet backbone with a {stem} stem",
+        loaded=len(fitting),
+        skipped=tuple(key for key in left if key in target),
+        unused=tuple(key for key in state if key not in used and not key.endswith("num_batches_tracked")),
+    )
 
 
 def _stem(state: State) -> set[str]:

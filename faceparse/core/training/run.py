@@ -26,8 +26,9 @@ from faceparse.core.inference import Parser
 from faceparse.core.labels import LabelSet
 from faceparse.core.model.build import build_model
 from faceparse.core.model.eagrnet import EAGRNet
+from faceparse.core.model.imagenet import IMAGENET, imagenet_file
 from faceparse.core.model.weights import Checkpoint, LoadReport, initialise, load_exactly, read_checkpoint
-from faceparse.core.parallel import Track
+from faceparse.core.parallel import Track, untracked
 from faceparse.core.settings import Settings, flatten
 from faceparse.core.tracking import Status, Tracker, git_tags
 from faceparse.core.training.checkpoint import BEST, LAST, pack, read_last, save, save_last
@@ -81,7 +82,7 @@ def train(settings: Settings, observer: Observer) -> RunResult:
         FaceparseError: something in settings, dataset, weights, device or disk stands in the way; nothing was trained.
     """
     settings = adopt_preprocessing(settings, observer)
-    plan = _plan(settings)
+    plan = _plan(settings, observer.track)
     directory = RunDirectory.create(settings)
     try:
         return _Run(plan, directory, observer, resumed=None).execute()
@@ -123,8 +124,8 @@ def _settings_of(checkpoint: Checkpoint) -> Settings:
 
 def adopt_preprocessing(settings: Settings, observer: Observer) -> Settings:
     """Take channel order, mean and std from the checkpoint that training starts from, where the user named none."""
-    if settings.model.pretrained == "none":
-        return settings
+    if settings.model.pretrained in ("none", IMAGENET):
+        return settings  # the default preprocessing is that of ImageNet's networks
     try:
         start = read_checkpoint(Path(settings.model.pretrained)).settings.data
     except CheckpointError:
@@ -155,7 +156,7 @@ class _Plan:
     fingerprint: dict[str, str]
 
 
-def _plan(settings: Settings, *, resuming: bool = False) -> _Plan:
+def _plan(settings: Settings, track: Track = untracked, *, resuming: bool = False) -> _Plan:
     device = resolve_device(settings.train.device)
     label_set = resolve_label_set(settings.data)
     metric = resolve_metric(settings.train.best_metric, label_set)
@@ -170,8 +171,10 @@ def _plan(settings: Settings, *, resuming: bool = False) -> _Plan:
     val = folder.samples(settings.data.val_split)
     torch.manual_seed(settings.train.seed)
     model = build_model(settings.model, len(label_set), device)
-    pretrained = settings.model.pretrained
-    start = None if resuming or pretrained == "none" else initialise(model, Path(pretrained))
+    start = None
+    if not resuming and (pretrained := settings.model.pretrained) != "none":
+        file = imagenet_file(settings.model.backbone, track) if pretrained == IMAGENET else Path(pretrained)
+        start = initialise(model, file)
     # It reads every label once: only where somebody will see it.
     prints = fingerprint(settings.data.root, ("train", settings.data.val_split)) if settings.tracking.enabled else {}
     return _Plan(settings, label_set, metric, train, val, device, batches, model, start, prints)
@@ -444,6 +447,7 @@ class _Run:
             "device": torch.cuda.get_device_name(self.device)
             if self.device.type == "cuda"
             else platform.machine() or "cpu",
+            **({"pretrained": str(self.plan.start)} if self.plan.start else {}),
             **{f"fingerprint.{split}": value for split, value in self.plan.fingerprint.items()},
             **git_tags(Path.cwd()),
         }

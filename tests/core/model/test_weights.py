@@ -400,7 +400,10 @@ def test_a_deep_stem_backbone_fills_a_deep_stem_network(save_tensors: SaveTensor
     heads = {key: tensor.clone() for key, tensor in model.state_dict().items() if not key.startswith("backbone.")}
     report = initialise(model, save_tensors(backbone_state(source)))
     expected = source.backbone.state_dict()
-    assert str(report) == f"ResNet backbone with a deep 3x3 stem: {len(expected)} tensors loaded"
+    assert str(report) == (
+        f"ResNet backbone with a deep 3x3 stem: {len(expected)} tensors loaded, "
+        "2 of the file not used (fc.weight, fc.bias)"
+    )
     assert all(torch.equal(tensor, expected[key]) for key, tensor in model.backbone.state_dict().items())
     assert all(torch.equal(model.state_dict()[key], tensor) for key, tensor in heads.items())
 
@@ -422,7 +425,11 @@ def test_what_torchvisions_backbone_cannot_fill_in_a_deep_stem_network_is_report
         *(f"stages.0.0.shortcut.norm.{leaf}" for leaf in ("weight", "bias", "running_mean", "running_var")),
     }
     assert set(report.skipped) == theirs
-    assert f"{len(theirs)} left at random: " in str(report)
+    assert f"{len(theirs)} left at random (stem.0.conv.weight, " in str(report)
+    assert set(report.unused) == {
+        *(f"bn1.{leaf}" for leaf in ("weight", "bias", "running_mean", "running_var")),
+        *("conv1.weight", "layer1.0.conv1.weight", "fc.weight", "fc.bias"),
+    }
     after = model.backbone.state_dict()
     assert all(torch.equal(after[key], before[key]) for key in theirs)
     assert torch.equal(after["stages.3.1.body.1.conv.weight"], weights["layer4.1.conv2.weight"])
@@ -439,6 +446,28 @@ def test_a_backbone_of_another_depth_is_refused(save_tensors: SaveTensors) -> No
     message = one_line(caught.value, path)
     assert "of another ResNet than model.backbone" in message
     assert "'stages.0.2.body.0.conv.weight'" in message
+
+
+def test_a_deeper_backbone_is_refused_too(save_tensors: SaveTensors) -> None:
+    """All that a shallower network asks for is in it, as a part of longer stages."""
+    path = save_tensors(backbone_state(small(backbone="resnet34")))
+    with pytest.raises(CheckpointError) as caught:
+        initialise(small(), path)
+    message = one_line(caught.value, path)
+    assert "of another ResNet than model.backbone" in message
+    assert "'stages.0.2.body.0.conv.weight'" in message
+
+
+def test_the_recipes_own_backbone_fills_the_default_network(
+    rebuilt: dict[str, Tensor], save_tensors: SaveTensors
+) -> None:
+    modules = ("conv1.", "conv2.", "conv3.", "bn1.", "bn2.", "bn3.", "layer1.", "layer2.", "layer3.", "layer4.")
+    state = {key: tensor for key, tensor in rebuilt.items() if key.startswith(modules)}
+    path = save_tensors({**state, "fc.weight": torch.zeros(1000, 2048), "fc.bias": torch.zeros(1000)})
+    model = build_model(ModelSettings(), 11)
+    report = initialise(model, path)
+    assert (report.loaded, report.skipped, report.unused) == (len(state), (), ("fc.weight", "fc.bias"))
+    assert torch.equal(model.backbone.state_dict()["stages.2.22.body.2.conv.weight"], state["layer3.22.conv3.weight"])
 
 
 def test_old_backbones_without_batch_counts_lack_nothing(save_tensors: SaveTensors) -> None:

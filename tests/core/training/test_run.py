@@ -459,6 +459,33 @@ def test_mean_and_std_are_those_of_our_checkpoint(tiny: Tiny) -> None:
     assert adopted.root == settings.data.root
 
 
+REPORT = "imagenet: ResNet backbone with a 7x7 stem: 120 tensors loaded, 2 of the file not used (fc.weight, fc.bias)"
+
+
+def test_what_imagenets_weights_gave_is_said_at_the_start(tiny: Tiny, imagenet: Path, store: str) -> None:
+    watcher = Watcher()
+    result = train(tiny(model__pretrained="imagenet", optim__lr=1e-12), watcher)
+    assert watcher.messages[0] == REPORT
+    assert REPORT in (result.run_dir / "train.log").read_text().splitlines()[0]
+    assert logged(store, result.run_id).data.tags["pretrained"] == REPORT.removeprefix("imagenet: ")
+    assert logged(store, result.run_id).data.params["model.pretrained"] == "imagenet"
+    weights = read_checkpoint(result.best).weights
+    torch.testing.assert_close(
+        weights["backbone.stem.0.conv.weight"], torch.load(imagenet, weights_only=True)["conv1.weight"]
+    )
+
+
+def test_going_on_needs_neither_the_file_nor_the_network(tiny: Tiny, imagenet: Path) -> None:
+    settings = tiny(model__pretrained="imagenet", train__epochs=2, tracking__enabled=False)
+    with pytest.raises(KeyboardInterrupt):
+        train(settings, Watcher(stop_after=1))
+    imagenet.unlink()
+    assert settings.train.run_dir is not None
+    result = resume(settings.train.run_dir, Watcher())
+    assert [line["epoch"] for line in recorded(result.run_dir)] == [1, 2]
+    assert read_checkpoint(result.run_dir / "last.pth").settings.model.pretrained == "imagenet"
+
+
 # What stands in the way
 
 
