@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from faceparse.core.datasets.layout import Sample
 from faceparse.core.errors import DatasetError
 from faceparse.core.files import encode_png, make_folder, read_label, write_atomic
 from faceparse.core.parallel import Track, map_files, untracked
@@ -55,6 +56,18 @@ def update_edges(root: Path, *, force: bool = False, processes: int = 1, track: 
     make_folder(root / "edges")
     _make_all(root, stale, processes, track)
     return EdgesReport(made=len(stale), fresh=len(labels) - len(stale))
+
+
+def make_missing_edges(root: Path, samples: Sequence[Sample], *, processes: int = 1, track: Track = untracked) -> int:
+    """Make the edge maps that `samples` lack, and no other; returns how many.
+
+    Raises:
+        DatasetError: a label cannot be read.
+        OutputError: `root/edges` cannot be written.
+    """
+    missing = [sample.edge.relative_to(root / "edges") for sample in samples if not sample.edge.is_file()]
+    _make_all(root, missing, processes, track)
+    return len(missing)
 
 
 def _is_stale(root: Path, path: Path) -> bool:

@@ -119,13 +119,6 @@ class DatasetFolder:
         return path
 
 
-def edges_exist(samples: Iterable[Sample], root: Path) -> None:
-    """Raise where a sample has no edge map."""
-    for sample in samples:
-        if not sample.edge.is_file():
-            raise DatasetError(f"{sample.edge} is missing; run 'faceparse edges {root}'")
-
-
 def resolve_label_set(settings: DataSettings) -> LabelSet:
     """What the dataset's ids mean: the setting, else the dataset's own files, else the paper's set of that size.
 

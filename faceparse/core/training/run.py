@@ -14,7 +14,8 @@ import faceparse
 from faceparse.core.data.dataset import Normalise, TrainingSet, collate
 from faceparse.core.data.loader import Loader
 from faceparse.core.data.sampler import EpochSampler
-from faceparse.core.datasets.layout import DatasetFolder, Sample, edges_exist, fingerprint, resolve_label_set
+from faceparse.core.datasets.edges import make_missing_edges
+from faceparse.core.datasets.layout import DatasetFolder, Sample, fingerprint, resolve_label_set
 from faceparse.core.device import resolve_device
 from faceparse.core.errors import CheckpointError, InterruptedRunError, OutputError, SettingsError, TrainingError
 from faceparse.core.evaluation.evaluate import evaluate, parse_samples
@@ -28,7 +29,7 @@ from faceparse.core.model.build import build_model
 from faceparse.core.model.eagrnet import EAGRNet
 from faceparse.core.model.imagenet import IMAGENET, imagenet_file
 from faceparse.core.model.weights import Checkpoint, LoadReport, initialise, load_exactly, read_checkpoint
-from faceparse.core.parallel import Track, untracked
+from faceparse.core.parallel import Track, default_processes
 from faceparse.core.settings import Settings, flatten
 from faceparse.core.tracking import Status, Tracker, git_tags
 from faceparse.core.training.checkpoint import BEST, LAST, pack, read_last, save, save_last
@@ -99,7 +100,7 @@ def resume(run_dir: Path, observer: Observer) -> RunResult:
     directory = RunDirectory.reopen(run_dir)
     try:
         checkpoint = read_last(directory.path, warn=observer.warning)
-        plan = _plan(_settings_of(checkpoint), resuming=True)
+        plan = _plan(_settings_of(checkpoint), observer.track, resuming=True)
         if plan.label_set != checkpoint.label_set:
             raise CheckpointError(
                 f"{checkpoint.path}: its label set is no longer that of {plan.settings.data.root}; put the old one back"
@@ -156,13 +157,12 @@ class _Plan:
     fingerprint: dict[str, str]
 
 
-def _plan(settings: Settings, track: Track = untracked, *, resuming: bool = False) -> _Plan:
+def _plan(settings: Settings, track: Track, *, resuming: bool = False) -> _Plan:
     device = resolve_device(settings.train.device)
     label_set = resolve_label_set(settings.data)
     metric = resolve_metric(settings.train.best_metric, label_set)
     folder = DatasetFolder(settings.data.root)
     train = folder.samples("train")
-    edges_exist(train, settings.data.root)
     batches = EpochSampler(len(train), batch_size=settings.train.batch_size, seed=settings.train.seed)
     if len(batches) == 0:
         raise SettingsError(
@@ -175,6 +175,7 @@ def _plan(settings: Settings, track: Track = untracked, *, resuming: bool = Fals
     if not resuming and (pretrained := settings.model.pretrained) != "none":
         file = imagenet_file(settings.model.backbone, track) if pretrained == IMAGENET else Path(pretrained)
         start = initialise(model, file)
+    make_missing_edges(settings.data.root, train, processes=default_processes(), track=track)
     # It reads every label once: only where somebody will see it.
     prints = fingerprint(settings.data.root, ("train", settings.data.val_split)) if settings.tracking.enabled else {}
     return _Plan(settings, label_set, metric, train, val, device, batches, model, start, prints)

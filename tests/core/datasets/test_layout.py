@@ -9,7 +9,6 @@ import tomli_w
 from faceparse.core.datasets.layout import (
     DatasetFolder,
     ListLine,
-    edges_exist,
     fingerprint,
     folder_label_set,
     resolve_label_set,
@@ -181,17 +180,6 @@ def test_a_dataset_reached_through_a_link_is_fine(root: Path) -> None:
 
 
 # Edges.
-
-
-def test_the_first_missing_edge_map_is_named(root: Path) -> None:
-    samples = DatasetFolder(root).samples("train")
-    (root / "edges").mkdir()
-    (root / "edges" / "a.png").write_bytes(b"")
-    with pytest.raises(DatasetError) as caught:
-        edges_exist(samples, root)
-    assert str(caught.value) == f"{root / 'edges' / 'b.png'} is missing; run 'faceparse edges {root}'"
-    (root / "edges" / "b.png").write_bytes(b"")
-    edges_exist(samples, root)
 
 
 # What the ids mean.

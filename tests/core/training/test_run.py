@@ -20,6 +20,7 @@ from faceparse.core.data.dataset import Batch
 from faceparse.core.datasets.layout import fingerprint
 from faceparse.core.errors import CheckpointError, DatasetError, FaceparseError, OutputError, SettingsError
 from faceparse.core.evaluation.protocols import DEFAULT
+from faceparse.core.files import encode_png
 from faceparse.core.labels import get_label_set
 from faceparse.core.model.build import build_model
 from faceparse.core.model.weights import read_checkpoint, released_state
@@ -497,12 +498,6 @@ def spoil_batch_size(root: Path) -> dict[str, object]:
     return {"train__batch_size": 13}
 
 
-def spoil_edges(root: Path) -> dict[str, object]:
-    listed = (root / "train_list.txt").read_text().split()[1]
-    (root / "edges" / Path(listed).name).unlink()
-    return {}
-
-
 def spoil_list(root: Path) -> dict[str, object]:
     (root / "val_list.txt").write_text("")
     return {}
@@ -523,7 +518,6 @@ def spoil_classes(root: Path) -> dict[str, object]:
     [
         (spoil_settings, SettingsError, "train.best_metric = 'f1/noze': not a score of helen; did you mean 'f1/nose'?"),
         (spoil_batch_size, SettingsError, "train.batch_size = 13, but there are 12 training samples; lower it"),
-        (spoil_edges, DatasetError, "is missing; run 'faceparse edges "),
         (spoil_list, DatasetError, "val_list.txt: the list is empty"),
         (spoil_weights, CheckpointError, "weights.pth: not a PyTorch weights file"),
         (
@@ -547,6 +541,16 @@ def test_what_stands_in_the_way_is_said_before_anything_is_written(
     assert expected in str(caught.value)
     assert "\n" not in str(caught.value)
     assert {path.name for path in tmp_path.iterdir()} == {"own_faces"}
+
+
+def test_edge_maps_that_are_missing_are_made_and_no_others(tiny: Tiny, own_faces: Path) -> None:
+    listed = [Path(line.split()[1]).name for line in (own_faces / "train_list.txt").read_text().splitlines()]
+    maps = {name: (own_faces / "edges" / name).read_bytes() for name in listed}
+    (own_faces / "edges" / listed[0]).unlink()
+    (own_faces / "edges" / listed[1]).write_bytes(encode_png(np.zeros((72, 72), np.uint8)))  # somebody's own
+    train(tiny(data__root=own_faces, tracking__enabled=False, tracking__overlays=0), Watcher())
+    assert (own_faces / "edges" / listed[0]).read_bytes() == maps[listed[0]]
+    assert (own_faces / "edges" / listed[1]).read_bytes() != maps[listed[1]]
 
 
 def test_a_run_that_fails_is_logged_as_failed_and_lets_go_of_its_directory(
