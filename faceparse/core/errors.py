@@ -37,5 +37,9 @@ class TrainingError(FaceparseError):
     """A run that must stop."""
 
 
+class TrackingError(FaceparseError):
+    """A record of a run that MLflow does not take."""
+
+
 class ExportError(FaceparseError):
     """An exported model that could not be made or does not agree with PyTorch."""

@@ -29,7 +29,7 @@ from faceparse.core.model.eagrnet import EAGRNet
 from faceparse.core.model.weights import Checkpoint, LoadReport, initialise, load_exactly, read_checkpoint
 from faceparse.core.parallel import Track
 from faceparse.core.settings import Settings, flatten
-from faceparse.core.tracking import Status, Tracker, git_tags
+from faceparse.core.tracking import Status, Tracker, check_experiment, git_tags
 from faceparse.core.training.checkpoint import BEST, LAST, pack, read_training_state, save, save_last
 from faceparse.core.training.loss import EAGRNetLoss
 from faceparse.core.training.run_directory import LOG_FILE, METRICS_FILE, SETTINGS_FILE, RunDirectory
@@ -79,6 +79,7 @@ def train(settings: Settings, observer: Observer) -> RunResult:
     """
     settings = adopt_preprocessing(settings, observer)
     plan = _plan(settings)
+    check_experiment(settings.tracking)
     directory = RunDirectory.create(settings)
     try:
         return _Run(plan, directory, observer, resumed=None).execute()
@@ -93,7 +94,7 @@ def resume(run_dir: Path, observer: Observer) -> RunResult:
         last = directory.path / LAST
         state = read_training_state(last)
         checkpoint = read_checkpoint(last)
-        plan = _plan(_settings_of(checkpoint), resuming=True)
+        plan = _plan(checkpoint.settings, resuming=True)
         if plan.label_set != checkpoint.label_set:
             raise CheckpointError(
                 f"{last}: its label set is no longer that of {plan.settings.data.root}; put the old one back"
@@ -101,13 +102,6 @@ def resume(run_dir: Path, observer: Observer) -> RunResult:
         return _Run(plan, directory, observer, resumed=(checkpoint, state)).execute()
     finally:
         directory.close()
-
-
-def _settings_of(checkpoint: Checkpoint) -> Settings:
-    """The run's own settings, whatever the environment says now, with the store that its MLflow run lies in."""
-    settings = checkpoint.settings
-    tracking = settings.tracking.model_copy(update={"uri": checkpoint.tracking_uri or settings.tracking.uri})
-    return settings.model_copy(update={"tracking": tracking})
 
 
 def adopt_preprocessing(settings: Settings, observer: Observer) -> Settings:
@@ -180,7 +174,6 @@ class _Run:
         self.first_epoch = 1
         self.model = plan.model
         self.trainer = self._trainer()
-        self.run_id: str | None = None
         if resumed is not None:
             self._restore(*resumed)
         elif plan.start is not None:
@@ -198,19 +191,14 @@ class _Run:
                 best = scores is not None and self._is_best(scores, epoch)
                 self.directory.record(epoch, metrics)
                 self.directory.log(_summary(epoch, metrics, best))
-                tracker.log(metrics, step=epoch)
+                tracker.deliver()
                 if scores is not None:
                     self._save(epoch, scores, tracker, best=best)
                 self.observer.epoch_finished(epoch, metrics, best)
             tracker.tag({"best_epoch": str(self.best.epoch), "best_score": f"{self.best.score:.6f}"})
-            for name, folder in (
-                (BEST, "checkpoints"),
-                (LAST, "checkpoints"),
-                (SETTINGS_FILE, None),
-                (METRICS_FILE, None),
-                (LOG_FILE, None),
-            ):
-                tracker.log_file(self.directory.path / name, folder)
+            tracker.upload(self.directory.path / LAST, "checkpoints")
+            for name in (SETTINGS_FILE, METRICS_FILE, LOG_FILE):
+                tracker.upload(self.directory.path / name)
         path = self.directory.path
         return RunResult(path, path / BEST, self.best.epoch, self.best.score, tracker.run_id, tracker.uri)
 
@@ -240,7 +228,6 @@ class _Run:
         self.trainer.load_state_dict(state["trainer"])
         self.best = _Best(**state["best"])
         self.first_epoch = (checkpoint.epoch or 0) + 1
-        self.run_id = checkpoint.run_id
         self.directory.forget_after(self.first_epoch - 1)
         self._say(f"resumed after epoch {checkpoint.epoch}")
 
@@ -290,6 +277,7 @@ class _Run:
         )
         if best:
             save(self.directory.path / BEST, content)
+            tracker.upload(self.directory.path / BEST, "checkpoints")
             self._save_overlays(epoch, tracker)
         training = {"trainer": self.trainer.state_dict(), "best": vars(self.best)}
         save_last(self.directory.path, content | {"training": training})
@@ -314,18 +302,19 @@ class _Run:
             )
         path = self.directory.path / "overlays" / f"epoch_{epoch:04d}.png"
         write_atomic(path, encode_png(contact_sheet(rows)))
-        tracker.log_file(path, "overlays")
+        tracker.upload(path, "overlays")
 
     @contextmanager
     def _tracked(self) -> Iterator[Tracker]:
         """The MLflow run, closed as what it came to."""
         tracker = Tracker.start(
             self.settings.tracking,
+            self.directory.path,
+            self.directory.metrics,
             params=flatten(self.settings),
             tags=self._tags(),
-            run_name=self.directory.name,
             warn=self.observer.warning,
-            run_id=self.run_id,
+            say=self.observer.message,
         )
         status: Status = "FAILED"
         try:
