@@ -6,7 +6,7 @@ from typing import NoReturn
 
 import typer
 
-from faceparse.commands import check, demo, doctor, edges, evaluate, export, predict, prepare, train, ui
+from faceparse.commands import check, demo, doctor, edges, evaluate, export, predict, prepare, sync, train, ui
 from faceparse.core.errors import FaceparseError, InterruptedRunError
 
 app = typer.Typer(
@@ -25,6 +25,7 @@ app.command()(train.train)
 app.command("eval")(evaluate.evaluate)
 app.command()(predict.predict)
 app.command()(export.export)
+app.command()(sync.sync)
 app.command()(ui.ui)
 app.command()(doctor.doctor)
 

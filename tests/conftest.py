@@ -7,9 +7,12 @@ import shutil
 import socket
 import subprocess
 import sys
+import threading
 import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from socketserver import ThreadingMixIn
+from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
 import pytest
 import torch
@@ -84,6 +87,60 @@ class Bands(nn.Module):
 def store(tmp_path_factory: pytest.TempPathFactory) -> str:
     """One MLflow database for the whole session: making one takes seconds."""
     return f"sqlite:///{tmp_path_factory.mktemp('mlflow') / 'mlflow.db'}"
+
+
+class Server:
+    """MLflow's own server on the database of `store`, to be stopped and started again on the same port."""
+
+    class _Threads(ThreadingMixIn, WSGIServer):
+        daemon_threads = True
+
+    class _Quiet(WSGIRequestHandler):
+        def log_message(self, *_: object) -> None: ...
+
+    def __init__(self, app: Callable[..., object]) -> None:
+        self._app = app
+        self._server: WSGIServer | None = None
+        self.port = 0
+        self.start()
+
+    @property
+    def uri(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def start(self) -> None:
+        if self._server is None:
+            self._server = make_server("127.0.0.1", self.port, self._app, self._Threads, self._Quiet)  # type: ignore[arg-type]
+            self.port = self._server.server_port
+            threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True).start()
+
+    def stop(self) -> None:
+        if self._server is not None:
+            self._server.shutdown()
+            self._server.server_close()
+            self._server = None
+
+
+@pytest.fixture(scope="session")
+def _server(store: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """In this process: `mlflow server` takes most of a minute to start."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("_MLFLOW_SERVER_FILE_STORE", store)
+        patch.setenv("_MLFLOW_SERVER_ARTIFACT_ROOT", "mlflow-artifacts:/")
+        patch.setenv("_MLFLOW_SERVER_ARTIFACT_DESTINATION", str(tmp_path_factory.mktemp("artifacts")))
+        patch.setenv("_MLFLOW_SERVER_SERVE_ARTIFACTS", "true")
+        from mlflow.server import app
+
+        server = Server(app)
+        yield server
+        server.stop()
+
+
+@pytest.fixture
+def server(_server: Server) -> Server:
+    """It runs."""
+    _server.start()
+    return _server
 
 
 @pytest.fixture(autouse=True)

@@ -45,5 +45,9 @@ class InterruptedRunError(FaceparseError):
         self.exit_code = exit_code
 
 
+class TrackingError(FaceparseError):
+    """A record of a run that MLflow does not take."""
+
+
 class ExportError(FaceparseError):
     """An exported model that could not be made or does not agree with PyTorch."""

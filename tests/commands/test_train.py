@@ -117,7 +117,7 @@ def write_experiment(text: str) -> str:
         (["--dataset", "helem"], "label set 'helem' is not built in; did you mean 'helen'?"),
         (["--num-classes", "12"], "data.num_classes = 12, but label set 'helen' of "),
         (["nothing.toml"], "nothing.toml: no such experiment file; see experiments/ for examples"),
-        (["--resume", "nowhere"], "nowhere: not a run directory (no settings.toml in it); --resume takes runs/"),
+        (["--resume", "nowhere"], "nowhere: not a run directory (no settings.toml in it); one is runs/<experiment>/"),
         (["--resume", "run", "--epochs", "3"], "--resume goes on with the run's own settings; drop the other options"),
         (["--device", "gpu"], "option: train.device = 'gpu': "),
         (["--gpus", "x"], "--gpus 'x': write GPU numbers, such as --gpus 0"),

@@ -15,7 +15,7 @@ from faceparse.core.inference import load_parser
 from faceparse.core.labels import LabelSet, get_label_set, nearest
 from faceparse.core.model.weights import Checkpoint
 from faceparse.core.parallel import Track, default_processes, untracked
-from faceparse.core.tracking import Tracker
+from faceparse.core.tracking import log_scores, read_ledger
 
 
 @dataclass(frozen=True)
@@ -98,14 +98,19 @@ def _must_agree(checkpoint: Checkpoint, label_set: LabelSet, root: Path, num_cla
 
 def log_evaluation(checkpoint: Checkpoint, evaluation: Evaluation, *, warn: Callable[[str], None]) -> str | None:
     """Log the scores to the run that made the checkpoint; returns its id, or None where there is none."""
-    if checkpoint.run_id is None or checkpoint.tracking_uri is None:
+    uri, run_id = checkpoint.tracking_uri, checkpoint.run_id
+    if uri is not None and run_id is None:  # written while MLflow was away: its run directory may know by now
+        ledger = read_ledger(checkpoint.path.parent)
+        run_id = ledger.run_id if ledger else None
+    if uri is None or run_id is None:
         return None
-    tracker = Tracker.attach(checkpoint.tracking_uri, checkpoint.run_id, warn)
+    metrics: dict[str, float] = {}
+    tags: dict[str, str] = {}
     for protocol, scores in evaluation.scores.items():
         prefix = _prefix(checkpoint, evaluation, protocol)
-        tracker.log({f"{prefix}/{name}": value for name, value in scores.flat().items()}, step=checkpoint.epoch or 0)
-        tracker.tag({f"{prefix}.checkpoint": str(checkpoint.path), f"{prefix}.images": str(evaluation.images)})
-    return checkpoint.run_id if tracker.active else None
+        metrics |= {f"{prefix}/{name}": value for name, value in scores.flat().items()}
+        tags |= {f"{prefix}.checkpoint": str(checkpoint.path), f"{prefix}.images": str(evaluation.images)}
+    return run_id if log_scores(uri, run_id, metrics, tags, checkpoint.epoch or 0, warn=warn) else None
 
 
 def _prefix(checkpoint: Checkpoint, evaluation: Evaluation, protocol: str) -> str:

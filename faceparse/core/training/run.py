@@ -31,7 +31,7 @@ from faceparse.core.model.imagenet import IMAGENET, imagenet_file
 from faceparse.core.model.weights import Checkpoint, LoadReport, initialise, load_exactly, read_checkpoint
 from faceparse.core.parallel import Track, default_processes
 from faceparse.core.settings import Settings, flatten
-from faceparse.core.tracking import Status, Tracker, git_tags
+from faceparse.core.tracking import Status, Tracker, check_experiment, git_tags
 from faceparse.core.training.checkpoint import BEST, LAST, pack, read_last, save, save_last
 from faceparse.core.training.loss import EAGRNetLoss
 from faceparse.core.training.run_directory import FINISHED, LOG_FILE, METRICS_FILE, SETTINGS_FILE, RunDirectory
@@ -84,6 +84,7 @@ def train(settings: Settings, observer: Observer) -> RunResult:
     """
     settings = adopt_preprocessing(settings, observer)
     plan = _plan(settings, observer.track)
+    check_experiment(settings.tracking)
     directory = RunDirectory.create(settings)
     try:
         return _Run(plan, directory, observer, resumed=None).execute()
@@ -100,7 +101,7 @@ def resume(run_dir: Path, observer: Observer) -> RunResult:
     directory = RunDirectory.reopen(run_dir)
     try:
         checkpoint = read_last(directory.path, warn=observer.warning)
-        plan = _plan(_settings_of(checkpoint), observer.track, resuming=True)
+        plan = _plan(checkpoint.settings, observer.track, resuming=True)
         if plan.label_set != checkpoint.label_set:
             raise CheckpointError(
                 f"{checkpoint.path}: its label set is no longer that of {plan.settings.data.root}; put the old one back"
@@ -114,13 +115,6 @@ def resume_or_train(settings: Settings, observer: Observer) -> RunResult:
     """Go on with the newest unfinished run that has these settings, or start one: what a requeued job calls."""
     run_dir = RunDirectory.find(adopt_preprocessing(settings, observer))
     return resume(run_dir, observer) if run_dir else train(settings, observer)
-
-
-def _settings_of(checkpoint: Checkpoint) -> Settings:
-    """The run's own settings, whatever the environment says now, with the store that its MLflow run lies in."""
-    settings = checkpoint.settings
-    tracking = settings.tracking.model_copy(update={"uri": checkpoint.tracking_uri or settings.tracking.uri})
-    return settings.model_copy(update={"tracking": tracking})
 
 
 def adopt_preprocessing(settings: Settings, observer: Observer) -> Settings:
@@ -204,7 +198,6 @@ class _Run:
         """Why the newest checkpoint could not be written."""
         self.model = plan.model
         self.trainer = self._trainer()
-        self.run_id: str | None = None
         if resumed is not None:
             self._restore(resumed)
         elif plan.start is not None:
@@ -229,17 +222,12 @@ class _Run:
                     raise self._interrupted(epoch, tracker) from None
                 self._finish_epoch(epoch, metrics, scores, tracker)
             tracker.tag({"best_epoch": str(self.best.epoch), "best_score": f"{self.best.score:.6f}"})
-            for name, folder in (
-                (BEST, "checkpoints"),
-                (LAST, "checkpoints"),
-                (SETTINGS_FILE, None),
-                (METRICS_FILE, None),
-                (LOG_FILE, None),
-            ):
-                tracker.log_file(self.directory.path / name, folder)
-        if self.unsaved is not None:
-            raise self.unsaved
-        self.directory.log(FINISHED)
+            if self.unsaved is not None:
+                raise self.unsaved
+            self.directory.log(FINISHED)
+            tracker.upload(self.directory.path / LAST, "checkpoints")
+            for name in (SETTINGS_FILE, METRICS_FILE, LOG_FILE):
+                tracker.upload(self.directory.path / name)
         path = self.directory.path
         return RunResult(path, path / BEST, self.best.epoch, self.best.score, tracker.run_id, tracker.uri)
 
@@ -254,11 +242,12 @@ class _Run:
         with self._forgiving_disk():
             self.directory.record(epoch, metrics)
             self.directory.log(_summary(epoch, metrics, best))
-        tracker.log(metrics, step=epoch)
+        tracker.deliver()
         if best:
             with self._forgiving_disk():
                 save(self.directory.path / BEST, self._content(epoch, tracker))
                 self.best = _Best(score, epoch)
+                tracker.upload(self.directory.path / BEST, "checkpoints")
                 self._save_overlays(epoch, tracker)
         if scores is not None:
             self._save_last(epoch, tracker)
@@ -299,7 +288,6 @@ class _Run:
         self.scores = checkpoint.scores
         finished = checkpoint.epoch or 0
         self.first_epoch = finished + 1
-        self.run_id = checkpoint.run_id
         self.directory.forget_after(finished)
         within = f" and {self.trainer.done} iterations of epoch {finished + 1}" if self.trainer.done else ""
         self._say(f"resumed after epoch {finished}{within}")
@@ -413,18 +401,19 @@ class _Run:
             )
         path = self.directory.path / "overlays" / f"epoch_{epoch:04d}.png"
         write_atomic(path, encode_png(contact_sheet(rows)))
-        tracker.log_file(path, "overlays")
+        tracker.upload(path, "overlays")
 
     @contextmanager
     def _tracked(self) -> Iterator[Tracker]:
         """The MLflow run, closed as what it came to."""
         tracker = Tracker.start(
             self.settings.tracking,
+            self.directory.path,
+            self.directory.metrics,
             params=flatten(self.settings),
             tags=self._tags(),
-            run_name=self.directory.name,
             warn=self.observer.warning,
-            run_id=self.run_id,
+            say=self.observer.message,
         )
         status: Status = "FAILED"
         try:

@@ -12,6 +12,7 @@ from filelock import FileLock, Timeout
 from faceparse.core.errors import OutputError, SettingsError
 from faceparse.core.files import append_line, make_folder, write_atomic
 from faceparse.core.settings import Settings, to_toml
+from faceparse.core.tracking import TRACKING_FILE
 from faceparse.core.training.checkpoint import BEST, LAST
 
 SETTINGS_FILE, LOG_FILE, METRICS_FILE = "settings.toml", "train.log", "metrics.jsonl"
@@ -47,7 +48,8 @@ class RunDirectory:
                 f"{path}: already holds a run; go on with it by --resume {path}, or choose another folder"
             )
         run = cls(path)
-        (path / METRICS_FILE).unlink(missing_ok=True)  # of a run that did not come to its first checkpoint
+        for name in (METRICS_FILE, TRACKING_FILE):  # of a run that did not come to its first checkpoint
+            (path / name).unlink(missing_ok=True)
         write_atomic(path / SETTINGS_FILE, to_toml(settings).encode())
         return run
 
@@ -55,7 +57,7 @@ class RunDirectory:
     def reopen(cls, path: Path) -> "RunDirectory":
         if not (path / SETTINGS_FILE).is_file():
             raise SettingsError(
-                f"{path}: not a run directory (no {SETTINGS_FILE} in it); --resume takes runs/<experiment>/<time>-<id>"
+                f"{path}: not a run directory (no {SETTINGS_FILE} in it); one is runs/<experiment>/<time>-<id>"
             )
         return cls(path)
 

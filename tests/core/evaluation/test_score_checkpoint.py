@@ -1,5 +1,6 @@
 import dataclasses
 import re
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -261,9 +262,17 @@ def test_another_dataset_and_crop_have_names_of_their_own(
 
 
 def test_checkpoints_without_a_run_are_logged_nowhere(checkpoint: Checkpoint, evaluation: Evaluation) -> None:
-    for without in ({"run_id": None}, {"tracking_uri": None}):
+    for without in ({"run_id": None, "path": Path("elsewhere/best.pth")}, {"tracking_uri": None}):
         other = dataclasses.replace(checkpoint, **without)  # type: ignore[arg-type]
         assert log_evaluation(other, evaluation, warn=pytest.fail) is None
+
+
+def test_a_checkpoint_from_before_its_run_was_made_asks_its_run_directory(
+    checkpoint: Checkpoint, evaluation: Evaluation, tmp_path: Path
+) -> None:
+    shutil.copy(checkpoint.path.parent / "tracking.json", tmp_path)
+    other = dataclasses.replace(checkpoint, run_id=None, path=tmp_path / "best.pth")
+    assert log_evaluation(other, evaluation, warn=pytest.fail) == checkpoint.run_id
 
 
 def test_a_run_that_is_gone_costs_a_warning(checkpoint: Checkpoint, evaluation: Evaluation) -> None:

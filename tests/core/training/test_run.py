@@ -29,7 +29,7 @@ from faceparse.core.training import run as run_module
 from faceparse.core.training.loss import LossTerms
 from faceparse.core.training.run import RunResult, adopt_preprocessing, resume, train
 from faceparse.core.training.trainer import Trainer
-from tests.conftest import Silent
+from tests.conftest import Server, Silent
 
 Tiny = Callable[..., Settings]
 
@@ -125,7 +125,7 @@ def reference(make: Callable[..., Settings]) -> RunResult:
 
 def test_a_run_directory_holds_the_whole_run(trained: RunResult) -> None:
     found = {path.name for path in trained.run_dir.iterdir()} - {".lock"}
-    assert found == {"settings.toml", "best.pth", "last.pth", "metrics.jsonl", "train.log", "overlays"}
+    assert found == {"settings.toml", "best.pth", "last.pth", "metrics.jsonl", "train.log", "overlays", "tracking.json"}
     best, newest = read_checkpoint(trained.best), read_checkpoint(trained.run_dir / "last.pth")
     for checkpoint in (best, newest):
         assert checkpoint.settings == load_settings(trained.run_dir / "settings.toml")
@@ -404,20 +404,38 @@ def test_tracking_can_be_switched_off(tiny: Tiny, tmp_path: Path, monkeypatch: p
     assert {path.name for path in tmp_path.iterdir()} == {"run"}
 
 
-@pytest.mark.parametrize("uri", ["http://127.0.0.1:9", "sqlite:////proc/no/mlflow.db", "nonsense://x"])
-def test_an_unusable_store_costs_a_warning_and_nothing_else(
-    tiny: Tiny, uri: str, monkeypatch: pytest.MonkeyPatch, make: Callable[..., Settings], reference: RunResult
+def test_a_server_that_is_away_costs_two_warnings_and_nothing_else(
+    tiny: Tiny, server: Server, reference: RunResult
 ) -> None:
-    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    server.stop()
     watcher = Watcher()
-    result = train(tiny(tracking__uri=uri, train__epochs=1), watcher)
-    (warning,) = watcher.warnings
-    assert warning.startswith(f"MLflow at {uri} failed, nothing more is logged there: ")
-    assert "\n" not in warning
+    result = train(tiny(tracking__uri=server.uri, train__epochs=1), watcher)
+    lost, left = watcher.warnings
+    assert lost.startswith(f"MLflow at {server.uri} failed, the run goes on and tries again: ")
+    points = len(recorded(result.run_dir)[0]["metrics"])
+    assert left.startswith(f"MLflow at {server.uri}: not delivered: {points} points, ")
+    assert left.endswith(f"; later: faceparse sync {result.run_dir}")
     assert [line["epoch"] for line in recorded(result.run_dir)] == [1]
     assert set(recorded(result.run_dir)[0]["metrics"]) == set(recorded(reference.run_dir)[0]["metrics"])
     assert result.run_id is None
     assert read_checkpoint(result.best).epoch == 1
+
+
+@pytest.mark.parametrize("uri", ["sqlite:////proc/no/mlflow.db", "nonsense://x"])
+def test_a_store_that_can_never_work_is_refused_before_anything_is_written(
+    tiny: Tiny, uri: str, tmp_path: Path
+) -> None:
+    with pytest.raises(SettingsError, match=f"MLflow store {uri} cannot be opened: "):
+        train(tiny(tracking__uri=uri), Watcher())
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_deleted_experiment_is_refused_before_anything_is_written(tiny: Tiny, store: str, tmp_path: Path) -> None:
+    client = MlflowClient(store)
+    client.delete_experiment(client.create_experiment("thrown-away"))
+    with pytest.raises(SettingsError, match=r"tracking\.experiment = 'thrown-away': deleted in MLflow"):
+        train(tiny(tracking__experiment="thrown-away"), Watcher())
+    assert list(tmp_path.iterdir()) == []
 
 
 # Starting weights

@@ -33,7 +33,7 @@ def test_runs_without_a_place_of_their_own_get_one_each(tiny: Tiny, tmp_path: Pa
     assert len({directory.path for directory in found}) == 3
     for directory in found:
         assert directory.path.parent == tmp_path / "runs" / "helen"
-        assert re.fullmatch(r"\d{8}-\d{6}-[0-9a-f]{4}", directory.name)
+        assert re.fullmatch(r"\d{8}-\d{6}-[0-9a-f]{4}", directory.path.name)
         directory.close()
 
 
@@ -89,7 +89,7 @@ def test_a_run_that_did_not_come_to_a_checkpoint_may_start_anew(directory: RunDi
 def test_a_folder_that_is_no_run_cannot_be_reopened(tmp_path: Path) -> None:
     with pytest.raises(SettingsError) as caught:
         RunDirectory.reopen(tmp_path)
-    assert str(caught.value).startswith(f"{tmp_path}: not a run directory (no settings.toml in it); --resume takes")
+    assert str(caught.value).startswith(f"{tmp_path}: not a run directory (no settings.toml in it); one is runs/")
     assert list(tmp_path.iterdir()) == []
 
 
