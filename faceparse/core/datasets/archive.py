@@ -40,10 +40,6 @@ class _Archive(Protocol):
     def open(self, member: _Member) -> IO[bytes]: ...
 
 
-def is_archive(path: Path) -> bool:
-    return path.is_file()
-
-
 def unpack(archive: Path, folder: Path, track: Track = untracked) -> None:
     """Unpack all of `archive` into `folder`; what was unpacked completely before is left alone.
 

@@ -229,13 +229,18 @@ def _prepare_one(source: Source, out: Path, alignment: Alignment | None, stamped
 
 def _matrix(source: Source, item: Item, raw: Raw, alignment: Alignment) -> np.ndarray:
     """2 x 3, original -> aligned; raises UnusablePointsError."""
-    if alignment.method == "labels" or (alignment.method == "auto" and not source.has_landmarks):
+    if _by_labels(source, alignment):
         points: np.ndarray | None = label_points(harden(raw.label), source.label_set)
     else:
         points = source.points(item)
     if points is None:
         raise UnusablePointsError("no landmarks")
     return alignment_matrix(points, alignment, (raw.image.shape[0], raw.image.shape[1]))
+
+
+def _by_labels(source: Source, alignment: Alignment) -> bool:
+    """Whether the points come from the label map."""
+    return alignment.method == "labels" or (alignment.method == "auto" and not source.has_landmarks)
 
 
 def _write_as_it_is(out: Path, item: Item, raw: Raw, outcome: Outcome) -> Outcome:
@@ -273,8 +278,7 @@ def _refuse_impossible(source: Source, alignment: Alignment | None) -> None:
         return
     if alignment.method == "landmarks" and not source.has_landmarks:
         raise SettingsError("--align landmarks: this source has no landmark files; use --align labels or none")
-    by_labels = alignment.method == "labels" or (alignment.method == "auto" and not source.has_landmarks)
-    if by_labels and not source.label_set.landmarks:
+    if _by_labels(source, alignment) and not source.label_set.landmarks:
         raise SettingsError(
             f"--align labels: label set {source.label_set.name!r} does not say where the five points are; give it "
             "[landmarks] with eyes, nose and mouth"
