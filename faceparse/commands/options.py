@@ -7,6 +7,9 @@ import typer
 
 DataDir = Annotated[Path | None, typer.Option("--data-dir", help="Dataset folder in the canonical layout.")]
 Gpus = Annotated[str | None, typer.Option("--gpus", "--gpu", help="GPU to use, by number.")]
+AllGpus = Annotated[
+    str | None, typer.Option("--gpus", "--gpu", help="GPUs to use, by number, such as 0,1: a process on each.")
+]
 Device = Annotated[str | None, typer.Option("--device", help="auto, cpu, cuda or cuda:N.")]
 InputSize = Annotated[str | None, typer.Option("--input-size", help="Crop height,width, such as 473,473.")]
 DatasetName = Annotated[
@@ -22,11 +25,11 @@ Processes = Annotated[int | None, typer.Option("--processes", min=1, help="Paral
 BatchSize = Annotated[int | None, typer.Option("--batch-size", min=1, help="Photographs at a time.")]
 
 
-def device_name(gpus: str | None, device: str | None) -> str | None:
+def device_name(gpus: str | None, device: str | None, *, several: bool = False) -> str | None:
     """`--gpus 0` or `--device cpu` as one name; None where neither was typed.
 
     Raises:
-        SettingsError: both, several GPUs, or not a number.
+        SettingsError: both, not numbers, or several where the command uses one.
     """
     from faceparse.core.errors import SettingsError
 
@@ -36,14 +39,10 @@ def device_name(gpus: str | None, device: str | None) -> str | None:
         raise SettingsError("--gpus and --device: give one of them")
     numbers = [part.strip() for part in gpus.split(",")]
     if not all(part.isdigit() for part in numbers):
-        raise SettingsError(f"--gpus {gpus!r}: write GPU numbers, such as --gpus 0")
-    from faceparse.core.device import resolve_device
-
-    for number in numbers:
-        resolve_device(f"cuda:{number}")
-    if len(numbers) > 1:
-        raise SettingsError(f"--gpus {gpus}: this version uses one GPU; write --gpus {numbers[0]}")
-    return f"cuda:{numbers[0]}"
+        raise SettingsError(f"--gpus {gpus!r}: write GPU numbers, such as --gpus 0,1")
+    if len(numbers) > 1 and not several:
+        raise SettingsError(f"--gpus {gpus}: this command uses one GPU; write --gpus {numbers[0]}")
+    return f"cuda:{','.join(numbers)}"
 
 
 def parse_size(text: str | None) -> tuple[int, int] | None:

@@ -1,15 +1,23 @@
 """faceparse train [EXPERIMENT.toml]"""
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from faceparse.commands.options import BatchSize, DataDir, DatasetName, Device, Gpus, InputSize, NumClasses, device_name
+from faceparse.commands.options import (
+    AllGpus,
+    BatchSize,
+    DataDir,
+    DatasetName,
+    Device,
+    InputSize,
+    NumClasses,
+    device_name,
+)
 
 if TYPE_CHECKING:
-    from faceparse.core.training.run import Observer, RunResult
+    from faceparse.core.training.run import RunResult
 
 
 def train(
@@ -17,8 +25,16 @@ def train(
         Path | None, typer.Argument(help="TOML file of settings. Default: the paper's Helen recipe.")
     ] = None,
     data_dir: DataDir = None,
-    gpus: Gpus = None,
+    gpus: AllGpus = None,
     device: Device = None,
+    processes: Annotated[int | None, typer.Option(help="Processes on this machine's CPU; each has a batch.")] = None,
+    nodes: Annotated[int | None, typer.Option(help="Machines; start the same command on each.")] = None,
+    rendezvous: Annotated[
+        str | None, typer.Option(metavar="HOST:PORT", help="Where the machines meet: one of them, and a free port.")
+    ] = None,
+    max_restarts: Annotated[
+        int | None, typer.Option("--max-restarts", help="How often lost processes are started again.")
+    ] = None,
     set_: Annotated[
         list[str] | None, typer.Option("--set", help="Any setting, as section.key=value; may be repeated.")
     ] = None,
@@ -61,6 +77,13 @@ def train(
     """Train a network; every run is logged to MLflow and kept in a run directory."""
     from faceparse.core.errors import SettingsError
 
+    place = {
+        "train.device": device_name(gpus, device, several=True),
+        "launch.processes": processes,
+        "launch.nodes": nodes,
+        "launch.rendezvous": rendezvous,
+        "launch.max_restarts": max_restarts,
+    }
     options = {
         "data.root": data_dir,
         "data.label_set": dataset,
@@ -73,27 +96,28 @@ def train(
         "optim.weight_decay": weight_decay,
         "train.epochs": epochs,
         "train.batch_size": batch_size,
-        "train.device": device_name(gpus, device),
         "train.run_dir": snapshot_dir,
         **_parse_set(set_ or []),
     }
-    typed = {key: value for key, value in options.items() if value is not None}
+    typed, placed = ({key: value for key, value in chosen.items() if value is not None} for chosen in (options, place))
     if resume not in (None, "auto") and (typed or experiment):
-        raise SettingsError("--resume goes on with the run's own settings; drop the other options")
+        raise SettingsError(
+            "--resume goes on with the run's own settings; drop the other options, but for those of where it runs "
+            "(--gpus, --device, --processes, --nodes, --rendezvous, --max-restarts)"
+        )
     from faceparse.commands.console import silent_libraries
     from faceparse.core.settings import load_settings
 
     silent_libraries()  # before they are imported
-    from faceparse.core.training import run
+    from faceparse.commands.training_display import TrainingDisplay
+    from faceparse.core.training import launch
 
     if resume is None:
-        settings = load_settings(experiment, typed)
-        _show(lambda display: run.train(settings, display))
+        _show(launch.train(load_settings(experiment, placed | typed), TrainingDisplay))
     elif resume == "auto":
-        settings = load_settings(experiment, typed)
-        _show(lambda display: run.resume_or_train(settings, display))
+        _show(launch.resume_or_train(load_settings(experiment, placed | typed), TrainingDisplay))
     else:
-        _show(lambda display: run.resume(Path(resume), display))
+        _show(launch.resume(Path(resume), TrainingDisplay, placed))
 
 
 def _parse_set(assignments: list[str]) -> dict[str, Any]:
@@ -105,11 +129,8 @@ def _parse_set(assignments: list[str]) -> dict[str, Any]:
     return dict(assignment.split("=", 1) for assignment in assignments)
 
 
-def _show(go: "Callable[[Observer], RunResult]") -> None:
+def _show(result: "RunResult") -> None:
     from faceparse.commands.console import out
-    from faceparse.commands.training_display import TrainingDisplay
 
-    with TrainingDisplay() as display:
-        result = go(display)
     out.print(f"best epoch {result.best_epoch} ({result.best_score:.4f}): {result.best}")
     out.print(f"next: faceparse eval {result.best}" + (" ; faceparse ui" if result.run_id else ""))

@@ -4,6 +4,9 @@
 class FaceparseError(Exception):
     """Base of everything that `cli.py` turns into one line and exit code 2."""
 
+    agreed = False
+    """Whether all processes of a training run raise it together."""
+
 
 class SettingsError(FaceparseError):
     """An option, environment variable or TOML key that is unknown or has a bad value."""
@@ -37,12 +40,19 @@ class TrainingError(FaceparseError):
     """A run that must stop."""
 
 
+class LostProcessError(FaceparseError):
+    """Another process of a training run died, or does not answer."""
+
+
 class InterruptedRunError(FaceparseError):
     """A run that was told to stop, once its checkpoint is written."""
 
     def __init__(self, message: str, exit_code: int) -> None:
         super().__init__(message)
         self.exit_code = exit_code
+
+    def __reduce__(self) -> tuple[type, tuple[str, int]]:  # it travels between processes
+        return type(self), (str(self), self.exit_code)
 
 
 class TrackingError(FaceparseError):

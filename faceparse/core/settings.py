@@ -109,6 +109,8 @@ class OptimSettings(_Section):
     """lr x (1 - iteration / iterations) ** power."""
     warmup: Annotated[int, Field(ge=0)] = 0
     """Iterations over which lr rises linearly from 0; 0 in the recipe."""
+    fused: bool = True
+    """One kernel for the whole update. Without it each step waits for its loss, to leave a bad one out."""
 
 
 class TrainSettings(_Section):
@@ -116,10 +118,16 @@ class TrainSettings(_Section):
 
     epochs: Positive = 200
     batch_size: Annotated[int, Field(ge=2)] = 7
-    """At least 2: batch norm after the pyramid's 1 x 1 pool needs more than one value a channel."""
+    """Photographs at a time in each process. At least 2: batch norm after the pyramid's 1 x 1 pool needs more than one
+    value a channel."""
+    accumulate: Positive = 1
+    """Batches whose gradients make one update."""
+    ema: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Share of the old in a running average of the weights, such as 0.999; the average is what is evaluated and kept as
+    best.pth. 0 is without."""
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
-    device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$")] = "auto"
-    """One of auto (the first GPU, else the CPU), cpu, cuda and cuda:N."""
+    device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+(,\d+)*)?)$")] = "auto"
+    """One of auto (the first GPU, else the CPU), cpu, cuda, cuda:N, and cuda:N,N,... for a process on each."""
     checkpoint_every: Annotated[int, Field(ge=0)] = 1000
     """Iterations between two last.pth within an epoch; 0 writes them only with evaluations and at signals."""
     evaluate_every: Positive = 1
@@ -130,6 +138,34 @@ class TrainSettings(_Section):
     runs_dir: Path = Path("runs")
     run_dir: Path | None = None
     """The run directory itself. Default: runs_dir/<experiment>/<time>-<id>."""
+
+
+class SpeedSettings(_Section):
+    """How the same numbers, or nearly the same, are had sooner."""
+
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
+    """Of forward and backward; weights and loss stay fp32. `auto`: bf16 on a GPU that has it, else fp32. The in-place
+    norm layer takes no bf16: `model.norm = "auto"` becomes `torch` with it."""
+    channels_last: bool | Literal["auto"] = "auto"
+    """Memory order of weights and maps: N H W C. `auto` is yes."""
+    compile: bool = False
+    """torch.compile; the first iterations take minutes, and `model.norm` becomes `torch`."""
+
+
+class LaunchSettings(_Section):
+    """Where a run runs. Nothing here changes what is trained, but the number of processes does: it multiplies
+    `train.batch_size`."""
+
+    processes: Positive = 1
+    """On this machine, on its CPU; on GPUs `train.device` says how many."""
+    nodes: Positive = 1
+    """Machines; the same command is started on each."""
+    rendezvous: Annotated[str, Field(pattern=r"^[^:\s]+:\d+$|^\[[0-9a-fA-F:]+\]:\d+$")] | None = None
+    """Where the machines meet, host:port of one of them."""
+    max_restarts: Annotated[int, Field(ge=0)] = 3
+    """How often lost processes are started again, from the last checkpoint."""
+    timeout: Annotated[float, Field(ge=1, allow_inf_nan=False)] = 600.0
+    """Seconds without an answer after which another process counts as lost."""
 
 
 class TrackingSettings(_Section):
@@ -162,6 +198,8 @@ class Settings(BaseSettings):
     loss: LossSettings = LossSettings()
     optim: OptimSettings = OptimSettings()
     train: TrainSettings = TrainSettings()
+    speed: SpeedSettings = SpeedSettings()
+    launch: LaunchSettings = LaunchSettings()
     tracking: TrackingSettings = TrackingSettings()
 
     @classmethod
@@ -175,6 +213,20 @@ class Settings(BaseSettings):
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         # `load_settings` merges the sources itself, so that an error can say where the bad value came from.
         return (init_settings,)
+
+    def moved_to(self, other: "Settings") -> "Settings":
+        """These settings, to run where and as `other` runs: nothing of that changes what is trained."""
+        train = self.train.model_copy(update={"device": other.train.device})
+        return self.model_copy(update={"train": train, "launch": other.launch})
+
+
+def read_settings(file: Path) -> Settings:
+    """Just what a settings.toml says, whatever the environment holds.
+
+    Raises:
+        SettingsError: as `load_settings`.
+    """
+    return settings_from_dict(_read_toml(file), {str(file): {}})
 
 
 def load_settings(file: Path | None = None, options: Mapping[str, Any] | None = None) -> Settings:

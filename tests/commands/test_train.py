@@ -12,7 +12,7 @@ import torch
 from faceparse.commands.training_display import TrainingDisplay
 from faceparse.core.errors import TrainingError
 from faceparse.core.settings import Settings, load_settings
-from faceparse.core.training import run as run_module
+from faceparse.core.training import launch
 from faceparse.core.training.run import RunResult
 
 Tree = Callable[[], dict[Path, bytes]]
@@ -26,11 +26,11 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[Settings]:
     """Nothing is trained; the settings that would have been are kept."""
     kept: list[Settings] = []
 
-    def keep(settings: Settings, observer: object) -> RunResult:
+    def keep(settings: Settings, display: object) -> RunResult:
         kept.append(settings)
         return RunResult(Path("run"), Path("run/best.pth"), 3, 0.5, "abc", "sqlite:////x.db")
 
-    monkeypatch.setattr(run_module, "train", keep)
+    monkeypatch.setattr(launch, "train", keep)
     return kept
 
 
@@ -71,15 +71,23 @@ def test_every_flag_of_the_papers_scripts_does_something(cli: Any, asked: list[S
         assert found.model_copy(update=changed) == Settings(), flag  # and nothing else
 
 
-@pytest.mark.parametrize("flag", ["--gpus", "--gpu"])
-def test_a_gpu_is_chosen_by_its_number(
-    cli: Any, asked: list[Settings], flag: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
-    monkeypatch.setattr(torch.cuda, "set_device", lambda device: None)
-    assert cli("train", flag, "1").code == 0
-    assert asked[-1].train.device == "cuda:1"
+@pytest.mark.parametrize(
+    ("typed", "key", "expected"),
+    [
+        (["--gpus", "1"], "train.device", "cuda:1"),
+        (["--gpu", "1"], "train.device", "cuda:1"),
+        (["--gpus", "0,1,2,3"], "train.device", "cuda:0,1,2,3"),
+        (["--processes", "2"], "launch.processes", 2),
+        (["--nodes", "3"], "launch.nodes", 3),
+        (["--rendezvous", "node1:29400"], "launch.rendezvous", "node1:29400"),
+        (["--max-restarts", "0"], "launch.max_restarts", 0),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_where_it_runs_is_chosen(cli: Any, asked: list[Settings], typed: list[str], key: str, expected: object) -> None:
+    assert cli("train", *typed).code == 0
+    section, name = key.split(".")
+    assert getattr(getattr(asked[-1], section), name) == expected
 
 
 def test_what_is_typed_beats_the_environment_beats_the_file_beats_the_default(
@@ -119,6 +127,15 @@ def write_experiment(text: str) -> str:
         (["nothing.toml"], "nothing.toml: no such experiment file; see experiments/ for examples"),
         (["--resume", "nowhere"], "nowhere: not a run directory (no settings.toml in it); one is runs/<experiment>/"),
         (["--resume", "run", "--epochs", "3"], "--resume goes on with the run's own settings; drop the other options"),
+        (["--gpus", "0,1"], "GPU 0 was asked for, but there is no GPU here; use --device cpu"),
+        (["--processes", "0"], "option: launch.processes = 0: input should be greater than 0"),
+        (
+            ["--processes", "2", "--gpus", "0"],
+            "launch.processes = 2 and train.device = 'cuda:0': on GPUs name ",
+        ),
+        (["--nodes", "2"], "launch.nodes = 2: say where they meet, such as --rendezvous host:29400"),
+        (["--rendezvous", "host"], "option: launch.rendezvous = 'host': Where the machines meet, host:port of one"),
+        (["--set", "speed.precision=fp16"], "speed.precision = 'fp16': needs a GPU; use bf16 or fp32 on a CPU"),
         (["--device", "gpu"], "option: train.device = 'gpu': "),
         (["--gpus", "x"], "--gpus 'x': write GPU numbers, such as --gpus 0"),
         (["--gpus", "0", "--device", "cpu"], "--gpus and --device: give one of them"),
@@ -314,7 +331,7 @@ def test_training_that_must_stop_is_one_line(cli: Any, monkeypatch: pytest.Monke
     def fail(*_: object) -> None:
         raise TrainingError("the loss is no longer finite\nat iteration 3")
 
-    monkeypatch.setattr(run_module, "train", fail)
+    monkeypatch.setattr(launch, "train", fail)
     assert cli("train").message == "the loss is no longer finite at iteration 3"
 
 

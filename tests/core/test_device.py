@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from faceparse.core.device import resolve_device
-from faceparse.core.errors import DeviceError
+from faceparse.core.device import full_memory_named, resolve_device
+from faceparse.core.errors import DeviceError, ResourceError
 
 
 @pytest.fixture
@@ -32,6 +32,39 @@ def gpus(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> int
 )
 def test_a_name_means_a_device_that_is_there(gpus: int, name: str, expected: str) -> None:
     assert str(resolve_device(name)) == expected
+
+
+@pytest.mark.parametrize(
+    ("gpus", "name", "local_rank", "expected"),
+    [(2, "auto", 1, "cuda:1"), (2, "cuda", 1, "cuda:1"), (4, "cuda:3,1", 0, "cuda:3"), (4, "cuda:3,1", 1, "cuda:1")],
+    indirect=["gpus"],
+)
+def test_each_process_has_a_gpu_of_its_own(gpus: int, name: str, local_rank: int, expected: str) -> None:
+    assert str(resolve_device(name, local_rank)) == expected
+
+
+@pytest.mark.parametrize("gpus", [4], indirect=True)
+def test_more_processes_than_named_gpus_are_refused(gpus: int) -> None:
+    with pytest.raises(DeviceError, match="names 2 GPUs, but there are more processes on this machine; use cuda"):
+        resolve_device("cuda:0,1", 2)
+
+
+@pytest.mark.parametrize("device", ["cpu", "cuda:1"])
+def test_full_memory_is_named_with_the_settings_to_lower(device: str) -> None:
+    with pytest.raises(ResourceError) as caught, full_memory_named(torch.device(device)):
+        if device == "cpu":
+            torch.empty(2**60)  # more than any machine has
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+    message = str(caught.value)
+    where = "this machine" if device == "cpu" else device
+    assert message.startswith(f"the memory of {where} is full; lower train.batch_size")
+    assert "data.input_size" in message
+    assert ("speed.precision" in message) == (device != "cpu")
+
+
+def test_other_errors_stay_what_they_are() -> None:
+    with pytest.raises(RuntimeError, match="shapes"), full_memory_named(torch.device("cpu")):
+        raise RuntimeError("shapes do not fit")
 
 
 @pytest.mark.parametrize(

@@ -160,7 +160,7 @@ def test_every_setting_is_known_by_its_dotted_name() -> None:
         f"{section}.{key}": value for section in Settings.model_fields for key, value in getattr(settings, section)
     }
     assert {key: field.default for key, field in keys().items()} == expected
-    assert keys()["train.batch_size"].description.startswith("At least 2")
+    assert keys()["train.batch_size"].description.startswith("Photographs at a time")
 
 
 # Unknown keys, each layer.
@@ -178,7 +178,8 @@ def test_unknown_section_in_a_file_names_the_file_and_the_nearest(tmp_path: Path
 
 def test_key_without_a_section_in_a_file_names_the_sections(tmp_path: Path) -> None:
     file = toml("lr = 3\n", tmp_path / "e.toml")
-    assert refusal(file) == (f"{file}: unknown setting 'lr'; sections are data, model, loss, optim, train, tracking")
+    sections = "data, model, loss, optim, train, speed, launch, tracking"
+    assert refusal(file) == f"{file}: unknown setting 'lr'; sections are {sections}"
 
 
 def test_unknown_key_in_the_environment_names_the_nearest(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -254,7 +255,7 @@ def test_value_in_place_of_a_section_is_refused(tmp_path: Path) -> None:
         ("loss.scale", 0, "0: input should be greater than 0"),
         ("train.batch_size", 1, "1: input should be greater than or equal to 2"),
         ("train.epochs", 1.5, "1.5: input should be a valid integer"),
-        ("train.device", "gpu", "'gpu': One of auto (the first GPU, else the CPU), cpu, cuda and cuda:N."),
+        ("train.device", "gpu", "'gpu': One of auto (the first GPU, else the CPU), cpu, cuda, cuda:N"),
         ("train.device", "cuda:x", "'cuda:x': One of auto"),
         ("data.workers", -1, "-1: input should be greater than or equal to 0"),
         ("data.num_classes", 1, "1: input should be greater than or equal to 2"),

@@ -8,9 +8,10 @@ Note |gamma| + eps: a plain batch norm with the same gamma is wrong wherever gam
 
 import importlib.util
 from collections.abc import Callable
-from typing import Literal
+from typing import Any, Literal
 
 import torch
+import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -25,25 +26,79 @@ NormLayer = Callable[[int], nn.Module]
 
 
 class ActivatedBatchNorm(nn.BatchNorm2d):
-    """The exact plain twin of `InPlaceABN`: same state, same numbers, more memory. N x C x H x W -> the same."""
+    """The exact plain twin of `InPlaceABN`: same state, same numbers, more memory. N x C x H x W -> the same.
 
-    def __init__(self, channels: int) -> None:
+    With a process group the statistics in training are those of all processes.
+    """
+
+    def __init__(self, channels: int, group: Any = None) -> None:
         super().__init__(channels, eps=EPS, momentum=MOMENTUM)
+        self.group = group
 
     def forward(self, x: Tensor) -> Tensor:
+        scale = self.weight.abs() + EPS
         if self.training and self.num_batches_tracked is not None:
             self.num_batches_tracked.add_(1)
-        normed = F.batch_norm(
-            x,
-            self.running_mean,
-            self.running_var,
-            self.weight.abs() + EPS,
-            self.bias,
-            self.training,
-            MOMENTUM,
-            EPS,
-        )
+        if self.training and self.group is not None:
+            normed: Tensor = _sync_batch_norm(x, scale, self.bias, self.running_mean, self.running_var, self.group)
+        else:
+            normed = F.batch_norm(
+                x, self.running_mean, self.running_var, scale, self.bias, self.training, MOMENTUM, EPS
+            )
         return F.leaky_relu(normed, SLOPE, inplace=True)
+
+
+class _SyncBatchNorm(torch.autograd.Function):
+    """Batch norm over the batches of all processes, which must be of one shape.
+
+    One message forward (mean and variance of every channel) and one backward (two sums). PyTorch's own runs on GPUs
+    only, and there it makes the host wait for the GPU in every layer.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, running_mean: Tensor, running_var: Tensor, group: Any
+    ) -> Tensor:
+        world = dist.get_world_size(group)
+        count = world * x.numel() // x.shape[1]
+        local = torch.stack(torch.var_mean(x.to(running_mean.dtype), dim=(0, 2, 3), correction=0))  # 2 x C
+        parts = [torch.empty_like(local) for _ in range(world)]
+        dist.all_gather(parts, local, group=group)
+        variances, means = torch.stack(parts, dim=1)  # each R x C
+        mean, var = means.mean(0), variances.mean(0) + means.var(0, correction=0)
+        running_mean.lerp_(mean, MOMENTUM)
+        running_var.lerp_(var * (count / (count - 1)), MOMENTUM)
+        ctx.save_for_backward(x, weight, mean, var)
+        ctx.group, ctx.count = group, count
+        return F.batch_norm(x, mean, var, weight, bias, training=False, eps=EPS)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        x, weight, mean, var = ctx.saved_tensors
+        # As if mean and variance were constants,
+        dx, d_weight, d_bias = torch.ops.aten.native_batch_norm_backward(
+            gradient.contiguous(memory_format=_format(x)), x, weight, mean, var, None, None, False, EPS, [True] * 3
+        )
+        # and then what x does through them, in all processes.
+        sums = torch.stack([d_weight, d_bias])
+        dist.all_reduce(sums, group=ctx.group)
+        inverse = (var + EPS).rsqrt()
+        slope = -weight * inverse**2 * sums[0] / ctx.count
+        offset = -weight * inverse * sums[1] / ctx.count - slope * mean
+        dx += (x * _channels(slope) + _channels(offset)).to(dx.dtype)
+        return dx, d_weight, d_bias, None, None, None
+
+
+_sync_batch_norm = torch.compiler.disable(_SyncBatchNorm.apply)
+
+
+def _channels(values: Tensor) -> Tensor:
+    return values.view(1, -1, 1, 1)
+
+
+def _format(x: Tensor) -> torch.memory_format:
+    nhwc = x.is_contiguous(memory_format=torch.channels_last)
+    return torch.channels_last if nhwc else torch.contiguous_format
 
 
 def inplace_abn_problem(device: torch.device | str = "cpu") -> str | None:
@@ -63,14 +118,17 @@ def inplace_abn_problem(device: torch.device | str = "cpu") -> str | None:
     return None
 
 
-def norm_layer(kind: NormKind, device: torch.device) -> NormLayer:
+def norm_layer(kind: NormKind, device: torch.device, group: Any = None) -> NormLayer:
     """The norm layer's constructor. `auto` takes `inplace_abn` on a GPU where it works, else the twin.
+
+    Args:
+        group: processes whose batches are one batch for the statistics; None for this one alone.
 
     Raises:
         SettingsError: `inplace_abn` was asked for and cannot be used.
     """
     if kind == "torch" or (kind == "auto" and (device.type != "cuda" or inplace_abn_problem(device))):
-        return ActivatedBatchNorm
+        return lambda channels: ActivatedBatchNorm(channels, group)
     if problem := inplace_abn_problem(device):
         raise SettingsError(
             f"model.norm = 'inplace_abn': {problem}; use model.norm = 'auto' or install the extra 'inplace-abn'"
@@ -78,9 +136,8 @@ def norm_layer(kind: NormKind, device: torch.device) -> NormLayer:
     from inplace_abn import InPlaceABNSync
 
     def in_place(channels: int) -> nn.Module:
-        # Without a group it does not synchronise; distributed training gives it one.
         return InPlaceABNSync(
-            channels, eps=EPS, momentum=MOMENTUM, activation="leaky_relu", activation_param=SLOPE, group=None
+            channels, eps=EPS, momentum=MOMENTUM, activation="leaky_relu", activation_param=SLOPE, group=group
         )
 
     return in_place

@@ -1,7 +1,7 @@
 """The one place where the network's sizes are written."""
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import nn
@@ -37,14 +37,19 @@ DEEP_STATES, SHALLOW_STATES = 128, 64
 DECODER, DETAIL = 256, 48
 
 
-def build_model(settings: ModelSettings, num_classes: int, device: torch.device | None = None) -> EAGRNet:
+def build_model(
+    settings: ModelSettings, num_classes: int, device: torch.device | None = None, group: Any = None
+) -> EAGRNet:
     """An EAGRNet with fresh weights, in train mode, on `device` (default: the CPU).
+
+    Args:
+        group: processes that batch norm synchronises over in training; None for this one alone.
 
     Raises:
         SettingsError: the norm layer that was asked for is not installed.
     """
     device = device or torch.device("cpu")
-    norm = norm_layer(settings.norm, device)
+    norm = norm_layer(settings.norm, device, group)
     backbone, channels = _build_backbone(settings, norm)
     shallow, context = channels[0], channels[3]
     model = EAGRNet(

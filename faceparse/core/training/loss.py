@@ -22,6 +22,15 @@ class LossTerms(NamedTuple):
     boundary_attention: Tensor
 
 
+def count_pixels(label: Tensor, edge: Tensor) -> Tensor:
+    """What the terms are means over, 4 int64: labelled pixels, edge pixels, all pixels, images.
+
+    Summed over the processes of a run, they make the losses of all processes add up to that of one large batch.
+    """
+    sizes = [edge.new_full((), size) for size in (edge.numel(), len(edge))]
+    return torch.stack([(label != IGNORE).sum(), edge.sum(), *sizes])
+
+
 class EAGRNetLoss(nn.Module):
     """total = scale x (parsing x P + edge x E + boundary_attention x B)."""
 
@@ -34,27 +43,30 @@ class EAGRNetLoss(nn.Module):
         self.boundary_attention = boundary_attention
         self.scale = scale
 
-    def forward(self, output: Output, label: Tensor, edge: Tensor) -> LossTerms:
-        """label: N x H x W int64 ids, 255 ignored; edge: N x H x W int64, 1 at edges."""
+    def forward(self, output: Output, label: Tensor, edge: Tensor, counts: Tensor | None = None) -> LossTerms:
+        """label: N x H x W int64 ids, 255 ignored; edge: N x H x W int64, 1 at edges.
+
+        Args:
+            counts: as of `count_pixels`, of a larger batch that this one is a part of; the terms are then its share.
+        """
+        labelled, edges, pixels, images = count_pixels(label, edge) if counts is None else counts
         size = label.shape[-2:]
         parsing_logits = F.interpolate(output.parsing, size=size, mode="bilinear", align_corners=False)
         edge_logits = F.interpolate(output.edge, size=size, mode="bilinear", align_corners=False)
 
         per_pixel = F.cross_entropy(parsing_logits, label, ignore_index=IGNORE, reduction="none")  # N x H x W
         # An all-ignored batch has no pixel to average over: 0, not NaN.
-        parsing = per_pixel.sum() / (label != IGNORE).sum().clamp(min=1)
+        parsing = per_pixel.sum() / labelled.clamp(min=1)
 
-        positives = edge.sum(dim=(1, 2))  # N
-        share = positives.sum() / edge.numel()
-        # Each class weighs as much as the *other* is frequent; all over the batch.
+        share = edges / pixels
+        # Each class weighs as much as the *other* is frequent; all over the batch. With one class only, that is 0 / 0.
         weight = torch.stack([share, 1 - share]).to(edge_logits.dtype)
-        both = (share > 0) & (share < 1)
-        # With one class only, the weighted mean is 0 / 0. `where` after it would leave a NaN in the gradient.
-        edge_term = F.cross_entropy(edge_logits, edge, weight=torch.where(both, weight, torch.ones_like(weight)))
-        edge_term = torch.where(both, edge_term, torch.zeros_like(edge_term))
+        weighed = 2 * edges * (1 - share)  # the sum of the weights of all pixels
+        edge_term = F.cross_entropy(edge_logits, edge, weight=weight, reduction="sum") / weighed.clamp(min=1)
 
         # The published code divides by zero for an image without edges; here that image contributes 0.
-        attention = ((per_pixel * edge).sum(dim=(1, 2)) / positives.clamp(min=1)).mean()
+        positives = edge.sum(dim=(1, 2))  # N
+        attention = ((per_pixel * edge).sum(dim=(1, 2)) / positives.clamp(min=1)).sum() / images
 
         total = self.scale * (self.parsing * parsing + self.edge * edge_term + self.boundary_attention * attention)
         return LossTerms(total, parsing.detach(), edge_term.detach(), attention.detach())

@@ -1,11 +1,13 @@
-"""One experiment from settings to a finished run directory."""
+"""One experiment from settings to a finished run directory, in one process or in several."""
 
 import platform
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+import signal
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
 import torch
 from torch.optim import SGD
@@ -13,51 +15,28 @@ from torch.optim import SGD
 import faceparse
 from faceparse.core.data.dataset import Normalise, TrainingSet, collate
 from faceparse.core.data.loader import Loader
-from faceparse.core.data.sampler import EpochSampler
-from faceparse.core.datasets.edges import make_missing_edges
-from faceparse.core.datasets.layout import DatasetFolder, Sample, fingerprint, resolve_label_set
-from faceparse.core.device import resolve_device
-from faceparse.core.errors import CheckpointError, InterruptedRunError, OutputError, SettingsError, TrainingError
+from faceparse.core.distributed import ALONE, World, is_joined
+from faceparse.core.errors import CheckpointError, InterruptedRunError, TrainingError
 from faceparse.core.evaluation.evaluate import evaluate, parse_samples
 from faceparse.core.evaluation.pictures import colour_label, contact_sheet, overlay
 from faceparse.core.evaluation.protocols import DEFAULT
-from faceparse.core.evaluation.scores import Scores, compute_scores, resolve_metric
-from faceparse.core.files import encode_png, read_image, write_atomic
+from faceparse.core.evaluation.scores import Scores, compute_scores
+from faceparse.core.files import encode_png, read_image
 from faceparse.core.inference import Parser
-from faceparse.core.labels import LabelSet
-from faceparse.core.model.build import build_model
-from faceparse.core.model.eagrnet import EAGRNet
-from faceparse.core.model.imagenet import IMAGENET, imagenet_file
-from faceparse.core.model.weights import Checkpoint, LoadReport, initialise, load_exactly, read_checkpoint
-from faceparse.core.parallel import Track, default_processes
+from faceparse.core.model.weights import Checkpoint, load_exactly
 from faceparse.core.settings import Settings, flatten
-from faceparse.core.tracking import Status, Tracker, check_experiment, git_tags
-from faceparse.core.training.checkpoint import BEST, LAST, pack, read_last, save, save_last
+from faceparse.core.tracking import check_experiment, git_tags
+from faceparse.core.training.checkpoint import BEST, LAST, pack, read_last
 from faceparse.core.training.loss import EAGRNetLoss
-from faceparse.core.training.run_directory import FINISHED, LOG_FILE, METRICS_FILE, SETTINGS_FILE, RunDirectory
+from faceparse.core.training.observer import Bystander, Observer
+from faceparse.core.training.plan import Plan, adopt_preprocessing, make_plan
+from faceparse.core.training.record import Record
+from faceparse.core.training.run_directory import RunDirectory
 from faceparse.core.training.schedule import poly_schedule
-from faceparse.core.training.signals import StopSignals
-from faceparse.core.training.trainer import NonFiniteLossError, Progress, Trainer, parameters
+from faceparse.core.training.signals import StopSignals, exit_code
+from faceparse.core.training.trainer import NonFiniteLossError, Trainer, parameters
 
 T = TypeVar("T")
-
-
-class Observer(Protocol):
-    """Who watches a run."""
-
-    track: Track
-
-    def message(self, text: str) -> None:
-        """Something worth a line."""
-
-    def warning(self, text: str) -> None:
-        """Something that went wrong without ending the run."""
-
-    def epoch_started(self, epoch: int, epochs: int, iterations: int) -> None: ...
-
-    def progress(self, progress: Progress) -> None: ...
-
-    def epoch_finished(self, epoch: int, metrics: dict[str, float], best: bool) -> None: ...
 
 
 @dataclass(frozen=True)
@@ -76,126 +55,115 @@ class _Best:
     epoch: int = 0
 
 
-def train(settings: Settings, observer: Observer) -> RunResult:
+Found = Callable[[Path], None]
+"""Hears of the run directory as soon as there is one."""
+
+
+def train(
+    settings: Settings,
+    observer: Observer,
+    world: World = ALONE,
+    *,
+    found: Found = lambda _: None,
+    at: Path | None = None,
+) -> RunResult:
     """Train as the settings say, in a new run directory.
+
+    Args:
+        at: the directory of a run that did not come to its first checkpoint, to be begun anew.
 
     Raises:
         FaceparseError: something in settings, dataset, weights, device or disk stands in the way; nothing was trained.
+        InterruptedRunError: a signal asked to stop; the checkpoint is written.
+        LostProcessError: another process is gone.
     """
-    settings = adopt_preprocessing(settings, observer)
-    plan = _plan(settings, observer.track)
-    check_experiment(settings.tracking)
-    directory = RunDirectory.create(settings)
-    try:
+    settings = world.first(lambda: adopt_preprocessing(settings, observer))
+    plan = make_plan(settings, observer.track, world)
+    world.first(lambda: check_experiment(settings.tracking))
+    with _directory(lambda: RunDirectory.create(settings, at), world, found) as directory:
         return _Run(plan, directory, observer, resumed=None).execute()
-    finally:
-        directory.close()
 
 
-def resume(run_dir: Path, observer: Observer) -> RunResult:
+def resume(
+    run_dir: Path,
+    observer: Observer,
+    world: World = ALONE,
+    *,
+    found: Found = lambda _: None,
+    place: Settings | None = None,
+) -> RunResult:
     """Go on with a run from its newest checkpoint, as if it had never stopped.
+
+    Args:
+        place: where the run runs from here on; nothing else of these settings counts.
 
     Raises:
         FaceparseError: there is no such run or checkpoint, or its dataset is no longer what it was.
+        InterruptedRunError, LostProcessError: as `train`.
     """
-    directory = RunDirectory.reopen(run_dir)
-    try:
-        checkpoint = read_last(directory.path, warn=observer.warning)
-        plan = _plan(checkpoint.settings, observer.track, resuming=True)
+    with _directory(lambda: RunDirectory.reopen(run_dir), world, found) as directory:
+        checkpoint = world.first(lambda: read_last(run_dir, warn=observer.warning))
+        settings = checkpoint.settings.moved_to(place) if place is not None else checkpoint.settings
+        plan = make_plan(settings, observer.track, world, resumed=checkpoint)
         if plan.label_set != checkpoint.label_set:
             raise CheckpointError(
                 f"{checkpoint.path}: its label set is no longer that of {plan.settings.data.root}; put the old one back"
             )
         return _Run(plan, directory, observer, resumed=checkpoint).execute()
-    finally:
-        directory.close()
 
 
-def resume_or_train(settings: Settings, observer: Observer) -> RunResult:
+def resume_or_train(
+    settings: Settings, observer: Observer, world: World = ALONE, *, found: Found = lambda _: None
+) -> RunResult:
     """Go on with the newest unfinished run that has these settings, or start one: what a requeued job calls."""
-    run_dir = RunDirectory.find(adopt_preprocessing(settings, observer))
-    return resume(run_dir, observer) if run_dir else train(settings, observer)
+    run_dir = world.first(lambda: RunDirectory.find(adopt_preprocessing(settings, observer)))
+    if run_dir is None:
+        return train(settings, observer, world, found=found)
+    return resume(run_dir, observer, world, found=found, place=settings)
 
 
-def adopt_preprocessing(settings: Settings, observer: Observer) -> Settings:
-    """Take channel order, mean and std from the checkpoint that training starts from, where the user named none."""
-    if settings.model.pretrained in ("none", IMAGENET):
-        return settings  # the default preprocessing is that of ImageNet's networks
+@contextmanager
+def _directory(open_directory: Callable[[], RunDirectory], world: World, found: Found) -> Iterator[RunDirectory | None]:
+    """Held by the first process; None in the others, once it is there."""
+    held: list[RunDirectory] = []
+
+    def hold() -> Path:
+        held.append(open_directory())
+        return held[0].path
+
     try:
-        start = read_checkpoint(Path(settings.model.pretrained)).settings.data
-    except CheckpointError:
-        return settings  # a backbone, or a file that `initialise` will have more to say about
-    chosen = settings.data.model_fields_set
-    taken = {key: getattr(start, key) for key in ("channel_order", "mean", "std") if key not in chosen}
-    changed = {key: value for key, value in taken.items() if value != getattr(settings.data, key)}
-    if changed:
-        observer.message(f"{settings.model.pretrained} was trained with {changed}: training goes on so")
-    return settings.model_copy(update={"data": settings.data.model_copy(update=changed)})
-
-
-@dataclass(frozen=True)
-class _Plan:
-    """Everything that is checked before a run directory exists."""
-
-    settings: Settings
-    label_set: LabelSet
-    metric: str
-    """Score on `val` that chooses best.pth, as `Scores.get` knows it."""
-    train: list[Sample]
-    val: list[Sample]
-    device: torch.device
-    batches: EpochSampler
-    model: EAGRNet
-    start: LoadReport | None
-    """What `model.pretrained` gave to the network."""
-    fingerprint: dict[str, str]
-
-
-def _plan(settings: Settings, track: Track, *, resuming: bool = False) -> _Plan:
-    device = resolve_device(settings.train.device)
-    label_set = resolve_label_set(settings.data)
-    metric = resolve_metric(settings.train.best_metric, label_set)
-    folder = DatasetFolder(settings.data.root)
-    train = folder.samples("train")
-    batches = EpochSampler(len(train), batch_size=settings.train.batch_size, seed=settings.train.seed)
-    if len(batches) == 0:
-        raise SettingsError(
-            f"train.batch_size = {settings.train.batch_size}, but there are {len(train)} training samples; lower it"
-        )
-    val = folder.samples(settings.data.val_split)
-    torch.manual_seed(settings.train.seed)
-    model = build_model(settings.model, len(label_set), device)
-    start = None
-    if not resuming and (pretrained := settings.model.pretrained) != "none":
-        file = imagenet_file(settings.model.backbone, track) if pretrained == IMAGENET else Path(pretrained)
-        start = initialise(model, file)
-    make_missing_edges(settings.data.root, train, processes=default_processes(), track=track)
-    # It reads every label once: only where somebody will see it.
-    prints = fingerprint(settings.data.root, ("train", settings.data.val_split)) if settings.tracking.enabled else {}
-    return _Plan(settings, label_set, metric, train, val, device, batches, model, start, prints)
+        found(world.first(hold))
+        yield held[0] if held else None
+    finally:
+        for directory in held:
+            directory.close()
 
 
 class _StopRequestedError(Exception):
-    """A signal was received."""
+    """Some process received a signal; all of them stop here."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.signal = signal.Signals(number)
 
 
 class _Run:
     def __init__(
         self,
-        plan: _Plan,
-        directory: RunDirectory,
+        plan: Plan,
+        directory: RunDirectory | None,
         observer: Observer,
         resumed: Checkpoint | None,
     ) -> None:
-        self.plan, self.directory, self.observer = plan, directory, observer
+        self.plan, self.world = plan, plan.world
         self.settings, self.label_set, self.device = plan.settings, plan.label_set, plan.device
+        self.observer = observer if self.world.is_first else Bystander()
+        self.record = Record(directory, observer) if directory is not None else None
         self.best = _Best()
         self.scores: Mapping[str, float] = {}
         """On `val`, when they were last counted."""
         self.first_epoch = 1
-        self.stop = StopSignals()
-        self.unsaved: OutputError | None = None
-        """Why the newest checkpoint could not be written."""
+        self.stop = StopSignals(handed_on=is_joined())
         self.model = plan.model
         self.trainer = self._trainer()
         if resumed is not None:
@@ -209,29 +177,30 @@ class _Run:
         Raises:
             InterruptedRunError: a signal asked to stop; the checkpoint is written.
             TrainingError: the loss is not finite, or the device cannot go on.
+            LostProcessError: another process is gone.
             OutputError: trained to the end, but the last checkpoint could not be written.
         """
         self._announce()
-        with self.stop, self._tracked() as tracker:
+        with self.stop, self._tracked():
             loader = self._loader()
             for epoch in range(self.first_epoch, self.settings.train.epochs + 1):
                 try:
-                    metrics = self._train_epoch(loader, epoch, tracker)
+                    metrics = self._train_epoch(loader, epoch)
                     scores = self._evaluate() if self._is_due(epoch) else None
-                except _StopRequestedError:
-                    raise self._interrupted(epoch, tracker) from None
-                self._finish_epoch(epoch, metrics, scores, tracker)
-            tracker.tag({"best_epoch": str(self.best.epoch), "best_score": f"{self.best.score:.6f}"})
-            if self.unsaved is not None:
-                raise self.unsaved
-            self.directory.log(FINISHED)
-            tracker.upload(self.directory.path / LAST, "checkpoints")
-            for name in (SETTINGS_FILE, METRICS_FILE, LOG_FILE):
-                tracker.upload(self.directory.path / name)
-        path = self.directory.path
+                except _StopRequestedError as stop:
+                    raise self.world.first(partial(self._interrupted, epoch, stop.signal)) from None
+                self._finish_epoch(epoch, metrics, scores)
+            self.world.agree_on(self.record.unsaved if self.record else None)
+            if self.record is not None:
+                self.record.finish({"best_epoch": str(self.best.epoch), "best_score": f"{self.best.score:.6f}"})
+        return self.world.first(self._result)
+
+    def _result(self) -> RunResult:
+        assert self.record is not None
+        path, tracker = self.record.directory.path, self.record.tracker
         return RunResult(path, path / BEST, self.best.epoch, self.best.score, tracker.run_id, tracker.uri)
 
-    def _finish_epoch(self, epoch: int, metrics: dict[str, float], scores: Scores | None, tracker: Tracker) -> None:
+    def _finish_epoch(self, epoch: int, metrics: dict[str, float], scores: Scores | None) -> None:
         self.trainer.start_epoch()
         score = -1.0
         if scores is not None:
@@ -239,28 +208,25 @@ class _Run:
             metrics |= {f"val/{name}": value for name, value in self.scores.items()}
             score = scores.get(self.plan.metric) or 0.0
         best = score > self.best.score
-        with self._forgiving_disk():
-            self.directory.record(epoch, metrics)
-            self.directory.log(_summary(epoch, metrics, best))
-        tracker.deliver()
-        if best:
-            with self._forgiving_disk():
-                save(self.directory.path / BEST, self._content(epoch, tracker))
-                self.best = _Best(score, epoch)
-                tracker.upload(self.directory.path / BEST, "checkpoints")
-                self._save_overlays(epoch, tracker)
+        if self.record is not None:
+            self.record.epoch(epoch, metrics, best)
+            if best:
+                with self.record.forgiving():
+                    self.record.save_best(self._content(epoch))
+                    self.best = _Best(score, epoch)
+                    self._save_overlays(epoch)
         if scores is not None:
-            self._save_last(epoch, tracker)
+            self._save_last(epoch)
         self.observer.epoch_finished(epoch, metrics, best)
 
     def _trainer(self) -> Trainer:
-        optim, loss = self.settings.optim, self.settings.loss
+        optim, loss, speed = self.settings.optim, self.settings.loss, self.plan.speed
         optimizer = SGD(
             self.model.parameters(),
             lr=optim.lr,
             momentum=optim.momentum,
             weight_decay=optim.weight_decay,
-            fused=True,
+            fused=optim.fused,
         )
         return Trainer(
             model=self.model,
@@ -268,9 +234,15 @@ class _Run:
                 parsing=loss.parsing, edge=loss.edge, boundary_attention=loss.boundary_attention, scale=loss.scale
             ),
             optimizer=optimizer,
-            schedule=poly_schedule(optimizer, optim, self.settings.train.epochs * len(self.plan.batches)),
+            schedule=poly_schedule(optimizer, optim, self.settings.train.epochs * self.plan.batches.iterations),
             normalise=Normalise(self.settings.data).to(self.device),
             device=self.device,
+            world=self.world,
+            accumulate=self.plan.batches.accumulate,
+            ema=self.settings.train.ema,
+            dtype=speed.dtype,
+            channels_last=speed.channels_last,
+            compile=speed.compile,
         )
 
     def _loader(self) -> Loader[Any, Any]:
@@ -288,101 +260,110 @@ class _Run:
         self.scores = checkpoint.scores
         finished = checkpoint.epoch or 0
         self.first_epoch = finished + 1
-        self.directory.forget_after(finished)
+        if self.record is not None:
+            self.record.directory.forget_after(finished)
         within = f" and {self.trainer.done} iterations of epoch {finished + 1}" if self.trainer.done else ""
         self._say(f"resumed after epoch {finished}{within}")
 
-    def _train_epoch(self, loader: Loader[Any, Any], epoch: int, tracker: Tracker) -> dict[str, float]:
-        every = self.settings.train.checkpoint_every
-        self.plan.batches.epoch, self.plan.batches.start = epoch, self.trainer.done
-        self.observer.epoch_started(epoch, self.settings.train.epochs, len(self.plan.batches))
+    def _train_epoch(self, loader: Loader[Any, Any], epoch: int) -> dict[str, float]:
+        every, batches = self.settings.train.checkpoint_every, self.plan.batches
+        batches.epoch, batches.start = epoch, self.trainer.done
+        self.observer.epoch_started(epoch, self.settings.train.epochs, batches.iterations)
 
         def after_step() -> None:
-            if self.stop.received:
-                raise _StopRequestedError
             if every and self.trainer.iteration % every == 0:
-                self._save_last(epoch - 1, tracker)
+                self._save_last(epoch - 1)
 
+        left = (batches.iterations - batches.start) * batches.accumulate
         try:
-            for progress in self.trainer.train_epoch(loader, after_step):
+            for progress in self.trainer.train_epoch(self._in_step(loader, left), after_step):
                 self.observer.progress(progress)
         except NonFiniteLossError as error:
-            files = ", ".join(str(self.plan.train[index].image) for index in error.indices)
-            raise TrainingError(
+            indices = [index for part in self.world.gather(error.indices) for index in part]
+            files = ", ".join(str(self.plan.train[index].image) for index in indices)
+            named = TrainingError(
                 f"the loss is not finite at iteration {error.iteration} (epoch {epoch}), with {files}; lower optim.lr, "
                 f"or look at these files; {LAST} is from before it"
-            ) from None
+            )
+            self.world.agree_on(named)
+            raise named from None
         losses = {f"train/{name}": value for name, value in progress.losses.items()}
         return losses | {"train/lr": progress.lr, "train/images_per_second": progress.images_per_second}
 
-    def _interrupted(self, epoch: int, tracker: Tracker) -> InterruptedRunError:
-        assert self.stop.received is not None
-        self._save_last(epoch - 1, tracker)
-        done = f"{self.trainer.done} of {len(self.plan.batches)} iterations"
-        where = f"{self.stop.received.name} in epoch {epoch}, after {done}"
-        if self.unsaved is not None:
-            return InterruptedRunError(f"stopped by {where}, but not saved: {self.unsaved}", self.stop.exit_code)
-        with self._forgiving_disk():
-            self.directory.log(f"stopped by {where}")
-        resume = f"faceparse train --resume {self.directory.path}"
-        return InterruptedRunError(f"stopped by {where}; saved, go on with: {resume}", self.stop.exit_code)
+    def _interrupted(self, epoch: int, number: signal.Signals) -> InterruptedRunError:
+        assert self.record is not None
+        self._save_last(epoch - 1)
+        code = exit_code(number)
+        where = (
+            f"{number.name} in epoch {epoch}, after {self.trainer.done} of {self.plan.batches.iterations} iterations"
+        )
+        if self.record.unsaved is not None:
+            return InterruptedRunError(f"stopped by {where}, but not saved: {self.record.unsaved}", code)
+        with self.record.forgiving():
+            self.record.directory.log(f"stopped by {where}")
+        command = f"faceparse train --resume {self.record.directory.path}"
+        return InterruptedRunError(f"stopped by {where}; saved, go on with: {command}", code)
 
     def _is_due(self, epoch: int) -> bool:
         return epoch % self.settings.train.evaluate_every == 0 or epoch == self.settings.train.epochs
 
     def _evaluate(self) -> Scores:
+        """Each process counts its part of `val`; the sum does not depend on how many there are."""
+        val, world = self.plan.val, self.world
+        rounds = -(-len(val) // world.size)
+
+        def track(items: Iterable[T], total: int, what: str, /) -> Iterable[T]:
+            return self.observer.track(self._in_step(items, rounds), total, what)
+
         confusions = evaluate(
             self._parser(),
-            self.plan.val,
+            val[world.rank :: world.size],
             len(self.label_set),
             [DEFAULT],
             batch_size=self.settings.train.batch_size,
             workers=self.settings.data.workers,
-            track=self._track,
+            track=track,
         )
-        return compute_scores(confusions[DEFAULT], self.label_set)
+        counts = world.sum(torch.from_numpy(confusions[DEFAULT]))
+        return compute_scores(counts.numpy(), self.label_set)
 
-    def _track(self, items: Iterable[T], total: int, what: str, /) -> Iterator[T]:
-        for item in self.observer.track(items, total, what):
-            if self.stop.received:
-                raise _StopRequestedError
-            yield item
+    def _in_step(self, items: Iterable[T], rounds: int) -> Iterator[T]:
+        """Each item once no process wants to stop."""
+        for item, wish in self.world.in_step(items, rounds, lambda: self.stop.received or 0):
+            if wish:
+                raise _StopRequestedError(wish)
+            if item is not None:
+                yield item
 
     def _parser(self) -> Parser:
-        self.model.eval()
-        return Parser(self.model, self.settings.data, self.device)
+        return Parser(self.trainer.best_model.eval(), self.settings.data, self.device)
 
-    def _content(self, epoch: int, tracker: Tracker) -> dict[str, Any]:
+    def _content(self, epoch: int) -> dict[str, Any]:
+        assert self.record is not None
         return pack(
-            self.model,
+            self.trainer.best_model,
             settings=self.settings,
             label_set=self.label_set,
             epoch=epoch,
             scores=self.scores,
-            run_id=tracker.run_id,
-            tracking_uri=tracker.uri,
+            run_id=self.record.tracker.run_id,
+            tracking_uri=self.record.tracker.uri,
         )
 
-    def _save_last(self, epoch: int, tracker: Tracker) -> None:
-        """`epoch` is the last one that is finished. A disk that is full now need not be later: training goes on."""
+    def _save_last(self, epoch: int) -> None:
+        """`epoch` is the last one that is finished."""
         self.trainer.check_finite()
-        training = {"trainer": self.trainer.state_dict(), "best": vars(self.best)}
-        self.unsaved = None
-        try:
-            save_last(self.directory.path, self._content(epoch, tracker) | {"training": training})
-        except OutputError as error:
-            self.unsaved = error
-            self.observer.warning(f"{error}; the checkpoint before is still there, training goes on")
+        if self.record is not None:
+            training = {
+                "trainer": self.trainer.state_dict(),
+                "best": vars(self.best),
+                "update_size": self.plan.update_size,
+            }
+            self.record.save_last(self._content(epoch) | {"training": training})
 
-    @contextmanager
-    def _forgiving_disk(self) -> Iterator[None]:
-        try:
-            yield
-        except OutputError as error:
-            self.observer.warning(f"{error}; training goes on")
-
-    def _save_overlays(self, epoch: int, tracker: Tracker) -> None:
+    def _save_overlays(self, epoch: int) -> None:
         """Photograph, truth and prediction of the first few `val` samples."""
+        assert self.record is not None
         samples = self.plan.val[: self.settings.tracking.overlays]
         if not samples:
             return
@@ -399,31 +380,12 @@ class _Run:
                     colour_label(prediction, palette),
                 ]
             )
-        path = self.directory.path / "overlays" / f"epoch_{epoch:04d}.png"
-        write_atomic(path, encode_png(contact_sheet(rows)))
-        tracker.upload(path, "overlays")
+        self.record.save_overlays(epoch, encode_png(contact_sheet(rows)))
 
-    @contextmanager
-    def _tracked(self) -> Iterator[Tracker]:
-        """The MLflow run, closed as what it came to."""
-        tracker = Tracker.start(
-            self.settings.tracking,
-            self.directory.path,
-            self.directory.metrics,
-            params=flatten(self.settings),
-            tags=self._tags(),
-            warn=self.observer.warning,
-            say=self.observer.message,
-        )
-        status: Status = "FAILED"
-        try:
-            yield tracker
-            status = "FINISHED"
-        except (KeyboardInterrupt, InterruptedRunError):
-            status = "KILLED"
-            raise
-        finally:
-            tracker.finish(status)
+    def _tracked(self) -> AbstractContextManager[None]:
+        if self.record is None:
+            return nullcontext()
+        return self.record.tracked(self.settings.tracking, params=flatten(self.settings), tags=self._tags())
 
     def _tags(self) -> dict[str, str]:
         return {
@@ -431,36 +393,36 @@ class _Run:
             "mlflow.source.type": "LOCAL",
             "dataset": self.settings.data.root.name,
             "label_set": self.label_set.name,
-            "run_dir": str(self.directory.path.resolve()),
+            "run_dir": str(self.record.directory.path.resolve()) if self.record else "",
             "faceparse": faceparse.__version__,
             "torch": torch.__version__,
             "device": torch.cuda.get_device_name(self.device)
             if self.device.type == "cuda"
             else platform.machine() or "cpu",
+            "processes": str(self.world.size),
+            "speed": str(self.plan.speed),
             **({"pretrained": str(self.plan.start)} if self.plan.start else {}),
             **{f"fingerprint.{split}": value for split, value in self.plan.fingerprint.items()},
             **git_tags(Path.cwd()),
         }
 
     def _announce(self) -> None:
-        model = self.settings.model
+        model, batches = self.settings.model, self.plan.batches
         norm = type(self.model.pyramid.fuse.norm).__name__
         size = f"{parameters(self.model) / 1e6:.1f} M parameters"
         classes = f"{len(self.label_set)} classes of {self.label_set.name}"
-        self._say(f"run directory {self.directory.path}")
-        self._say(f"{model.backbone} ({model.stem} stem, {norm}), {size}, {classes}, on {self.device}")
+        if self.record is not None:
+            self._say(f"run directory {self.record.directory.path}")
+        processes = f" in {self.world.size} processes" if self.world.size > 1 else ""
+        self._say(
+            f"{model.backbone} ({model.stem} stem, {norm}), {size}, {classes}, on {self.device.type}{processes} "
+            f"({self.plan.speed})"
+        )
         self._say(
             f"{len(self.plan.train)} training and {len(self.plan.val)} {self.settings.data.val_split} photographs, "
-            f"{len(self.plan.batches)} iterations an epoch"
+            f"{batches.iterations} iterations an epoch, {self.plan.update_size} photographs each"
         )
 
     def _say(self, text: str) -> None:
-        self.directory.log(text)
-        self.observer.message(text)
-
-
-def _summary(epoch: int, metrics: dict[str, float], best: bool) -> str:
-    shown = {name: value for name, value in metrics.items() if "/f1/" not in name and "/iou/" not in name}
-    return (
-        f"epoch {epoch}: {', '.join(f'{name} {value:.4g}' for name, value in shown.items())}{' (best)' if best else ''}"
-    )
+        if self.record is not None:
+            self.record.say(text)

@@ -11,7 +11,7 @@ from filelock import FileLock, Timeout
 
 from faceparse.core.errors import OutputError, SettingsError
 from faceparse.core.files import append_line, make_folder, write_atomic
-from faceparse.core.settings import Settings, to_toml
+from faceparse.core.settings import Settings, read_settings, to_toml
 from faceparse.core.tracking import TRACKING_FILE
 from faceparse.core.training.checkpoint import BEST, LAST
 
@@ -39,10 +39,10 @@ class RunDirectory:
                 leftover.unlink(missing_ok=True)
 
     @classmethod
-    def create(cls, settings: Settings) -> "RunDirectory":
-        """A new one; the resolved settings are its first file."""
+    def create(cls, settings: Settings, path: Path | None = None) -> "RunDirectory":
+        """A new one, at `path` or where the settings say; the resolved settings are its first file."""
         name = f"{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(2)}"
-        path = settings.train.run_dir or settings.train.runs_dir / settings.tracking.experiment / name
+        path = path or settings.train.run_dir or settings.train.runs_dir / settings.tracking.experiment / name
         if (path / LAST).exists():
             raise OutputError(
                 f"{path}: already holds a run; go on with it by --resume {path}, or choose another folder"
@@ -53,12 +53,17 @@ class RunDirectory:
         write_atomic(path / SETTINGS_FILE, to_toml(settings).encode())
         return run
 
-    @classmethod
-    def reopen(cls, path: Path) -> "RunDirectory":
+    @staticmethod
+    def check(path: Path) -> None:
+        """Raise SettingsError where `path` is no run directory."""
         if not (path / SETTINGS_FILE).is_file():
             raise SettingsError(
                 f"{path}: not a run directory (no {SETTINGS_FILE} in it); one is runs/<experiment>/<time>-<id>"
             )
+
+    @classmethod
+    def reopen(cls, path: Path) -> "RunDirectory":
+        cls.check(path)
         return cls(path)
 
     @classmethod
@@ -99,7 +104,15 @@ class RunDirectory:
 
 def _is_unfinished(path: Path, settings: Settings) -> bool:
     file = path / SETTINGS_FILE
-    if not ((path / LAST).exists() and file.is_file() and file.read_text("utf-8") == to_toml(settings)):
+    if not ((path / LAST).exists() and file.is_file() and _is_same(file, settings)):
         return False
     log = path / LOG_FILE
     return not (log.is_file() and log.read_text("utf-8").endswith(f" {FINISHED}\n"))
+
+
+def _is_same(file: Path, settings: Settings) -> bool:
+    """Wherever it ran."""
+    try:
+        return to_toml(read_settings(file).moved_to(settings)) == to_toml(settings)
+    except SettingsError:  # of another version
+        return False

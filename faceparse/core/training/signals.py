@@ -11,10 +11,11 @@ from faceparse.core.parallel import STOPPING
 class StopSignals:
     """While it is entered, the first such signal is only noted, for the training loop to stop at its next step.
 
-    A second Ctrl-C interrupts at once.
+    A second Ctrl-C interrupts at once, unless another process hands signals on: then one comes twice.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, handed_on: bool = False) -> None:
+        self._handed_on = handed_on
         self.received: signal.Signals | None = None
         self._before: dict[int, Any] = {}
 
@@ -27,12 +28,12 @@ class StopSignals:
         for number, handler in self._before.items():
             signal.signal(number, handler)
 
-    @property
-    def exit_code(self) -> int:
-        """130 for Ctrl-C, 143 for anything else: 128 + SIGINT or SIGTERM."""
-        return 128 + (signal.SIGINT if self.received == signal.SIGINT else signal.SIGTERM)
-
     def _note(self, number: int, frame: FrameType | None) -> None:
-        if self.received == signal.SIGINT == number:
+        if self.received == signal.SIGINT == number and not self._handed_on:
             raise KeyboardInterrupt
         self.received = signal.Signals(number)
+
+
+def exit_code(number: int) -> int:
+    """130 after Ctrl-C, 143 after anything else: 128 + SIGINT or SIGTERM."""
+    return 128 + (signal.SIGINT if number == signal.SIGINT else signal.SIGTERM)

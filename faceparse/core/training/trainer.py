@@ -1,19 +1,25 @@
 """The training step and the training loop."""
 
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
 from torch.optim import SGD
 from torch.optim.lr_scheduler import LRScheduler
+from torch.profiler import record_function
 
 from faceparse.core.data.dataset import Batch, Normalise
+from faceparse.core.device import full_memory_named
+from faceparse.core.distributed import ALONE, World, lost_processes_named
 from faceparse.core.errors import TrainingError
-from faceparse.core.model.eagrnet import EAGRNet
-from faceparse.core.training.loss import EAGRNetLoss, LossTerms
+from faceparse.core.model.eagrnet import EAGRNet, Output
+from faceparse.core.training.average import WeightAverage
+from faceparse.core.training.loss import EAGRNetLoss, LossTerms, count_pixels
 
 REPORT_EVERY = 10
 """Iterations between two looks at the loss: each look waits for the GPU."""
@@ -29,6 +35,7 @@ class Progress:
     """Mean over the epoch so far: loss, loss_parsing, loss_edge, loss_boundary_attention."""
     lr: float
     images_per_second: float
+    """In all processes together."""
 
 
 class NonFiniteLossError(TrainingError):
@@ -38,11 +45,11 @@ class NonFiniteLossError(TrainingError):
         super().__init__(f"the loss is not finite at iteration {iteration}; lower optim.lr or check the dataset")
         self.iteration = iteration
         self.indices = indices
-        """Samples of the batch, as positions in the dataset."""
+        """Samples of this process at that iteration, as positions in the dataset."""
 
 
 class Trainer:
-    """Takes the network through epochs. Everything it changes is in `state_dict`."""
+    """Takes the network through epochs. Everything it changes is in `state_dict`, but for the network itself."""
 
     def __init__(
         self,
@@ -53,14 +60,37 @@ class Trainer:
         schedule: LRScheduler,
         normalise: Normalise,
         device: torch.device,
+        world: World = ALONE,
+        accumulate: int = 1,
+        ema: float = 0.0,
+        dtype: torch.dtype = torch.float32,
+        channels_last: bool = True,
+        compile: bool = False,
     ) -> None:
-        """`optimizer` must be fused: only so can it pass over an update without the host knowing."""
+        """
+        Args:
+            optimizer: fused, it passes over a bad update without the host knowing; otherwise each step waits.
+            world: the processes whose batches make one large batch; those of the first are everybody's first weights.
+            accumulate: batches for one update.
+            ema: share of the old in the running average of the weights; 0 keeps none.
+            dtype: of forward and backward; weights and loss stay float32.
+        """
         self.model = model
         self.loss = loss
         self.optimizer = optimizer
         self.schedule = schedule
         self.normalise = normalise
         self.device = device
+        self.world = world
+        self.accumulate = accumulate
+        self.dtype, self.channels_last = dtype, channels_last
+        model.to(memory_format=torch.channels_last if channels_last else torch.contiguous_format)
+        self._parallel = self._parallelised(model)
+        network = self._parallel or model
+        self._network: Callable[[Tensor], Output] = torch.compile(network) if compile else network
+        self.average = WeightAverage(model, ema, world.data) if ema else None
+        self._scaler = torch.amp.GradScaler(device.type, enabled=dtype == torch.float16)
+        self._fused = bool(optimizer.defaults.get("fused"))
         self.iteration = 0
         self.done = 0
         """Iterations of the epoch under way."""
@@ -71,20 +101,61 @@ class Trainer:
         self._unchecked: list[tuple[Tensor, Tensor]] = []
         """Loss and sample indices of the iterations since the last look."""
 
-    def step(self, batch: Batch) -> LossTerms:
-        """Forward, backward, update. Nothing here waits for the device (but inplace-abn's own backward does).
+    @property
+    def best_model(self) -> EAGRNet:
+        """The network to evaluate and to keep: the running average, where there is one."""
+        return self.average.model if self.average is not None else self.model
+
+    def step(self, batches: Sequence[Batch]) -> Tensor:
+        """Forward and backward of each batch, then the update. Nothing here waits for the device (but inplace-abn's own
+        backward does, and an optimizer that is not fused).
 
         A loss that is not finite updates nothing.
+
+        Returns:
+            The loss terms (4, as `LossTerms`) over all processes; mean over `batches`.
         """
-        batch = batch.to(self.device)
-        terms: LossTerms = self.loss(self.model(self.normalise(batch.image)), batch.label.long(), batch.edge.long())
         self.optimizer.zero_grad(set_to_none=True)
-        terms.total.backward()
-        self.optimizer.found_inf = (~torch.isfinite(terms.total.detach())).float()  # type: ignore[attr-defined]
-        self.optimizer.step()
-        self.schedule.step()
-        self.iteration += 1
-        return terms
+        found = torch.zeros_like(self.sums)
+        for number, batch in enumerate(batches, 1):
+            with self._gradients_kept_here(unless=number == len(batches)):
+                found += self._forward_backward(batch, len(batches))
+        with record_function("update"):
+            self._update(found[0])
+            self.schedule.step()
+            self.iteration += 1
+            if self.average is not None:
+                self.average.update(self.iteration)
+        return found
+
+    def _forward_backward(self, batch: Batch, batches: int) -> Tensor:
+        with record_function("to device"):
+            batch = batch.to(self.device)
+            image, label, edge = self.normalise(batch.image), batch.label.long(), batch.edge.long()
+            if not self.channels_last:
+                image = image.contiguous()
+        with record_function("forward"), self._autocast():
+            output = self._network(image)
+        with record_function("loss"):
+            if self.dtype != torch.float32:
+                output = Output(*(logits.float() for logits in output))
+            counts = self.world.sum(count_pixels(label, edge))
+            terms: LossTerms = self.loss(output, label, edge, counts)
+        with record_function("backward"):
+            # Gradients are averaged over the processes, each of which has its share of the loss only.
+            self._scaler.scale(terms.total * (self.world.size / batches)).backward()
+        return self.world.sum(torch.stack([term.detach() for term in terms])) / batches
+
+    def _update(self, loss: Tensor) -> None:
+        """Unless the loss is not finite, or with fp16 a gradient."""
+        if self._scaler.is_enabled():
+            self._scaler.step(self.optimizer)
+            self._scaler.update()
+        elif self._fused:
+            self.optimizer.found_inf = (~torch.isfinite(loss)).float()  # type: ignore[attr-defined]
+            self.optimizer.step()
+        elif loss.isfinite():
+            self.optimizer.step()
 
     def start_epoch(self) -> None:
         self.done = 0
@@ -96,23 +167,30 @@ class Trainer:
         """The rest of the epoch under way; reports every few iterations and once at the end.
 
         Args:
+            batches: `accumulate` for each iteration.
             after_step: called after every iteration, when the state is whole; what it raises ends the epoch there.
 
         Raises:
-            NonFiniteLossError: the loss is not finite; known at the next report.
+            NonFiniteLossError: the loss is not finite; known at the next report, in all processes.
+            LostProcessError: another process is gone.
+            ResourceError: memory ran out.
         """
         self.model.train()
         started, images, reported = time.perf_counter(), 0, False
-        for batch in batches:
+        iterator = iter(batches)
+        while True:
+            with record_function("load"):
+                group = [batch for _, batch in zip(range(self.accumulate), iterator, strict=False)]
+            if not group:
+                break
             self.lr = self.optimizer.param_groups[0]["lr"]
-            try:
-                terms = self.step(batch)
-            except torch.OutOfMemoryError:
-                raise TrainingError("the GPU's memory is full; lower --batch-size or --input-size") from None
+            with lost_processes_named(), full_memory_named(self.device):
+                found = self.step(group)
             self.done += 1
-            self.sums += torch.stack([term.detach() for term in terms])
-            self._unchecked.append((terms.total.detach(), batch.indices))
-            images += len(batch.indices)
+            self.sums += found
+            indices = torch.cat([batch.indices for batch in group])
+            self._unchecked.append((found[0], indices))
+            images += len(indices) * self.world.size
             if reported := (self.done % REPORT_EVERY == 0 or self.done == 1):
                 yield self._progress(images / (time.perf_counter() - started))
             after_step()
@@ -139,18 +217,42 @@ class Trainer:
         means = (self.sums / max(self.done, 1)).tolist()
         return Progress(self.done, dict(zip(names, means, strict=True)), self.lr, speed)
 
+    def _parallelised(self, model: EAGRNet) -> DistributedDataParallel | None:
+        if self.world.size == 1:
+            return None
+        self.world.copy_from_first(model.state_dict().values())
+        # From here on the statistics stay the same everywhere: batch norm synchronises them itself.
+        return DistributedDataParallel(
+            model, process_group=self.world.data, broadcast_buffers=False, gradient_as_bucket_view=True
+        )
+
+    def _gradients_kept_here(self, *, unless: bool) -> AbstractContextManager[None]:
+        """Gradients that those of another batch are to be added to need not go around yet."""
+        return nullcontext() if unless or self._parallel is None else self._parallel.no_sync()
+
+    def _autocast(self) -> torch.autocast:
+        return torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32)
+
     def state_dict(self) -> dict[str, Any]:
+        """The same in all processes."""
         return {
             "optimizer": self.optimizer.state_dict(),
             "schedule": self.schedule.state_dict(),
+            "scaler": self._scaler.state_dict(),
+            "weights": self.model.state_dict() if self.average is not None else None,
             "iteration": self.iteration,
             "epoch": {"done": self.done, "lr": self.lr, "sums": self.sums.cpu()},
             "rng": torch.get_rng_state(),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
+        """The network is loaded before; where an average is kept, that is the average's."""
         self.optimizer.load_state_dict(state["optimizer"])
         self.schedule.load_state_dict(state["schedule"])
+        self._scaler.load_state_dict(state.get("scaler", {}))
+        if self.average is not None:
+            self.average.model.load_state_dict(self.model.state_dict())
+            self.model.load_state_dict(state["weights"])
         self.iteration = state["iteration"]
         self.done, self.lr = state["epoch"]["done"], state["epoch"]["lr"]
         self.sums = state["epoch"]["sums"].to(self.device)

@@ -115,13 +115,13 @@ def test_norms_that_were_asked_for_do_not_synchronise_by_themselves() -> None:
 
 
 def test_auto_takes_the_twin_on_a_cpu() -> None:
-    assert norm_layer("auto", CPU) is ActivatedBatchNorm
-    assert norm_layer("torch", GPU) is ActivatedBatchNorm
+    assert isinstance(norm_layer("auto", CPU)(4), ActivatedBatchNorm)
+    assert isinstance(norm_layer("torch", GPU)(4), ActivatedBatchNorm)
 
 
 def test_auto_takes_the_twin_on_a_gpu_without_inplace_abn(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(abn, "inplace_abn_problem", lambda *_: "inplace-abn is not installed")
-    assert norm_layer("auto", GPU) is ActivatedBatchNorm
+    assert isinstance(norm_layer("auto", GPU)(4), ActivatedBatchNorm)
 
 
 @needs_inplace_abn

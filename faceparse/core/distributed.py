@@ -1,0 +1,206 @@
+"""Several processes that train one model: which of them this is, and how they agree."""
+
+import os
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, TypeVar
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from faceparse.core.errors import FaceparseError, LostProcessError
+
+T = TypeVar("T")
+
+PATIENCE = timedelta(days=1)
+"""For what one process may do alone while the others wait, such as making edge maps."""
+_ERROR = 1 << 16
+"""What a process votes that cannot go on; larger than any signal's number."""
+
+
+@dataclass(frozen=True)
+class World:
+    """The processes of one training run. On its own, a process is the first of one."""
+
+    rank: int = 0
+    size: int = 1
+    local_rank: int = 0
+    """Among those on this machine."""
+    data: Any = None
+    """Process group for tensors on the training device; None where there is one process, as the next two."""
+    control: Any = None
+    """For votes, on the host: nobody waits for a GPU, and a process that died is noticed at once on any device."""
+    patient: Any = None
+    """As `control`, for what may take long."""
+
+    @property
+    def is_first(self) -> bool:
+        return self.rank == 0
+
+    def sum(self, tensor: Tensor) -> Tensor:
+        """Sum over all processes, in place; on the host or on the training device. Waits for no GPU."""
+        if self.size > 1:
+            with lost_processes_named():
+                dist.all_reduce(tensor, group=self.control if tensor.device.type == "cpu" else self.data)
+        return tensor
+
+    def copy_from_first(self, tensors: Iterable[Tensor]) -> None:
+        """Give all processes what the first one has, in place."""
+        for tensor in tensors:
+            if self.size > 1:
+                with lost_processes_named():
+                    dist.broadcast(tensor, src=0, group=self.data)
+
+    def vote(self, value: int = 0, error: FaceparseError | None = None) -> int:
+        """The largest value of all processes.
+
+        Raises:
+            FaceparseError: one of them brought an error; the same one everywhere, marked as agreed.
+            LostProcessError: one of them did not vote in time, or is gone.
+        """
+        if self.size == 1:
+            if error is not None:
+                raise error
+            return value
+        with lost_processes_named():
+            votes = torch.tensor([_ERROR if error is not None else value])
+            dist.all_reduce(votes, op=dist.ReduceOp.MAX, group=self.control)
+            if votes.item() < _ERROR:
+                return int(votes.item())
+        raise _agreed(next(found for found in self.gather(error) if found is not None))
+
+    def gather(self, value: T) -> list[T]:
+        """The values of all processes, by rank."""
+        if self.size == 1:
+            return [value]
+        values: list[Any] = [None] * self.size
+        with lost_processes_named():
+            dist.all_gather_object(values, value, group=self.patient)
+        return values
+
+    def first(self, function: Callable[[], T]) -> T:
+        """What `function` returns in the first process, the only one that calls it.
+
+        Raises:
+            FaceparseError: what it raises, in all processes.
+        """
+        if self.size == 1:
+            return function()
+        answer: list[Any] = [None]
+        if self.is_first:
+            try:
+                answer = [function()]
+            except FaceparseError as error:
+                answer = [_Raised(error)]
+        with lost_processes_named():
+            dist.broadcast_object_list(answer, src=0, group=self.patient)
+        if isinstance(answer[0], _Raised):
+            raise _agreed(answer[0].error)
+        return answer[0]
+
+    def once_per_machine(self, function: Callable[[], object]) -> None:
+        """Call `function` in the first process of each machine; the others wait for it.
+
+        Raises:
+            FaceparseError: what it raises on any machine, in all processes.
+        """
+        error: FaceparseError | None = None
+        if self.local_rank == 0:
+            try:
+                function()
+            except FaceparseError as raised:
+                error = raised
+        self.agree_on(error)
+
+    def agree_on(self, error: FaceparseError | None) -> None:
+        """Raise in all processes where any of them has an error. Patient."""
+        if found := next((one for one in self.gather(error) if one is not None), None):
+            raise found if self.size == 1 else _agreed(found)
+
+    def in_step(self, items: Iterable[T], rounds: int, value: Callable[[], int]) -> Iterator[tuple[T | None, int]]:
+        """Each item with the vote on `value` that was held before it is used: all processes go on, or none does.
+
+        Args:
+            rounds: of votes, the same number in all processes; where items run out before, None takes their place.
+
+        Raises:
+            FaceparseError: an item could not be had, here or elsewhere.
+        """
+        iterator = iter(items)
+        for _ in range(rounds):
+            item, error = None, None
+            try:
+                item = next(iterator, None)
+            except FaceparseError as raised:
+                error = raised
+            yield item, self.vote(value(), error)
+
+
+ALONE = World()
+
+
+@dataclass(frozen=True)
+class _Raised:
+    error: FaceparseError
+
+
+def _agreed(error: FaceparseError) -> FaceparseError:
+    error.agreed = True
+    return error
+
+
+def is_joined() -> bool:
+    """Whether a launcher (torchrun, SLURM, Kubernetes, ours) made this process one of several."""
+    return int(os.environ.get("WORLD_SIZE", "1")) > 1
+
+
+def local_rank() -> int:
+    return int(os.environ.get("LOCAL_RANK", "0")) if is_joined() else 0
+
+
+@contextmanager
+def join(device: torch.device, timeout: float) -> Iterator[World]:
+    """The processes that RANK, WORLD_SIZE and MASTER_ADDR name; this one alone where they are not set.
+
+    Args:
+        timeout: seconds without an answer after which another process counts as lost.
+
+    Raises:
+        LostProcessError: the others did not come.
+    """
+    if not is_joined():
+        yield ALONE
+        return
+    patience = timedelta(seconds=timeout)
+    with lost_processes_named():
+        if device.type == "cuda":
+            dist.init_process_group("nccl", timeout=patience, device_id=device)
+        else:
+            dist.init_process_group("gloo", timeout=patience)
+        control = dist.new_group(backend="gloo", timeout=patience)
+        patient = dist.new_group(backend="gloo", timeout=PATIENCE)
+    try:
+        yield World(dist.get_rank(), dist.get_world_size(), local_rank(), dist.group.WORLD, control, patient)
+    finally:
+        dist.destroy_process_group()
+
+
+@contextmanager
+def lost_processes_named() -> Iterator[None]:
+    """Turn a broken collective into LostProcessError."""
+    try:
+        yield
+    except RuntimeError as error:
+        if not _is_broken_collective(error):
+            raise
+        text = str(error)
+        slow = "imed out" in text or "imeout" in text
+        reason = "no answer within launch.timeout" if slow else text.strip().splitlines()[0][:160]
+        raise LostProcessError(f"another training process was lost ({reason})") from None
+
+
+def _is_broken_collective(error: RuntimeError) -> bool:
+    return isinstance(error, dist.DistError) or "gloo" in str(error).lower()

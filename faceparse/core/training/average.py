@@ -1,0 +1,30 @@
+"""A running average of the weights: smoother than the weights themselves, and often better."""
+
+import copy
+from typing import Any
+
+import torch
+
+from faceparse.core.model.eagrnet import EAGRNet
+
+
+class WeightAverage:
+    """Exponential moving average of all weights and running statistics of a network."""
+
+    def __init__(self, model: EAGRNet, decay: float, group: Any = None) -> None:
+        """Starts as a copy of `model`; `group` is the process group that its norm layers share, if they do."""
+        self.model = copy.deepcopy(model, {id(group): group}).requires_grad_(False)
+        self.decay = decay
+        pairs = list(zip(self.model.state_dict().values(), model.state_dict().values(), strict=True))
+        self._averaged = [pair for pair in pairs if pair[0].is_floating_point()]
+        self._copied = [pair for pair in pairs if not pair[0].is_floating_point()]  # counters
+
+    @torch.no_grad()
+    def update(self, updates: int) -> None:
+        """Follow the network after its `updates`-th update. The first ones count for more: they are further on than
+        the start was.
+        """
+        decay = min(self.decay, (1 + updates) / (10 + updates))
+        torch._foreach_lerp_([kept for kept, _ in self._averaged], [new for _, new in self._averaged], 1 - decay)
+        for kept, new in self._copied:
+            kept.copy_(new)

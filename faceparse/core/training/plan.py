@@ -1,0 +1,123 @@
+"""Everything about a run that is found out before it has a directory."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from faceparse.core.data.sampler import EpochSampler
+from faceparse.core.datasets.edges import make_missing_edges
+from faceparse.core.datasets.layout import DatasetFolder, Sample, fingerprint, resolve_label_set
+from faceparse.core.device import resolve_device
+from faceparse.core.distributed import World
+from faceparse.core.errors import CheckpointError, SettingsError
+from faceparse.core.evaluation.scores import resolve_metric
+from faceparse.core.labels import LabelSet
+from faceparse.core.model.build import build_model
+from faceparse.core.model.eagrnet import EAGRNet
+from faceparse.core.model.imagenet import IMAGENET, imagenet_file
+from faceparse.core.model.weights import Checkpoint, LoadReport, initialise, read_checkpoint
+from faceparse.core.parallel import Track, default_processes
+from faceparse.core.settings import Settings
+from faceparse.core.training.observer import Observer
+from faceparse.core.training.speed import Speed, resolve_speed
+
+
+@dataclass(frozen=True)
+class Plan:
+    settings: Settings
+    world: World
+    label_set: LabelSet
+    metric: str
+    """Score on `val` that chooses best.pth, as `Scores.get` knows it."""
+    train: list[Sample]
+    val: list[Sample]
+    device: torch.device
+    speed: Speed
+    batches: EpochSampler
+    model: EAGRNet
+    start: LoadReport | None
+    """What `model.pretrained` gave to the network."""
+    fingerprint: dict[str, str]
+    """Of each split, in the first process."""
+
+    @property
+    def update_size(self) -> int:
+        """Photographs whose gradients make one update."""
+        return self.batches.batch_size * self.batches.size * self.batches.accumulate
+
+
+def make_plan(settings: Settings, track: Track, world: World, resumed: Checkpoint | None = None) -> Plan:
+    """
+    Raises:
+        FaceparseError: something in settings, dataset, weights or device stands in the way; in all processes.
+    """
+    device = resolve_device(settings.train.device, world.local_rank)
+    speed = resolve_speed(settings, device, world.size)
+    label_set = resolve_label_set(settings.data)
+    metric = resolve_metric(settings.train.best_metric, label_set)
+    folder = DatasetFolder(settings.data.root)
+    train, val = folder.samples("train"), folder.samples(settings.data.val_split)
+    batches = _batches(settings, len(train), world, resumed)
+    torch.manual_seed(settings.train.seed)
+    network = settings.model.model_copy(update={"norm": speed.norm})
+    model = build_model(network, len(label_set), device, world.data)
+    start = None
+    if resumed is None and (pretrained := settings.model.pretrained) != "none":
+        # The other processes get their first weights from the first one.
+        start = world.first(
+            lambda: initialise(
+                model, imagenet_file(network.backbone, track) if pretrained == IMAGENET else Path(pretrained)
+            )
+        )
+    world.once_per_machine(
+        lambda: make_missing_edges(settings.data.root, train, processes=default_processes(), track=track)
+    )
+    # It reads every label once: only where somebody will see it.
+    splits = ("train", settings.data.val_split) if settings.tracking.enabled and world.is_first else ()
+    prints = fingerprint(settings.data.root, splits)
+    return Plan(settings, world, label_set, metric, train, val, device, speed, batches, model, start, prints)
+
+
+def _batches(settings: Settings, count: int, world: World, resumed: Checkpoint | None) -> EpochSampler:
+    """With other processes than before, as many photographs as before still make one update."""
+    train, accumulate = settings.train, settings.train.accumulate
+    large = train.batch_size * world.size
+    before = resumed.training["update_size"] if resumed is not None and resumed.training else large * accumulate
+    if before % large:
+        raise SettingsError(
+            f"this run makes an update from {before} photographs, and {world.size} processes of batch_size "
+            f"{train.batch_size} cannot do that; go on with another number of processes"
+        )
+    batches = EpochSampler(
+        count,
+        batch_size=train.batch_size,
+        seed=train.seed,
+        rank=world.rank,
+        size=world.size,
+        accumulate=before // large,
+    )
+    if batches.iterations == 0:
+        times = f" x {world.size} processes" * (world.size > 1) + f" x train.accumulate = {accumulate}" * (
+            accumulate > 1
+        )
+        raise SettingsError(
+            f"train.batch_size = {train.batch_size}{times}, but there are {count} training samples; lower it"
+        )
+    return batches
+
+
+def adopt_preprocessing(settings: Settings, observer: Observer) -> Settings:
+    """Take channel order, mean and std from the checkpoint that training starts from, where the user named none."""
+    if settings.model.pretrained in ("none", IMAGENET):
+        return settings  # the default preprocessing is that of ImageNet's networks
+    try:
+        start = read_checkpoint(Path(settings.model.pretrained)).settings.data
+    except CheckpointError:
+        return settings  # a backbone, or a file that `initialise` will have more to say about
+    chosen = settings.data.model_fields_set
+    taken = {key: getattr(start, key) for key in ("channel_order", "mean", "std") if key not in chosen}
+    changed = {key: value for key, value in taken.items() if value != getattr(settings.data, key)}
+    if changed:
+        observer.message(f"{settings.model.pretrained} was trained with {changed}: training goes on so")
+    return settings.model_copy(update={"data": settings.data.model_copy(update=changed)})

@@ -1,0 +1,52 @@
+"""The speed settings as this machine runs them, and which of them cannot go together."""
+
+import shutil
+from dataclasses import dataclass
+
+import torch
+
+from faceparse.core.errors import SettingsError
+from faceparse.core.model.abn import NormKind
+from faceparse.core.settings import Settings
+
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+@dataclass(frozen=True)
+class Speed:
+    dtype: torch.dtype
+    """Of forward and backward."""
+    norm: NormKind
+    channels_last: bool
+    compile: bool
+
+    def __str__(self) -> str:
+        parts = [next(name for name, dtype in DTYPES.items() if dtype == self.dtype)]
+        return ", ".join(parts + ["channels last"] * self.channels_last + ["compiled"] * self.compile)
+
+
+def resolve_speed(settings: Settings, device: torch.device, processes: int = 1) -> Speed:
+    """
+    Raises:
+        SettingsError: a combination that cannot work on `device`.
+    """
+    speed, norm, gpu = settings.speed, settings.model.norm, device.type == "cuda"
+    precision = speed.precision
+    if precision == "auto":
+        native = gpu and torch.cuda.is_bf16_supported(including_emulation=False)
+        precision = "bf16" if native and norm != "inplace_abn" else "fp32"
+    if precision == "fp16" and not gpu:
+        raise SettingsError("speed.precision = 'fp16': needs a GPU; use bf16 or fp32 on a CPU")
+    if precision == "bf16" and gpu and not torch.cuda.is_bf16_supported():
+        raise SettingsError("speed.precision = 'bf16': this GPU has no bf16; use fp16 or fp32")
+    for what, chosen in (("speed.precision = 'bf16'", precision == "bf16"), ("speed.compile = true", speed.compile)):
+        if chosen and norm == "inplace_abn":
+            raise SettingsError(f"{what} and model.norm = 'inplace_abn': cannot go together; use model.norm = 'torch'")
+    if processes > 1 and not gpu and norm == "inplace_abn":
+        raise SettingsError(
+            "model.norm = 'inplace_abn': synchronises over processes on GPUs only; use model.norm = 'torch'"
+        )
+    if speed.compile and not gpu and not any(map(shutil.which, ("c++", "g++", "clang++"))):
+        raise SettingsError("speed.compile = true: on a CPU it needs a C++ compiler (g++), and there is none")
+    plain = precision == "bf16" or speed.compile
+    return Speed(DTYPES[precision], "torch" if plain else norm, speed.channels_last is not False, speed.compile)

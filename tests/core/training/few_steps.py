@@ -1,0 +1,69 @@
+"""A few training steps in one of several processes, as a script: RANK and WORLD_SIZE say in which.
+
+    python -m tests.core.training.few_steps OUT BATCH_SIZE ACCUMULATE STEPS
+
+In float64: from random weights, float32 rounding grows a thousandfold in five steps, with any change of order.
+"""
+
+import sys
+from pathlib import Path
+
+import torch
+from torch.optim import SGD
+
+from faceparse.core.data.dataset import Batch, Normalise
+from faceparse.core.distributed import join
+from faceparse.core.model.build import build_model
+from faceparse.core.settings import DataSettings, ModelSettings, OptimSettings
+from faceparse.core.training.loss import EAGRNetLoss
+from faceparse.core.training.schedule import poly_schedule
+from faceparse.core.training.trainer import Trainer
+
+SIZE, PHOTOGRAPHS = (64, 64), 4
+
+
+def main(out: Path, batch_size: int, accumulate: int, steps: int) -> None:
+    """`PHOTOGRAPHS` make an update, however they are shared out."""
+    torch.manual_seed(0)
+    device = torch.device("cpu")
+    with join(device, timeout=60) as world:
+        settings = DataSettings(input_size=SIZE)
+        network = ModelSettings(backbone="resnet18", stem="torchvision", norm="torch")
+        model = build_model(network, 11, device, world.data).double()
+        if not world.is_first:
+            for tensor in model.state_dict().values():
+                tensor.zero_()  # whose weights and statistics are those to start from
+        normalise = Normalise(settings)
+        optimizer = SGD(model.parameters(), lr=1e-3, momentum=0.9, weight_decay=5e-4, fused=True)
+        trainer = Trainer(
+            model=model,
+            loss=EAGRNetLoss(scale=2.0),
+            optimizer=optimizer,
+            schedule=poly_schedule(optimizer, OptimSettings(), 100),
+            normalise=lambda image: normalise(image).double(),  # type: ignore[arg-type]
+            device=device,
+            world=world,
+            accumulate=accumulate,
+        )
+        model.train()
+        losses = [trainer.step(batches(step, world.rank, world.size, batch_size)) for step in range(steps)]
+        if world.is_first:
+            torch.save({"losses": torch.stack(losses), "weights": model.state_dict()}, out)
+
+
+def batches(step: int, rank: int, size: int, batch_size: int) -> list[Batch]:
+    """Each photograph has a share of its own of ignored and of edge pixels; the first has no edges."""
+    random = torch.Generator().manual_seed(step)
+    image = torch.randint(0, 256, (PHOTOGRAPHS, *SIZE, 3), dtype=torch.uint8, generator=random)
+    label = torch.randint(0, 11, (PHOTOGRAPHS, *SIZE), dtype=torch.uint8, generator=random)
+    edge = torch.zeros(PHOTOGRAPHS, *SIZE, dtype=torch.uint8)
+    for index in range(1, PHOTOGRAPHS):
+        label[index, : 10 * index] = 255
+        edge[index, :, : 3 + 5 * index] = 1
+    firsts = range(rank * batch_size, PHOTOGRAPHS, size * batch_size)
+    parts = [slice(first, first + batch_size) for first in firsts]
+    return [Batch(image[part], label[part], edge[part], torch.arange(PHOTOGRAPHS)[part]) for part in parts]
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), *map(int, sys.argv[2:]))
