@@ -11,8 +11,9 @@ import torch
 from torch.optim import SGD
 
 import faceparse
+from faceparse.core.data.cache import SampleCache, open_cache
 from faceparse.core.data.dataset import Normalise, TrainingSet, collate
-from faceparse.core.data.loader import Loader
+from faceparse.core.data.loader import Loader, pins
 from faceparse.core.data.sampler import EpochSampler
 from faceparse.core.datasets.edges import make_missing_edges
 from faceparse.core.datasets.layout import DatasetFolder, Sample, fingerprint, resolve_label_set
@@ -149,10 +150,14 @@ class _Plan:
     start: LoadReport | None
     """What `model.pretrained` gave to the network."""
     fingerprint: dict[str, str]
+    cache: SampleCache | None
+    cached: str
+    """What the user is told of the cache."""
 
 
 def _plan(settings: Settings, track: Track, *, resuming: bool = False) -> _Plan:
     device = resolve_device(settings.train.device)
+    pins(settings.data.pin_memory, device)  # refused here, before there is a run
     label_set = resolve_label_set(settings.data)
     metric = resolve_metric(settings.train.best_metric, label_set)
     folder = DatasetFolder(settings.data.root)
@@ -172,7 +177,8 @@ def _plan(settings: Settings, track: Track, *, resuming: bool = False) -> _Plan:
     make_missing_edges(settings.data.root, train, processes=default_processes(), track=track)
     # It reads every label once: only where somebody will see it.
     prints = fingerprint(settings.data.root, ("train", settings.data.val_split)) if settings.tracking.enabled else {}
-    return _Plan(settings, label_set, metric, train, val, device, batches, model, start, prints)
+    cache, cached = open_cache(train, settings.data.cache)
+    return _Plan(settings, label_set, metric, train, val, device, batches, model, start, prints, cache, cached)
 
 
 class _StopRequestedError(Exception):
@@ -275,9 +281,17 @@ class _Run:
 
     def _loader(self) -> Loader[Any, Any]:
         data = self.settings.data
-        dataset = TrainingSet(self.plan.train, self.label_set, data, seed=self.settings.train.seed)
+        seed = self.settings.train.seed
+        dataset = TrainingSet(self.plan.train, self.label_set, data, seed=seed, cache=self.plan.cache)
         return Loader(
-            dataset, collate, device=self.device, workers=data.workers, batches=self.plan.batches, persistent=True
+            dataset,
+            collate,
+            device=self.device,
+            workers=data.workers,
+            batches=self.plan.batches,
+            persistent=data.persistent_workers,
+            prefetch=data.prefetch,
+            pin_memory=data.pin_memory,
         )
 
     def _restore(self, checkpoint: Checkpoint) -> None:
@@ -453,6 +467,8 @@ class _Run:
             f"{len(self.plan.train)} training and {len(self.plan.val)} {self.settings.data.val_split} photographs, "
             f"{len(self.plan.batches)} iterations an epoch"
         )
+        if self.plan.cached:
+            self._say(self.plan.cached)
 
     def _say(self, text: str) -> None:
         self.directory.log(text)
