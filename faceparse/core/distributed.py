@@ -1,6 +1,7 @@
 """Several processes that train one model: which of them this is, and how they agree."""
 
 import os
+import re
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -29,6 +30,7 @@ class World:
     size: int = 1
     local_rank: int = 0
     """Among those on this machine."""
+    local_size: int = 1
     data: Any = None
     """Process group for tensors on the training device; None where there is one process, as the next two."""
     control: Any = None
@@ -183,7 +185,10 @@ def join(device: torch.device, timeout: float) -> Iterator[World]:
         control = dist.new_group(backend="gloo", timeout=patience)
         patient = dist.new_group(backend="gloo", timeout=PATIENCE)
     try:
-        yield World(dist.get_rank(), dist.get_world_size(), local_rank(), dist.group.WORLD, control, patient)
+        local_size = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+        yield World(
+            dist.get_rank(), dist.get_world_size(), local_rank(), local_size, dist.group.WORLD, control, patient
+        )
     finally:
         dist.destroy_process_group()
 
@@ -196,9 +201,9 @@ def lost_processes_named() -> Iterator[None]:
     except RuntimeError as error:
         if not _is_broken_collective(error):
             raise
-        text = str(error)
-        slow = "imed out" in text or "imeout" in text
-        reason = "no answer within launch.timeout" if slow else text.strip().splitlines()[0][:160]
+        found = re.search(r"[Tt]imed? ?out|Connection \w+ by peer", str(error))
+        text = found.group() if found else str(error).strip().splitlines()[0][:160]
+        reason = "no answer within launch.timeout" if text.lower().startswith("time") else text
         raise LostProcessError(f"another training process was lost ({reason})") from None
 
 

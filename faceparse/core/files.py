@@ -141,6 +141,19 @@ def read_label(path: Path) -> np.ndarray:
         raise DatasetError(f"{path}: not a readable label picture ({error}); replace the file") from None
 
 
+def read_size(path: Path) -> tuple[int, int]:
+    """Height and width that a picture's header promises; neither pixels nor orientation are looked at.
+
+    Raises:
+        DatasetError: missing, or not a picture.
+    """
+    try:
+        with Image.open(path) as picture:
+            return picture.height, picture.width
+    except DAMAGED as error:
+        raise DatasetError(f"{path}: not a readable picture ({error}); replace the file") from None
+
+
 def read_mask(path: Path) -> np.ndarray:
     """H x W bool: where a picture of any kind is not black.
 

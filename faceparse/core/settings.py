@@ -10,7 +10,15 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import tomli_w
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
 from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
 from faceparse.core.errors import SettingsError
@@ -29,6 +37,11 @@ def _split(value: Any) -> Any:
     return value
 
 
+def _unset(value: Any) -> Any:
+    """`auto` as typed: what nobody has decided."""
+    return None if value == "auto" else value
+
+
 Positive = Annotated[int, Field(gt=0)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
@@ -36,6 +49,7 @@ Size = Annotated[tuple[Annotated[int, Field(ge=32)], Annotated[int, Field(ge=32)
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 Triple = Annotated[tuple[Finite, Finite, Finite], BeforeValidator(_split)]
 PositiveFloat = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Switch = Annotated[bool | None, BeforeValidator(_unset)]
 PositiveTriple = Annotated[tuple[PositiveFloat, PositiveFloat, PositiveFloat], BeforeValidator(_split)]
 
 
@@ -74,6 +88,22 @@ class DataSettings(_Section):
     """Random brightness, contrast and saturation of up to this share; 0 in the recipe."""
     workers: Annotated[int, Field(ge=0)] = 2
     """Loader processes; 0 loads in the training process."""
+    persistent_workers: bool = True
+    """Loader processes stay between epochs; else they are started anew for each."""
+    prefetch: Positive | None = None
+    """Batches that each loader process works ahead. Default: 2."""
+    pin_memory: Switch = None
+    """Batches in memory from which a GPU fetches them while it computes. Default (auto): on a GPU."""
+    cache: Literal["auto", "off", "on"] = "auto"
+    """Keep decoded training samples in memory, one block for all loader processes: `auto` where half of the free memory
+    is enough, `on` where nine tenths are, else the run is refused. Numbers are the same either way."""
+
+    @field_validator("prefetch")
+    @classmethod
+    def _needs_workers(cls, prefetch: int | None, info: ValidationInfo) -> int | None:
+        if prefetch is not None and info.data.get("workers") == 0:
+            raise ValueError("without loader processes (data.workers = 0) nothing works ahead; drop one of the two")
+        return prefetch
 
 
 class ModelSettings(_Section):
@@ -146,8 +176,8 @@ class SpeedSettings(_Section):
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
     """Of forward and backward; weights and loss stay fp32. `auto`: bf16 on a GPU that has it, else fp32. The in-place
     norm layer takes no bf16: `model.norm = "auto"` becomes `torch` with it."""
-    channels_last: bool | Literal["auto"] = "auto"
-    """Memory order of weights and maps: N H W C. `auto` is yes."""
+    channels_last: bool = True
+    """Memory order of weights and maps: N H W C."""
     compile: bool = False
     """torch.compile; the first iterations take minutes, and `model.norm` becomes `torch`."""
 

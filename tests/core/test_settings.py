@@ -112,6 +112,12 @@ def test_an_option_of_none_unsets_what_the_file_says(tmp_path: Path) -> None:
     assert load_settings(file, {"data.label_set": None}).data.label_set is None
 
 
+@pytest.mark.parametrize(("typed", "expected"), [("auto", None), ("true", True), ("false", False)])
+def test_pinning_is_on_off_or_nobodys_decision(tmp_path: Path, typed: str, expected: bool | None) -> None:
+    file = toml("[data]\npin_memory = true\n", tmp_path / "e.toml")
+    assert load_settings(file, {"data.pin_memory": typed}).data.pin_memory is expected
+
+
 def test_settings_do_not_change() -> None:
     settings = load_settings()
     with pytest.raises(ValueError, match="frozen"):
@@ -258,6 +264,9 @@ def test_value_in_place_of_a_section_is_refused(tmp_path: Path) -> None:
         ("train.device", "gpu", "'gpu': One of auto (the first GPU, else the CPU), cpu, cuda, cuda:N"),
         ("train.device", "cuda:x", "'cuda:x': One of auto"),
         ("data.workers", -1, "-1: input should be greater than or equal to 0"),
+        ("data.prefetch", 0, "0: input should be greater than 0"),
+        ("data.pin_memory", "maybe", "'maybe': input should be a valid boolean"),
+        ("data.cache", "yes", "'yes': input should be 'auto', 'off' or 'on'"),
         ("data.num_classes", 1, "1: input should be greater than or equal to 2"),
         ("data.num_classes", 256, "256: input should be less than or equal to 255"),
         ("data.val_split", "train", "'train': input should be 'val' or 'test'"),
@@ -284,6 +293,15 @@ def test_bad_values_are_answered_with_key_value_and_what_is_allowed(key: str, va
 def test_three_bad_values_are_told_together() -> None:
     message = refusal(options={"train.epochs": 0, "optim.lr": -1, "data.workers": -1})
     assert all(part in message for part in ("train.epochs = 0", "optim.lr = -1", "data.workers = -1"))
+
+
+def test_working_ahead_without_loader_processes_is_refused(tmp_path: Path) -> None:
+    file = toml("[data]\nprefetch = 4\n", tmp_path / "e.toml")
+    assert load_settings(file).data.prefetch == 4
+    assert refusal(file, {"data.workers": 0}) == (
+        f"{file}: data.prefetch = 4: without loader processes (data.workers = 0) nothing works ahead; "
+        "drop one of the two"
+    )
 
 
 # Files that are none.

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
+from faceparse.core.data.cache import SampleCache
 from faceparse.core.data.transforms import (
     Augmentation,
     crop_matrix,
@@ -51,12 +52,22 @@ class Arrays(NamedTuple):
 class TrainingSet(Dataset[tuple[Arrays, int]]):
     """Augmented crops. Item `(epoch, index)`: what a sample looks like depends on the epoch, not on who loads it."""
 
-    def __init__(self, samples: Sequence[Sample], label_set: LabelSet, settings: DataSettings, *, seed: int) -> None:
+    def __init__(
+        self,
+        samples: Sequence[Sample],
+        label_set: LabelSet,
+        settings: DataSettings,
+        *,
+        seed: int,
+        cache: SampleCache | None = None,
+    ) -> None:
+        """`cache` is one for these samples; what an item is does not depend on it."""
         self.samples = samples
         self.settings = settings
         self.classes = len(label_set)
         self.mirror = label_set.mirror_table()
         self.seed = seed
+        self.cache = cache
 
     def __len__(self) -> int:
         return len(self.samples)
@@ -64,12 +75,24 @@ class TrainingSet(Dataset[tuple[Arrays, int]]):
     def __getitem__(self, key: tuple[int, int]) -> tuple[Arrays, int]:
         epoch, index = key
         augmentation = draw_augmentation(self.settings, seed=self.seed, epoch=epoch, index=index)
+        return augment(self._decoded(index), augmentation, self.settings.input_size, self.mirror), index
+
+    def _decoded(self, index: int) -> Arrays:
+        if self.cache is None:
+            return self._read(index)
+        if (kept := self.cache.get(index)) is not None:
+            return Arrays(*kept)
+        arrays = self._read(index)
+        self.cache.put(index, *arrays)
+        return arrays
+
+    def _read(self, index: int) -> Arrays:
         sample = self.samples[index]
         image, label = read_pair(sample, self.classes)
         edge = read_label(sample.edge)
         if edge.shape != label.shape:
             raise DatasetError(f"{sample.edge}: not of its label's size; run 'faceparse edges --force'")
-        return augment(Arrays(image, label, edge), augmentation, self.settings.input_size, self.mirror), index
+        return Arrays(image, label, edge)
 
 
 def augment(arrays: Arrays, augmentation: Augmentation, size: Size, mirror: np.ndarray) -> Arrays:

@@ -13,7 +13,7 @@ from typing import Any, Generic, TypeVar
 import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from faceparse.core.errors import FaceparseError, TrainingError
+from faceparse.core.errors import FaceparseError, SettingsError, TrainingError
 from faceparse.core.parallel import STOPPING, process_context, start_worker
 
 T = TypeVar("T")
@@ -33,8 +33,19 @@ class Loader(Generic[T, B]):
         batch_size: int = 1,
         batches: Sampler[list[Any]] | None = None,
         persistent: bool = False,
+        prefetch: int | None = None,
+        pin_memory: bool | None = None,
     ) -> None:
-        """`batches` (a batch sampler) replaces `batch_size`; `persistent` keeps the processes between epochs."""
+        """
+        Args:
+            batches: a batch sampler in place of `batch_size`.
+            persistent: keep the processes between epochs.
+            prefetch: batches that each process works ahead, if there are processes.
+            pin_memory: see `pins`.
+
+        Raises:
+            SettingsError: memory is to be pinned, but not for a GPU.
+        """
         chosen: dict[str, Any] = {"batch_sampler": batches} if batches is not None else {"batch_size": batch_size}
         self._loader: DataLoader[Any] = DataLoader(
             _Guarded(dataset),
@@ -42,7 +53,8 @@ class Loader(Generic[T, B]):
             num_workers=workers,
             multiprocessing_context=process_context("faceparse.core.data.dataset") if workers else None,
             persistent_workers=persistent and workers > 0,
-            pin_memory=device.type == "cuda",
+            prefetch_factor=prefetch,
+            pin_memory=pins(pin_memory, device),
             generator=torch.Generator(),  # else every start of an epoch would move the network's own dice
             worker_init_fn=_start_loader,
             **chosen,
@@ -67,6 +79,19 @@ class Loader(Generic[T, B]):
             if isinstance(batch, FaceparseError):
                 raise batch
             yield batch
+
+
+def pins(setting: bool | None, device: torch.device) -> bool:
+    """Whether batches go to memory from which a GPU fetches them by itself: as set, else for a GPU only.
+
+    Raises:
+        SettingsError: it is asked for, but the device is no GPU.
+    """
+    if setting and device.type != "cuda":
+        raise SettingsError(
+            f"data.pin_memory = true is for a GPU, but the device is {device}; use auto, or another device"
+        )
+    return device.type == "cuda" if setting is None else setting
 
 
 def _start_loader(worker: int) -> None:

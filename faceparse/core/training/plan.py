@@ -5,6 +5,8 @@ from pathlib import Path
 
 import torch
 
+from faceparse.core.data.cache import SampleCache, open_cache
+from faceparse.core.data.loader import pins
 from faceparse.core.data.sampler import EpochSampler
 from faceparse.core.datasets.edges import make_missing_edges
 from faceparse.core.datasets.layout import DatasetFolder, Sample, fingerprint, resolve_label_set
@@ -40,6 +42,9 @@ class Plan:
     """What `model.pretrained` gave to the network."""
     fingerprint: dict[str, str]
     """Of each split, in the first process."""
+    cache: SampleCache | None
+    cached: str
+    """What the user is told of the cache."""
 
     @property
     def update_size(self) -> int:
@@ -54,6 +59,7 @@ def make_plan(settings: Settings, track: Track, world: World, resumed: Checkpoin
     """
     device = resolve_device(settings.train.device, world.local_rank)
     speed = resolve_speed(settings, device, world.size)
+    pins(settings.data.pin_memory, device)  # refused here, before there is a run
     label_set = resolve_label_set(settings.data)
     metric = resolve_metric(settings.train.best_metric, label_set)
     folder = DatasetFolder(settings.data.root)
@@ -76,7 +82,10 @@ def make_plan(settings: Settings, track: Track, world: World, resumed: Checkpoin
     # It reads every label once: only where somebody will see it.
     splits = ("train", settings.data.val_split) if settings.tracking.enabled and world.is_first else ()
     prints = fingerprint(settings.data.root, splits)
-    return Plan(settings, world, label_set, metric, train, val, device, speed, batches, model, start, prints)
+    cache, cached = open_cache(train, settings.data.cache, processes=world.local_size)
+    return Plan(
+        settings, world, label_set, metric, train, val, device, speed, batches, model, start, prints, cache, cached
+    )
 
 
 def _batches(settings: Settings, count: int, world: World, resumed: Checkpoint | None) -> EpochSampler:

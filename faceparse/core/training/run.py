@@ -247,9 +247,18 @@ class _Run:
 
     def _loader(self) -> Loader[Any, Any]:
         data = self.settings.data
-        dataset = TrainingSet(self.plan.train, self.label_set, data, seed=self.settings.train.seed)
+        dataset = TrainingSet(
+            self.plan.train, self.label_set, data, seed=self.settings.train.seed, cache=self.plan.cache
+        )
         return Loader(
-            dataset, collate, device=self.device, workers=data.workers, batches=self.plan.batches, persistent=True
+            dataset,
+            collate,
+            device=self.device,
+            workers=data.workers,
+            batches=self.plan.batches,
+            persistent=data.persistent_workers,
+            prefetch=data.prefetch,
+            pin_memory=data.pin_memory,
         )
 
     def _restore(self, checkpoint: Checkpoint) -> None:
@@ -422,6 +431,8 @@ class _Run:
             f"{len(self.plan.train)} training and {len(self.plan.val)} {self.settings.data.val_split} photographs, "
             f"{batches.iterations} iterations an epoch, {self.plan.update_size} photographs each"
         )
+        if self.plan.cached:
+            self._say(self.plan.cached)
 
     def _say(self, text: str) -> None:
         if self.record is not None:

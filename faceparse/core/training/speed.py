@@ -49,4 +49,4 @@ def resolve_speed(settings: Settings, device: torch.device, processes: int = 1) 
     if speed.compile and not gpu and not any(map(shutil.which, ("c++", "g++", "clang++"))):
         raise SettingsError("speed.compile = true: on a CPU it needs a C++ compiler (g++), and there is none")
     plain = precision == "bf16" or speed.compile
-    return Speed(DTYPES[precision], "torch" if plain else norm, speed.channels_last is not False, speed.compile)
+    return Speed(DTYPES[precision], "torch" if plain else norm, speed.channels_last, speed.compile)

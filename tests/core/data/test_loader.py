@@ -1,6 +1,10 @@
 """Loading in this process and in others: the same batches, and errors as they were raised."""
 
+import multiprocessing
+import os
+import time
 from collections.abc import Callable
+from multiprocessing.sharedctypes import Synchronized
 from pathlib import Path
 
 import numpy as np
@@ -9,10 +13,10 @@ import torch
 from torch.utils.data import Dataset
 
 from faceparse.core.data.dataset import Batch, TrainingSet, collate
-from faceparse.core.data.loader import Loader
+from faceparse.core.data.loader import Loader, pins
 from faceparse.core.data.sampler import EpochSampler
 from faceparse.core.datasets.layout import DatasetFolder
-from faceparse.core.errors import DatasetError, FaceparseError
+from faceparse.core.errors import DatasetError, FaceparseError, SettingsError
 from faceparse.core.files import encode_png
 from faceparse.core.labels import get_label_set
 from faceparse.core.settings import DataSettings
@@ -33,6 +37,22 @@ class Numbers(Dataset[int]):
         if index in self.failing:
             raise self.failing[index]
         return index
+
+
+class Processes(Dataset[int]):
+    """Who loads an item; counts how many were loaded."""
+
+    def __init__(self, count: int) -> None:
+        self.count = count
+        self.loaded: Synchronized[int] = multiprocessing.get_context("forkserver").Value("i")
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __getitem__(self, index: int) -> int:
+        with self.loaded.get_lock():
+            self.loaded.value += 1
+        return os.getpid()
 
 
 def training_loader(root: Path, *, workers: int, epoch: int = 0, **options: bool) -> Loader[object, Batch]:
@@ -65,6 +85,42 @@ def test_processes_that_stay_load_every_epoch_as_it_is(faces: Path) -> None:
     here = Loader(dataset, collate, device=CPU, workers=0, batches=batches, persistent=True)
     for batches.epoch in (1, 2):
         assert all(equal(one, other) for one, other in zip(list(here), list(there), strict=True))
+
+
+@pytest.mark.parametrize("persistent", [True, False])
+def test_processes_stay_between_epochs_if_they_are_told_to(persistent: bool) -> None:
+    loader = Loader(Processes(2), list, device=CPU, workers=1, persistent=persistent)
+    (first,), (second,) = ({pid for batch in loader for pid in batch} for _ in range(2))
+    assert first != os.getpid()
+    assert (first == second) is persistent
+
+
+@pytest.mark.parametrize("prefetch", [1, 4])
+def test_a_process_works_ahead_as_far_as_it_is_told_to(prefetch: int) -> None:
+    dataset = Processes(20)
+    batches = iter(Loader(dataset, list, device=CPU, workers=1, batch_size=2, prefetch=prefetch))
+    next(batches)
+    expected, deadline = 2 * (1 + prefetch), time.monotonic() + 30
+    while dataset.loaded.value < expected and time.monotonic() < deadline:
+        time.sleep(0.01)
+    time.sleep(0.1)  # for what would come too much
+    assert dataset.loaded.value == expected
+    list(batches)
+
+
+@pytest.mark.parametrize(
+    ("setting", "device", "expected"),
+    [(None, "cpu", False), (False, "cpu", False), (None, "cuda", True), (False, "cuda", False), (True, "cuda:1", True)],
+)
+def test_memory_is_pinned_for_a_gpu(setting: bool | None, device: str, expected: bool) -> None:
+    assert pins(setting, torch.device(device)) is expected
+
+
+def test_pinned_memory_without_a_gpu_is_refused() -> None:
+    expected = "data.pin_memory = true is for a GPU, but the device is cpu; use auto, or another device"
+    with pytest.raises(SettingsError) as caught:
+        Loader(Numbers(4), list, device=CPU, workers=0, pin_memory=True)
+    assert str(caught.value) == expected
 
 
 @pytest.mark.parametrize("workers", [0, 2])

@@ -17,6 +17,7 @@ from mlflow.tracking import MlflowClient
 from torch import Tensor
 
 import faceparse
+from faceparse.core.data import cache as cache_module
 from faceparse.core.data.dataset import Batch
 from faceparse.core.datasets.layout import fingerprint
 from faceparse.core.errors import CheckpointError, DatasetError, FaceparseError, OutputError, SettingsError
@@ -227,6 +228,31 @@ def test_equal_runs_are_equal_bit_for_bit_whoever_loads_the_data(
     assert_same(last(other.run_dir), last(reference.run_dir))
     assert comparable(other.run_dir) == comparable(reference.run_dir)
     assert (other.best_epoch, other.best_score) == (reference.best_epoch, reference.best_score)
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_no_number_depends_on_the_cache(reference: RunResult, make: Callable[..., Settings], workers: int) -> None:
+    kept = "decoded samples stay in memory, 0.00029 GiB"
+    assert kept in (reference.run_dir / "train.log").read_text()
+    watcher = Watcher()
+    options = {"data__cache": "off", "data__workers": workers, "data__persistent_workers": False}
+    other = train(make(train__epochs=3, tracking__enabled=False, **options), watcher)
+    assert kept not in watcher.messages
+    assert_same(last(other.run_dir), last(reference.run_dir))
+    assert comparable(other.run_dir) == comparable(reference.run_dir)
+
+
+def test_a_cache_without_room_is_a_line_or_a_refusal(
+    tiny: Tiny, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(cache_module, "free_memory", lambda: 2**18)
+    lack = "needs 0.00029 GiB, but 0.000244 GiB is free, of which it may take"
+    with pytest.raises(SettingsError, match=rf"^data\.cache = 'on': the cache {lack} 90%; use auto or off$"):
+        train(tiny(data__cache="on", tracking__enabled=False), Watcher())
+    assert list(tmp_path.iterdir()) == []
+    watcher = Watcher()
+    train(tiny(tracking__enabled=False), watcher)
+    assert f"files are decoded anew each epoch: a cache {lack} 50%" in watcher.messages
 
 
 def test_every_epoch_has_an_order_and_crops_of_its_own(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -516,6 +542,10 @@ def spoil_batch_size(root: Path) -> dict[str, object]:
     return {"train__batch_size": 13}
 
 
+def spoil_pinning(root: Path) -> dict[str, object]:
+    return {"data__pin_memory": True}
+
+
 def spoil_list(root: Path) -> dict[str, object]:
     (root / "val_list.txt").write_text("")
     return {}
@@ -536,6 +566,7 @@ def spoil_classes(root: Path) -> dict[str, object]:
     [
         (spoil_settings, SettingsError, "train.best_metric = 'f1/noze': not a score of helen; did you mean 'f1/nose'?"),
         (spoil_batch_size, SettingsError, "train.batch_size = 13, but there are 12 training samples; lower it"),
+        (spoil_pinning, SettingsError, "data.pin_memory = true is for a GPU, but the device is cpu; use auto"),
         (spoil_list, DatasetError, "val_list.txt: the list is empty"),
         (spoil_weights, CheckpointError, "weights.pth: not a PyTorch weights file"),
         (
