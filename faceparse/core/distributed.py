@@ -109,13 +109,22 @@ class World:
         Raises:
             FaceparseError: what it raises on any machine, in all processes.
         """
+        self.together(lambda: function() if self.local_rank == 0 else None)
+
+    def together(self, function: Callable[[], T]) -> T:
+        """What `function` returns here; it must not wait for other processes.
+
+        Raises:
+            FaceparseError: what it raises in any process, in all of them.
+        """
+        result: Any = None
         error: FaceparseError | None = None
-        if self.local_rank == 0:
-            try:
-                function()
-            except FaceparseError as raised:
-                error = raised
+        try:
+            result = function()
+        except FaceparseError as raised:
+            error = raised
         self.agree_on(error)
+        return result
 
     def agree_on(self, error: FaceparseError | None) -> None:
         """Raise in all processes where any of them has an error. Patient."""

@@ -262,7 +262,7 @@ def test_a_label_with_an_unknown_value_is_named_while_training(
         f"error: {own_faces / name}: value 37 is not one of the 11 classes (0 to 10, 255 ignored); "
         "mend the label or name its label set with --dataset"
     )
-    assert [line.split()[0] for line in messages] == ["run", "resnet18", "12"]  # where, what, on what
+    assert [line.split()[0] for line in messages] == ["run", "resnet18", "12", "decoded"]  # where, what, on what, how
     assert done.stdout == ""
     assert not list((tmp_path / "run").glob("*.pth"))
 

@@ -1,6 +1,6 @@
 """Everything about a run that is found out before it has a directory."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
@@ -38,12 +38,12 @@ class Plan:
     speed: Speed
     batches: EpochSampler
     model: EAGRNet
-    start: LoadReport | None
+    start: LoadReport | None = None
     """What `model.pretrained` gave to the network."""
-    fingerprint: dict[str, str]
-    """Of each split, in the first process."""
-    cache: SampleCache | None
-    cached: str
+    fingerprint: dict[str, str] = field(default_factory=dict)
+    """Of each split."""
+    cache: SampleCache | None = None
+    cached: str = ""
     """What the user is told of the cache."""
 
     @property
@@ -57,6 +57,23 @@ def make_plan(settings: Settings, track: Track, world: World, resumed: Checkpoin
     Raises:
         FaceparseError: something in settings, dataset, weights or device stands in the way; in all processes.
     """
+    plan = world.together(lambda: _look(settings, world, resumed))
+    start = None
+    if resumed is None and (pretrained := settings.model.pretrained) != "none":
+        # The other processes get their first weights from the first one.
+        start = world.first(lambda: _initialise(plan.model, pretrained, settings.model.backbone, track))
+    world.once_per_machine(
+        lambda: make_missing_edges(settings.data.root, plan.train, processes=default_processes(), track=track)
+    )
+    # It reads every label once: only where somebody will see it.
+    splits = ("train", settings.data.val_split) if settings.tracking.enabled else ()
+    prints = world.first(lambda: fingerprint(settings.data.root, splits))
+    cache, cached = world.together(lambda: open_cache(plan.train, settings.data.cache, processes=world.local_size))
+    return replace(plan, start=start, fingerprint=prints, cache=cache, cached=cached)
+
+
+def _look(settings: Settings, world: World, resumed: Checkpoint | None) -> Plan:
+    """What each process finds out on its own."""
     device = resolve_device(settings.train.device, world.local_rank)
     speed = resolve_speed(settings, device, world.size)
     pins(settings.data.pin_memory, device)  # refused here, before there is a run
@@ -68,24 +85,11 @@ def make_plan(settings: Settings, track: Track, world: World, resumed: Checkpoin
     torch.manual_seed(settings.train.seed)
     network = settings.model.model_copy(update={"norm": speed.norm})
     model = build_model(network, len(label_set), device, world.data)
-    start = None
-    if resumed is None and (pretrained := settings.model.pretrained) != "none":
-        # The other processes get their first weights from the first one.
-        start = world.first(
-            lambda: initialise(
-                model, imagenet_file(network.backbone, track) if pretrained == IMAGENET else Path(pretrained)
-            )
-        )
-    world.once_per_machine(
-        lambda: make_missing_edges(settings.data.root, train, processes=default_processes(), track=track)
-    )
-    # It reads every label once: only where somebody will see it.
-    splits = ("train", settings.data.val_split) if settings.tracking.enabled and world.is_first else ()
-    prints = fingerprint(settings.data.root, splits)
-    cache, cached = open_cache(train, settings.data.cache, processes=world.local_size)
-    return Plan(
-        settings, world, label_set, metric, train, val, device, speed, batches, model, start, prints, cache, cached
-    )
+    return Plan(settings, world, label_set, metric, train, val, device, speed, batches, model)
+
+
+def _initialise(model: EAGRNet, pretrained: str, backbone: str, track: Track) -> LoadReport:
+    return initialise(model, imagenet_file(backbone, track) if pretrained == IMAGENET else Path(pretrained))
 
 
 def _batches(settings: Settings, count: int, world: World, resumed: Checkpoint | None) -> EpochSampler:

@@ -167,7 +167,7 @@ class _Run:
         self.model = plan.model
         self.trainer = self._trainer()
         if resumed is not None:
-            self._restore(resumed)
+            self.world.together(lambda: self._restore(resumed))
         elif plan.start is not None:
             self._say(f"{self.settings.model.pretrained}: {plan.start}")
 
@@ -271,6 +271,9 @@ class _Run:
         self.first_epoch = finished + 1
         if self.record is not None:
             self.record.directory.forget_after(finished)
+        accumulate = self.plan.batches.accumulate
+        if accumulate != self.settings.train.accumulate:
+            self._say(f"{accumulate} batches make an update of {self.plan.update_size} photographs, as before")
         within = f" and {self.trainer.done} iterations of epoch {finished + 1}" if self.trainer.done else ""
         self._say(f"resumed after epoch {finished}{within}")
 

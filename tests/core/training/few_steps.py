@@ -1,6 +1,6 @@
 """A few training steps in one of several processes, as a script: RANK and WORLD_SIZE say in which.
 
-    python -m tests.core.training.few_steps OUT BATCH_SIZE ACCUMULATE STEPS
+    python -m tests.core.training.few_steps OUT BATCH_SIZE STEPS
 
 In float64: from random weights, float32 rounding grows a thousandfold in five steps, with any change of order.
 """
@@ -19,10 +19,10 @@ from faceparse.core.training.loss import EAGRNetLoss
 from faceparse.core.training.schedule import poly_schedule
 from faceparse.core.training.trainer import Trainer
 
-SIZE, PHOTOGRAPHS = (64, 64), 4
+SIZE, PHOTOGRAPHS = (32, 32), 4
 
 
-def main(out: Path, batch_size: int, accumulate: int, steps: int) -> None:
+def main(out: Path, batch_size: int, steps: int) -> None:
     """`PHOTOGRAPHS` make an update, however they are shared out."""
     torch.manual_seed(0)
     device = torch.device("cpu")
@@ -43,7 +43,6 @@ def main(out: Path, batch_size: int, accumulate: int, steps: int) -> None:
             normalise=lambda image: normalise(image).double(),  # type: ignore[arg-type]
             device=device,
             world=world,
-            accumulate=accumulate,
         )
         model.train()
         losses = [trainer.step(batches(step, world.rank, world.size, batch_size)) for step in range(steps)]
@@ -58,8 +57,8 @@ def batches(step: int, rank: int, size: int, batch_size: int) -> list[Batch]:
     label = torch.randint(0, 11, (PHOTOGRAPHS, *SIZE), dtype=torch.uint8, generator=random)
     edge = torch.zeros(PHOTOGRAPHS, *SIZE, dtype=torch.uint8)
     for index in range(1, PHOTOGRAPHS):
-        label[index, : 10 * index] = 255
-        edge[index, :, : 3 + 5 * index] = 1
+        label[index, : 5 * index] = 255
+        edge[index, :, : 2 + 3 * index] = 1
     firsts = range(rank * batch_size, PHOTOGRAPHS, size * batch_size)
     parts = [slice(first, first + batch_size) for first in firsts]
     return [Batch(image[part], label[part], edge[part], torch.arange(PHOTOGRAPHS)[part]) for part in parts]

@@ -1,0 +1,217 @@
+"""Runs in several real processes, one of which dies, stalls, or is cut off."""
+
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from faceparse.core.datasets.layout import DatasetFolder
+from faceparse.core.evaluation.evaluate import evaluate
+from faceparse.core.evaluation.scores import compute_scores
+from faceparse.core.inference import load_parser
+from faceparse.core.labels import get_label_set
+from faceparse.core.model.weights import read_checkpoint
+from tests.core.training.test_interruptions import ENVIRONMENT, assert_like, await_checkpoint, heed_ctrl_c, iterations
+from tests.core.training.test_run import comparable
+
+ROOT = Path(__file__).parents[3]
+EPOCHS, ITERATIONS = 2, 3
+Start = Callable[..., "subprocess.Popen[str]"]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("launch")
+
+
+def command(faces: Path, run_dir: str, *options: object) -> list[str]:
+    return list(map(str, [
+        sys.executable, "-m", "faceparse.cli", "train", "--data-dir", faces, "--snapshot-dir", run_dir,
+        "--epochs", EPOCHS, "--batch-size", 2, "--input-size", "32,32", "--device", "cpu",
+        "--set", "model.backbone=resnet18", "--set", "model.stem=torchvision", "--set", "data.workers=0",
+        "--set", "tracking.enabled=false", "--set", "tracking.overlays=0", "--set", "train.checkpoint_every=1",
+        *options,
+    ]))  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def odd(faces: Path, folder: Path) -> Path:
+    """The drawn faces with three in `val`: no two processes have as many."""
+    root = folder / "faces"
+    shutil.copytree(faces, root)
+    more = (root / "test_list.txt").read_text().splitlines(keepends=True)[:1]
+    with (root / "val_list.txt").open("a") as val:
+        val.writelines(more)
+    return root
+
+
+@pytest.fixture(scope="module")
+def start(odd: Path, folder: Path) -> Start:
+    """A run in two processes of this machine."""
+
+    def start(run_dir: str, *options: object, resume: bool = False) -> "subprocess.Popen[str]":
+        fresh = command(odd, run_dir, "--processes", 2, *options)
+        again = [*fresh[:4], "--resume", run_dir, *map(str, options)]
+        return subprocess.Popen(
+            again if resume else fresh, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=folder,
+            env=ENVIRONMENT, start_new_session=True, preexec_fn=heed_ctrl_c,
+        )  # fmt: skip
+
+    return start
+
+
+@pytest.fixture(scope="module")
+def reference(start: Start, folder: Path) -> Path:
+    """A run that nobody disturbed."""
+    process = start("reference")
+    out, err = process.communicate(timeout=300)
+    assert process.returncode == 0, (out, err)
+    assert "in 2 processes" in err
+    return folder / "reference"
+
+
+def workers(process: "subprocess.Popen[str]") -> list[int]:
+    """The training processes that the launcher started."""
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    return [int(pid) for pid in children if b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+
+
+def few_steps(out: Path, processes: int) -> dict[str, Any]:
+    """What tests/core/training/few_steps.py comes to: five steps of four photographs."""
+    script = [sys.executable, "-W", "ignore", "-m", "tests.core.training.few_steps", str(out), str(4 // processes), "5"]
+    started = [subprocess.Popen(script, cwd=ROOT, env=ENVIRONMENT | variables) for variables in launched(processes)]
+    assert [process.wait(timeout=120) for process in started] == [0] * processes
+    found: dict[str, Any] = torch.load(out)
+    return found
+
+
+def launched(processes: int) -> list[dict[str, str]]:
+    """What torchrun, SLURM and Kubernetes tell each process."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    common = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": str(processes)}
+    return [common | {"RANK": str(rank), "LOCAL_RANK": str(rank)} for rank in range(processes)]
+
+
+def test_two_processes_share_out_a_batch_exactly(tmp_path: Path) -> None:
+    """Losses, weights and running statistics after five steps: four photographs at once, or two in each of two."""
+    one, two = few_steps(tmp_path / "one", 1), few_steps(tmp_path / "two", 2)
+    torch.testing.assert_close(two["losses"], one["losses"], rtol=1e-5, atol=0)
+    assert two["weights"].keys() == one["weights"].keys()
+    for name, weights in one["weights"].items():
+        torch.testing.assert_close(two["weights"][name], weights, rtol=1e-5, atol=1e-9)
+
+
+def test_two_processes_count_what_one_counts(reference: Path, odd: Path) -> None:
+    """Of a set that cannot be halved: the recorded scores are those of one process with the same weights."""
+    samples = DatasetFolder(odd).samples("val")
+    assert len(samples) == 3
+    checkpoint = read_checkpoint(reference / "last.pth")
+    parser = load_parser(checkpoint, torch.device("cpu"))
+    counts = evaluate(parser, samples, 11, ["eagrnet"])["eagrnet"]
+    assert dict(checkpoint.scores) == compute_scores(counts, get_label_set("helen")).flat()
+    assert comparable(reference)[-1][1]["val/miou"] == checkpoint.scores["miou"]
+
+
+def test_a_killed_process_costs_the_steps_since_the_last_checkpoint(
+    start: Start, folder: Path, reference: Path
+) -> None:
+    """First one of the two, which the launcher starts again; then everything, and the run is resumed."""
+    run_dir = folder / "killed"
+    process = start("killed")
+    await_checkpoint(process, run_dir)
+    os.kill(workers(process)[1], signal.SIGKILL)
+    await_checkpoint(process, run_dir, after=iterations(run_dir))
+    os.killpg(process.pid, signal.SIGKILL)
+    _, err = process.communicate()
+    (line,) = [line for line in err.splitlines() if line.startswith("warning: ")]
+    assert re.fullmatch(r"warning: .* was lost \(Connection (reset|closed) by peer\); all are started again", line)
+    assert "Traceback" not in err
+    assert iterations(run_dir) < EPOCHS * ITERATIONS
+    process = start("killed", resume=True)
+    out, err = process.communicate(timeout=300)
+    assert process.returncode == 0, (out, err)
+    assert_like(run_dir, reference)
+
+
+def test_a_signal_to_the_launcher_saves_in_all_processes(start: Start, folder: Path, reference: Path) -> None:
+    run_dir = folder / "stopped"
+    process = start("stopped", "--set", "train.checkpoint_every=0", "--set", "data.workers=1")
+    await_checkpoint(process, run_dir)  # the first epoch's end
+    os.killpg(process.pid, signal.SIGTERM)
+    out, err = process.communicate(timeout=100)
+    assert (process.returncode, out) == (143, ""), err
+    assert err.splitlines()[-1].startswith("stopped by SIGTERM in epoch 2, after ")
+    assert err.splitlines()[-1].endswith("; saved, go on with: faceparse train --resume stopped")
+    assert "Traceback" not in err
+    assert iterations(run_dir) < EPOCHS * ITERATIONS
+    process = start("stopped", resume=True)
+    out, err = process.communicate(timeout=300)
+    assert process.returncode == 0, (out, err)
+    assert_like(run_dir, reference)
+
+
+def test_an_error_in_one_process_is_one_line(start: Start, folder: Path, faces: Path, tmp_path: Path) -> None:
+    """A damaged label is met by the process that has it in its part; nobody waits for that one, or starts it again."""
+    shutil.copytree(faces, tmp_path / "faces")
+    sample = DatasetFolder(tmp_path / "faces").samples("train")[5]
+    sample.image.write_bytes(b"no picture")
+    process = start("damaged", "--data-dir", tmp_path / "faces")
+    out, err = process.communicate(timeout=120)
+    assert (process.returncode, out) == (2, "")
+    assert err.splitlines()[-1].startswith(f"error: {sample.image}: ")
+    assert [line for line in err.splitlines() if "rror" in line] == err.splitlines()[-1:]
+    assert "started again" not in err
+
+
+def test_a_mistake_is_told_once(start: Start) -> None:
+    process = start("nothing", "--data-dir", "nowhere")
+    out, err = process.communicate(timeout=120)
+    assert (process.returncode, out) == (2, "")
+    (line,) = err.splitlines()
+    assert line.startswith("error: nowhere")
+
+
+def test_fewer_processes_keep_the_size_of_an_update(start: Start, folder: Path, reference: Path) -> None:
+    run_dir = folder / "fewer"
+    shutil.copytree(reference, run_dir)
+    process = start("fewer", "--processes", 1, resume=True)
+    out, err = process.communicate(timeout=200)
+    assert process.returncode == 0, (out, err)
+    assert "2 batches make an update of 4 photographs" in err
+    process = start("fewer", "--processes", 3, resume=True)
+    out, err = process.communicate(timeout=200)
+    assert process.returncode == 2
+    assert err.splitlines()[-1].startswith("error: this run makes an update from 4 photographs, and 3 processes of ")
+
+
+def test_a_process_that_joins_does_not_wait_for_one_that_hangs(faces: Path, folder: Path) -> None:
+    first, second = (
+        subprocess.Popen(
+            command(faces, "joined", "--set", "launch.timeout=4"), stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+            text=True, cwd=folder, env=ENVIRONMENT | variables,
+        )
+        for variables in launched(2)
+    )  # fmt: skip
+    try:
+        await_checkpoint(first, folder / "joined")
+        second.send_signal(signal.SIGSTOP)
+        started = time.monotonic()
+        out, err = first.communicate(timeout=60)
+        assert time.monotonic() - started < 30
+        assert (first.returncode, out) == (2, ""), err
+        assert err.splitlines()[-1] == "error: another training process was lost (no answer within launch.timeout)"
+    finally:
+        second.kill()
+        second.communicate()
