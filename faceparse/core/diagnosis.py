@@ -63,7 +63,7 @@ def _inplace_abn() -> Finding:
 
 
 def _tracking() -> str:
-    from faceparse.core.tracking import check_store, tracking_uri
+    from faceparse.core.tracking.store import check_store, tracking_uri
 
     uri = tracking_uri(load_settings().tracking)
     check_store(uri)

@@ -31,7 +31,10 @@ from faceparse.core.model.imagenet import IMAGENET, imagenet_file
 from faceparse.core.model.weights import Checkpoint, LoadReport, initialise, load_exactly, read_checkpoint
 from faceparse.core.parallel import Track, default_processes
 from faceparse.core.settings import Settings, flatten
-from faceparse.core.tracking import Status, Tracker, check_experiment, git_tags
+from faceparse.core.tracking.git import git_tags
+from faceparse.core.tracking.ledger import Status
+from faceparse.core.tracking.store import check_experiment
+from faceparse.core.tracking.tracker import Tracker
 from faceparse.core.training.checkpoint import BEST, LAST, pack, read_last, save, save_last
 from faceparse.core.training.loss import EAGRNetLoss
 from faceparse.core.training.run_directory import FINISHED, LOG_FILE, METRICS_FILE, SETTINGS_FILE, RunDirectory

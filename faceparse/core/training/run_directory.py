@@ -12,7 +12,7 @@ from filelock import FileLock, Timeout
 from faceparse.core.errors import OutputError, SettingsError
 from faceparse.core.files import append_line, make_folder, write_atomic
 from faceparse.core.settings import Settings, to_toml
-from faceparse.core.tracking import TRACKING_FILE
+from faceparse.core.tracking.ledger import TRACKING_FILE
 from faceparse.core.training.checkpoint import BEST, LAST
 
 SETTINGS_FILE, LOG_FILE, METRICS_FILE = "settings.toml", "train.log", "metrics.jsonl"
