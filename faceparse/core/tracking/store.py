@@ -29,6 +29,7 @@ FAILURES = (MlflowException, SQLAlchemyError, sqlite3.Error, OSError, ImportErro
 """What a store raises that does not work; requests' errors are OSErrors."""
 
 _KEY_TAG = "faceparse.run"
+_PARENT_TAG = "mlflow.parentRunId"
 
 Say = Callable[[str], None]
 
@@ -78,8 +79,8 @@ class Store:
         found = self._client.search_runs([experiment], f"tags.`{_KEY_TAG}` = '{key}'", max_results=1)
         return str(found[0].info.run_id) if found else None
 
-    def create_run(self, experiment: str, key: str, *, name: str, started: float) -> str:
-        tags = {_KEY_TAG: key}
+    def create_run(self, experiment: str, key: str, *, name: str, started: float, parent: str | None) -> str:
+        tags = {_KEY_TAG: key, **({_PARENT_TAG: parent} if parent else {})}
         run = self._client.create_run(experiment, start_time=_milliseconds(started), tags=tags, run_name=name)
         return str(run.info.run_id)
 

@@ -12,9 +12,9 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
-from faceparse.core.errors import TrackingError
+from faceparse.core.errors import InterruptedRunError, TrackingError
 from faceparse.core.settings import TrackingSettings
 from faceparse.core.tracking.ledger import (
     TRACKING_FILE,
@@ -39,6 +39,9 @@ _ASIDE = ".upload"
 
 class Tracker:
     """The MLflow run of one run directory. What is to be delivered is noted first; the thread does the rest.
+
+    Where the run directory lies in another tracked one, as that of a sweep's trial does, the run is that one's child.
+    As a context, it closes the run as what it came to.
 
     The thread belongs to the process that holds the run directory: nobody else writes tracking.json meanwhile.
     """
@@ -85,8 +88,9 @@ class Tracker:
         """
         if not settings.enabled:
             return cls(folder, None, lines)
+        parent = read_ledger(folder.parent)
         ledger = read_ledger(folder) or Ledger(
-            uri=tracking_uri(settings),
+            uri=parent.uri if parent else tracking_uri(settings),
             experiment=settings.experiment,
             run_name=settings.run_name or folder.name,
             key=secrets.token_hex(8),
@@ -148,6 +152,13 @@ class Tracker:
         if rest := outstanding(self._ledger, self._lines()):
             reason = f" ({self._problem})" if self._problem else ""
             self._warn(f"MLflow at {self.uri}: not delivered: {rest}{reason}; later: faceparse sync {self._folder}")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        stopped = kind is not None and issubclass(kind, KeyboardInterrupt | InterruptedRunError)
+        self.finish("FINISHED" if kind is None else "KILLED" if stopped else "FAILED")
 
     def deliver_rest(self) -> Parcel:
         """Deliver all that is outstanding, here and now; for a run whose process has ended.
@@ -236,10 +247,20 @@ class Tracker:
         run_id = store.find_run(experiment, ledger.key)
         if run_id is None:
             self._held = set()  # what is not there yet holds no points
-            run_id = store.create_run(experiment, ledger.key, name=ledger.run_name, started=ledger.started)
+            run_id = store.create_run(
+                experiment, ledger.key, name=ledger.run_name, started=ledger.started, parent=self._parent()
+            )
         with self._noting():
             ledger.run_id, ledger.told = run_id, "RUNNING"
         return run_id
+
+    def _parent(self) -> str | None:
+        """MLflow's id of the run that this one is a child of, if it is one."""
+        above = self._folder.parent
+        parent = read_ledger(above)
+        if parent and parent.run_id is None:
+            raise TrackingError(f"{self._folder}: its sweep is not in MLflow yet; first: faceparse sync {above}")
+        return parent.run_id if parent else None
 
     def _deliver_points(self, store: Store, run_id: str, ledger: Ledger, parcel: Parcel) -> None:
         lines = undelivered(ledger, self._lines())

@@ -1,6 +1,7 @@
 import json
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,7 @@ import pytest
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
-from faceparse.core.errors import TrackingError
+from faceparse.core.errors import InterruptedRunError, TrackingError, TrainingError
 from faceparse.core.tracking import tracker
 from faceparse.core.tracking.ledger import Parcel
 from faceparse.core.tracking.store import check_experiment
@@ -69,6 +70,50 @@ def test_two_runs_share_an_experiment_and_may_have_names(make: Callable[..., Run
     assert len({info.experiment_id for info in found}) == 1
     for run in runs:
         run.tracker.finish("FINISHED")
+
+
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [
+        (None, "FINISHED"),
+        (TrainingError("nan"), "FAILED"),
+        (KeyboardInterrupt(), "KILLED"),
+        (InterruptedRunError("stopped", 143), "KILLED"),
+    ],
+)
+def test_a_run_is_closed_as_what_it_came_to(
+    make: Callable[..., Run], store: str, error: BaseException | None, status: str
+) -> None:
+    run = make().start()
+    with suppress(TrainingError, KeyboardInterrupt, InterruptedRunError), run.tracker:
+        if error:
+            raise error
+    assert MlflowClient(store).get_run(run.run_id).info.status == status
+
+
+def test_a_run_below_another_is_its_child(make: Callable[..., Run], store: str) -> None:
+    above = make().start()
+    child = make("sqlite:////proc/elsewhere.db", "run/trial-001").start()  # its parent's store counts
+    for one in (child, above):
+        one.tracker.finish("FINISHED")
+    assert child.tracker.uri == store
+    assert MlflowClient(store).get_run(child.run_id).data.tags["mlflow.parentRunId"] == above.run_id
+    assert "mlflow.parentRunId" not in MlflowClient(store).get_run(above.run_id).data.tags
+
+
+def test_a_child_waits_for_its_parent(server: Server, make: Callable[..., Run], store: str, tmp_path: Path) -> None:
+    server.stop()
+    above, child = make(server.uri), make(server.uri, "run/trial-001")
+    for one in (above, child):
+        one.start().tracker.finish("FINISHED")
+    server.start()
+    with pytest.raises(TrackingError) as caught:
+        child.sync()
+    expected = f"its sweep is not in MLflow yet; first: faceparse sync {tmp_path}/run"
+    assert str(caught.value) == f"{tmp_path}/run/trial-001: {expected}"
+    above.sync()
+    child.sync()
+    assert MlflowClient(store).get_run(child.run_id).data.tags["mlflow.parentRunId"] == above.run_id
 
 
 def test_a_tracker_that_is_switched_off_does_nothing(tmp_path: Path, make: Callable[..., Run]) -> None:
