@@ -32,7 +32,6 @@ from faceparse.core.model.weights import Checkpoint, LoadReport, initialise, loa
 from faceparse.core.parallel import Track, default_processes
 from faceparse.core.settings import Settings, flatten
 from faceparse.core.tracking.git import git_tags
-from faceparse.core.tracking.ledger import Status
 from faceparse.core.tracking.store import check_experiment
 from faceparse.core.tracking.tracker import Tracker
 from faceparse.core.training.checkpoint import BEST, LAST, pack, read_last, save, save_last
@@ -93,6 +92,16 @@ def train(settings: Settings, observer: Observer) -> RunResult:
         return _Run(plan, directory, observer, resumed=None).execute()
     finally:
         directory.close()
+
+
+def check(settings: Settings, observer: Observer) -> None:
+    """Everything that `train` looks at before it writes anything.
+
+    Raises:
+        FaceparseError: what `train` would raise.
+    """
+    _plan(adopt_preprocessing(settings, observer), observer.track)
+    check_experiment(settings.tracking)
 
 
 def resume(run_dir: Path, observer: Observer) -> RunResult:
@@ -406,10 +415,8 @@ class _Run:
         write_atomic(path, encode_png(contact_sheet(rows)))
         tracker.upload(path, "overlays")
 
-    @contextmanager
-    def _tracked(self) -> Iterator[Tracker]:
-        """The MLflow run, closed as what it came to."""
-        tracker = Tracker.start(
+    def _tracked(self) -> Tracker:
+        return Tracker.start(
             self.settings.tracking,
             self.directory.path,
             self.directory.metrics,
@@ -418,15 +425,6 @@ class _Run:
             warn=self.observer.warning,
             say=self.observer.message,
         )
-        status: Status = "FAILED"
-        try:
-            yield tracker
-            status = "FINISHED"
-        except (KeyboardInterrupt, InterruptedRunError):
-            status = "KILLED"
-            raise
-        finally:
-            tracker.finish(status)
 
     def _tags(self) -> dict[str, str]:
         return {
