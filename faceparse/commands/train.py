@@ -2,26 +2,36 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from faceparse.commands.options import BatchSize, DataDir, DatasetName, Device, Gpus, InputSize, NumClasses, device_name
+from faceparse.commands.options import (
+    BatchSize,
+    DataDir,
+    DatasetName,
+    Device,
+    Epochs,
+    Experiment,
+    Gpus,
+    InputSize,
+    NumClasses,
+    RestoreFrom,
+    Set,
+    device_name,
+    parse_set,
+)
 
 if TYPE_CHECKING:
     from faceparse.core.training.run import Observer, RunResult
 
 
 def train(
-    experiment: Annotated[
-        Path | None, typer.Argument(help="TOML file of settings. Default: the paper's Helen recipe.")
-    ] = None,
+    experiment: Experiment = None,
     data_dir: DataDir = None,
     gpus: Gpus = None,
     device: Device = None,
-    set_: Annotated[
-        list[str] | None, typer.Option("--set", help="Any setting, as section.key=value; may be repeated.")
-    ] = None,
+    set_: Set = None,
     resume: Annotated[
         str | None,
         typer.Option(
@@ -30,21 +40,14 @@ def train(
             "settings, or a new one where there is none.",
         ),
     ] = None,
-    epochs: Annotated[int | None, typer.Option(help="Passes over the training set.")] = None,
+    epochs: Epochs = None,
     batch_size: BatchSize = None,
     learning_rate: Annotated[float | None, typer.Option("--learning-rate", help="Base learning rate.")] = None,
     weight_decay: Annotated[float | None, typer.Option("--weight-decay", help="Weight decay.")] = None,
     input_size: InputSize = None,
     dataset: DatasetName = None,
     num_classes: NumClasses = None,
-    restore_from: Annotated[
-        str | None,
-        typer.Option(
-            "--restore-from",
-            metavar="FILE|imagenet",
-            help="Weights to start from: a checkpoint, a released EAGRNet, a ResNet, or torchvision's for ImageNet.",
-        ),
-    ] = None,
+    restore_from: RestoreFrom = None,
     snapshot_dir: Annotated[
         Path | None, typer.Option("--snapshot-dir", help="Run directory. Default: runs/<experiment>/<time>-<id>.")
     ] = None,
@@ -75,7 +78,7 @@ def train(
         "train.batch_size": batch_size,
         "train.device": device_name(gpus, device),
         "train.run_dir": snapshot_dir,
-        **_parse_set(set_ or []),
+        **parse_set(set_ or []),
     }
     typed = {key: value for key, value in options.items() if value is not None}
     if resume not in (None, "auto") and (typed or experiment):
@@ -94,15 +97,6 @@ def train(
         _show(lambda display: run.resume_or_train(settings, display))
     else:
         _show(lambda display: run.resume(Path(resume), display))
-
-
-def _parse_set(assignments: list[str]) -> dict[str, Any]:
-    from faceparse.core.errors import SettingsError
-
-    for assignment in assignments:
-        if "=" not in assignment:
-            raise SettingsError(f"--set {assignment!r}: write section.key=value, such as --set train.epochs=50")
-    return dict(assignment.split("=", 1) for assignment in assignments)
 
 
 def _show(go: "Callable[[Observer], RunResult]") -> None:
