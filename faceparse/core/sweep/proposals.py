@@ -2,7 +2,7 @@
 
 import random
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import TYPE_CHECKING
 
 from faceparse.core.errors import ResourceError, SettingsError
 from faceparse.core.sweep.record import Trial
@@ -11,8 +11,7 @@ from faceparse.core.sweep.space import Axis, Choices, FloatRange, IntRange, Para
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
 
-Sampler = Literal["tpe", "random", "grid"]
-SAMPLERS: tuple[str, ...] = get_args(Sampler)
+SAMPLERS = ("tpe", "random", "grid")
 
 
 def check_sampler(sampler: str, space: Space) -> None:

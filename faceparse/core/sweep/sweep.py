@@ -18,7 +18,7 @@ from faceparse.core.sweep.record import (
     read_record,
     write_record,
 )
-from faceparse.core.sweep.space import Space, parse_space
+from faceparse.core.sweep.space import parse_space
 from faceparse.core.tracking.git import git_tags
 from faceparse.core.tracking.tracker import Tracker
 from faceparse.core.training import run
@@ -106,7 +106,7 @@ class _Sweep:
     def __init__(self, directory: RunDirectory, record: Record, observer: Observer) -> None:
         self.directory, self.record, self.observer = directory, record, observer
         self.settings = settings_from_dict(record.settings)
-        self.space: Space = parse_space(self.settings, record.over)
+        self.space = parse_space(self.settings, record.over)
 
     def execute(self) -> SweepResult:
         with self._tracked() as tracker:
@@ -131,7 +131,6 @@ class _Sweep:
         return trials[-1]
 
     def _try(self, trial: Trial, tracker: Tracker) -> None:
-        """Where the place to write or the device is gone, it would be for every other trial, too."""
         total = min(count for count in (self.record.wanted, self.space.size) if count is not None)
         params = ", ".join(f"{key} = {value}" for key, value in trial.params.items())
         self.observer.message(f"{trial.name} of {total}: {params}")
@@ -140,7 +139,7 @@ class _Sweep:
         except InterruptedRunError as stop:
             go_on = f"faceparse sweep --resume {self.directory.path}"
             raise InterruptedRunError(f"{trial.name} {stop}; the whole sweep: {go_on}", stop.exit_code) from None
-        except (OutputError, DeviceError):
+        except (OutputError, DeviceError):  # the next trial would find no place to write or no GPU, either
             raise
         except FaceparseError as error:
             trial.state, trial.error = "failed", str(error)
