@@ -6,7 +6,7 @@ from typing import NoReturn
 
 import typer
 
-from faceparse.commands import check, demo, doctor, edges, evaluate, export, predict, prepare, sync, train, ui
+from faceparse.commands import check, demo, doctor, edges, evaluate, export, predict, prepare, sweep, sync, train, ui
 from faceparse.core.errors import FaceparseError, InterruptedRunError
 
 app = typer.Typer(
@@ -22,6 +22,7 @@ app.add_typer(prepare.app, name="prepare")
 app.command()(check.check)
 app.command()(edges.edges)
 app.command()(train.train)
+app.command()(sweep.sweep)
 app.command("eval")(evaluate.evaluate)
 app.command()(predict.predict)
 app.command()(export.export)

@@ -10,6 +10,7 @@ import sys
 import threading
 import urllib.request
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from pathlib import Path
 from socketserver import ThreadingMixIn
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
@@ -25,6 +26,8 @@ from faceparse.core.datasets.synthetic import Synthetic
 from faceparse.core.model.eagrnet import Output
 from faceparse.core.parallel import untracked
 from faceparse.core.settings import Settings, load_settings
+from faceparse.core.training.launch import Display
+from faceparse.core.training.observer import Observer
 from faceparse.core.training.run import RunResult, train
 from faceparse.core.training.trainer import Progress
 
@@ -72,6 +75,11 @@ class Silent:
 
     def epoch_finished(self, epoch: int, metrics: dict[str, float], best: bool) -> None:
         self.epochs.append((epoch, metrics, best))
+
+
+def shown_to(observer: Observer) -> Display:
+    """For what wants to open a display of its own."""
+    return lambda: nullcontext(observer)
 
 
 class Bands(nn.Module):

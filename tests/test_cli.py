@@ -13,7 +13,7 @@ from faceparse import cli
 from faceparse.cli import run
 from faceparse.core.errors import FaceparseError, OutputError
 
-COMMANDS = ["demo", "prepare", "check", "edges", "train", "eval", "predict", "export", "sync", "ui", "doctor"]
+COMMANDS = ["demo", "prepare", "check", "edges", "train", "sweep", "eval", "predict", "export", "sync", "ui", "doctor"]
 SOURCES = ["helen", "lapa", "celebamask-hq", "ibugmask", "fasseg", "folder", "synthetic"]
 
 Faceparse = Callable[..., "subprocess.CompletedProcess[str]"]

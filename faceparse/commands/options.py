@@ -5,12 +5,32 @@ from typing import Annotated
 
 import typer
 
+Experiment = Annotated[Path | None, typer.Argument(help="TOML file of settings. Default: the paper's Helen recipe.")]
+Set = Annotated[list[str] | None, typer.Option("--set", help="Any setting, as section.key=value; may be repeated.")]
+Epochs = Annotated[int | None, typer.Option(help="Passes over the training set.")]
+RestoreFrom = Annotated[
+    str | None,
+    typer.Option(
+        "--restore-from",
+        metavar="FILE|imagenet",
+        help="Weights to start from: a checkpoint, a released EAGRNet, a ResNet, or torchvision's for ImageNet.",
+    ),
+]
 DataDir = Annotated[Path | None, typer.Option("--data-dir", help="Dataset folder in the canonical layout.")]
 Gpus = Annotated[str | None, typer.Option("--gpus", "--gpu", help="GPU to use, by number.")]
 AllGpus = Annotated[
     str | None, typer.Option("--gpus", "--gpu", help="GPUs to use, by number, such as 0,1: a process on each.")
 ]
 Device = Annotated[str | None, typer.Option("--device", help="auto, cpu, cuda or cuda:N.")]
+CpuProcesses = Annotated[
+    int | None, typer.Option("--processes", help="Training processes on this machine's CPU; each has a batch.")
+]
+Nodes = Annotated[int | None, typer.Option("--nodes", help="Machines; start the same command on each.")]
+Rendezvous = Annotated[
+    str | None,
+    typer.Option("--rendezvous", metavar="HOST:PORT", help="Where the machines meet: one of them, and a free port."),
+]
+MaxRestarts = Annotated[int | None, typer.Option("--max-restarts", help="How often lost processes are started again.")]
 InputSize = Annotated[str | None, typer.Option("--input-size", help="Crop height,width, such as 473,473.")]
 DatasetName = Annotated[
     str | None,
@@ -43,6 +63,16 @@ def device_name(gpus: str | None, device: str | None, *, several: bool = False) 
     if len(numbers) > 1 and not several:
         raise SettingsError(f"--gpus {gpus}: this command uses one GPU; write --gpus {numbers[0]}")
     return f"cuda:{','.join(numbers)}"
+
+
+def parse_set(assignments: list[str]) -> dict[str, str]:
+    """`section.key=value`, each -> {section.key: value}."""
+    from faceparse.core.errors import SettingsError
+
+    for assignment in assignments:
+        if "=" not in assignment:
+            raise SettingsError(f"--set {assignment!r}: write section.key=value, such as --set train.epochs=50")
+    return dict(assignment.split("=", 1) for assignment in assignments)
 
 
 def parse_size(text: str | None) -> tuple[int, int] | None:

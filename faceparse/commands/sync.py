@@ -7,13 +7,19 @@ import typer
 
 
 def sync(
-    run_dir: Annotated[Path, typer.Argument(help="Run directory of a run that is no longer training.")],
+    run_dir: Annotated[
+        Path, typer.Argument(help="Run directory of a run that is no longer training, or sweep directory.")
+    ],
 ) -> None:
     """Deliver to MLflow what could not be delivered while the run was training."""
     from faceparse.commands.console import out, silent_libraries
+
+    silent_libraries()  # before they are imported
+    from faceparse.core.sweep.record import is_sweep
+    from faceparse.core.sweep.sync import sync_sweep
     from faceparse.core.training import sync as core
 
-    silent_libraries()
-    done = core.sync(run_dir)
-    what = f"delivered {done.delivered}" if done.delivered else "nothing to deliver"
-    out.print(f"{run_dir}: {what}; MLflow run {done.run_id} at {done.uri}")
+    synced = sync_sweep(run_dir) if is_sweep(run_dir) else {run_dir: core.sync(run_dir)}
+    for folder, done in synced.items():
+        what = f"delivered {done.delivered}" if done.delivered else "nothing to deliver"
+        out.print(f"{folder}: {what}; MLflow run {done.run_id} at {done.uri}")

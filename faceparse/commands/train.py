@@ -1,19 +1,28 @@
 """faceparse train [EXPERIMENT.toml]"""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from faceparse.commands.options import (
     AllGpus,
     BatchSize,
+    CpuProcesses,
     DataDir,
     DatasetName,
     Device,
+    Epochs,
+    Experiment,
     InputSize,
+    MaxRestarts,
+    Nodes,
     NumClasses,
+    Rendezvous,
+    RestoreFrom,
+    Set,
     device_name,
+    parse_set,
 )
 
 if TYPE_CHECKING:
@@ -21,23 +30,15 @@ if TYPE_CHECKING:
 
 
 def train(
-    experiment: Annotated[
-        Path | None, typer.Argument(help="TOML file of settings. Default: the paper's Helen recipe.")
-    ] = None,
+    experiment: Experiment = None,
     data_dir: DataDir = None,
     gpus: AllGpus = None,
     device: Device = None,
-    processes: Annotated[int | None, typer.Option(help="Processes on this machine's CPU; each has a batch.")] = None,
-    nodes: Annotated[int | None, typer.Option(help="Machines; start the same command on each.")] = None,
-    rendezvous: Annotated[
-        str | None, typer.Option(metavar="HOST:PORT", help="Where the machines meet: one of them, and a free port.")
-    ] = None,
-    max_restarts: Annotated[
-        int | None, typer.Option("--max-restarts", help="How often lost processes are started again.")
-    ] = None,
-    set_: Annotated[
-        list[str] | None, typer.Option("--set", help="Any setting, as section.key=value; may be repeated.")
-    ] = None,
+    processes: CpuProcesses = None,
+    nodes: Nodes = None,
+    rendezvous: Rendezvous = None,
+    max_restarts: MaxRestarts = None,
+    set_: Set = None,
     resume: Annotated[
         str | None,
         typer.Option(
@@ -46,21 +47,14 @@ def train(
             "settings, or a new one where there is none.",
         ),
     ] = None,
-    epochs: Annotated[int | None, typer.Option(help="Passes over the training set.")] = None,
+    epochs: Epochs = None,
     batch_size: BatchSize = None,
     learning_rate: Annotated[float | None, typer.Option("--learning-rate", help="Base learning rate.")] = None,
     weight_decay: Annotated[float | None, typer.Option("--weight-decay", help="Weight decay.")] = None,
     input_size: InputSize = None,
     dataset: DatasetName = None,
     num_classes: NumClasses = None,
-    restore_from: Annotated[
-        str | None,
-        typer.Option(
-            "--restore-from",
-            metavar="FILE|imagenet",
-            help="Weights to start from: a checkpoint, a released EAGRNet, a ResNet, or torchvision's for ImageNet.",
-        ),
-    ] = None,
+    restore_from: RestoreFrom = None,
     snapshot_dir: Annotated[
         Path | None, typer.Option("--snapshot-dir", help="Run directory. Default: runs/<experiment>/<time>-<id>.")
     ] = None,
@@ -97,7 +91,7 @@ def train(
         "train.epochs": epochs,
         "train.batch_size": batch_size,
         "train.run_dir": snapshot_dir,
-        **_parse_set(set_ or []),
+        **parse_set(set_ or []),
     }
     typed, placed = ({key: value for key, value in chosen.items() if value is not None} for chosen in (options, place))
     if resume not in (None, "auto") and (typed or experiment):
@@ -118,15 +112,6 @@ def train(
         _show(launch.resume_or_train(load_settings(experiment, placed | typed), TrainingDisplay))
     else:
         _show(launch.resume(Path(resume), TrainingDisplay, placed))
-
-
-def _parse_set(assignments: list[str]) -> dict[str, Any]:
-    from faceparse.core.errors import SettingsError
-
-    for assignment in assignments:
-        if "=" not in assignment:
-            raise SettingsError(f"--set {assignment!r}: write section.key=value, such as --set train.epochs=50")
-    return dict(assignment.split("=", 1) for assignment in assignments)
 
 
 def _show(result: "RunResult") -> None:

@@ -34,6 +34,7 @@ class TrainingDisplay:
         err.print(f"warning: {text}", style="yellow", markup=False)
 
     def epoch_started(self, epoch: int, epochs: int, iterations: int) -> None:
+        self._end_bar()  # of a run that failed
         self._epoch, self._epochs, self._iterations = epoch, epochs, iterations
         self._shown = time.monotonic()
         if err.is_terminal:

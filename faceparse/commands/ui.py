@@ -15,7 +15,7 @@ def ui(
 
     from faceparse.commands.console import out
     from faceparse.core.settings import load_settings
-    from faceparse.core.tracking import tracking_uri
+    from faceparse.core.tracking.store import tracking_uri
 
     store = uri or tracking_uri(load_settings().tracking)
     if store.startswith(("http://", "https://")):

@@ -15,7 +15,8 @@ from faceparse.core.files import make_folder
 from faceparse.core.model.abn import ActivatedBatchNorm, inplace_abn_problem, norm_layer
 from faceparse.core.settings import load_settings
 
-PACKAGES = ("torch", "torchvision", "opencv-python", "mlflow", "onnx", "onnxruntime", "onnxscript", "inplace-abn")
+PACKAGES = ("torch", "torchvision", "opencv-python", "mlflow", "onnx", "onnxruntime", "onnxscript")
+OPTIONAL = ("inplace-abn", "optuna")
 
 
 @dataclass(frozen=True)
@@ -31,8 +32,8 @@ def diagnose() -> list[Finding]:
 
 
 def _versions() -> Finding:
-    found = {name: _version(name) for name in PACKAGES}
-    missing = [name for name, number in found.items() if number is None and name != "inplace-abn"]
+    found = {name: _version(name) for name in PACKAGES + OPTIONAL}
+    missing = [name for name in PACKAGES if found[name] is None]
     text = f"Python {platform.python_version()}, " + ", ".join(
         f"{name} {number}" for name, number in found.items() if number
     )
@@ -63,7 +64,7 @@ def _inplace_abn() -> Finding:
 
 
 def _tracking() -> str:
-    from faceparse.core.tracking import check_store, tracking_uri
+    from faceparse.core.tracking.store import check_store, tracking_uri
 
     uri = tracking_uri(load_settings().tracking)
     check_store(uri)

@@ -287,6 +287,22 @@ def settings_from_dict(data: Mapping[str, Any], layers: dict[str, Any] | None = 
         raise SettingsError("; ".join(_explain(one, layers or {}) for one in error.errors()[:3])) from None
 
 
+def override(settings: Settings, options: Mapping[str, Any], place: str = "option") -> Settings:
+    """These settings with some replaced ("section.key" -> value). What was not set before still counts as not set.
+
+    Raises:
+        SettingsError: an unknown key or a bad value, which came from `place`.
+    """
+    merged, layer = chosen(settings), _nest(options)
+    _merge(merged, layer)
+    return settings_from_dict(merged, {place: layer})
+
+
+def chosen(settings: Settings) -> dict[str, Any]:
+    """As `to_dict`, but only what was set by somebody."""
+    return settings.model_dump(mode="json", exclude_none=True, exclude_unset=True)
+
+
 def to_dict(settings: Settings) -> dict[str, Any]:
     """JSON-able nested dict without unset keys, as stored in checkpoints and settings.toml."""
     return settings.model_dump(mode="json", exclude_none=True)

@@ -91,8 +91,10 @@ def test_an_epoch_on_a_terminal_has_a_bar_that_goes_away(terminal: io.StringIO) 
         display.progress(progress(3))
         display.epoch_finished(1, METRICS, best=False)
         display.epoch_started(2, 2, 3)
-        display.progress(progress(1))  # and now it is interrupted
+        display.progress(progress(1))  # and now it fails,
+        display.epoch_started(1, 2, 3)
+        display.progress(progress(1))  # and another is interrupted
     written = terminal.getvalue()
     assert "epoch 1/2" in written
     assert "loss 2.000, 7.5 images/s" in written
-    assert written.count("\x1b[?25l") == written.count("\x1b[?25h") == 2  # cursor hidden, cursor shown again
+    assert written.count("\x1b[?25l") == written.count("\x1b[?25h") == 3  # cursor hidden, cursor shown again

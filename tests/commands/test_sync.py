@@ -14,7 +14,11 @@ from filelock import FileLock
 from mlflow.tracking import MlflowClient
 
 from faceparse.core.settings import Settings, flatten
+from faceparse.core.sweep import sync as sweep_sync
+from faceparse.core.sweep.record import Record, write_record
+from faceparse.core.tracking.ledger import Parcel
 from faceparse.core.training.run import RunResult, resume, train
+from faceparse.core.training.sync import Synced
 from tests.conftest import Server, Silent
 
 
@@ -69,6 +73,16 @@ def test_a_run_that_was_not_delivered_is_delivered(
     expected += ["checkpoints/best.pth", "checkpoints/last.pth", "overlays/epoch_0001.png"]
     assert files == expected
     assert ": nothing to deliver; " in cli("sync", result.run_dir).out
+
+
+def test_a_sweep_is_a_line_for_itself_and_for_each_trial(
+    cli: Any, finished: Path, store: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done = Synced(Parcel(points=2), "abc", store)
+    monkeypatch.setattr(sweep_sync, "sync_sweep", lambda path: {path: done, path / "trial-001": done})
+    line = f"delivered 2 points; MLflow run abc at {store}\n"
+    write_record(finished, Record({}, [], "tpe", 0, None))
+    assert cli("sync", finished).out == f"{finished}: {line}{finished}/trial-001: {line}"
 
 
 def test_what_cannot_be_delivered_is_one_line(cli: Any, finished: Path) -> None:

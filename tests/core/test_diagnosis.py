@@ -24,7 +24,7 @@ def test_a_working_machine_has_nothing_bad(store: str, tmp_path: Path) -> None:
 
 def test_versions_are_those_that_are_installed() -> None:
     text = find("packages").text
-    for name in ("torch", "mlflow", "onnxruntime", "opencv-python"):
+    for name in ("torch", "mlflow", "onnxruntime", "opencv-python", "optuna"):
         assert f"{name} {importlib.metadata.version(name)}" in text
 
 

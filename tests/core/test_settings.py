@@ -10,9 +10,11 @@ import pytest
 from faceparse.core.errors import SettingsError
 from faceparse.core.settings import (
     Settings,
+    chosen,
     flatten,
     keys,
     load_settings,
+    override,
     settings_from_dict,
     to_dict,
     to_toml,
@@ -288,6 +290,32 @@ def test_value_in_place_of_a_section_is_refused(tmp_path: Path) -> None:
 )
 def test_bad_values_are_answered_with_key_value_and_what_is_allowed(key: str, value: object, message: str) -> None:
     assert refusal(options={key: value}).startswith(f"option: {key} = {message}")
+
+
+# Settings out of others
+
+
+def test_some_are_replaced_and_the_rest_stays_as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = load_settings(options={"data.mean": "0.1,0.2,0.3", "optim.lr": 0.5})
+    monkeypatch.setenv("FACEPARSE_OPTIM__POWER", "0.1")
+    changed = override(settings, {"optim.lr": "0.25", "train.run_dir": Path("run")})
+    assert changed == load_settings(
+        options={"data.mean": "0.1,0.2,0.3", "optim.lr": 0.25, "train.run_dir": "run", "optim.power": 0.9}
+    )
+    assert changed.data.model_fields_set == {"mean"}
+    assert chosen(changed) == {
+        "data": {"mean": [0.1, 0.2, 0.3]},
+        "optim": {"lr": 0.25},
+        "train": {"run_dir": "run"},
+    }
+    assert settings_from_dict(chosen(settings)) == settings
+
+
+def test_a_bad_replacement_is_said_to_come_from_its_place() -> None:
+    with pytest.raises(SettingsError, match=r"^option: optim\.lr = '0': input should be greater than 0$"):
+        override(Settings(), {"optim.lr": "0"})
+    with pytest.raises(SettingsError, match=r"^--over: unknown setting 'optim\.rl'; did you mean 'optim\.lr'\?$"):
+        override(Settings(), {"optim.rl": "1"}, "--over")
 
 
 def test_three_bad_values_are_told_together() -> None:

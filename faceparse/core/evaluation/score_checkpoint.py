@@ -15,7 +15,8 @@ from faceparse.core.inference import load_parser
 from faceparse.core.labels import LabelSet, get_label_set, nearest
 from faceparse.core.model.weights import Checkpoint
 from faceparse.core.parallel import Track, default_processes, untracked
-from faceparse.core.tracking import log_scores, read_ledger
+from faceparse.core.tracking.ledger import read_ledger
+from faceparse.core.tracking.store import log_scores
 
 
 @dataclass(frozen=True)

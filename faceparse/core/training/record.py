@@ -4,10 +4,10 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-from faceparse.core.errors import InterruptedRunError, OutputError
+from faceparse.core.errors import OutputError
 from faceparse.core.files import write_atomic
 from faceparse.core.settings import TrackingSettings
-from faceparse.core.tracking import Status, Tracker
+from faceparse.core.tracking.tracker import Tracker
 from faceparse.core.training.checkpoint import BEST, LAST, save, save_last
 from faceparse.core.training.observer import Observer
 from faceparse.core.training.run_directory import FINISHED, LOG_FILE, METRICS_FILE, SETTINGS_FILE, RunDirectory
@@ -85,15 +85,8 @@ class Record:
             warn=self.observer.warning,
             say=self.observer.message,
         )
-        status: Status = "FAILED"
-        try:
+        with self.tracker:
             yield
-            status = "FINISHED"
-        except (KeyboardInterrupt, InterruptedRunError):
-            status = "KILLED"
-            raise
-        finally:
-            self.tracker.finish(status)
 
 
 def _summary(epoch: int, metrics: Mapping[str, float], best: bool) -> str:

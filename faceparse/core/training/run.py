@@ -25,7 +25,8 @@ from faceparse.core.files import encode_png, read_image
 from faceparse.core.inference import Parser
 from faceparse.core.model.weights import Checkpoint, load_exactly
 from faceparse.core.settings import Settings, flatten
-from faceparse.core.tracking import check_experiment, git_tags
+from faceparse.core.tracking.git import git_tags
+from faceparse.core.tracking.store import check_experiment
 from faceparse.core.training.checkpoint import BEST, LAST, pack, read_last
 from faceparse.core.training.loss import EAGRNetLoss
 from faceparse.core.training.observer import Bystander, Observer
@@ -82,6 +83,16 @@ def train(
     world.first(lambda: check_experiment(settings.tracking))
     with _directory(lambda: RunDirectory.create(settings, at), world, found) as directory:
         return _Run(plan, directory, observer, resumed=None).execute()
+
+
+def check(settings: Settings, observer: Observer) -> None:
+    """Everything that `train` looks at before it writes anything.
+
+    Raises:
+        FaceparseError: what `train` would raise.
+    """
+    make_plan(adopt_preprocessing(settings, observer), observer.track, ALONE)
+    check_experiment(settings.tracking)
 
 
 def resume(

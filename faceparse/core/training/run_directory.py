@@ -12,7 +12,7 @@ from filelock import FileLock, Timeout
 from faceparse.core.errors import OutputError, SettingsError
 from faceparse.core.files import append_line, make_folder, write_atomic
 from faceparse.core.settings import Settings, read_settings, to_toml
-from faceparse.core.tracking import TRACKING_FILE
+from faceparse.core.tracking.ledger import TRACKING_FILE, read_ledger
 from faceparse.core.training.checkpoint import BEST, LAST
 
 SETTINGS_FILE, LOG_FILE, METRICS_FILE = "settings.toml", "train.log", "metrics.jsonl"
@@ -41,15 +41,17 @@ class RunDirectory:
     @classmethod
     def create(cls, settings: Settings, path: Path | None = None) -> "RunDirectory":
         """A new one, at `path` or where the settings say; the resolved settings are its first file."""
-        name = f"{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(2)}"
-        path = path or settings.train.run_dir or settings.train.runs_dir / settings.tracking.experiment / name
+        default = settings.train.runs_dir / settings.tracking.experiment / new_name()
+        path = path or settings.train.run_dir or default
         if (path / LAST).exists():
             raise OutputError(
                 f"{path}: already holds a run; go on with it by --resume {path}, or choose another folder"
             )
         run = cls(path)
-        for name in (METRICS_FILE, TRACKING_FILE):  # of a run that did not come to its first checkpoint
-            (path / name).unlink(missing_ok=True)
+        # Of a run that did not come to its first checkpoint; begun again, it stays the same MLflow run.
+        (path / METRICS_FILE).unlink(missing_ok=True)
+        if not _is_begun_again(path, settings):
+            (path / TRACKING_FILE).unlink(missing_ok=True)
         write_atomic(path / SETTINGS_FILE, to_toml(settings).encode())
         return run
 
@@ -102,17 +104,31 @@ class RunDirectory:
         self._lock.release()
 
 
-def _is_unfinished(path: Path, settings: Settings) -> bool:
+def new_name() -> str:
+    """Names sort by the time they were given at."""
+    return f"{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(2)}"
+
+
+def _is_begun_again(path: Path, settings: Settings) -> bool:
+    """Whether a run with just these settings was stopped here."""
+    try:
+        ledger = read_ledger(path)
+    except SettingsError:
+        return False
+    return ledger is not None and ledger.status in ("RUNNING", "KILLED") and _has_settings(path, settings)
+
+
+def _has_settings(path: Path, settings: Settings) -> bool:
+    """Wherever it ran."""
     file = path / SETTINGS_FILE
-    if not ((path / LAST).exists() and file.is_file() and _is_same(file, settings)):
+    try:
+        return file.is_file() and to_toml(read_settings(file).moved_to(settings)) == to_toml(settings)
+    except SettingsError:  # of another version
+        return False
+
+
+def _is_unfinished(path: Path, settings: Settings) -> bool:
+    if not ((path / LAST).exists() and _has_settings(path, settings)):
         return False
     log = path / LOG_FILE
     return not (log.is_file() and log.read_text("utf-8").endswith(f" {FINISHED}\n"))
-
-
-def _is_same(file: Path, settings: Settings) -> bool:
-    """Wherever it ran."""
-    try:
-        return to_toml(read_settings(file).moved_to(settings)) == to_toml(settings)
-    except SettingsError:  # of another version
-        return False

@@ -3,7 +3,8 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from faceparse.core.tracking import Parcel, Tracker, read_ledger
+from faceparse.core.tracking.ledger import Parcel, read_ledger
+from faceparse.core.tracking.tracker import Tracker
 from faceparse.core.training.run_directory import RunDirectory
 
 

@@ -7,6 +7,7 @@ import pytest
 
 from faceparse.core.errors import OutputError, SettingsError
 from faceparse.core.settings import Settings, load_settings
+from faceparse.core.tracking.ledger import Ledger, Status, read_ledger, write_ledger
 from faceparse.core.training.run_directory import RunDirectory
 
 Tiny = Callable[..., Settings]
@@ -84,6 +85,29 @@ def test_a_run_that_did_not_come_to_a_checkpoint_may_start_anew(directory: RunDi
     assert again.metrics() == []
     assert load_settings(again.path / "settings.toml") == settings
     again.close()
+
+
+@pytest.mark.parametrize(
+    ("status", "lr", "same"),
+    [("RUNNING", 1e-3, True), ("KILLED", 1e-3, True), ("FAILED", 1e-3, False), ("KILLED", 0.5, False)],
+)
+def test_a_run_that_was_stopped_at_once_begins_again_as_the_same_in_mlflow(
+    tiny: Tiny, status: Status, lr: float, same: bool
+) -> None:
+    directory = RunDirectory.create(tiny(optim__lr=1e-3))
+    ledger = Ledger("sqlite:////x.db", "tests", "run", "key", 0.0, {}, {}, run_id="abc", status=status)
+    write_ledger(directory.path, ledger)
+    directory.close()
+    again = RunDirectory.create(tiny(optim__lr=lr))
+    assert read_ledger(again.path) == (ledger if same else None)
+    again.close()
+
+
+def test_a_damaged_tracking_file_does_not_keep_a_run_from_starting_anew(directory: RunDirectory, tiny: Tiny) -> None:
+    (directory.path / "tracking.json").write_text("{")
+    directory.close()
+    RunDirectory.create(tiny()).close()
+    assert not (directory.path / "tracking.json").exists()
 
 
 def test_a_folder_that_is_no_run_cannot_be_reopened(tmp_path: Path) -> None:

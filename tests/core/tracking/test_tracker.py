@@ -1,8 +1,7 @@
 import json
-import subprocess
 import threading
-import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -10,129 +9,12 @@ import pytest
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
-from faceparse.core import tracking
-from faceparse.core.errors import SettingsError, TrackingError
-from faceparse.core.settings import TrackingSettings
-from faceparse.core.tracking import (
-    Ledger,
-    Parcel,
-    Tracker,
-    check_experiment,
-    check_store,
-    git_tags,
-    log_scores,
-    outstanding,
-    read_ledger,
-    tracking_uri,
-)
-from faceparse.core.training.run_directory import RunDirectory
+from faceparse.core.errors import InterruptedRunError, TrackingError, TrainingError
+from faceparse.core.tracking import tracker
+from faceparse.core.tracking.ledger import Parcel
+from faceparse.core.tracking.store import check_experiment
 from tests.conftest import Server
-
-NAMES = ("train/loss", "val/f1/left_eye")
-
-
-class Run:
-    """A run directory and its tracker, without training."""
-
-    def __init__(self, uri: str, path: Path, **settings: object) -> None:
-        self.directory = RunDirectory(path)
-        self.settings = TrackingSettings.model_validate({"uri": uri, "experiment": "tests", **settings})
-        self.warnings: list[str] = []
-        self.messages: list[str] = []
-
-    def start(self) -> "Run":
-        self.tracker = Tracker.start(
-            self.settings,
-            self.directory.path,
-            self.directory.metrics,
-            params={"optim.lr": 0.1},
-            tags={"dataset": "faces"},
-            warn=self.warnings.append,
-            say=self.messages.append,
-        )
-        return self
-
-    def record(self, *steps: int) -> None:
-        for step in steps:
-            self.directory.record(step, dict.fromkeys(NAMES, step / 2))
-            self.tracker.deliver()
-
-    def write(self, name: str, content: str, folder: str | None = None) -> None:
-        path = self.directory.path / name
-        path.with_suffix(".new").write_text(content)
-        path.with_suffix(".new").replace(path)
-        self.tracker.upload(path, folder)
-
-    def sync(self) -> Parcel:
-        path = self.directory.path
-        return Tracker(path, read_ledger(path), self.directory.metrics).deliver_rest()
-
-    @property
-    def ledger(self) -> Ledger:
-        ledger = read_ledger(self.directory.path)
-        assert ledger is not None
-        return ledger
-
-    @property
-    def run_id(self) -> str:
-        assert self.ledger.run_id is not None
-        return self.ledger.run_id
-
-    @property
-    def outstanding(self) -> Parcel:
-        return outstanding(self.ledger, self.directory.metrics())
-
-
-@pytest.fixture
-def make(store: str, tmp_path: Path) -> Callable[..., Run]:
-    def make(uri: str = store, folder: str = "run", **settings: object) -> Run:
-        return Run(uri, tmp_path / folder, **settings)
-
-    return make
-
-
-@pytest.fixture(autouse=True)
-def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tracking, "FIRST_PAUSE", 0.02)
-    monkeypatch.setattr(tracking, "LONGEST_PAUSE", 0.1)
-
-
-def history(store: str, run_id: str, name: str = NAMES[0]) -> list[tuple[int, float]]:
-    """(step, value) of everything that was ever logged under that name."""
-    return sorted((metric.step, metric.value) for metric in MlflowClient(store).get_metric_history(run_id, name))
-
-
-def once(*steps: int) -> list[tuple[int, float]]:
-    return [(step, step / 2) for step in steps]
-
-
-def until(condition: Callable[[], object]) -> None:
-    deadline = time.monotonic() + 60
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
-
-
-def replace_client(monkeypatch: pytest.MonkeyPatch, **methods: Callable[..., Any]) -> None:
-    """MLflow's client with some methods changed; each is handed the real client first."""
-
-    class Changed(MlflowClient):
-        pass
-
-    for name, method in methods.items():
-        setattr(Changed, name, lambda self, *a, _method=method, **k: _method(MlflowClient(self.tracking_uri), *a, **k))
-    monkeypatch.setattr(tracking, "MlflowClient", Changed)
-
-
-def test_the_store_is_the_setting_else_the_environments_else_here(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://tracking:5000")
-    assert tracking_uri(TrackingSettings(uri="sqlite:////x.db")) == "sqlite:////x.db"
-    assert tracking_uri(TrackingSettings()) == "http://tracking:5000"
-    monkeypatch.delenv("MLFLOW_TRACKING_URI")
-    assert tracking_uri(TrackingSettings()) == f"sqlite:///{tmp_path}/mlflow.db"  # absolute: tests run in tmp_path
-
+from tests.core.tracking.conftest import NAMES, Run, history, once, replace_client, until
 
 # A store that answers
 
@@ -188,6 +70,50 @@ def test_two_runs_share_an_experiment_and_may_have_names(make: Callable[..., Run
     assert len({info.experiment_id for info in found}) == 1
     for run in runs:
         run.tracker.finish("FINISHED")
+
+
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [
+        (None, "FINISHED"),
+        (TrainingError("nan"), "FAILED"),
+        (KeyboardInterrupt(), "KILLED"),
+        (InterruptedRunError("stopped", 143), "KILLED"),
+    ],
+)
+def test_a_run_is_closed_as_what_it_came_to(
+    make: Callable[..., Run], store: str, error: BaseException | None, status: str
+) -> None:
+    run = make().start()
+    with suppress(TrainingError, KeyboardInterrupt, InterruptedRunError), run.tracker:
+        if error:
+            raise error
+    assert MlflowClient(store).get_run(run.run_id).info.status == status
+
+
+def test_a_run_below_another_is_its_child(make: Callable[..., Run], store: str) -> None:
+    above = make().start()
+    child = make("sqlite:////proc/elsewhere.db", "run/trial-001").start()  # its parent's store counts
+    for one in (child, above):
+        one.tracker.finish("FINISHED")
+    assert child.tracker.uri == store
+    assert MlflowClient(store).get_run(child.run_id).data.tags["mlflow.parentRunId"] == above.run_id
+    assert "mlflow.parentRunId" not in MlflowClient(store).get_run(above.run_id).data.tags
+
+
+def test_a_child_waits_for_its_parent(server: Server, make: Callable[..., Run], store: str, tmp_path: Path) -> None:
+    server.stop()
+    above, child = make(server.uri), make(server.uri, "run/trial-001")
+    for one in (above, child):
+        one.start().tracker.finish("FINISHED")
+    server.start()
+    with pytest.raises(TrackingError) as caught:
+        child.sync()
+    expected = f"its sweep is not in MLflow yet; first: faceparse sync {tmp_path}/run"
+    assert str(caught.value) == f"{tmp_path}/run/trial-001: {expected}"
+    above.sync()
+    child.sync()
+    assert MlflowClient(store).get_run(child.run_id).data.tags["mlflow.parentRunId"] == above.run_id
 
 
 def test_a_tracker_that_is_switched_off_does_nothing(tmp_path: Path, make: Callable[..., Run]) -> None:
@@ -284,7 +210,7 @@ def test_training_never_waits(make: Callable[..., Run], store: str, monkeypatch:
         client.log_batch(run_id, metrics, **others)
 
     replace_client(monkeypatch, log_batch=hang)
-    monkeypatch.setattr(tracking, "END_PATIENCE", 0.05)
+    monkeypatch.setattr(tracker, "END_PATIENCE", 0.05)
     run = make().start()
     until(lambda: not run.outstanding)
     steps = range(1, 51)
@@ -446,96 +372,3 @@ def test_a_file_that_is_gone_is_said(server: Server, make: Callable[..., Run]) -
     (run.directory.path / "file.txt").unlink()
     server.start()
     assert str(run.sync()) == "2 params and tags, 1 files that are gone, status FINISHED"
-
-
-# Before and after a run
-
-
-def test_a_deleted_experiment_is_named_with_the_way_out(store: str) -> None:
-    client = MlflowClient(store)
-    client.delete_experiment(client.create_experiment("deleted"))
-    with pytest.raises(SettingsError) as caught:
-        check_experiment(TrackingSettings(uri=store, experiment="deleted"))
-    expected = f"deleted in MLflow at {store}; restore it or choose another name"
-    assert str(caught.value) == f"tracking.experiment = 'deleted': {expected}"
-
-
-@pytest.mark.parametrize("uri", ["sqlite:////proc/no/mlflow.db", "nonsense://x"])
-def test_a_store_that_can_never_work_is_a_mistake(uri: str) -> None:
-    with pytest.raises(SettingsError) as caught:
-        check_experiment(TrackingSettings(uri=uri))
-    assert str(caught.value).startswith(f"MLflow store {uri} cannot be opened: ")
-    assert "\n" not in str(caught.value)
-
-
-def test_a_server_that_is_away_is_no_mistake(server: Server) -> None:
-    server.stop()
-    check_experiment(TrackingSettings(uri=server.uri))
-
-
-def test_a_server_that_hangs_is_no_mistake(monkeypatch: pytest.MonkeyPatch) -> None:
-    released = threading.Event()
-    replace_client(monkeypatch, get_experiment_by_name=lambda *_: released.wait(60))
-    monkeypatch.setattr(tracking, "START_PATIENCE", 0.05)
-    check_experiment(TrackingSettings(uri="http://127.0.0.1:9"))
-    released.set()
-
-
-def test_a_damaged_state_is_named(tmp_path: Path) -> None:
-    for content in ("{", "[]", '{"uri": "x"}'):
-        (tmp_path / "tracking.json").write_text(content)
-        with pytest.raises(SettingsError) as caught:
-            read_ledger(tmp_path)
-        assert str(caught.value).startswith(f"{tmp_path}/tracking.json: cannot be read (")
-        assert "\n" not in str(caught.value)
-
-
-def test_scores_are_added_to_a_finished_run(make: Callable[..., Run], store: str) -> None:
-    run = make().start()
-    run.tracker.finish("FINISHED")
-    assert log_scores(store, run.run_id, {"test/f1_mean": 0.25}, {"test.images": "3"}, 7, warn=pytest.fail)
-    assert history(store, run.run_id, "test/f1_mean") == [(7, 0.25)]
-    assert MlflowClient(store).get_run(run.run_id).data.tags["test.images"] == "3"
-
-
-def test_scores_of_a_run_that_is_gone_are_a_warning(store: str, tmp_path: Path) -> None:
-    warnings: list[str] = []
-    for uri in (store, f"sqlite:///{tmp_path}/none.db"):
-        assert not log_scores(uri, "0" * 32, {"test/f1_mean": 0.25}, {}, 7, warn=warnings.append)
-        assert warnings.pop().startswith(f"MLflow at {uri} failed, the scores are not logged there: ")
-    assert warnings == []
-    assert list(tmp_path.iterdir()) == []  # no empty database
-
-
-def test_a_store_is_tried_out(store: str) -> None:
-    check_store(store)
-    with pytest.raises(SettingsError) as caught:
-        check_store("sqlite:////proc/none/mlflow.db")
-    assert str(caught.value).startswith("MLflow store sqlite:////proc/none/mlflow.db cannot be opened: ")
-    assert "\n" not in str(caught.value)
-
-
-def git(folder: Path, *arguments: str) -> str:
-    settings = ["-c", "user.name=x", "-c", "user.email=x@example.org"]
-    done = subprocess.run(["git", "-C", str(folder), *settings, *arguments], capture_output=True, text=True, check=True)
-    return done.stdout.strip()
-
-
-def test_the_commit_of_a_repository_is_a_tag(tmp_path: Path) -> None:
-    assert git_tags(tmp_path) == {}
-    git(tmp_path, "init")
-    assert git_tags(tmp_path) == {}  # nothing committed yet
-    (tmp_path / "file").write_text("one")
-    git(tmp_path, "add", "file")
-    git(tmp_path, "commit", "-m", "one")
-    commit = git(tmp_path, "rev-parse", "HEAD")
-    (tmp_path / "new").write_text("not tracked")
-    (tmp_path / "below").mkdir()
-    assert git_tags(tmp_path / "below") == {"mlflow.source.git.commit": commit, "git.dirty": "false"}
-    (tmp_path / "file").write_text("two")
-    assert git_tags(tmp_path) == {"mlflow.source.git.commit": commit, "git.dirty": "true"}
-
-
-def test_a_machine_without_git_has_no_commit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PATH", str(tmp_path))
-    assert git_tags(Path(__file__).parent) == {}

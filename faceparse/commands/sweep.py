@@ -1,0 +1,132 @@
+"""faceparse sweep [EXPERIMENT.toml] --over optim.lr=1e-3,5e-4"""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from faceparse.commands.options import (
+    AllGpus,
+    CpuProcesses,
+    DataDir,
+    Device,
+    Epochs,
+    Experiment,
+    RestoreFrom,
+    Set,
+    device_name,
+    parse_set,
+)
+
+if TYPE_CHECKING:
+    from faceparse.core.sweep.sweep import SweepResult
+
+
+def sweep(
+    experiment: Experiment = None,
+    over: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--over",
+            metavar="KEY=VALUES",
+            help="Setting to vary; may be repeated. Choices: optim.lr=1e-3,5e-4 (';' between values that hold commas: "
+            "'data.input_size=97,97;193,193'). Ranges of numbers: train.epochs=20..60, optim.lr=1e-4..1e-2:log.",
+        ),
+    ] = None,
+    trials: Annotated[
+        int | None,
+        typer.Option(min=1, help="Runs in all. Default: every combination once, where there is no range of fractions."),
+    ] = None,
+    sampler: Annotated[
+        str | None,
+        typer.Option(
+            help="Who chooses the next values: tpe (learns from the scores, after 10 random trials), random, or grid "
+            "(in the order of --over). Default: tpe. None of them tries a combination twice."
+        ),
+    ] = None,
+    seed: Annotated[
+        int | None, typer.Option(min=0, help="Of the sampler; the runs' own is train.seed. Default: 0.")
+    ] = None,
+    sweep_dir: Annotated[
+        Path | None, typer.Option("--sweep-dir", help="Sweep directory. Default: runs/<experiment>/sweep-<time>-<id>.")
+    ] = None,
+    resume: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="SWEEP_DIR",
+            help="Sweep directory to go on with, and with the run that was under way; --trials changes their number.",
+        ),
+    ] = None,
+    data_dir: DataDir = None,
+    gpus: AllGpus = None,
+    device: Device = None,
+    processes: CpuProcesses = None,
+    set_: Set = None,
+    epochs: Epochs = None,
+    restore_from: RestoreFrom = None,
+) -> None:
+    """Train once for each of several settings and rank the runs by their best score on val."""
+    from faceparse.core.errors import SettingsError
+
+    options = {
+        "data.root": data_dir,
+        "model.pretrained": restore_from,
+        "train.epochs": epochs,
+        "train.device": device_name(gpus, device, several=True),
+        "launch.processes": processes,
+        **parse_set(set_ or []),
+    }
+    typed = {key: value for key, value in options.items() if value is not None}
+    if resume and (typed or experiment or over or sampler or seed is not None or sweep_dir):
+        raise SettingsError("--resume goes on with the sweep's own settings; only --trials may stand beside it")
+    from faceparse.commands.console import silent_libraries
+    from faceparse.core.settings import load_settings
+
+    silent_libraries()  # before they are imported
+    from faceparse.commands.training_display import TrainingDisplay
+    from faceparse.core.sweep import sweep as core
+
+    if resume:
+        result = core.resume(resume, TrainingDisplay, trials=trials)
+    else:
+        result = core.sweep(
+            load_settings(experiment, typed),
+            over or [],
+            trials=trials,
+            sampler=sampler or "tpe",
+            seed=seed or 0,
+            sweep_dir=sweep_dir,
+            display=TrainingDisplay,
+        )
+    _show(result)
+
+
+def _show(result: "SweepResult") -> None:
+    """Exit code 1 where a trial failed."""
+    from faceparse.commands.console import out
+
+    out.print(_table(result))
+    for trial in result.trials:
+        if trial.error is not None:
+            out.print(f"{trial.name} failed: {trial.error}")
+    if result.best is not None:
+        out.print(f"next: faceparse eval {result.best}" + (" ; faceparse ui" if result.trials[0].run_id else ""))
+    if any(trial.state == "failed" for trial in result.trials):
+        raise typer.Exit(1)
+
+
+def _table(result: "SweepResult") -> Any:
+    from rich.table import Table
+
+    table = Table(title=str(result.path), title_justify="left")
+    keys = list(result.trials[0].params)
+    for heading in ("trial", "score", "best epoch", *keys):
+        table.add_column(heading, justify="left" if heading == "trial" else "right")
+    for trial in result.trials:
+        score = "failed" if trial.score is None else f"{trial.score:.4f}"
+        table.add_row(trial.name, score, str(trial.best_epoch or ""), *(_short(trial.params[key]) for key in keys))
+    return table
+
+
+def _short(value: object) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)

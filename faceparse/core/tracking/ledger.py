@@ -1,0 +1,102 @@
+"""What MLflow still has to hear of a run: noted in the run directory."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from faceparse.core.errors import SettingsError
+from faceparse.core.files import write_atomic
+
+TRACKING_FILE = "tracking.json"
+
+Status = Literal["RUNNING", "FINISHED", "FAILED", "KILLED"]
+Line = dict[str, Any]
+"""One of metrics.jsonl: `epoch` (the step), `time` (seconds since 1970), `metrics` (name -> value)."""
+
+
+@dataclass
+class Ledger:
+    """How far MLflow knows a run: the content of tracking.json."""
+
+    uri: str
+    experiment: str
+    run_name: str
+    key: str
+    """Tag by which the MLflow run is found again if the process dies before it can note the run's id."""
+    started: float
+    """Seconds since 1970, as `ended`."""
+    params: dict[str, str]
+    """Not delivered yet, as `tags` and `files`."""
+    tags: dict[str, str]
+    files: dict[str, str | None] = field(default_factory=dict)
+    """Path in the run directory -> folder in MLflow; None is the top."""
+    run_id: str | None = None
+    delivered: int = 0
+    """The last step that is delivered; steps count from 1."""
+    status: Status = "RUNNING"
+    ended: float | None = None
+    told: Status | None = None
+    """The last status that is delivered."""
+
+
+@dataclass
+class Parcel:
+    """What is to be delivered, or has been."""
+
+    points: int = 0
+    """A point is the value of one metric at one step."""
+    labels: int = 0
+    """Params and tags."""
+    files: int = 0
+    missing: int = 0
+    """Files that were to be uploaded and are no longer there."""
+    status: Status | None = None
+
+    def __bool__(self) -> bool:
+        return self != Parcel()
+
+    def __str__(self) -> str:
+        counts = {
+            "points": self.points,
+            "params and tags": self.labels,
+            "files": self.files,
+            "files that are gone": self.missing,
+        }
+        parts = [f"{count} {what}" for what, count in counts.items() if count]
+        return ", ".join(parts + ([f"status {self.status}"] if self.status else [])) or "nothing"
+
+
+def outstanding(ledger: Ledger, lines: Sequence[Line]) -> Parcel:
+    return Parcel(
+        points=sum(len(line["metrics"]) for line in undelivered(ledger, lines)),
+        labels=len(ledger.params) + len(ledger.tags),
+        files=len(ledger.files),
+        status=ledger.status if ledger.status != ledger.told else None,
+    )
+
+
+def undelivered(ledger: Ledger, lines: Sequence[Line]) -> list[Line]:
+    return [line for line in lines if line["epoch"] > ledger.delivered]
+
+
+def read_ledger(folder: Path) -> Ledger | None:
+    """None where the run was never tracked.
+
+    Raises:
+        SettingsError: the file is damaged.
+    """
+    path = folder / TRACKING_FILE
+    try:
+        return Ledger(**json.loads(path.read_text("utf-8")))
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, TypeError) as error:
+        raise SettingsError(
+            f"{path}: cannot be read ({type(error).__name__}); remove it, and the run gets a new MLflow run on --resume"
+        ) from None
+
+
+def write_ledger(folder: Path, ledger: Ledger) -> None:
+    write_atomic(folder / TRACKING_FILE, json.dumps(asdict(ledger), indent=1).encode())

@@ -1,0 +1,190 @@
+"""MLflow: the only file that imports it."""
+
+import os
+import sqlite3
+import threading
+import time
+from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import closing
+from pathlib import Path
+
+from faceparse.core.errors import SettingsError
+from faceparse.core.settings import TrackingSettings
+from faceparse.core.tracking.ledger import Line, Status
+
+# Trying again is the tracker's, which can ask MLflow first what it holds: the client's own tries would repeat points.
+os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "30")
+os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
+
+from mlflow.entities import Metric, Param, RunTag
+from mlflow.exceptions import MlflowException
+from mlflow.tracking import MlflowClient
+from sqlalchemy.exc import SQLAlchemyError
+
+SQLITE = "sqlite:///"
+START_PATIENCE = 5.0
+"""Seconds that a run waits for MLflow at most, for each of its first two questions."""
+FAILURES = (MlflowException, SQLAlchemyError, sqlite3.Error, OSError, ImportError)
+"""What a store raises that does not work; requests' errors are OSErrors."""
+
+_KEY_TAG = "faceparse.run"
+_PARENT_TAG = "mlflow.parentRunId"
+
+Say = Callable[[str], None]
+
+
+def tracking_uri(settings: TrackingSettings) -> str:
+    """The setting, else MLFLOW_TRACKING_URI, else SQLite in the working folder; a database's path is absolute."""
+    uri = settings.uri or os.environ.get("MLFLOW_TRACKING_URI") or f"{SQLITE}mlflow.db"
+    return f"{SQLITE}{Path(uri.removeprefix(SQLITE)).absolute()}" if uri.startswith(SQLITE) else uri
+
+
+class Store:
+    """Runs at one URI, in our words: times are seconds, runs are found again by their keys."""
+
+    def __init__(self, uri: str, *, there: bool = False) -> None:
+        """A broken database is found here at once: MLflow itself would try for minutes.
+
+        Args:
+            there: a database must exist; MLflow would make an empty one.
+        """
+        if uri.startswith(SQLITE):
+            path = Path(uri.removeprefix(SQLITE))
+            if there and not path.is_file():
+                raise FileNotFoundError("the database is not there")
+            with closing(sqlite3.connect(path, timeout=5)) as database:
+                database.execute("pragma schema_version").fetchone()
+        self.uri = uri
+        self._client = MlflowClient(uri)
+
+    def find_experiment(self, name: str) -> str | None:
+        found = self._client.get_experiment_by_name(name)
+        if found is not None and found.lifecycle_stage == "deleted":
+            raise SettingsError(
+                f"tracking.experiment = {name!r}: deleted in MLflow at {self.uri}; restore it or choose another name"
+            )
+        return None if found is None else str(found.experiment_id)
+
+    def experiment(self, name: str) -> str:
+        """The id of the experiment, which is made where there is none."""
+        if (found := self.find_experiment(name)) is not None:
+            return found
+        # A local database says nothing of files: keep them beside it, wherever a later command is started.
+        local = self.uri.startswith(SQLITE)
+        location = (Path(self.uri.removeprefix(SQLITE)).parent / "mlartifacts" / name).as_uri() if local else None
+        return str(self._client.create_experiment(name, artifact_location=location))
+
+    def find_run(self, experiment: str, key: str) -> str | None:
+        found = self._client.search_runs([experiment], f"tags.`{_KEY_TAG}` = '{key}'", max_results=1)
+        return str(found[0].info.run_id) if found else None
+
+    def create_run(self, experiment: str, key: str, *, name: str, started: float, parent: str | None) -> str:
+        tags = {_KEY_TAG: key, **({_PARENT_TAG: parent} if parent else {})}
+        run = self._client.create_run(experiment, start_time=_milliseconds(started), tags=tags, run_name=name)
+        return str(run.info.run_id)
+
+    def held(self, run_id: str, lines: Sequence[Line]) -> set[tuple[str, int]]:
+        """(metric, step) of everything that MLflow holds under the names in `lines`: what was delivered before a
+        process could note it, and epochs that a resumed run trains again. A store may have taken a part of a batch
+        only, so each name is asked for.
+        """
+        names = {name for line in lines for name in line["metrics"]}
+        return {(name, metric.step) for name in names for metric in self._client.get_metric_history(run_id, name)}
+
+    def log_points(self, run_id: str, line: Line, names: Collection[str]) -> None:
+        step, when = line["epoch"], _milliseconds(line["time"])
+        self._client.log_batch(run_id, metrics=[Metric(name, line["metrics"][name], when, step) for name in names])
+
+    def log_labels(self, run_id: str, params: Mapping[str, str], tags: Mapping[str, str]) -> None:
+        self._client.log_batch(
+            run_id,
+            params=[Param(key, value) for key, value in params.items()],
+            tags=[RunTag(key, value) for key, value in tags.items()],
+        )
+
+    def log_scores(self, run_id: str, metrics: Mapping[str, float], tags: Mapping[str, str], step: int) -> None:
+        now = _milliseconds(time.time())
+        self._client.log_batch(
+            run_id,
+            metrics=[Metric(name, value, now, step) for name, value in metrics.items()],
+            tags=[RunTag(key, value) for key, value in tags.items()],
+        )
+
+    def upload(self, run_id: str, path: Path, folder: str | None) -> None:
+        self._client.log_artifact(run_id, str(path), folder)
+
+    def set_status(self, run_id: str, status: Status, ended: float | None) -> None:
+        if status == "RUNNING":
+            self._client.update_run(run_id, status=status)
+        else:
+            self._client.set_terminated(run_id, status, None if ended is None else _milliseconds(ended))
+
+    def look(self) -> None:
+        """Ask for anything, to see whether it answers."""
+        self._client.search_experiments(max_results=1)
+
+
+def _milliseconds(seconds: float) -> int:
+    return round(seconds * 1000)
+
+
+def log_scores(
+    uri: str, run_id: str, metrics: Mapping[str, float], tags: Mapping[str, str], step: int, *, warn: Say
+) -> bool:
+    """Add to an MLflow run of any age, at once. False, and a warning, where that fails."""
+    try:
+        Store(uri, there=True).log_scores(run_id, metrics, tags, step)
+    except FAILURES as error:
+        warn(f"MLflow at {uri} failed, the scores are not logged there: {reason(error)}")
+        return False
+    return True
+
+
+def check_experiment(settings: TrackingSettings) -> None:
+    """Find what no patience mends before a run directory exists. A server that does not answer is none of it.
+
+    Raises:
+        SettingsError: the experiment is deleted, nothing understands the URI, or a local database cannot be opened.
+    """
+    if not settings.enabled:
+        return
+    uri, problems = tracking_uri(settings), list[SettingsError]()
+    local = uri.startswith(SQLITE)
+
+    def look() -> None:
+        try:
+            Store(uri).find_experiment(settings.experiment)
+        except SettingsError as error:
+            problems.append(error)
+        except FAILURES as error:
+            misread = getattr(error, "error_code", None) == "INVALID_PARAMETER_VALUE" or isinstance(error, ImportError)
+            if local or misread:
+                problems.append(_unusable(uri, error))
+
+    thread = threading.Thread(target=look, daemon=True)
+    thread.start()
+    thread.join(None if local else START_PATIENCE)
+    if problems:
+        raise problems[0]
+
+
+def check_store(uri: str) -> None:
+    """Raise SettingsError where the store cannot be opened."""
+    try:
+        Store(uri).look()
+    except FAILURES as error:
+        raise _unusable(uri, error) from None
+
+
+def _unusable(uri: str, error: Exception) -> SettingsError:
+    return SettingsError(f"MLflow store {uri} cannot be opened: {reason(error)}")
+
+
+def reason(error: BaseException) -> str:
+    """One line, from the socket where it was a socket: MLflow wraps that in pages of its own."""
+    root = error
+    while root.__context__ is not None:
+        root = root.__context__
+    text = (root.strerror or str(root) if isinstance(root, OSError) else str(error)).strip()
+    return text.splitlines()[0][:160] if text else type(error).__name__

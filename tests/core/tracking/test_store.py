@@ -1,0 +1,78 @@
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from mlflow.tracking import MlflowClient
+
+from faceparse.core.errors import SettingsError
+from faceparse.core.settings import TrackingSettings
+from faceparse.core.tracking import store as store_module
+from faceparse.core.tracking.store import check_experiment, check_store, log_scores, tracking_uri
+from tests.conftest import Server
+from tests.core.tracking.conftest import Run, history, replace_client
+
+
+def test_the_store_is_the_setting_else_the_environments_else_here(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://tracking:5000")
+    assert tracking_uri(TrackingSettings(uri="sqlite:////x.db")) == "sqlite:////x.db"
+    assert tracking_uri(TrackingSettings()) == "http://tracking:5000"
+    monkeypatch.delenv("MLFLOW_TRACKING_URI")
+    assert tracking_uri(TrackingSettings()) == f"sqlite:///{tmp_path}/mlflow.db"  # absolute: tests run in tmp_path
+
+
+def test_a_deleted_experiment_is_named_with_the_way_out(store: str) -> None:
+    client = MlflowClient(store)
+    client.delete_experiment(client.create_experiment("deleted"))
+    with pytest.raises(SettingsError) as caught:
+        check_experiment(TrackingSettings(uri=store, experiment="deleted"))
+    expected = f"deleted in MLflow at {store}; restore it or choose another name"
+    assert str(caught.value) == f"tracking.experiment = 'deleted': {expected}"
+
+
+@pytest.mark.parametrize("uri", ["sqlite:////proc/no/mlflow.db", "nonsense://x"])
+def test_a_store_that_can_never_work_is_a_mistake(uri: str) -> None:
+    with pytest.raises(SettingsError) as caught:
+        check_experiment(TrackingSettings(uri=uri))
+    assert str(caught.value).startswith(f"MLflow store {uri} cannot be opened: ")
+    assert "\n" not in str(caught.value)
+
+
+def test_a_server_that_is_away_is_no_mistake(server: Server) -> None:
+    server.stop()
+    check_experiment(TrackingSettings(uri=server.uri))
+
+
+def test_a_server_that_hangs_is_no_mistake(monkeypatch: pytest.MonkeyPatch) -> None:
+    released = threading.Event()
+    replace_client(monkeypatch, get_experiment_by_name=lambda *_: released.wait(60))
+    monkeypatch.setattr(store_module, "START_PATIENCE", 0.05)
+    check_experiment(TrackingSettings(uri="http://127.0.0.1:9"))
+    released.set()
+
+
+def test_scores_are_added_to_a_finished_run(make: Callable[..., Run], store: str) -> None:
+    run = make().start()
+    run.tracker.finish("FINISHED")
+    assert log_scores(store, run.run_id, {"test/f1_mean": 0.25}, {"test.images": "3"}, 7, warn=pytest.fail)
+    assert history(store, run.run_id, "test/f1_mean") == [(7, 0.25)]
+    assert MlflowClient(store).get_run(run.run_id).data.tags["test.images"] == "3"
+
+
+def test_scores_of_a_run_that_is_gone_are_a_warning(store: str, tmp_path: Path) -> None:
+    warnings: list[str] = []
+    for uri in (store, f"sqlite:///{tmp_path}/none.db"):
+        assert not log_scores(uri, "0" * 32, {"test/f1_mean": 0.25}, {}, 7, warn=warnings.append)
+        assert warnings.pop().startswith(f"MLflow at {uri} failed, the scores are not logged there: ")
+    assert warnings == []
+    assert list(tmp_path.iterdir()) == []  # no empty database
+
+
+def test_a_store_is_tried_out(store: str) -> None:
+    check_store(store)
+    with pytest.raises(SettingsError) as caught:
+        check_store("sqlite:////proc/none/mlflow.db")
+    assert str(caught.value).startswith("MLflow store sqlite:////proc/none/mlflow.db cannot be opened: ")
+    assert "\n" not in str(caught.value)
