@@ -8,7 +8,7 @@ from rich.table import Table
 
 from benchmarks.harness import Result
 
-NAMES = ("startup", "edges", "prepare", "scoring", "sample", "cache", "loss", "step")
+NAMES = ("startup", "edges", "prepare", "scoring", "sample", "cache", "loss", "step", "tracking", "interruptions")
 
 
 def main() -> int:

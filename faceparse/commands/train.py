@@ -26,6 +26,7 @@ from faceparse.commands.options import (
 )
 
 if TYPE_CHECKING:
+    from faceparse.core.settings import Settings
     from faceparse.core.training.run import RunResult
 
 
@@ -67,6 +68,9 @@ def train(
     random_scale: Annotated[
         bool | None, typer.Option("--random-scale/--no-random-scale", help="The recipe's random scale and rotation.")
     ] = None,
+    profile: Annotated[
+        bool, typer.Option("--profile", help="Only see where a few iterations' time goes: a table and a trace.")
+    ] = False,
 ) -> None:
     """Train a network; every run is logged to MLflow and kept in a run directory."""
     from faceparse.core.errors import SettingsError
@@ -106,12 +110,39 @@ def train(
     from faceparse.commands.training_display import TrainingDisplay
     from faceparse.core.training import launch
 
-    if resume is None:
+    if profile:
+        if resume is not None:
+            raise SettingsError("--profile and --resume: give one of them")
+        _profile(load_settings(experiment, placed | typed))
+    elif resume is None:
         _show(launch.train(load_settings(experiment, placed | typed), TrainingDisplay))
     elif resume == "auto":
         _show(launch.resume_or_train(load_settings(experiment, placed | typed), TrainingDisplay))
     else:
         _show(launch.resume(Path(resume), TrainingDisplay, placed))
+
+
+def _profile(settings: "Settings") -> None:
+    from rich.table import Table
+
+    from faceparse.commands.console import out
+    from faceparse.commands.training_display import TrainingDisplay
+    from faceparse.core.training.profile import TABLE, TRACE, profile_step
+
+    with TrainingDisplay() as display:
+        found = profile_step(settings, display)
+    gpu = found.parts[0].gpu is not None
+    table = Table("part of an iteration", "ms on the host", *["ms on the GPU"] * gpu, "share")
+    measured = [part.gpu if gpu and part.gpu is not None else part.host for part in found.parts]
+    rest = max(0.0, found.iteration - sum(part.host for part in found.parts))
+    for part, milliseconds in zip(found.parts, measured, strict=True):
+        times = [f"{part.host:.1f}", *([f"{part.gpu:.1f}"] if part.gpu is not None else [])]
+        table.add_row(part.name, *times, f"{milliseconds / found.iteration:.0%}")
+    table.add_row("the rest", f"{rest:.1f}", *[""] * gpu, f"{rest / found.iteration:.0%}")
+    out.print(table)
+    speed = 1000 * found.update_size / found.iteration
+    out.print(f"{found.iteration:.1f} ms an iteration of {found.update_size} photographs, {speed:.1f} images/s")
+    out.print(f"operators: {found.folder / TABLE}; trace for ui.perfetto.dev: {found.folder / TRACE}")
 
 
 def _show(result: "RunResult") -> None:

@@ -4,10 +4,12 @@ PyTorch turns a loader process's exception into one whose message is a traceback
 names the file, so errors travel as values here and are raised again in the main process.
 """
 
-import atexit
 import multiprocessing
+import os
 import signal
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import cache
+from multiprocessing.util import Finalize
 from typing import Any, Generic, TypeVar
 
 import torch
@@ -46,6 +48,8 @@ class Loader(Generic[T, B]):
         Raises:
             SettingsError: memory is to be pinned, but not for a GPU.
         """
+        if workers:
+            _end_loaders_at_exit(os.getpid())
         chosen: dict[str, Any] = {"batch_sampler": batches} if batches is not None else {"batch_size": batch_size}
         self._loader: DataLoader[Any] = DataLoader(
             _Guarded(dataset),
@@ -100,9 +104,15 @@ def _start_loader(worker: int) -> None:
         signal.signal(number, signal.SIG_IGN)  # sent to the whole group; the batches under way are still wanted
 
 
-@atexit.register
+@cache
+def _end_loaders_at_exit(pid: int) -> None:
+    """Before multiprocessing asks them to end by SIGTERM, and waits for ever. Noted in the process that starts them:
+    what a process that was itself started noted while it was made ready is forgotten.
+    """
+    Finalize(None, _end_loaders, exitpriority=100)
+
+
 def _end_loaders() -> None:
-    """Before multiprocessing asks them to end by SIGTERM, and waits for ever."""
     for process in multiprocessing.active_children():
         process.kill()
 

@@ -258,15 +258,12 @@ def _environment(settings: Settings, here: int) -> Iterator[None]:
         wanted |= {"GLOO_SOCKET_IFNAME": interface, "NCCL_SOCKET_IFNAME": interface} if interface else {}
     added = {name: value for name, value in wanted.items() if name not in os.environ}
     os.environ.update(added)
-    loggers = [logging.getLogger(name) for name in ("torch.distributed", "torch.multiprocessing")]
-    levels = [logger.level for logger in loggers]
-    for logger in loggers:
-        logger.setLevel(logging.CRITICAL)  # they tell at length what we tell in one line
+    before = logging.root.manager.disable
+    logging.disable(logging.CRITICAL)  # the launcher tells at length what we tell in one line
     try:
         yield
     finally:
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.setLevel(level)
+        logging.disable(before)
         for name in added:
             os.environ.pop(name, None)
 

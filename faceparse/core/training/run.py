@@ -10,10 +10,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
-from torch.optim import SGD
 
 import faceparse
-from faceparse.core.data.dataset import Normalise, TrainingSet, collate
 from faceparse.core.data.loader import Loader
 from faceparse.core.distributed import ALONE, World, is_joined
 from faceparse.core.errors import CheckpointError, InterruptedRunError, TrainingError
@@ -27,15 +25,14 @@ from faceparse.core.model.weights import Checkpoint, load_exactly
 from faceparse.core.settings import Settings, flatten
 from faceparse.core.tracking.git import git_tags
 from faceparse.core.tracking.store import check_experiment
+from faceparse.core.training.assemble import make_loader, make_trainer
 from faceparse.core.training.checkpoint import BEST, LAST, pack, read_last
-from faceparse.core.training.loss import EAGRNetLoss
 from faceparse.core.training.observer import Bystander, Observer
 from faceparse.core.training.plan import Plan, adopt_preprocessing, make_plan
 from faceparse.core.training.record import Record
 from faceparse.core.training.run_directory import RunDirectory
-from faceparse.core.training.schedule import poly_schedule
 from faceparse.core.training.signals import StopSignals, exit_code
-from faceparse.core.training.trainer import NonFiniteLossError, Trainer, parameters
+from faceparse.core.training.trainer import NonFiniteLossError, parameters
 
 T = TypeVar("T")
 
@@ -176,7 +173,7 @@ class _Run:
         self.first_epoch = 1
         self.stop = StopSignals(handed_on=is_joined())
         self.model = plan.model
-        self.trainer = self._trainer()
+        self.trainer = make_trainer(plan)
         if resumed is not None:
             self.world.together(lambda: self._restore(resumed))
         elif plan.start is not None:
@@ -193,7 +190,7 @@ class _Run:
         """
         self._announce()
         with self.stop, self._tracked():
-            loader = self._loader()
+            loader = make_loader(self.plan)
             for epoch in range(self.first_epoch, self.settings.train.epochs + 1):
                 try:
                     metrics = self._train_epoch(loader, epoch)
@@ -229,48 +226,6 @@ class _Run:
         if scores is not None:
             self._save_last(epoch)
         self.observer.epoch_finished(epoch, metrics, best)
-
-    def _trainer(self) -> Trainer:
-        optim, loss, speed = self.settings.optim, self.settings.loss, self.plan.speed
-        optimizer = SGD(
-            self.model.parameters(),
-            lr=optim.lr,
-            momentum=optim.momentum,
-            weight_decay=optim.weight_decay,
-            fused=optim.fused,
-        )
-        return Trainer(
-            model=self.model,
-            loss=EAGRNetLoss(
-                parsing=loss.parsing, edge=loss.edge, boundary_attention=loss.boundary_attention, scale=loss.scale
-            ),
-            optimizer=optimizer,
-            schedule=poly_schedule(optimizer, optim, self.settings.train.epochs * self.plan.batches.iterations),
-            normalise=Normalise(self.settings.data).to(self.device),
-            device=self.device,
-            world=self.world,
-            accumulate=self.plan.batches.accumulate,
-            ema=self.settings.train.ema,
-            dtype=speed.dtype,
-            channels_last=speed.channels_last,
-            compile=speed.compile,
-        )
-
-    def _loader(self) -> Loader[Any, Any]:
-        data = self.settings.data
-        dataset = TrainingSet(
-            self.plan.train, self.label_set, data, seed=self.settings.train.seed, cache=self.plan.cache
-        )
-        return Loader(
-            dataset,
-            collate,
-            device=self.device,
-            workers=data.workers,
-            batches=self.plan.batches,
-            persistent=data.persistent_workers,
-            prefetch=data.prefetch,
-            pin_memory=data.pin_memory,
-        )
 
     def _restore(self, checkpoint: Checkpoint) -> None:
         assert checkpoint.training is not None

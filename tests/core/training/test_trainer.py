@@ -1,10 +1,11 @@
 import copy
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.optim import SGD
 
 from faceparse.core.data.dataset import Batch, Normalise, TrainingSet, collate
@@ -14,6 +15,7 @@ from faceparse.core.labels import get_label_set
 from faceparse.core.model.build import build_model
 from faceparse.core.settings import DataSettings, ModelSettings, OptimSettings
 from faceparse.core.training.loss import EAGRNetLoss
+from faceparse.core.training.profile import PARTS
 from faceparse.core.training.schedule import poly_schedule
 from faceparse.core.training.trainer import REPORT_EVERY, NonFiniteLossError, Progress, Trainer, parameters
 
@@ -22,11 +24,11 @@ DATA = DataSettings(input_size=(64, 64), random_scale=False)
 OPTIM = OptimSettings(lr=0.01, momentum=0.9, weight_decay=5e-4)
 
 
-def make_trainer(iterations: int = 10) -> Trainer:
+def make_trainer(iterations: int = 10, *, fused: bool = True, **options: Any) -> Trainer:
     torch.manual_seed(0)
     model = build_model(ModelSettings(backbone="resnet18", stem="torchvision"), 11)
     optimizer = SGD(
-        model.parameters(), lr=OPTIM.lr, momentum=OPTIM.momentum, weight_decay=OPTIM.weight_decay, fused=True
+        model.parameters(), lr=OPTIM.lr, momentum=OPTIM.momentum, weight_decay=OPTIM.weight_decay, fused=fused
     )
     return Trainer(
         model=model,
@@ -35,6 +37,7 @@ def make_trainer(iterations: int = 10) -> Trainer:
         schedule=poly_schedule(optimizer, OPTIM, iterations),
         normalise=Normalise(DATA),
         device=CPU,
+        **options,
     )
 
 
@@ -81,18 +84,19 @@ def test_a_loss_that_is_not_finite_ends_training_by_name(batch: Batch) -> None:
     assert str(caught.value) == expected
 
 
-def test_the_batch_of_a_loss_that_is_not_finite_is_named_and_updates_nothing(batch: Batch) -> None:
-    trainer = make_trainer()
+@pytest.mark.parametrize("fused", [True, False])
+def test_the_batch_of_a_loss_that_is_not_finite_is_named_and_updates_nothing(batch: Batch, fused: bool) -> None:
+    trainer = make_trainer(fused=fused)
     bad = batch._replace(image=batch.image.float() * torch.nan, indices=torch.tensor([7, 8, 9, 10]))
     with pytest.raises(NonFiniteLossError) as caught:
         list(trainer.train_epoch([batch, batch, bad, batch]))
     assert (caught.value.iteration, caught.value.indices) == (3, [7, 8, 9, 10])
     # Three good steps and one that was passed over: the momentum, too, is that of the good ones.
-    expected = make_trainer()
+    expected = make_trainer(fused=fused)
     list(expected.train_epoch([batch, batch]))
     before = copy.deepcopy(expected.model.state_dict())
     assert all(parameter.isfinite().all() for parameter in trainer.model.parameters())
-    trainer, after_bad = make_trainer(), None
+    trainer, after_bad = make_trainer(fused=fused), None
     for one in (batch, batch, bad):
         trainer.step([one])
     after_bad = dict(trainer.model.named_parameters())
@@ -164,16 +168,110 @@ def test_a_step_trains_in_train_mode_whatever_was_before(batch: Batch) -> None:
     assert not torch.equal(trainer.model.decoder.deep.norm.running_mean, before)  # type: ignore[arg-type]
 
 
-def test_a_restored_trainer_takes_the_same_next_step(batch: Batch) -> None:
-    first, second = make_trainer(), make_trainer()
+@pytest.mark.parametrize("options", [{}, {"ema": 0.9}, {"dtype": torch.bfloat16}], ids=str)
+def test_a_restored_trainer_takes_the_same_next_step(batch: Batch, options: dict[str, Any]) -> None:
+    first, second = make_trainer(**options), make_trainer(**options)
     first.step([batch])
-    second.model.load_state_dict(copy.deepcopy(first.model.state_dict()))
+    second.model.load_state_dict(copy.deepcopy(first.best_model.state_dict()))  # as a checkpoint holds them
     second.load_state_dict(copy.deepcopy(first.state_dict()))
     assert second.iteration == 1
     first.step([batch])
     second.step([batch])
-    states = zip(first.model.state_dict().values(), second.model.state_dict().values(), strict=True)
+    assert_same_weights(first.model, second.model)
+    assert_same_weights(first.best_model, second.best_model)
+
+
+def assert_same_weights(first: nn.Module, second: nn.Module) -> None:
+    states = zip(first.state_dict().values(), second.state_dict().values(), strict=True)
     assert all(torch.equal(a, b) for a, b in states)
+
+
+def halves(batch: Batch) -> list[Batch]:
+    return [Batch(*(tensor[part] for tensor in batch)) for part in (slice(0, 2), slice(2, 4))]
+
+
+def test_accumulated_gradients_are_the_mean_of_those_of_the_batches(batch: Batch) -> None:
+    trainer = make_trainer(accumulate=2)
+    copied = copy.deepcopy(trainer.model)
+    losses = trainer.step(halves(batch))
+    expected = [EAGRNetLoss()(copied(trainer.normalise(b.image)), b.label.long(), b.edge.long()) for b in halves(batch)]
+    torch.stack([terms.total for terms in expected]).mean().backward()
+    assert float(losses[0]) == pytest.approx(float(sum(terms.total for terms in expected)) / 2, rel=1e-5)
+    for found, separate in zip(trainer.model.parameters(), copied.parameters(), strict=True):
+        torch.testing.assert_close(found.grad, separate.grad, rtol=1e-3, atol=1e-4)
+    assert trainer.iteration == 1
+
+
+def test_an_epoch_takes_several_batches_for_an_iteration(batch: Batch) -> None:
+    trainer = make_trainer(accumulate=2)
+    (*_, found) = trainer.train_epoch(halves(batch) * 3)
+    assert (found.iteration, trainer.iteration) == (3, 3)
+
+
+def test_the_average_follows_the_weights(batch: Batch) -> None:
+    """avg <- d avg + (1 - d) new, d = min(decay, (1 + n) / (10 + n)), statistics included, counters copied."""
+    trainer = make_trainer(ema=0.25)
+    expected = {name: tensor.double() for name, tensor in trainer.model.state_dict().items()}
+    for n in (1, 2, 3):
+        trainer.step([batch])
+        decay = min(0.25, (1 + n) / (10 + n))
+        for name, new in trainer.model.state_dict().items():
+            kept = expected[name] if new.is_floating_point() else new.double()
+            expected[name] = decay * kept + (1 - decay) * new.double()
+    for name, found in trainer.best_model.state_dict().items():
+        torch.testing.assert_close(found.double(), expected[name], rtol=1e-5, atol=1e-6)
+    assert trainer.best_model is not trainer.model
+    assert not any(parameter.requires_grad for parameter in trainer.best_model.parameters())
+
+
+def test_without_an_average_the_network_itself_is_the_best() -> None:
+    trainer = make_trainer()
+    assert trainer.best_model is trainer.model
+
+
+@pytest.mark.parametrize(
+    ("options", "tolerance"),
+    [({"channels_last": False}, 5e-3), ({"fused": False}, 0), ({"dtype": torch.bfloat16}, 0.02)],
+    ids=str,
+)
+def test_what_is_faster_trains_the_same(batch: Batch, options: dict[str, Any], tolerance: float) -> None:
+    plain, fast = make_trainer(), make_trainer(**options)
+    for _ in range(2):
+        expected = plain.step([batch])
+        torch.testing.assert_close(fast.step([batch]), expected, rtol=tolerance, atol=0)
+    assert all(parameter.dtype == torch.float32 for parameter in fast.model.parameters())
+
+
+def test_forward_and_backward_have_the_type_that_was_chosen(batch: Batch) -> None:
+    trainer, seen = make_trainer(dtype=torch.bfloat16), []
+    trainer.model.decoder.register_forward_hook(lambda *arguments: seen.append(arguments[2].dtype))
+    trainer.step([batch])
+    assert seen == [torch.bfloat16]
+
+
+def test_a_compiled_network_trains_the_same(batch: Batch, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Traced, but not handed to the C++ compiler, which takes minutes."""
+    backends = []
+    real = torch.compile
+
+    def traced(network: Any) -> Any:
+        backends.append("eager")
+        return real(network, backend="eager")
+
+    monkeypatch.setattr(torch, "compile", traced)
+    plain, compiled = make_trainer(), make_trainer(compile=True)
+    assert backends == ["eager"]
+    for _ in range(2):
+        torch.testing.assert_close(compiled.step([batch]), plain.step([batch]), rtol=1e-4, atol=0)
+    assert list(compiled.model.state_dict()) == list(plain.model.state_dict())
+
+
+def test_the_parts_of_a_step_are_named_for_the_profiler(batch: Batch) -> None:
+    trainer = make_trainer()
+    with torch.profiler.profile() as profiler:
+        list(trainer.train_epoch([batch]))
+    counts = {event.key: event.count for event in profiler.key_averages()}
+    assert {name: counts.get(name) for name in PARTS} == {name: 2 if name == "load" else 1 for name in PARTS}
 
 
 def test_parameters_are_counted() -> None:

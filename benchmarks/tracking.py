@@ -1,0 +1,55 @@
+"""What tracking costs a training step: MLflow answering, and MLflow gone."""
+
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from benchmarks.harness import Result, medians, overhead
+from benchmarks.step import make_step
+from faceparse.core.settings import TrackingSettings, load_settings
+from faceparse.core.tracking.tracker import Tracker
+from faceparse.core.training.run_directory import RunDirectory
+
+STEPS = 20
+"""Of an epoch; real ones have more, and so less of it."""
+POINTS = 45
+"""Of an epoch with eleven classes."""
+
+
+def run() -> list[Result]:
+    step = make_step((65, 65), 4)
+    results = []
+    with TemporaryDirectory() as folder:
+        for state, uri in (
+            ("answering", f"sqlite:///{folder}/mlflow.db"),
+            ("gone", "http://127.0.0.1:9"),
+        ):
+            directory = RunDirectory.create(load_settings(options={"train.run_dir": Path(folder) / state}))
+            tracker = _start(TrackingSettings(uri=uri), directory)
+            epochs = iter(range(1, 1000))
+
+            def tracked(directory: RunDirectory = directory, tracker: Tracker = tracker) -> None:
+                directory.record(next(epochs), {f"val/metric_{number}": 0.5 for number in range(POINTS)})  # noqa: B023
+                tracker.deliver()
+                bare()
+
+            def bare() -> None:
+                for _ in range(STEPS):
+                    step()
+
+            ours, floor = medians(tracked, bare, rounds=9)
+            what = f"tracking: {STEPS} steps and an epoch's points with MLflow {state}, against the steps alone"
+            results.append(overhead(what, ours / STEPS, floor / STEPS, 1.02))
+            directory.close()
+    return results
+
+
+def _start(settings: TrackingSettings, directory: RunDirectory) -> Tracker:
+    return Tracker.start(
+        settings,
+        directory.path,
+        directory.metrics,
+        params={},
+        tags={},
+        warn=lambda text: None,
+        say=lambda text: None,
+    )

@@ -1,0 +1,55 @@
+"""A plan's moving parts: what is stepped, and what feeds it."""
+
+from typing import Any
+
+from torch.optim import SGD
+
+from faceparse.core.data.dataset import Normalise, TrainingSet, collate
+from faceparse.core.data.loader import Loader
+from faceparse.core.training.loss import EAGRNetLoss
+from faceparse.core.training.plan import Plan
+from faceparse.core.training.schedule import poly_schedule
+from faceparse.core.training.trainer import Trainer
+
+
+def make_trainer(plan: Plan) -> Trainer:
+    """All processes must call this together."""
+    settings, optim, loss, speed = plan.settings, plan.settings.optim, plan.settings.loss, plan.speed
+    optimizer = SGD(
+        plan.model.parameters(),
+        lr=optim.lr,
+        momentum=optim.momentum,
+        weight_decay=optim.weight_decay,
+        fused=optim.fused,
+    )
+    return Trainer(
+        model=plan.model,
+        loss=EAGRNetLoss(
+            parsing=loss.parsing, edge=loss.edge, boundary_attention=loss.boundary_attention, scale=loss.scale
+        ),
+        optimizer=optimizer,
+        schedule=poly_schedule(optimizer, optim, settings.train.epochs * plan.batches.iterations),
+        normalise=Normalise(settings.data).to(plan.device),
+        device=plan.device,
+        world=plan.world,
+        accumulate=plan.batches.accumulate,
+        ema=settings.train.ema,
+        dtype=speed.dtype,
+        channels_last=speed.channels_last,
+        compile=speed.compile,
+    )
+
+
+def make_loader(plan: Plan) -> Loader[Any, Any]:
+    """Of this process's part of each batch, in the order of `plan.batches`."""
+    data = plan.settings.data
+    return Loader(
+        TrainingSet(plan.train, plan.label_set, data, seed=plan.settings.train.seed, cache=plan.cache),
+        collate,
+        device=plan.device,
+        workers=data.workers,
+        batches=plan.batches,
+        persistent=data.persistent_workers,
+        prefetch=data.prefetch,
+        pin_memory=data.pin_memory,
+    )
