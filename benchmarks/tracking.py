@@ -9,14 +9,14 @@ from faceparse.core.settings import TrackingSettings, load_settings
 from faceparse.core.tracking.tracker import Tracker
 from faceparse.core.training.run_directory import RunDirectory
 
-STEPS = 20
+STEPS = 10
 """Of an epoch; real ones have more, and so less of it."""
 POINTS = 45
 """Of an epoch with eleven classes."""
 
 
 def run() -> list[Result]:
-    step = make_step((65, 65), 4)
+    step = make_step((33, 33), 4)
     results = []
     with TemporaryDirectory() as folder:
         for state, uri in (
@@ -36,7 +36,7 @@ def run() -> list[Result]:
                 for _ in range(STEPS):
                     step()
 
-            ours, floor = medians(tracked, bare, rounds=9)
+            ours, floor = medians(tracked, bare, rounds=7)
             what = f"tracking: {STEPS} steps and an epoch's points with MLflow {state}, against the steps alone"
             results.append(overhead(what, ours / STEPS, floor / STEPS, 1.02))
             directory.close()

@@ -10,7 +10,7 @@ def demo(
     folder: Annotated[
         Path | None, typer.Argument(help="Folder for dataset, run and pictures. Default: demo, or demo-2, ...")
     ] = None,
-    count: Annotated[int, typer.Option(min=20, help="Synthetic faces.")] = 300,
+    count: Annotated[int, typer.Option(min=20, help="Synthetic faces.")] = 160,
     epochs: Annotated[int, typer.Option(min=1, help="Passes over the training faces.")] = 10,
 ) -> None:
     """The main job on synthetic faces, on a CPU in minutes: prepare, edges, check, train, eval, predict, export."""

@@ -38,7 +38,7 @@ def start(faces: Path, folder: Path) -> Start:
         command = [sys.executable, "-m", "faceparse.cli", "train"]
         fresh = [
             "--data-dir", faces, *(["--snapshot-dir", run_dir] if run_dir else []), "--epochs", EPOCHS,
-            "--batch-size", 4, "--input-size", "64,64",
+            "--batch-size", 4, "--input-size", "32,32",
             "--device", "cpu", "--set", "model.backbone=resnet18", "--set", "model.stem=torchvision",
             "--set", "tracking.enabled=false", "--set", "tracking.overlays=0", "--set", "train.checkpoint_every=1",
             *options,
