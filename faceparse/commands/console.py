@@ -54,6 +54,7 @@ def silent_libraries() -> None:
     import warnings
 
     os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")  # for where MLflow is imported only later
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # what c10d warns of, training tells in one line
     for name in ("alembic", "mlflow", "torch.onnx", "onnxscript", "onnx_ir"):
         logging.getLogger(name).setLevel(logging.WARNING)
     warnings.filterwarnings("ignore", category=FutureWarning)
