@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.core.training.test_interruptions import ENVIRONMENT
+from tests.core.training.test_interruptions import ENVIRONMENT, await_checkpoint
 from tests.core.training.test_launch import command, launched
 
 FILES = Path(__file__).parents[2] / "docs" / "scaling"
@@ -109,3 +109,23 @@ def test_two_pods_train_one_model(faces: Path, tmp_path: Path) -> None:
     assert [pod.returncode for pod in pods] == [0, 0], (err, silent)
     assert "on cpu in 2 processes" in err
     assert silent == ""
+
+
+def test_torchrun_starts_a_lost_process_again(faces: Path, tmp_path: Path) -> None:
+    """With the variable that the document names: torch's shared store remembers the addresses of those before."""
+    assert "TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1 torchrun" in (FILES.parent / "scaling.md").read_text("utf-8")
+    train = command(faces, "run", "--set", "launch.timeout=20")[1:]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "--max-restarts", "1",
+         *train, "--resume", "auto"],
+        env=ENVIRONMENT | {"TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1"}, cwd=tmp_path,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    await_checkpoint(process, tmp_path / "run")
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    os.kill(int(children[-1]), signal.SIGKILL)
+    out, err = process.communicate(timeout=200)
+    assert process.returncode == 0, err
+    assert "error: another training process was lost (Connection reset by peer)" in err
+    assert "resumed after epoch " in err
+    assert "best epoch" in out
