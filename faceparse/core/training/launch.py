@@ -336,7 +336,8 @@ def _environment(settings: Settings, here: int) -> Iterator[None]:
         wanted |= {"GLOO_SOCKET_IFNAME": interface, "NCCL_SOCKET_IFNAME": interface} if interface else {}
     added = {name: value for name, value in wanted.items() if name not in os.environ}
     os.environ.update(added)
-    loggers = [logging.getLogger(name) for name in ("torch.distributed", "torch.multiprocessing")]
+    names = ("torch.distributed", "torch.distributed.elastic.agent.server.api", "torch.multiprocessing")
+    loggers = [logging.getLogger(name) for name in names]
     levels = [logger.level for logger in loggers]
     for logger in loggers:
         logger.setLevel(logging.CRITICAL)  # they tell at length what we tell in one line
