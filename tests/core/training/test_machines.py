@@ -1,6 +1,7 @@
 """Two machines that train one model, one of which is cut off: two network namespaces joined by a cable."""
 
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -140,3 +141,17 @@ def test_a_machine_that_was_cut_off_comes_back(
     ]
     assert err_back.strip() == WAITING
     assert_like(run_dir, reference)
+
+
+def test_a_signal_to_one_machine_stops_both(
+    machines: tuple[Machine, Machine], start: Start, folder: Path, reference: Path
+) -> None:
+    """The other's launcher does not wait for that one to come back."""
+    stays, stopped = (start(machine, "stopped") for machine in machines)
+    while stays.poll() is None and not (folder / "stopped" / "last.pth").exists():
+        time.sleep(0.01)
+    stopped.terminate()
+    for code, _, err in (ended(stays), ended(stopped)):
+        assert code == 143, err
+        assert re.fullmatch(r"stopped by SIGTERM in epoch .*; saved, go on with: .*", err.splitlines()[-1])
+    assert iterations(folder / "stopped") < EPOCHS * ITERATIONS
