@@ -216,3 +216,14 @@ def test_a_process_that_joins_does_not_wait_for_one_that_hangs(faces: Path, fold
     finally:
         second.kill()
         second.communicate()
+
+
+def test_a_rendezvous_that_is_nowhere_is_one_line(faces: Path, tmp_path: Path) -> None:
+    train = command(faces, "nowhere", "--nodes", 2, "--rendezvous", "nowhere.invalid:29400")
+    done = subprocess.run(
+        train, capture_output=True, text=True, cwd=tmp_path, env=ENVIRONMENT, timeout=120, check=False
+    )
+    assert done.returncode == 2
+    assert re.fullmatch(r"error: launch.rendezvous: no way from here to nowhere.invalid \(.+\)", done.stderr.strip()), (
+        done.stderr
+    )
