@@ -31,7 +31,7 @@ $(UV):
 
 .venv/ready: $(UV) pyproject.toml constraints.txt
 	$(UV) venv --quiet --allow-existing --python '>=3.11' .venv
-	$(UV) pip install --quiet --python $(BIN)/python --constraint constraints.txt --editable '.[dev]'
+	$(UV) pip install --quiet --compile-bytecode --python $(BIN)/python --constraint constraints.txt --editable '.[dev]'
 ifneq ($(NVCC),)
 	@$(MAKE) --no-print-directory inplace-abn || \
 	  echo "inplace-abn could not be built with $(NVCC); the plain norm layer gives the same numbers with more memory"

@@ -55,6 +55,7 @@ def silent_libraries() -> None:
 
     os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")  # for where MLflow is imported only later
     os.environ.setdefault("KINETO_LOG_LEVEL", "9")  # the profiler's
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # what c10d warns of, training tells in one line
     for name in ("alembic", "mlflow", "torch.onnx", "onnxscript", "onnx_ir"):
         logging.getLogger(name).setLevel(logging.WARNING)
     warnings.filterwarnings("ignore", category=FutureWarning)

@@ -40,7 +40,7 @@ class ActivatedBatchNorm(nn.BatchNorm2d):
         if self.training and self.num_batches_tracked is not None:
             self.num_batches_tracked.add_(1)
         if self.training and self.group is not None:
-            normed: Tensor = _sync_batch_norm(x, scale, self.bias, self.running_mean, self.running_var, self.group)
+            normed: Tensor = _SyncBatchNorm.apply(x, scale, self.bias, self.running_mean, self.running_var, self.group)
         else:
             normed = F.batch_norm(
                 x, self.running_mean, self.running_var, scale, self.bias, self.training, MOMENTUM, EPS
@@ -87,9 +87,6 @@ class _SyncBatchNorm(torch.autograd.Function):
         offset = -weight * inverse * sums[1] / ctx.count - slope * mean
         dx += (x * _channels(slope) + _channels(offset)).to(dx.dtype)
         return dx, d_weight, d_bias, None, None, None
-
-
-_sync_batch_norm = torch.compiler.disable(_SyncBatchNorm.apply)
 
 
 def _channels(values: Tensor) -> Tensor:

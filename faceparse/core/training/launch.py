@@ -5,6 +5,7 @@ PyTorch's elastic launcher starts the processes, watches them, and starts all of
 
 import fcntl
 import logging
+import math
 import os
 import pickle
 import secrets
@@ -12,17 +13,28 @@ import signal
 import socket
 import struct
 import sys
+import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Literal
+from typing import Any, Literal
 
 from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs
 from torch.distributed.elastic.multiprocessing.api import SignalException
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
-from torch.distributed.elastic.rendezvous import RendezvousError
+from torch.distributed.elastic.rendezvous import (
+    RendezvousConnectionError,
+    RendezvousError,
+    RendezvousHandler,
+    RendezvousInfo,
+    RendezvousParameters,
+    rendezvous_handler_registry,
+)
+from torch.distributed.elastic.rendezvous.c10d_rendezvous_backend import create_backend
+from torch.distributed.elastic.rendezvous.dynamic_rendezvous import DynamicRendezvousHandler, RendezvousTimeout
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
 from faceparse.core.device import check_device, named_gpus
@@ -42,8 +54,12 @@ Display = Callable[[], AbstractContextManager[Observer]]
 """Makes the observer, in the process that has something to tell; it must be picklable."""
 
 SIOCGIFADDR = 0x8915
-MEETING_PATIENCE = 3600
-"""Seconds that a machine waits for the others to come, or to come back."""
+MEETING = "faceparse"
+"""Under this name the launcher knows our way to meet."""
+MEETING_PATIENCE = timedelta(hours=1)
+"""How long a machine waits for the others to come, or to come back."""
+READ_TIMEOUT = 60.0
+"""Seconds after which a rendezvous that does not answer is lost; `launch.timeout` where that is less."""
 
 
 @dataclass(frozen=True)
@@ -137,7 +153,8 @@ def _launch(job: Job, here: int) -> RunResult:
     with TemporaryDirectory(prefix="faceparse-") as folder, _handlers_kept(), _environment(job.settings, here):
         notes = _Notes(Path(folder))
         try:
-            outcomes = elastic_launch(_config(job.settings, here, folder), _work)(job, notes)
+            config = _config(job.settings, here, folder, lambda: _before_meeting(job, notes))
+            outcomes = elastic_launch(config, _work)(job, notes)
         except SignalException as stop:
             name = signal.Signals(stop.sigval).name
             raise notes.error or InterruptedRunError(
@@ -145,11 +162,8 @@ def _launch(job: Job, here: int) -> RunResult:
             ) from None
         except ChildFailedError as failed:
             raise notes.error or _exhausted(failed, notes, launch.max_restarts) from None
-        except (RendezvousError, socket.gaierror) as error:
-            where = f" at {launch.rendezvous}" if launch.rendezvous else ""
-            raise TrainingError(
-                f"the processes did not find each other{where} ({_line(error)}); start the same command on all machines"
-            ) from None
+        except RendezvousError as error:
+            raise _apart(error, notes, launch.rendezvous) from None
     outcome = outcomes[min(outcomes)]
     if isinstance(outcome, FaceparseError):
         raise outcome
@@ -220,9 +234,74 @@ class _Notes:
             write_atomic(self._folder / name, content)
 
 
-def _config(settings: Settings, here: int, folder: str) -> LaunchConfig:
+class _Meeting(DynamicRendezvousHandler):
+    """Where machines meet: at the start, and whenever one was lost."""
+
+    _before: Callable[[], None]
+    _first = True
+
+    @classmethod
+    def at(cls, place: RendezvousParameters) -> RendezvousHandler:
+        place.config["before"]()
+        backend, store = cls._reach(place)
+        _bound_silence(_split(place.endpoint)[1], place.config["read_timeout"])
+        meeting = cls.from_backend(
+            place.run_id,
+            store,
+            backend,
+            place.min_nodes,
+            place.max_nodes,
+            place.local_addr,
+            RendezvousTimeout(join=MEETING_PATIENCE),
+        )
+        meeting._before = place.config["before"]
+        return meeting
+
+    @staticmethod
+    def _reach(place: RendezvousParameters) -> Any:
+        """The machine that all meet at may come after this one."""
+        deadline = time.monotonic() + MEETING_PATIENCE.total_seconds()
+        while True:
+            try:
+                return create_backend(place)
+            except RendezvousConnectionError:
+                if place.config["is_host"] or time.monotonic() > deadline:
+                    raise
+
+    def get_backend(self) -> str:
+        return MEETING
+
+    def next_rendezvous(self) -> RendezvousInfo:
+        if not self._first:
+            self._before()
+        self._first = False
+        return super().next_rendezvous()
+
+
+rendezvous_handler_registry.register(MEETING, _Meeting.at)
+
+
+def _before_meeting(job: Job, notes: _Notes) -> None:
+    """
+    Raises:
+        InterruptedRunError: a signal to another machine stopped all; each has saved, and need not start again.
+    """
+    if isinstance(notes.error, InterruptedRunError):
+        raise notes.error
+    launch = job.settings.launch
+    if launch.nodes > 1:
+        why = f"{notes.lost}; " if notes.lost else ""
+        with job.display() as observer:
+            observer.message(f"{why}waiting for {launch.nodes} machines at {launch.rendezvous}")
+
+
+def _config(settings: Settings, here: int, folder: str, before_meeting: Callable[[], None]) -> LaunchConfig:
     launch = settings.launch
-    rendezvous: dict[str, object] = {"join_timeout": MEETING_PATIENCE}
+    rendezvous: dict[str, object] = {
+        "before": before_meeting,
+        "is_host": True,
+        "read_timeout": math.ceil(min(launch.timeout, READ_TIMEOUT)),
+    }
     address = None
     if launch.rendezvous is not None:
         host, port = _split(launch.rendezvous)
@@ -233,7 +312,7 @@ def _config(settings: Settings, here: int, folder: str) -> LaunchConfig:
         max_nodes=launch.nodes,
         nproc_per_node=here,
         run_id="faceparse" if launch.rendezvous else secrets.token_hex(8),
-        rdzv_backend="c10d",
+        rdzv_backend=MEETING,
         rdzv_endpoint=launch.rendezvous or "localhost:0",
         rdzv_configs=rendezvous,
         max_restarts=launch.max_restarts,
@@ -249,7 +328,6 @@ def _environment(settings: Settings, here: int) -> Iterator[None]:
     """Variables that the processes inherit; what the user set stays."""
     wanted = {
         "TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1",  # else processes that are started again wait for the old ones
-        "TORCH_CPP_LOG_LEVEL": "ERROR",
         "PYTHONWARNINGS": "ignore::FutureWarning",
         "OMP_NUM_THREADS": str(max(1, default_processes() // here)),
     }
@@ -290,17 +368,45 @@ def _exhausted(failed: ChildFailedError, notes: _Notes, restarts: int) -> Except
     )
 
 
+def _apart(error: RendezvousError, notes: _Notes, place: str | None) -> TrainingError:
+    if notes.run_dir:
+        return TrainingError(f"the rendezvous at {place} was lost ({_line(error)}); {notes.advice}")
+    where = f" at {place}" if place else ""
+    return TrainingError(
+        f"the processes did not find each other{where} ({_line(error)}); start the same command on all machines"
+    )
+
+
+def _bound_silence(port: int, seconds: int) -> None:
+    """Break this process's connections to `port` where nothing comes back: a write to the rendezvous has no time limit
+    of its own, and the system gives up only after a quarter of an hour.
+    """
+    for entry in Path("/proc/self/fd").iterdir():
+        if not entry.is_socket():
+            continue
+        with suppress(OSError), socket.socket(fileno=os.dup(int(entry.name))) as shared:  # it may have no peer
+            if shared.getpeername()[1] == port:
+                shared.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, 1000 * seconds)
+
+
 def _split(endpoint: str) -> tuple[str, int]:
     host, _, port = endpoint.rpartition(":")
     return host.strip("[]"), int(port)
 
 
 def _own_address(host: str, port: int) -> str:
-    """Of this machine, as `host` sees it."""
-    family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_DGRAM)[0]
-    with socket.socket(family, kind, protocol) as probe:
-        probe.connect(address)  # sends nothing
-        return str(probe.getsockname()[0])
+    """Of this machine, as `host` sees it.
+
+    Raises:
+        SettingsError: there is no such host, or no way to it.
+    """
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_DGRAM)[0]
+        with socket.socket(family, kind, protocol) as probe:
+            probe.connect(address)  # sends nothing
+            return str(probe.getsockname()[0])
+    except OSError as error:
+        raise SettingsError(f"launch.rendezvous: no way from here to {host} ({error.strerror})") from None
 
 
 def _is_own(host: str) -> bool:
@@ -328,4 +434,5 @@ def _interface(address: str) -> str | None:
 
 
 def _line(error: BaseException) -> str:
+    error = error.__cause__ or error  # the launcher's own texts only say that there is one
     return (str(error).strip() or type(error).__name__).splitlines()[0][:160]

@@ -86,9 +86,9 @@ class Trainer:
         self.dtype, self.channels_last = dtype, channels_last
         model.to(memory_format=torch.channels_last if channels_last else torch.contiguous_format)
         self._parallel = self._parallelised(model)
-        network = self._parallel or model
-        self._network: Callable[[Tensor], Output] = torch.compile(network) if compile else network
         self.average = WeightAverage(model, ema, world.data) if ema else None
+        network: nn.Module = self._parallel or model
+        self._network = torch.compile(_without_messages(network, model)) if compile else network
         self._scaler = torch.amp.GradScaler(device.type, enabled=dtype == torch.float16)
         self._fused = bool(optimizer.defaults.get("fused"))
         self.iteration = 0
@@ -257,6 +257,14 @@ class Trainer:
         self.done, self.lr = state["epoch"]["done"], state["epoch"]["lr"]
         self.sums = state["epoch"]["sums"].to(self.device)
         torch.set_rng_state(state["rng"].cpu())
+
+
+def _without_messages(network: nn.Module, model: EAGRNet) -> nn.Module:
+    """What sends messages to other processes is not to be compiled."""
+    for module in model.modules():
+        if getattr(module, "group", None) is not None:
+            module.forward = torch.compiler.disable(module.forward)
+    return network
 
 
 def parameters(model: nn.Module) -> int:

@@ -153,6 +153,7 @@ def test_a_signal_to_the_launcher_saves_in_all_processes(start: Start, folder: P
     out, err = process.communicate(timeout=100)
     assert (process.returncode, out) == (143, ""), err
     assert err.splitlines()[-1].startswith("stopped by SIGTERM in epoch 2, after ")
+    assert "death signal" not in err  # the launcher's own words
     assert err.splitlines()[-1].endswith("; saved, go on with: faceparse train --resume stopped")
     assert "Traceback" not in err
     assert iterations(run_dir) < EPOCHS * ITERATIONS
@@ -215,3 +216,14 @@ def test_a_process_that_joins_does_not_wait_for_one_that_hangs(faces: Path, fold
     finally:
         second.kill()
         second.communicate()
+
+
+def test_a_rendezvous_that_is_nowhere_is_one_line(faces: Path, tmp_path: Path) -> None:
+    train = command(faces, "nowhere", "--nodes", 2, "--rendezvous", "nowhere.invalid:29400")
+    done = subprocess.run(
+        train, capture_output=True, text=True, cwd=tmp_path, env=ENVIRONMENT, timeout=120, check=False
+    )
+    assert done.returncode == 2
+    assert re.fullmatch(r"error: launch.rendezvous: no way from here to nowhere.invalid \(.+\)", done.stderr.strip()), (
+        done.stderr
+    )
