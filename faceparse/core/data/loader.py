@@ -14,6 +14,7 @@ from typing import Any, Generic, TypeVar
 
 import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data.dataloader import _MultiProcessingDataLoaderIter
 
 from faceparse.core.errors import FaceparseError, SettingsError, TrainingError
 from faceparse.core.parallel import STOPPING, process_context, start_worker
@@ -69,20 +70,30 @@ class Loader(Generic[T, B]):
 
     def __iter__(self) -> Iterator[B]:
         batches = iter(self._loader)
-        while True:
-            try:
-                batch = next(batches)
-            except StopIteration:
-                return
-            except RuntimeError as error:
-                if "DataLoader worker" not in str(error):
-                    raise
-                raise TrainingError(
-                    "a loader process was killed; lower data.workers (0 loads without any), or give /dev/shm more room"
-                ) from None
-            if isinstance(batch, FaceparseError):
-                raise batch
-            yield batch
+        exhausted = False
+        try:
+            for batch in batches:
+                if isinstance(batch, FaceparseError):
+                    raise batch
+                yield batch
+            exhausted = True
+        except RuntimeError as error:
+            if "DataLoader worker" not in str(error):
+                raise
+            raise TrainingError(
+                "a loader process was killed; lower data.workers (0 loads without any), or give /dev/shm more room"
+            ) from None
+        finally:
+            if not exhausted:
+                self._abandon(batches)
+
+    def _abandon(self, batches: Any) -> None:
+        """End the processes now. Left to the garbage collector, they may find their queues gone, and wait for seconds
+        for a word that does not come.
+        """
+        if isinstance(batches, _MultiProcessingDataLoaderIter):
+            batches._shutdown_workers()
+            self._loader._iterator = None  # it is of no use to the next epoch
 
 
 def pins(setting: bool | None, device: torch.device) -> bool:

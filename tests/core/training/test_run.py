@@ -612,9 +612,9 @@ def test_a_run_that_fails_is_logged_as_failed_and_lets_go_of_its_directory(
     name = (own_faces / "train_list.txt").read_text().split()[1]
     cv2.imwrite(str(own_faces / name), np.full((72, 72), 37, np.uint8))
     with pytest.raises(DatasetError, match=rf"{name}: value 37 is not one of the 11 classes"):
-        train(tiny(data__root=own_faces, tracking__experiment="failing"), Watcher())
+        train(tiny(data__root=own_faces, tracking__experiment="failing-run"), Watcher())
     client = MlflowClient(store)
-    experiment = client.get_experiment_by_name("failing")
+    experiment = client.get_experiment_by_name("failing-run")
     assert experiment is not None
     (run,) = client.search_runs([experiment.experiment_id])
     assert run.info.status == "FAILED"

@@ -1,0 +1,166 @@
+"""Where the machines of a run meet: PyTorch's rendezvous, made to say what it waits for and to notice a cut cable."""
+
+import fcntl
+import math
+import os
+import socket
+import struct
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from torch.distributed.elastic.rendezvous import (
+    RendezvousConnectionError,
+    RendezvousHandler,
+    RendezvousInfo,
+    RendezvousParameters,
+    rendezvous_handler_registry,
+)
+from torch.distributed.elastic.rendezvous.c10d_rendezvous_backend import create_backend
+from torch.distributed.elastic.rendezvous.dynamic_rendezvous import DynamicRendezvousHandler, RendezvousTimeout
+
+from faceparse.core.errors import SettingsError
+from faceparse.core.settings import LaunchSettings
+
+SIOCGIFADDR = 0x8915
+MEETING = "faceparse"
+"""Under this name the launcher knows our way to meet."""
+MEETING_PATIENCE = timedelta(hours=1)
+"""How long a machine waits for the others to come, or to come back."""
+READ_TIMEOUT = 60.0
+"""Seconds after which a rendezvous that does not answer is lost; `launch.timeout` where that is less."""
+
+
+def meeting_config(launch: LaunchSettings, before: Callable[[], None]) -> dict[str, Any]:
+    """What PyTorch's `LaunchConfig` needs for it.
+
+    Args:
+        before: called before each meeting.
+
+    Raises:
+        SettingsError: there is no way to the rendezvous.
+    """
+    place = launch.rendezvous
+    return {
+        "local_addr": own_address(place) if place else None,
+        "rdzv_backend": MEETING,
+        "rdzv_endpoint": place or "localhost:0",
+        "rdzv_configs": {
+            "before": before,
+            "is_host": place is None or _is_own(split_address(place)[0]),
+            "read_timeout": math.ceil(min(launch.timeout, READ_TIMEOUT)),
+        },
+    }
+
+
+def network_variables(launch: LaunchSettings) -> dict[str, str]:
+    """The network interface that leads to the rendezvous, for all that the processes send each other."""
+    interface = _interface(own_address(launch.rendezvous)) if launch.rendezvous else None
+    return {"GLOO_SOCKET_IFNAME": interface, "NCCL_SOCKET_IFNAME": interface} if interface else {}
+
+
+class _Meeting(DynamicRendezvousHandler):
+    """Where machines meet: at the start, and whenever one was lost."""
+
+    _before: Callable[[], None]
+    _first = True
+
+    @classmethod
+    def at(cls, place: RendezvousParameters) -> RendezvousHandler:
+        place.config["before"]()
+        backend, store = cls._reach(place)
+        _bound_silence(split_address(place.endpoint)[1], place.config["read_timeout"])
+        meeting = cls.from_backend(
+            place.run_id,
+            store,
+            backend,
+            place.min_nodes,
+            place.max_nodes,
+            place.local_addr,
+            RendezvousTimeout(join=MEETING_PATIENCE),
+        )
+        meeting._before = place.config["before"]
+        return meeting
+
+    @staticmethod
+    def _reach(place: RendezvousParameters) -> Any:
+        """The machine that all meet at may come after this one."""
+        deadline = time.monotonic() + MEETING_PATIENCE.total_seconds()
+        while True:
+            try:
+                return create_backend(place)
+            except RendezvousConnectionError:
+                if place.config["is_host"] or time.monotonic() > deadline:
+                    raise
+
+    def get_backend(self) -> str:
+        return MEETING
+
+    def next_rendezvous(self) -> RendezvousInfo:
+        if not self._first:
+            self._before()
+        self._first = False
+        return super().next_rendezvous()
+
+
+rendezvous_handler_registry.register(MEETING, _Meeting.at)
+
+
+def _bound_silence(port: int, seconds: int) -> None:
+    """Break this process's connections to `port` where nothing comes back: a write to the rendezvous has no time limit
+    of its own, and the system gives up only after a quarter of an hour.
+    """
+    for entry in Path("/proc/self/fd").iterdir():
+        if not entry.is_socket():
+            continue
+        with suppress(OSError), socket.socket(fileno=os.dup(int(entry.name))) as shared:  # it may have no peer
+            if shared.getpeername()[1] == port:
+                shared.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, 1000 * seconds)
+
+
+def split_address(endpoint: str) -> tuple[str, int]:
+    host, _, port = endpoint.rpartition(":")
+    return host.strip("[]"), int(port)
+
+
+def own_address(endpoint: str) -> str:
+    """Of this machine, as the host of `endpoint` sees it.
+
+    Raises:
+        SettingsError: there is no such host, or no way to it.
+    """
+    host, port = split_address(endpoint)
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_DGRAM)[0]
+        with socket.socket(family, kind, protocol) as probe:
+            probe.connect(address)  # sends nothing
+            return str(probe.getsockname()[0])
+    except OSError as error:
+        raise SettingsError(f"launch.rendezvous: no way from here to {host} ({error.strerror})") from None
+
+
+def _is_own(host: str) -> bool:
+    """Whether `host` is this machine."""
+    family, kind, protocol, _, address = socket.getaddrinfo(host, 0, type=socket.SOCK_STREAM)[0]
+    with socket.socket(family, kind, protocol) as probe:
+        try:
+            probe.bind(address)
+        except OSError:
+            return False
+    return True
+
+
+def _interface(address: str) -> str | None:
+    """Name of the network interface with that IPv4 address."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        for _, name in socket.if_nameindex():
+            try:
+                answer = fcntl.ioctl(probe, SIOCGIFADDR, struct.pack("256s", name.encode()[:15]))
+            except OSError:
+                continue  # it has none
+            if socket.inet_ntoa(answer[20:24]) == address:
+                return name
+    return None
