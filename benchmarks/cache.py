@@ -5,10 +5,9 @@ from collections.abc import Iterator
 from itertools import count
 from pathlib import Path
 
-import cv2
 import torch
 
-from benchmarks.harness import Result, make_faces, medians, speedup
+from benchmarks.harness import Result, make_faces, medians, one_thread, speedup
 from faceparse.core.data.cache import open_cache
 from faceparse.core.data.dataset import TrainingSet, collate
 from faceparse.core.data.loader import Loader
@@ -23,17 +22,11 @@ WORKERS = 2
 
 
 def run() -> list[Result]:
-    threads = torch.get_num_threads(), cv2.getNumThreads()
-    torch.set_num_threads(1)
-    cv2.setNumThreads(1)
-    with tempfile.TemporaryDirectory() as folder:
+    with one_thread(), tempfile.TemporaryDirectory() as folder:
         make_faces(Path(folder), 20, 512)
         samples = DatasetFolder(Path(folder)).samples("train")
         samples = (samples * SAMPLES)[:SAMPLES]
-        results = [_warm(samples), _keeping_up(samples)]
-    torch.set_num_threads(threads[0])
-    cv2.setNumThreads(threads[1])
-    return results
+        return [_warm(samples), _keeping_up(samples)]
 
 
 def _dataset(samples: list[Sample], *, cached: bool) -> TrainingSet:

@@ -2,7 +2,8 @@
 
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -37,6 +38,22 @@ def medians(*functions: Callable[[], object], rounds: int) -> list[float]:
             function()
             taken.append(time.perf_counter() - started)
     return [statistics.median(taken) for taken in times]
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """What a loader process has: PyTorch and OpenCV share out no work."""
+    import cv2
+    import torch
+
+    threads = torch.get_num_threads(), cv2.getNumThreads()
+    torch.set_num_threads(1)
+    cv2.setNumThreads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads[0])
+        cv2.setNumThreads(threads[1])
 
 
 def overhead(what: str, ours: float, floor: float, goal: float) -> Result:

@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 import torch
 
-from benchmarks.harness import Result, make_faces, medians, overhead
+from benchmarks.harness import Result, make_faces, medians, one_thread, overhead
 from faceparse.core.data.dataset import Normalise, TrainingSet
 from faceparse.core.data.transforms import crop_matrix, draw_augmentation
 from faceparse.core.datasets.layout import DatasetFolder
@@ -18,10 +18,7 @@ ROUNDS = 300
 
 
 def run() -> list[Result]:
-    threads = torch.get_num_threads(), cv2.getNumThreads()
-    torch.set_num_threads(1)
-    cv2.setNumThreads(1)
-    with tempfile.TemporaryDirectory() as folder:
+    with one_thread(), tempfile.TemporaryDirectory() as folder:
         make_faces(Path(folder), 12, 512)
         sample = DatasetFolder(Path(folder)).samples("train")[0]
         settings = DataSettings(root=Path(folder), random_mirror=True)
@@ -45,8 +42,6 @@ def run() -> list[Result]:
             cv2.warpAffine(label, matrix, (width, height), flags=cv2.INTER_NEAREST, borderValue=IGNORE)
 
         taken, alone = medians(ours, floor, rounds=ROUNDS)
-    torch.set_num_threads(threads[0])
-    cv2.setNumThreads(threads[1])
     return [
         overhead("sample: decode, warp, normalise, against decoding its files and two warps alone", taken, alone, 1.25)
     ]
