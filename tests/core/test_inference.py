@@ -6,9 +6,10 @@ import torch
 from torch import Tensor, nn
 
 from faceparse.core.files import read_image
-from faceparse.core.inference import Parser, ParsingLogits, load_parser
+from faceparse.core.inference import Parser, load_parser
 from faceparse.core.model.build import build_model
 from faceparse.core.model.eagrnet import EAGRNet, Output
+from faceparse.core.model.trained import ParsingLogits, ParsingNetwork
 from faceparse.core.model.weights import read_checkpoint
 from faceparse.core.settings import DataSettings, ModelSettings
 from faceparse.core.training.run import RunResult
@@ -56,7 +57,7 @@ def test_crops_are_normalised_in_the_channel_order_of_the_settings(model: EAGRNe
         image[:, c] = (crops[..., source] / 255 - MEAN[c]) / STD[c]  # mean and std keep their order
     with torch.inference_mode():
         expected = ParsingLogits(model)(torch.from_numpy(image))
-    parser = Parser(model, settings, CPU)
+    parser = Parser(ParsingNetwork(model, settings), CPU)
     torch.testing.assert_close(parser.logits(torch.from_numpy(crops)), expected, rtol=1e-3, atol=1e-3)
     labels = parser.parse_crops(torch.from_numpy(crops))
     assert (labels.shape, labels.dtype) == ((2, 64, 48), np.uint8)
@@ -69,7 +70,7 @@ def test_labels_lie_where_the_photograph_has_them(size: tuple[int, int]) -> None
     y, x = np.mgrid[:height, :width]
     truth = ((y - 0.6 * height) ** 2 + (x - 0.3 * width) ** 2 < (0.25 * min(size)) ** 2).astype(np.uint8)
     photograph = np.where(truth[..., None], 230, 30).astype(np.uint8).repeat(3, axis=2)
-    parser = Parser(Brightness(), DataSettings(input_size=(129, 129)), CPU)  # type: ignore[arg-type]
+    parser = Parser(ParsingNetwork(Brightness(), DataSettings(input_size=(129, 129))), CPU)  # type: ignore[arg-type]
     (label,) = parser.parse([photograph])
     assert label.shape == size
     # The map has a quarter of the crop's resolution: allow that much along the border.
@@ -82,7 +83,7 @@ def test_labels_lie_where_the_photograph_has_them(size: tuple[int, int]) -> None
 
 
 def test_photographs_of_different_sizes_make_one_batch() -> None:
-    parser = Parser(Brightness(), DataSettings(input_size=(65, 65)), CPU)  # type: ignore[arg-type]
+    parser = Parser(ParsingNetwork(Brightness(), DataSettings(input_size=(65, 65))), CPU)  # type: ignore[arg-type]
     photographs = [np.full((h, w, 3), value, np.uint8) for h, w, value in ((40, 50, 250), (70, 30, 5), (64, 64, 250))]
     labels = parser.parse(photographs)
     assert [label.shape for label in labels] == [(40, 50), (70, 30), (64, 64)]
@@ -93,7 +94,7 @@ def test_a_parser_has_the_checkpoints_own_preprocessing(trained: RunResult, face
     checkpoint = read_checkpoint(trained.best)
     parser = load_parser(checkpoint, CPU)
     assert parser.input_size == (64, 64)
-    assert not any(module.training for module in parser.network.model.modules())
+    assert not any(module.training for module in parser.network.modules())
     (label,) = parser.parse([read_image(next((faces / "images").iterdir()))])
     assert label.shape == (72, 72)
     assert label.max() < 11

@@ -11,6 +11,7 @@ from faceparse.core.errors import DatasetError, OutputError
 from faceparse.core.files import encode_jpeg, read_image
 from faceparse.core.inference import Parser
 from faceparse.core.labels import LabelSet, get_label_set
+from faceparse.core.model.trained import ParsingNetwork
 from faceparse.core.prediction import list_images, predict_files
 from faceparse.core.settings import DataSettings
 from tests.conftest import Bands
@@ -20,7 +21,7 @@ HELEN: LabelSet = get_label_set("helen")
 
 @pytest.fixture(scope="module")
 def parser() -> Parser:
-    return Parser(Bands(), DataSettings(input_size=(64, 64)), torch.device("cpu"))  # type: ignore[arg-type]
+    return Parser(ParsingNetwork(Bands(), DataSettings(input_size=(64, 64))), torch.device("cpu"))  # type: ignore[arg-type]
 
 
 @pytest.fixture

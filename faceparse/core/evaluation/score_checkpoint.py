@@ -90,7 +90,7 @@ def _must_agree(checkpoint: Checkpoint, label_set: LabelSet, root: Path, num_cla
                 "take another checkpoint, or another dataset with --data-dir"
             )
     different = [(a, b) for a, b in zip(ours.names, label_set.names, strict=True) if a != b]
-    if different and checkpoint.origin == "faceparse":
+    if different and checkpoint.names_are_known:
         raise CheckpointError(
             f"{checkpoint.path}: its class {different[0][0]!r} is {different[0][1]!r} in {root} ({label_set.name}); "
             "the ids mean other things, prepare the dataset with the checkpoint's label set"

@@ -17,7 +17,7 @@ from faceparse.core.data.dataset import Normalise
 from faceparse.core.datasets.faces import draw_face
 from faceparse.core.errors import ExportError
 from faceparse.core.files import make_folder, write_atomic_with
-from faceparse.core.inference import ParsingLogits
+from faceparse.core.model.trained import ParsingLogits
 from faceparse.core.model.weights import Checkpoint, load_model
 from faceparse.core.settings import DataSettings
 

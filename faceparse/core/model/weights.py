@@ -6,7 +6,7 @@ Every file is read with `weights_only=True`: nothing in it is ever executed.
 import pickle
 import warnings
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any, Literal
@@ -15,10 +15,12 @@ import torch
 from torch import Tensor, nn
 
 from faceparse.core.errors import CheckpointError, FaceparseError
+from faceparse.core.geometry import Size
 from faceparse.core.labels import LabelSet, builtin_label_sets, label_set_from_dict
 from faceparse.core.model.build import build_model
 from faceparse.core.model.eagrnet import EAGRNet
-from faceparse.core.settings import Settings, settings_from_dict
+from faceparse.core.model.trained import ParsingNetwork, TrainedModel
+from faceparse.core.settings import settings_from_dict
 
 FORMAT = "faceparse-checkpoint"
 VERSION = 1
@@ -27,23 +29,24 @@ State = Mapping[str, Tensor]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Checkpoint:
-    """What a trained model needs in order to be used anywhere."""
+class Checkpoint(TrainedModel):
+    """A model as PyTorch weights."""
 
-    path: Path
-    settings: Settings
-    label_set: LabelSet
     weights: State
     """Keys as in `EAGRNet.state_dict()`."""
     origin: Literal["faceparse", "released"] = "faceparse"
-    run_id: str | None = None
-    """MLflow run that made it."""
-    tracking_uri: str | None = None
-    epoch: int | None = None
-    scores: Mapping[str, float] = field(default_factory=dict)
-    """Scores on `val` when it was written."""
     training: Mapping[str, Any] | None = None
     """What a resumed run needs beside the weights: only in last.pth and its older one."""
+
+    @property
+    def names_are_known(self) -> bool:
+        return self.origin == "faceparse"
+
+    def network(self, device: torch.device, input_size: Size | None = None) -> ParsingNetwork:
+        data = self.settings.data
+        if input_size is not None:
+            data = data.model_copy(update={"input_size": input_size})
+        return ParsingNetwork(load_model(self, device), data).to(device).eval()
 
 
 def read_checkpoint(path: Path) -> Checkpoint:

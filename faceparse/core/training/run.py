@@ -21,6 +21,7 @@ from faceparse.core.evaluation.protocols import DEFAULT
 from faceparse.core.evaluation.scores import Scores, compute_scores
 from faceparse.core.files import encode_png, read_image
 from faceparse.core.inference import Parser
+from faceparse.core.model.trained import ParsingNetwork
 from faceparse.core.model.weights import Checkpoint, load_exactly
 from faceparse.core.settings import Settings, flatten
 from faceparse.core.tracking.git import git_tags
@@ -314,7 +315,8 @@ class _Run:
                 yield item
 
     def _parser(self) -> Parser:
-        return Parser(self.trainer.best_model.eval(), self.settings.data, self.device)
+        network = ParsingNetwork(self.trainer.best_model.eval(), self.settings.data)
+        return Parser(network.to(self.device), self.device)
 
     def _content(self, epoch: int) -> dict[str, Any]:
         assert self.record is not None

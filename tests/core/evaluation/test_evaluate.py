@@ -17,6 +17,7 @@ from faceparse.core.evaluation.protocols import PROTOCOLS
 from faceparse.core.files import encode_png, read_image, read_label
 from faceparse.core.inference import Parser
 from faceparse.core.model.eagrnet import Output
+from faceparse.core.model.trained import ParsingNetwork
 from faceparse.core.settings import DataSettings
 
 WEIGHTS = np.random.default_rng(0).standard_normal((11, 3)) * 3
@@ -34,7 +35,7 @@ class Coloured(nn.Module):
 
 def parser(size: tuple[int, int] = (72, 72)) -> Parser:
     network: nn.Module = Coloured()
-    return Parser(network, DataSettings(input_size=size), torch.device("cpu"))  # type: ignore[arg-type]
+    return Parser(ParsingNetwork(network, DataSettings(input_size=size)), torch.device("cpu"))  # type: ignore[arg-type]
 
 
 def confusion_of(parser: Parser, samples: Sequence[Sample], **options: Any) -> np.ndarray:
@@ -128,7 +129,7 @@ def test_protocols_counted_together_are_those_counted_alone(turned: list[Sample]
 )
 def test_protocols_of_one_view_share_the_network(turned: list[Sample], protocols: list[str], runs: int) -> None:
     counting, shapes = parser((64, 96)), []
-    counting.network.register_forward_pre_hook(lambda _, given: shapes.append(given[0].shape))
+    counting.network.logits.register_forward_pre_hook(lambda _, given: shapes.append(given[0].shape))
     evaluate(counting, turned, 11, protocols, batch_size=2)
     assert shapes == [(2, 3, 64, 96)] * (runs - runs // 3) + [(1, 3, 64, 96)] * (runs // 3)
 

@@ -16,6 +16,7 @@ from faceparse.core.evaluation.protocols import PROTOCOLS, read_case, read_matri
 from faceparse.core.files import encode_png, read_image, read_label
 from faceparse.core.inference import Parser
 from faceparse.core.model.eagrnet import Output
+from faceparse.core.model.trained import ParsingNetwork
 from faceparse.core.settings import DataSettings
 
 RANDOM = np.random.default_rng(0)
@@ -39,7 +40,7 @@ class Known(nn.Module):
 @pytest.fixture
 def parser() -> Parser:
     network: nn.Module = Known()
-    return Parser(network, DataSettings(input_size=CROP), torch.device("cpu"))  # type: ignore[arg-type]
+    return Parser(ParsingNetwork(network, DataSettings(input_size=CROP)), torch.device("cpu"))  # type: ignore[arg-type]
 
 
 @pytest.fixture

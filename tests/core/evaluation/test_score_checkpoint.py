@@ -19,6 +19,7 @@ from faceparse.core.files import read_image, read_label
 from faceparse.core.inference import Parser, load_parser
 from faceparse.core.labels import LabelSet, get_label_set
 from faceparse.core.model.build import build_model
+from faceparse.core.model.trained import ParsingNetwork
 from faceparse.core.model.weights import Checkpoint, read_checkpoint, released_state
 from faceparse.core.settings import ModelSettings
 from faceparse.core.training.run import RunResult
@@ -57,7 +58,7 @@ def slow_f1(pairs: list[tuple[np.ndarray, np.ndarray]], ids: set[int]) -> float 
 def test_scores_are_those_of_every_pixel_of_the_split(
     checkpoint: Checkpoint, faces: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    parser = Parser(Bands(), checkpoint.settings.data, CPU)  # type: ignore[arg-type]
+    parser = Parser(ParsingNetwork(Bands(), checkpoint.settings.data), CPU)  # type: ignore[arg-type]
     monkeypatch.setattr("faceparse.core.evaluation.score_checkpoint.load_parser", lambda *_: parser)
     evaluation = score_checkpoint(checkpoint, device=CPU)
     assert (evaluation.split, evaluation.images, list(evaluation.scores)) == ("test", 2, ["eagrnet"])
@@ -105,7 +106,7 @@ def test_released_checkpoints_are_scored_on_bgr_images(
 
     def listen(*arguments: Any) -> Parser:
         parser = load_parser(*arguments)
-        parser.network.register_forward_hook(lambda _, given, logits: seen.append((given[0], logits)))
+        parser.network.logits.register_forward_hook(lambda _, given, logits: seen.append((given[0], logits)))
         return parser
 
     monkeypatch.setattr("faceparse.core.evaluation.score_checkpoint.load_parser", listen)

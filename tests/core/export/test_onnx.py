@@ -14,9 +14,10 @@ from faceparse.core.errors import ExportError, OutputError
 from faceparse.core.export import onnx as onnx_module
 from faceparse.core.export.onnx import ExportReport, export_onnx, metadata
 from faceparse.core.files import read_image
-from faceparse.core.inference import Parser, ParsingLogits, load_parser
+from faceparse.core.inference import Parser, load_parser
 from faceparse.core.model.abn import inplace_abn_problem
 from faceparse.core.model.build import build_model
+from faceparse.core.model.trained import ParsingLogits
 from faceparse.core.model.weights import Checkpoint, load_model, read_checkpoint
 from faceparse.core.training.run import RunResult
 
@@ -221,6 +222,6 @@ def test_the_exported_network_is_the_parsers(checkpoint: Checkpoint, session: An
     """From photograph to classes by both ways."""
     parser: Parser = load_parser(checkpoint, CPU)
     crops = np.stack([read_image(path)[:64, :64] for path in sorted((faces / "images").iterdir())[:3]])
-    image = parser.normalise(torch.from_numpy(crops)).contiguous().numpy()
+    image = parser.network.normalise(torch.from_numpy(crops)).contiguous().numpy()
     (logits,) = session.run(None, {"image": image})
     assert (logits.argmax(axis=1) == parser.parse_crops(torch.from_numpy(crops))).mean() > 0.999

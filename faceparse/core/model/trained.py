@@ -1,0 +1,81 @@
+"""What a trained model is to those who use it, whatever file it comes from."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+
+from faceparse.core.data.dataset import Normalise
+from faceparse.core.geometry import Size
+from faceparse.core.labels import LabelSet
+from faceparse.core.model.eagrnet import EAGRNet
+from faceparse.core.model.resnet import resize
+from faceparse.core.settings import DataSettings, Settings
+
+
+class Network(Protocol):
+    """Crops of photographs -> logits, with whatever preprocessing that takes inside."""
+
+    @property
+    def input_size(self) -> Size: ...
+
+    def __call__(self, crops: Tensor) -> Tensor:
+        """N x H x W x 3 uint8 RGB crops of `input_size` -> N x C x H x W float32 logits."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainedModel(ABC):
+    """A network, what its classes mean, and where it came from. A checkpoint is one, an exported file another."""
+
+    path: Path
+    settings: Settings
+    label_set: LabelSet
+    run_id: str | None = None
+    """MLflow run that made it."""
+    tracking_uri: str | None = None
+    epoch: int | None = None
+    scores: Mapping[str, float] = field(default_factory=dict)
+    """Scores on `val` when it was written."""
+
+    @property
+    def names_are_known(self) -> bool:
+        """Whether the label set was written with the weights, not guessed from the number of classes."""
+        return True
+
+    @abstractmethod
+    def network(self, device: torch.device, input_size: Size | None = None) -> Network:
+        """The network, ready for use; `input_size` in place of its own.
+
+        Raises:
+            CheckpointError: the file does not hold what it should, or takes no other input size.
+            DeviceError: it does not run on `device`.
+        """
+
+
+class ParsingLogits(nn.Module):
+    """N x 3 x H x W normalised images -> N x C x H x W parsing logits at the input's own size."""
+
+    def __init__(self, model: EAGRNet) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, image: Tensor) -> Tensor:
+        return resize(self.model(image).parsing, image.shape[2:])
+
+
+class ParsingNetwork(nn.Module):
+    """N x H x W x 3 uint8 RGB crops -> N x C x H x W parsing logits: the settings' preprocessing and the network."""
+
+    def __init__(self, model: EAGRNet, settings: DataSettings) -> None:
+        """The model's mode (train or eval) is the caller's to set."""
+        super().__init__()
+        self.normalise = Normalise(settings)
+        self.logits = ParsingLogits(model)
+        self.input_size: Size = settings.input_size
+
+    def forward(self, crops: Tensor) -> Tensor:
+        return self.logits(self.normalise(crops))
