@@ -2,6 +2,7 @@
 
 import io
 import secrets
+import shutil
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -46,6 +47,30 @@ def write_atomic_with(path: Path, write: Callable[[BinaryIO], object]) -> None:
             raise
     except OSError as error:
         raise cannot_write(path, error) from error
+
+
+def write_folder_with(path: Path, fill: Callable[[Path], None]) -> None:
+    """Let `fill` fill a temporary folder beside `path`, then put it in the place of the folder that was there.
+
+    Raises:
+        OutputError: the place cannot be written, or `path` is a file; it is left as it was.
+    """
+    make_folder(path.parent)
+    if path.exists() and not path.is_dir():
+        raise OutputError(f"cannot write {path}: it is a file; choose another place")
+    temporary, old = (path.with_name(f".{path.name}.{secrets.token_hex(4)}.{what}") for what in ("tmp", "old"))
+    try:
+        try:
+            temporary.mkdir()
+            fill(temporary)
+            if path.exists():
+                path.replace(old)
+            temporary.replace(path)
+        except OSError as error:
+            raise cannot_write(path, error) from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+        shutil.rmtree(old, ignore_errors=True)
 
 
 def append_line(path: Path, line: str) -> None:

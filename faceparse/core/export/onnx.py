@@ -1,143 +1,116 @@
-"""ONNX, verified in ONNX Runtime against PyTorch before it is put in its place."""
+"""ONNX: in float32, float16, and int8 by static quantisation; run by ONNX Runtime."""
 
 import contextlib
 import io
-import json
-from dataclasses import dataclass
+import tempfile
+from collections.abc import Iterator, Mapping
+from functools import cached_property
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
-import cv2
-import numpy as np
+import onnx
 import onnxruntime
 import torch
+from onnxruntime.quantization import CalibrationDataReader, QuantFormat, quantize_static
+from onnxruntime.quantization.shape_inference import quant_pre_process
+from onnxruntime.transformers.float16 import convert_float_to_float16
 from torch import Tensor
 
-from faceparse.core.data.dataset import Normalise
-from faceparse.core.datasets.faces import draw_face
-from faceparse.core.errors import ExportError
-from faceparse.core.files import make_folder, write_atomic_with
-from faceparse.core.model.trained import ParsingLogits
-from faceparse.core.model.weights import Checkpoint, load_model
-from faceparse.core.settings import DataSettings
+from faceparse.core.errors import DeviceError
+from faceparse.core.export.graph import INPUT, MAX_BATCH, OUTPUT, Graph, Run
 
-MAX_BATCH = 64
-CHECKED_BATCHES = (1, 3)
-TOLERANCE = 1e-3
-"""Largest difference of a logit, relative to the largest logit."""
-AGREEMENT = 0.999
-"""Smallest share of pixels with the same argmax."""
+Metadata = Mapping[str, str]
 
 
-@dataclass(frozen=True)
-class Check:
-    """PyTorch and ONNX Runtime on the same batch."""
+class OnnxWriter:
+    """The ONNX files of one graph, each in one piece, with a dynamic batch (1 to 64)."""
 
-    batch: int
-    difference: float
-    """Largest absolute difference of a logit."""
-    agreement: float
-    """Share of pixels with the same argmax."""
+    def __init__(self, graph: Graph, metadata: Metadata) -> None:
+        self._graph, self._metadata = graph, metadata
 
+    def write(self, file: BinaryIO) -> None:
+        self._save(self._model, file)
 
-@dataclass(frozen=True)
-class ExportReport:
-    path: Path
-    input_size: tuple[int, int]
-    classes: int
-    checks: tuple[Check, ...]
+    def write_fp16(self, file: BinaryIO) -> None:
+        """Weights and maps in float16; what goes in and out stays as it is."""
+        model = onnx.ModelProto()
+        model.CopyFrom(self._model)
+        self._save(convert_float_to_float16(model, keep_io_types=True), file)
 
+    def write_int8(self, file: BinaryIO, calibration: Iterator[Tensor]) -> None:
+        """Convolutions in int8, each output channel with a scale of its own; the rest stays float32, as do the graph
+        layers, whose products of maps lose the most. `calibration` gives inputs, from which the ranges are taken.
+        """
+        with tempfile.TemporaryDirectory() as folder:
+            plain, prepared, quantised = (Path(folder) / f"{name}.onnx" for name in ("plain", "prepared", "quantised"))
+            onnx.save(self._model, plain)
+            with contextlib.redirect_stdout(io.StringIO()):
+                quant_pre_process(plain, prepared, skip_symbolic_shape=True)
+                quantize_static(
+                    prepared,
+                    quantised,
+                    _Reader(calibration),
+                    quant_format=QuantFormat.QDQ,
+                    op_types_to_quantize=["Conv"],
+                    per_channel=True,
+                )
+            self._save(onnx.load(quantised), file)
 
-def export_onnx(checkpoint: Checkpoint, path: Path, *, input_size: tuple[int, int] | None = None) -> ExportReport:
-    """Write `path`: input `image` N x 3 x H x W float32 (normalised), output `parsing` N x C x H x W logits.
-
-    The batch is dynamic (1 to 64). What a caller needs for the preprocessing stands in the file's metadata.
-
-    Raises:
-        ExportError: the network cannot be exported, or ONNX Runtime disagrees; `path` is left as it was.
-        OutputError: `path` cannot be written.
-    """
-    make_folder(path.parent)
-    size = input_size or checkpoint.settings.data.input_size
-    network = ParsingLogits(load_model(checkpoint, torch.device("cpu"))).eval()
-    report = ExportReport(path, size, len(checkpoint.label_set), ())
-
-    def write_and_check(file: BinaryIO) -> None:
-        nonlocal report
-        temporary = Path(file.name)  # the exporter wants to open it itself
-        _write(network, checkpoint, temporary, size)
-        checks = tuple(
-            _compare(network, temporary, _faces(batch, checkpoint.settings.data, size)) for batch in CHECKED_BATCHES
-        )
-        report = ExportReport(path, size, len(checkpoint.label_set), checks)
-
-    write_atomic_with(path, write_and_check)
-    return report
-
-
-def metadata(checkpoint: Checkpoint, size: tuple[int, int]) -> dict[str, str]:
-    """What turns a photograph into the input, and the output into classes; JSON where it is not text."""
-    data = checkpoint.settings.data
-    return {
-        "class_names": json.dumps(checkpoint.label_set.names),
-        "label_set": json.dumps(checkpoint.label_set.to_toml()),
-        "channel_order": data.channel_order,
-        "mean": json.dumps(data.mean),
-        "std": json.dumps(data.std),
-        "input_size": json.dumps(size),
-        "preprocessing": "crop (see input_size), channels in channel_order, / 255, - mean, / std",
-    }
-
-
-def _write(network: ParsingLogits, checkpoint: Checkpoint, path: Path, size: tuple[int, int]) -> None:
-    try:
+    @cached_property
+    def _model(self) -> onnx.ModelProto:
         with contextlib.redirect_stdout(io.StringIO()):  # the exporter prints its progress
             program = torch.onnx.export(
-                network,
-                (torch.zeros(2, 3, *size),),
+                self._graph.module,
+                (self._graph.example,),
                 dynamo=True,
-                input_names=["image"],
-                output_names=["parsing"],
-                dynamic_shapes={"image": {0: torch.export.Dim("batch", min=1, max=MAX_BATCH)}},
+                input_names=[INPUT],
+                output_names=[OUTPUT[self._graph.kind]],
+                dynamic_shapes={INPUT: {0: torch.export.Dim("batch", min=1, max=MAX_BATCH)}},
             )
-    except Exception as error:
-        raise ExportError(f"{checkpoint.path}: PyTorch could not export it ({_first_line(error)})") from error
-    assert program is not None
-    program.model.metadata_props.update(metadata(checkpoint, size))
-    program.save(str(path), external_data=False)
+        assert program is not None
+        return program.model_proto
+
+    def _save(self, model: onnx.ModelProto, file: BinaryIO) -> None:
+        onnx.helper.set_model_props(model, dict(self._metadata))
+        file.write(model.SerializeToString())
 
 
-def _compare(network: ParsingLogits, path: Path, images: Tensor) -> Check:
-    try:
-        session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
-        (found,) = session.run(["parsing"], {"image": images.numpy()})
-    except Exception as error:
-        raise ExportError(
-            f"ONNX Runtime cannot run the exported network ({_first_line(error)}); nothing was written"
-        ) from error
-    with torch.inference_mode():
-        expected = network(images).numpy()
-    if found.shape != expected.shape:
-        raise ExportError(
-            f"ONNX Runtime answers with shape {found.shape}, PyTorch with {expected.shape}; nothing was written"
+class _Reader(CalibrationDataReader):
+    def __init__(self, inputs: Iterator[Tensor]) -> None:
+        self._inputs = inputs
+
+    def get_next(self) -> dict[str, Any] | None:
+        batch = next(self._inputs, None)
+        return None if batch is None else {INPUT: batch.numpy()}
+
+
+def read_onnx_metadata(path: Path) -> Metadata:
+    model = onnx.load(path, load_external_data=False)
+    return {entry.key: entry.value for entry in model.metadata_props}
+
+
+def run_onnx(path: Path, device: torch.device) -> Run:
+    """
+    Raises:
+        DeviceError: a GPU, and ONNX Runtime is installed without support for it.
+    """
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = torch.get_num_threads()
+    options.log_severity_level = 3
+    session = onnxruntime.InferenceSession(str(path), options, providers=_providers(device))
+
+    def run(image: Tensor) -> Tensor:
+        (answer,) = session.run(None, {INPUT: image.cpu().numpy()})
+        return torch.from_numpy(answer).to(device)
+
+    return run
+
+
+def _providers(device: torch.device) -> list[Any]:
+    if device.type == "cpu":
+        return ["CPUExecutionProvider"]
+    if "CUDAExecutionProvider" not in onnxruntime.get_available_providers():
+        raise DeviceError(
+            f"ONNX Runtime is installed without support for {device}; use --device cpu, or install onnxruntime-gpu"
         )
-    difference = float(np.abs(found - expected).max())
-    agreement = float((found.argmax(axis=1) == expected.argmax(axis=1)).mean())
-    if not difference <= TOLERANCE * float(np.abs(expected).max()) or agreement < AGREEMENT:
-        raise ExportError(
-            f"ONNX Runtime disagrees with PyTorch at batch {len(images)}: largest difference {difference:.2e}, "
-            f"argmax agrees on {agreement:.3%}; nothing was written"
-        )
-    return Check(len(images), difference, agreement)
-
-
-def _faces(count: int, settings: DataSettings, size: tuple[int, int]) -> Tensor:
-    """Normalised drawn faces: closer to what the network will see than noise. N x 3 x H x W."""
-    drawn = [draw_face(np.random.default_rng(index), 256).image for index in range(count)]
-    images = np.stack([cv2.resize(image, size[::-1], interpolation=cv2.INTER_LINEAR) for image in drawn])
-    normalise = Normalise(settings.model_copy(update={"input_size": size}))
-    return normalise(torch.from_numpy(images)).contiguous()
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0][:160]
+    return [("CUDAExecutionProvider", {"device_id": device.index or 0})]

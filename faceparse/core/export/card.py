@@ -1,0 +1,114 @@
+"""The model card of a bundle: what a stranger needs in order to use, judge and cite the model."""
+
+from string import Template
+
+from faceparse.core.evaluation.scores import Score, Scores
+from faceparse.core.export.exported import ExportedModel
+
+LICENCES = {
+    "celebamask-hq": "CelebAMask-HQ is for non-commercial research and education only.",
+    "lapa": "LaPa is for non-commercial research only.",
+    "helen": "Helen's photographs belong to their authors on Flickr; the dataset was published for research.",
+    "ibugmask": "iBugMask is for non-commercial research only.",
+    "fasseg": "FASSEG asks for citation: Khan, Mauro, Leonardi, Multi-class semantic segmentation of faces, ICIP 2015.",
+}
+"""What datasets ask of models that were trained on them, as far as their pages say it; by label set."""
+
+_UNKNOWN = "The data are not a public dataset that faceparse knows: ask whoever trained the model for their terms."
+
+_CARD = Template("""\
+# Face parsing with EAGRNet: $classes_count classes, $format
+
+$backbone, trained by faceparse. It gives every pixel of a face photograph one of these classes:
+
+| id | class | colour |
+|---|---|---|
+$classes
+
+$sides
+
+## Use
+
+With faceparse: `faceparse predict THIS_FOLDER photo.jpg`, or in Python
+
+```python
+import faceparse
+
+result = faceparse.load("THIS_FOLDER").predict("photo.jpg")
+result.labels      # H x W uint8 ids
+result.overlay()   # H x W x 3 uint8 RGB
+```
+
+Without it, $without
+
+`labels.toml`, `settings.toml` and `preprocessing.json` hold the same for programs. `sha256sum --check SHA256SUMS` tells
+whether all of it is as it was exported.
+
+## Data and scores
+
+Trained on `$dataset` with the label set `$label_set`$epoch.
+$scores
+
+## Limits
+
+The network expects a photograph that one upright face fills, as its training photographs were; other photographs are to
+be cropped or aligned first (`faceparse predict --faces`). How well it does on people who are rare in its training data
+is not known from the scores above.
+
+## Licences
+
+The code of faceparse is MIT. $licence The network is that of Te, Liu, Hu, Shi, Mei, *Edge-aware Graph Representation
+Learning and Reasoning for Face Parsing*, ECCV 2020.
+""")
+
+_LOGITS = """\
+`$file` takes `image`, N x 3 x $height x $width float32: the photograph scaled into $height x $width with its aspect kept \
+and
+centred on black, channels in $order order, `(x / 255 - mean) / std` with mean $mean and std $std. It answers with
+`parsing`, N x $count x $height x $width logits; their argmax over the second axis is the id of each pixel."""
+
+_LABELS = """\
+`$file` takes `image`, N x $height x $width x 3 uint8 RGB: the photograph scaled into $height x $width with its aspect \
+kept and
+centred on black. It answers with `labels`, N x $height x $width uint8 ids; everything between is inside."""
+
+_SIDES = {
+    "viewer": "`left_...` is on the left of the picture.",
+    "subject": "`left_...` is the person's own left, on the right of the picture.",
+    "none": "No class has a side.",
+}
+
+
+def model_card(model: ExportedModel, file: str, format: str, scores: Scores | None, scored_on: str | None) -> str:
+    """Markdown. `scores` are this file's own, on the split `scored_on`."""
+    data, label_set = model.settings.data, model.label_set
+    height, width = data.input_size
+    without = Template(_LOGITS if model.kind == "logits" else _LABELS).substitute(
+        file=file, height=height, width=width, count=len(label_set), order=data.channel_order.upper(),
+        mean=list(data.mean), std=list(data.std),
+    )  # fmt: skip
+    return _CARD.substitute(
+        classes_count=len(label_set),
+        format=format,
+        backbone=model.settings.model.backbone,
+        classes="\n".join(f"| {i} | {name} | {colour} |" for i, (name, colour) in enumerate(label_set.classes.items())),
+        sides=_SIDES[label_set.side],
+        without=without,
+        dataset=data.root.name,
+        label_set=label_set.name,
+        epoch=f", epoch {model.epoch}" if model.epoch is not None else "",
+        scores=_scores(scores, scored_on),
+        licence=LICENCES.get(label_set.name, _UNKNOWN),
+    )
+
+
+def _scores(scores: Scores | None, split: str | None) -> str:
+    if scores is None:
+        return "This file was not scored on a dataset: there was none when it was exported."
+    rows = [f"| {name} | {_percent(value)} |" for name, value in (scores.f1 | scores.merged_f1).items()]
+    rows.append(f"| **mean without background** | **{_percent(scores.mean_f1)}** |")
+    return f"This file's own scores on the split `{split}`:\n\n| class | F1 % |\n|---|---|\n" + "\n".join(rows)
+
+
+def _percent(value: Score) -> str:
+    return "absent" if value is None else f"{100 * value:.2f}"

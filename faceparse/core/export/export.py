@@ -1,0 +1,172 @@
+"""A checkpoint as files for other programs, each verified before it is put in its place."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import BinaryIO
+
+import torch
+from torch import Tensor
+
+from faceparse.core.data.dataset import prepare_photo
+from faceparse.core.datasets.layout import DatasetFolder, Sample
+from faceparse.core.errors import ExportError, FaceparseError, SettingsError
+from faceparse.core.evaluation.scores import Scores
+from faceparse.core.export.bundle import MODEL, fill_bundle
+from faceparse.core.export.exported import ExportedModel, first_line, read_exported, to_metadata
+from faceparse.core.export.formats import FORMATS, writers
+from faceparse.core.export.graph import GraphInput, Kind, build_graph
+from faceparse.core.export.verify import CHECKED_BATCHES, Check, compare_numbers, drawn_crops, score
+from faceparse.core.files import make_folder, read_image, write_atomic_with, write_folder_with
+from faceparse.core.geometry import Size
+from faceparse.core.model.weights import Checkpoint
+from faceparse.core.parallel import Track, untracked
+
+CPU = torch.device("cpu")
+CALIBRATION = 64
+"""Training photographs that int8's ranges are taken from."""
+
+
+@dataclass(frozen=True)
+class ScoredOn:
+    """Photographs on which exported files are compared with PyTorch."""
+
+    dataset: DatasetFolder
+    split: str
+    samples: Sequence[Sample]
+
+
+@dataclass(frozen=True)
+class ExportReport:
+    format: str
+    path: Path
+    model: ExportedModel
+    size: int
+    """Bytes of the model's file."""
+    checks: tuple[Check, ...]
+    scores: Scores | None
+    """On the dataset; None where there was none."""
+
+
+class Exporter:
+    """Writes one checkpoint in any number of formats; what they share is computed once."""
+
+    def __init__(
+        self,
+        checkpoint: Checkpoint,
+        *,
+        kind: Kind = "logits",
+        input_size: Size | None = None,
+        scored_on: ScoredOn | None = None,
+        max_f1_drop: float | None = None,
+        track: Track = untracked,
+    ) -> None:
+        """
+        Args:
+            input_size: in place of the checkpoint's.
+            scored_on: without, numbers alone are compared.
+            max_f1_drop: a file whose mean F1 is lower than PyTorch's by more than that is refused.
+
+        Raises:
+            SettingsError: a drop cannot be judged without photographs.
+        """
+        if max_f1_drop is not None and scored_on is None:
+            raise SettingsError("--max-f1-drop needs photographs to score on; name a dataset with --data-dir")
+        data = checkpoint.settings.data
+        data = data.model_copy(update={"input_size": input_size or data.input_size})
+        self.checkpoint = replace(checkpoint, settings=checkpoint.settings.model_copy(update={"data": data}))
+        self.network = self.checkpoint.network(CPU)
+        self._kind, self._scored_on, self._max_f1_drop, self._track = kind, scored_on, max_f1_drop, track
+        graph = build_graph(self.checkpoint, kind)
+        self._writers = writers(graph, to_metadata(self.checkpoint, kind), self._calibration)
+        self._scores: Scores | None = None
+
+    def export(self, format: str, path: Path, *, bundle: bool = False) -> ExportReport:
+        """Write `path`, a file or a bundle's folder.
+
+        Raises:
+            ExportError: the network cannot be exported, or what came of it is not as good; `path` is left as it was.
+            DatasetError: the format wants training photographs, and they cannot be read.
+            OutputError: `path` cannot be written.
+        """
+        make_folder(path.parent)
+        if FORMATS[format].calibrated:
+            self._training_photographs()  # before the work
+        report: ExportReport | None = None
+
+        def write_and_verify(file: BinaryIO) -> None:
+            nonlocal report
+            self._write(format, file)
+            report = self._verify(format, Path(file.name), path)
+
+        def fill(folder: Path) -> None:
+            with (folder / f"{MODEL}{Path(FORMATS[format].suffix).suffix}").open("wb") as file:
+                write_and_verify(file)
+            assert report is not None
+            fill_bundle(folder, report.model, format, report.scores, self._scored_on and self._scored_on.split)
+
+        if bundle:
+            write_folder_with(path, fill)
+        else:
+            write_atomic_with(path, write_and_verify)
+        assert report is not None
+        return report
+
+    @property
+    def scores(self) -> Scores | None:
+        """PyTorch's on the dataset, computed when first asked for."""
+        if self._scores is None and self._scored_on is not None:
+            self._scores = self._score(self.network)
+        return self._scores
+
+    def _write(self, format: str, file: BinaryIO) -> None:
+        try:
+            self._writers[format](file)
+        except FaceparseError:
+            raise
+        except OSError:
+            raise
+        except Exception as error:  # exporters raise errors of many kinds
+            raise ExportError(f"{self.checkpoint.path}: cannot be exported ({first_line(error)})") from error
+        file.flush()
+
+    def _verify(self, format: str, file: Path, path: Path) -> ExportReport:
+        model = replace(read_exported(file, FORMATS[format]), path=path)
+        network = replace(model, path=file).network(CPU)
+        labels = model.kind == "labels"
+        checks = tuple(
+            compare_numbers(
+                self.network, network, drawn_crops(batch, network.input_size), FORMATS[format], labels=labels
+            )
+            for batch in CHECKED_BATCHES
+        )
+        scores = self._score(network) if self._scored_on else None
+        self._judge(format, scores)
+        return ExportReport(format, path, model, file.stat().st_size, checks, scores)
+
+    def _score(self, network: object) -> Scores:
+        assert self._scored_on is not None
+        return score(network, self._scored_on.samples, self.checkpoint.label_set, self._track)  # type: ignore[arg-type]
+
+    def _judge(self, format: str, scores: Scores | None) -> None:
+        if scores is None or self.scores is None or self._max_f1_drop is None:
+            return
+        drop = self.scores.mean_f1 - scores.mean_f1
+        if drop > self._max_f1_drop:
+            raise ExportError(
+                f"{format}: mean F1 {scores.mean_f1:.4f} where PyTorch has {self.scores.mean_f1:.4f}, a drop of "
+                f"{drop:.4f}, more than --max-f1-drop {self._max_f1_drop}; nothing was written"
+            )
+
+    def _training_photographs(self) -> Sequence[Sample]:
+        dataset = self._scored_on.dataset if self._scored_on else DatasetFolder(self.checkpoint.settings.data.root)
+        samples = dataset.samples("train")
+        return samples[:: max(1, len(samples) // CALIBRATION)][:CALIBRATION]
+
+    def _calibration(self) -> Iterator[Tensor]:
+        """One photograph at a time, as the graph takes it."""
+        data = self.checkpoint.settings.data
+        prepare = GraphInput(self._kind, data)
+        for sample in self._training_photographs():
+            crop = prepare_photo(read_image(sample.image), data.input_size).crop
+            yield prepare(torch.from_numpy(crop).unsqueeze(0))

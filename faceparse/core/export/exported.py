@@ -1,0 +1,101 @@
+"""An exported file as a trained model: it carries what it needs, and is used like a checkpoint."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from faceparse import __version__
+from faceparse.core.errors import CheckpointError, FaceparseError
+from faceparse.core.export.formats import Format, format_of
+from faceparse.core.export.graph import GraphNetwork, Kind
+from faceparse.core.export.onnx import Metadata
+from faceparse.core.geometry import Size
+from faceparse.core.labels import label_set_from_dict
+from faceparse.core.model.trained import TrainedModel
+from faceparse.core.settings import settings_from_dict, to_dict
+
+PREPROCESSING = "crop (see input_size), channels in channel_order, / 255, - mean, / std"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExportedModel(TrainedModel):
+    """A network in another format than PyTorch's weights. It logs nowhere: its scores are not the run's."""
+
+    format: Format
+    kind: Kind
+    named: bool
+    """See `names_are_known`."""
+
+    @property
+    def names_are_known(self) -> bool:
+        return self.named
+
+    def network(self, device: torch.device, input_size: Size | None = None) -> GraphNetwork:
+        data = self.settings.data
+        if input_size not in (None, data.input_size):
+            height, width = data.input_size
+            raise CheckpointError(
+                f"{self.path}: was exported for crops of {height} x {width}; "
+                "export its checkpoint again with another --input-size"
+            )
+        try:
+            run = self.format.run(self.path, device)
+        except FaceparseError:
+            raise
+        except Exception as error:  # the runtimes raise errors of many kinds
+            raise CheckpointError(f"{self.path}: cannot be run ({first_line(error)}); export it again") from error
+        return GraphNetwork(self.kind, run, data, len(self.label_set)).to(device).eval()
+
+
+def to_metadata(trained: TrainedModel, kind: Kind) -> Metadata:
+    """What turns a photograph into the input and the output into classes, for any program: JSON where it is not text."""
+    data = trained.settings.data
+    return {
+        "faceparse": __version__,
+        "kind": kind,
+        "class_names": json.dumps(trained.label_set.names),
+        "label_set": json.dumps(trained.label_set.to_toml()),
+        "channel_order": data.channel_order,
+        "mean": json.dumps(data.mean),
+        "std": json.dumps(data.std),
+        "input_size": json.dumps(data.input_size),
+        "preprocessing": PREPROCESSING if kind == "logits" else "crop (see input_size)",
+        "names_are_known": json.dumps(trained.names_are_known),
+        "settings": json.dumps(to_dict(trained.settings)),
+        "epoch": json.dumps(trained.epoch),
+        "scores": json.dumps(dict(trained.scores)),
+    }
+
+
+def read_exported(path: Path, known: Format) -> ExportedModel:
+    """
+    Raises:
+        CheckpointError: not a file that `faceparse export` wrote, or a damaged one.
+    """
+
+
+    if not path.is_file():
+        raise CheckpointError(f"{path}: no such file")
+    try:
+        metadata = dict(known.read_metadata(path))
+    except Exception as error:
+        raise CheckpointError(f"{path}: truncated or damaged ({first_line(error)}); copy it again") from None
+    if "faceparse" not in metadata:
+        raise CheckpointError(f"{path}: was not written by this 'faceparse export'; export the checkpoint again")
+    kind: Kind = "labels" if metadata["kind"] == "labels" else "logits"
+    return ExportedModel(
+        path=path,
+        settings=settings_from_dict(json.loads(metadata["settings"])),
+        label_set=label_set_from_dict(json.loads(metadata["label_set"]), str(path)),
+        epoch=json.loads(metadata["epoch"]),
+        scores=json.loads(metadata["scores"]),
+        format=known,
+        kind=kind,
+        named=json.loads(metadata["names_are_known"]),
+    )
+
+
+def first_line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0][:160]

@@ -1,0 +1,80 @@
+"""What an exported file computes: the network alone, or all that lies between a crop and its label map."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from faceparse.core.data.dataset import Normalise
+from faceparse.core.geometry import Size
+from faceparse.core.model.trained import ParsingLogits, ParsingNetwork
+from faceparse.core.model.weights import Checkpoint, load_model
+from faceparse.core.settings import DataSettings
+
+Kind = Literal["logits", "labels"]
+"""`logits`: `image` N x 3 x H x W float32, normalised -> `parsing` N x C x H x W float32.
+`labels`: `image` N x H x W x 3 uint8 RGB -> `labels` N x H x W uint8."""
+Run = Callable[[Tensor], Tensor]
+"""A graph as its file computes it, on whatever device its input is."""
+
+INPUT = "image"
+OUTPUT: dict[Kind, str] = {"logits": "parsing", "labels": "labels"}
+MAX_BATCH = 64
+
+
+@dataclass(frozen=True, eq=False)
+class Graph:
+    """A module in eval mode on the CPU, and a batch of two as an example of its input."""
+
+    kind: Kind
+    module: nn.Module
+    example: Tensor
+
+
+def build_graph(checkpoint: Checkpoint, kind: Kind) -> Graph:
+    """At the input size of the checkpoint's settings."""
+    data = checkpoint.settings.data
+    model = load_model(checkpoint, torch.device("cpu"))
+    if kind == "logits":
+        return Graph(kind, ParsingLogits(model).eval(), torch.zeros(2, 3, *data.input_size))
+    labels = _Labels(ParsingNetwork(model, data)).eval()
+    return Graph(kind, labels, torch.zeros(2, *data.input_size, 3, dtype=torch.uint8))
+
+
+class GraphInput(nn.Module):
+    """Crops (N x H x W x 3 uint8 RGB) -> the input of a graph."""
+
+    def __init__(self, kind: Kind, data: DataSettings) -> None:
+        super().__init__()
+        self.normalise = Normalise(data) if kind == "logits" else None
+
+    def forward(self, crops: Tensor) -> Tensor:
+        return crops if self.normalise is None else self.normalise(crops).contiguous()
+
+
+class GraphNetwork(nn.Module):
+    """A graph as a `Network`. One that answers with labels alone is as sure of each as can be."""
+
+    def __init__(self, kind: Kind, run: Run, data: DataSettings, classes: int) -> None:
+        super().__init__()
+        self.input_size: Size = data.input_size
+        self.input = GraphInput(kind, data)
+        self._kind, self._run, self._classes = kind, run, classes
+
+    def forward(self, crops: Tensor) -> Tensor:
+        answer = torch.cat([self._run(self.input(part)) for part in crops.split(MAX_BATCH)])
+        if self._kind == "labels":
+            answer = F.one_hot(answer.long(), self._classes).permute(0, 3, 1, 2)
+        return answer.float()
+
+
+class _Labels(nn.Module):
+    def __init__(self, network: ParsingNetwork) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, image: Tensor) -> Tensor:
+        return self.network(image).argmax(dim=1).to(torch.uint8)

@@ -1,0 +1,54 @@
+"""PyTorch's own formats: TorchScript, for old runtimes, and `torch.export` programs (.pt2)."""
+
+import json
+import warnings
+from pathlib import Path
+from typing import BinaryIO
+
+import torch
+from torch.export.passes import move_to_device_pass
+
+from faceparse.core.export.graph import INPUT, MAX_BATCH, Graph, Run
+from faceparse.core.export.onnx import Metadata
+
+_ENTRY = "faceparse.json"
+
+
+def write_torchscript(graph: Graph, metadata: Metadata, file: BinaryIO) -> None:
+    with warnings.catch_warnings(), torch.inference_mode():
+        warnings.simplefilter("ignore")  # that TorchScript has a successor: it is written, too
+        traced = torch.jit.trace(graph.module, graph.example, check_trace=False)
+        torch.jit.save(traced, file, _extra_files={_ENTRY: json.dumps(metadata)})
+
+
+def read_torchscript_metadata(path: Path) -> Metadata:
+    extra = {_ENTRY: ""}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.jit.load(str(path), map_location="cpu", _extra_files=extra)
+    return json.loads(extra[_ENTRY])
+
+
+def run_torchscript(path: Path, device: torch.device) -> Run:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return torch.jit.load(str(path), map_location=device).eval()
+
+
+def write_program(graph: Graph, metadata: Metadata, file: BinaryIO) -> None:
+    batch = torch.export.Dim("batch", min=1, max=MAX_BATCH)
+    program = torch.export.export(graph.module, (graph.example,), dynamic_shapes={INPUT: {0: batch}}, strict=False)
+    torch.export.save(program, file, extra_files={_ENTRY: json.dumps(metadata)})
+
+
+def read_program_metadata(path: Path) -> Metadata:
+    extra = {_ENTRY: ""}
+    with path.open("rb") as file:
+        torch.export.load(file, extra_files=extra)
+    return json.loads(extra[_ENTRY])
+
+
+def run_program(path: Path, device: torch.device) -> Run:
+    with path.open("rb") as file:
+        program = torch.export.load(file)
+    return move_to_device_pass(program, device).module()

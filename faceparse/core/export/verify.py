@@ -1,0 +1,83 @@
+"""Whether an exported file still is the model: its numbers, and its scores on a dataset, against PyTorch's."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor
+
+from faceparse.core.datasets.faces import draw_face
+from faceparse.core.datasets.layout import Sample
+from faceparse.core.errors import ExportError
+from faceparse.core.evaluation.evaluate import evaluate
+from faceparse.core.evaluation.protocols import DEFAULT
+from faceparse.core.evaluation.scores import Scores, compute_scores
+from faceparse.core.export.exported import first_line
+from faceparse.core.export.formats import Format
+from faceparse.core.geometry import Size
+from faceparse.core.inference import Parser
+from faceparse.core.labels import LabelSet
+from faceparse.core.model.trained import Network
+from faceparse.core.parallel import Track, default_processes, untracked
+
+CHECKED_BATCHES = (1, 3)
+
+
+@dataclass(frozen=True)
+class Check:
+    """PyTorch and the exported file on the same batch."""
+
+    batch: int
+    difference: float | None
+    """Largest absolute difference of a logit; None where the file answers with labels."""
+    agreement: float
+    """Share of pixels with the same class."""
+
+
+def compare_numbers(network: Network, exported: Network, crops: Tensor, known: Format, *, labels: bool) -> Check:
+    """
+    Args:
+        crops: N x H x W x 3 uint8 RGB.
+        labels: whether the file answers with labels alone.
+
+    Raises:
+        ExportError: the file cannot be run, or is further from PyTorch than its format allows.
+    """
+    with torch.inference_mode():
+        expected = network(crops)
+        try:
+            found = exported(crops)
+        except Exception as error:  # the runtimes raise errors of many kinds
+            raise ExportError(f"the exported file cannot be run ({first_line(error)}); nothing was written") from error
+    if found.shape != expected.shape:
+        raise ExportError(
+            f"the exported file answers with shape {tuple(found.shape)}, PyTorch with {tuple(expected.shape)}; "
+            "nothing was written"
+        )
+    difference = None if labels else float((found - expected).abs().max())
+    agreement = float((found.argmax(dim=1) == expected.argmax(dim=1)).float().mean())
+    largest = known.difference * float(expected.abs().max())
+    if not (difference is None or difference <= largest) or agreement < known.agreement:
+        numbers = "" if difference is None else f"largest difference of a logit {difference:.2e}, "
+        raise ExportError(
+            f"the exported file disagrees with PyTorch at batch {len(crops)}: {numbers}"
+            f"the same class on {agreement:.3%} of pixels; nothing was written"
+        )
+    return Check(len(crops), difference, agreement)
+
+
+def drawn_crops(count: int, size: Size) -> Tensor:
+    """Drawn faces: closer to what the network will see than noise. N x H x W x 3 uint8 RGB."""
+    drawn = [draw_face(np.random.default_rng(index), 256).image for index in range(count)]
+    images = [cv2.resize(image, size[::-1], interpolation=cv2.INTER_LINEAR) for image in drawn]
+    return torch.from_numpy(np.stack(images))
+
+
+def score(network: Network, samples: Sequence[Sample], label_set: LabelSet, track: Track = untracked) -> Scores:
+    """Of a network on the CPU, by the default protocol."""
+    parser = Parser(network, torch.device("cpu"))
+    workers = min(default_processes(), 8, len(samples) // 16)
+    confusions = evaluate(parser, samples, len(label_set), [DEFAULT], workers=workers, track=track)
+    return compute_scores(confusions[DEFAULT], label_set)
