@@ -11,7 +11,8 @@ import faceparse
 PACKAGE = Path(faceparse.__file__).parent
 
 ROWS = [
-    ["faceparse", "core", "core.errors", "core.labels", "core.settings", "core.device", "core.files", "core.geometry"],
+    ["faceparse", "core", "core.errors", "core.labels", "core.settings", "core.device", "core.files"],
+    ["core.geometry", "core.polygons"],
     ["core.parallel", "core.evaluation.confusion"],
     ["core.datasets"],
     ["core.data"],

@@ -204,9 +204,9 @@ def is_palette_png(path: Path) -> bool:
 
 
 def encode_png(array: np.ndarray) -> bytes:
-    """PNG of an H x W or H x W x 3 (RGB) uint8 array."""
+    """PNG of an H x W, H x W x 3 (RGB) or H x W x 4 (RGBA) uint8 array."""
     if array.ndim == 3:
-        array = cv2.cvtColor(array, cv2.COLOR_RGB2BGR)
+        array = cv2.cvtColor(array, cv2.COLOR_RGBA2BGRA if array.shape[2] == 4 else cv2.COLOR_RGB2BGR)
     return cv2.imencode(".png", array)[1].tobytes()
 
 

@@ -372,7 +372,7 @@ def test_palette_png_round_trip(tmp_path: Path, shape: tuple[int, int]) -> None:
     assert [file.name for file in path.parent.iterdir()] == ["a.png"]
 
 
-@pytest.mark.parametrize("array", [LABEL, COLOURS], ids=["label", "colours"])
+@pytest.mark.parametrize("array", [LABEL, COLOURS, np.dstack([COLOURS, LABEL])], ids=["label", "colours", "alpha"])
 def test_png_round_trip(array: np.ndarray) -> None:
     with Image.open(io.BytesIO(encode_png(array))) as picture:
         assert np.array_equal(np.array(picture), array)

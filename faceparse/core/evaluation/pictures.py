@@ -1,6 +1,6 @@
 """Labels made visible."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import cv2
 import numpy as np
@@ -20,6 +20,13 @@ def overlay(image: np.ndarray, label: np.ndarray, palette: np.ndarray, *, opacit
     """The photograph with its classes painted over it; background (id 0) stays as it is. H x W x 3 uint8 RGB."""
     painted = cv2.addWeighted(colour_label(label, palette), opacity, image, 1 - opacity, 0)
     return np.where((label == 0)[..., None], image, painted)
+
+
+def cut_out(image: np.ndarray, label: np.ndarray, ids: Collection[int]) -> np.ndarray:
+    """H x W x 4 uint8 RGBA: the photograph where its class is one of `ids`; elsewhere transparent, and black beneath,
+    so that nothing of what was cut away is left in the file."""
+    kept = np.isin(label, list(ids))
+    return np.dstack([image, np.full(label.shape, 255, np.uint8)]) * kept[..., None]
 
 
 def contact_sheet(rows: Sequence[Sequence[np.ndarray]], *, height: int = 256, gap: int = 4) -> np.ndarray:

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from faceparse.core.evaluation.pictures import colour_label, contact_sheet, overlay
+from faceparse.core.evaluation.pictures import colour_label, contact_sheet, cut_out, overlay
 from faceparse.core.labels import get_label_set
 
 RANDOM = np.random.default_rng(0)
@@ -43,6 +43,14 @@ def test_a_photograph_of_background_alone_is_left_untouched() -> None:
     assert np.array_equal(overlay(IMAGE, np.zeros((20, 30), np.uint8), PALETTE), before)
     overlay(IMAGE, LABEL, PALETTE)
     assert np.array_equal(IMAGE, before)
+
+
+def test_a_cut_out_shows_the_classes_asked_for_and_hides_all_else() -> None:
+    cut = cut_out(IMAGE, LABEL, {2, 7})
+    assert cut.dtype == np.uint8
+    for place in np.ndindex(LABEL.shape):
+        expected = [*IMAGE[place].tolist(), 255] if LABEL[place] in (2, 7) else [0, 0, 0, 0]
+        assert cut[place].tolist() == expected
 
 
 def flat(size: tuple[int, int], colour: int) -> np.ndarray:
