@@ -23,7 +23,10 @@ from torchvision import models
 from faceparse.core.datasets.edges import update_edges
 from faceparse.core.datasets.prepare import prepare
 from faceparse.core.datasets.synthetic import Synthetic
+from faceparse.core.evaluation.split import find_split
+from faceparse.core.export.export import Exporter
 from faceparse.core.model.eagrnet import Output
+from faceparse.core.model.weights import read_checkpoint
 from faceparse.core.parallel import untracked
 from faceparse.core.settings import Settings, load_settings
 from faceparse.core.training.launch import Display
@@ -197,6 +200,14 @@ def trained(faces: Path, tmp_path_factory: pytest.TempPathFactory, store: str) -
         "tracking.uri": store,
     }
     return train(load_settings(options=options), Silent())
+
+
+@pytest.fixture(scope="session")
+def bundle(trained: RunResult, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """That run's network as an ONNX bundle. Not to be written to."""
+    checkpoint = read_checkpoint(trained.best)
+    exporter = Exporter(checkpoint, scored_on=find_split(checkpoint))
+    return exporter.export("onnx", tmp_path_factory.mktemp("bundles") / "best.bundle", bundle=True).path
 
 
 @pytest.fixture

@@ -1,37 +1,164 @@
 """faceparse export CHECKPOINT"""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from faceparse.commands.options import InputSize, parse_size
+from faceparse.commands.options import DataDir, InputSize, parse_size
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from faceparse.core.evaluation.scores import Scores
+    from faceparse.core.evaluation.split import Split
+    from faceparse.core.export.export import ExportReport
+    from faceparse.core.export.latency import Speed
+    from faceparse.core.model.trained import Network
+    from faceparse.core.model.weights import Checkpoint
 
 
 def export(
     checkpoint: Annotated[Path, typer.Argument(help="best.pth, or a checkpoint of the released code.")],
+    format_: Annotated[
+        str,
+        typer.Option("--format", help="onnx, onnx-fp16, onnx-int8, torchscript, pt2; several separated by commas."),
+    ] = "onnx",
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="File to write. Default: beside the checkpoint.")
+        Path | None,
+        typer.Option(
+            "--output", "-o", help="What to write; for several formats, the folder. Default: beside the checkpoint."
+        ),
     ] = None,
-    format_: Annotated[str, typer.Option("--format", help="onnx.")] = "onnx",
+    preprocessing: Annotated[
+        bool, typer.Option("--preprocessing", help="All inside the graph: uint8 RGB crop in, uint8 label map out.")
+    ] = False,
+    bundle: Annotated[
+        bool,
+        typer.Option("--bundle", help="A folder with the model, its labels, settings, model card and checksums."),
+    ] = False,
+    data_dir: DataDir = None,
+    split: Annotated[str, typer.Option(help="Split on which F1 is compared: train, val or test.")] = "test",
+    limit: Annotated[int | None, typer.Option(min=1, help="Compare F1 on so many photographs of it only.")] = None,
+    max_f1_drop: Annotated[
+        float | None,
+        typer.Option(min=0, help="Refuse a file whose mean F1 is lower than PyTorch's by more. Default: 0.01."),
+    ] = None,
+    benchmark: Annotated[
+        bool, typer.Option("--benchmark", help="Time each format and PyTorch on this machine's CPU.")
+    ] = False,
     input_size: InputSize = None,
 ) -> None:
-    """Write an ONNX file that ONNX Runtime runs like PyTorch does: checked before it is called done."""
-    from faceparse.commands.console import err, out, silent_libraries
-    from faceparse.core.errors import SettingsError
-    from faceparse.core.export.onnx import export_onnx
+    """Write the network for other programs: checked against PyTorch, in numbers and in F1, before it is called done."""
+    from faceparse.commands.console import err, out, silent_libraries, track
+    from faceparse.core.export.export import Exporter
+    from faceparse.core.export.formats import FORMATS, resolve_formats
+    from faceparse.core.export.latency import measure
     from faceparse.core.model.weights import read_checkpoint
 
-    if format_ != "onnx":
-        raise SettingsError(f"--format {format_!r}: this version writes onnx")
     silent_libraries()
+    formats = resolve_formats(format_)
     loaded = read_checkpoint(checkpoint)
-    target = output or checkpoint.with_suffix(".onnx")
-    err.print(f"exporting {checkpoint}, then comparing it with PyTorch ...")
-    report = export_onnx(loaded, target, input_size=parse_size(input_size))
-    for check in report.checks:
-        same = f"argmax agrees on {check.agreement:.4%} of pixels"
-        out.print(f"batch {check.batch}: largest difference {check.difference:.2e}, {same}")
-    height, width = report.input_size
-    shapes = f"image N x 3 x {height} x {width} -> parsing N x {report.classes} x {height} x {width}"
-    out.print(f"{target}: {shapes}, {target.stat().st_size / 1e6:.1f} MB")
+    exporter = Exporter(
+        loaded,
+        kind="labels" if preprocessing else "logits",
+        input_size=parse_size(input_size),
+        scored_on=_scored_on(loaded, data_dir, split, limit),
+        max_f1_drop=max_f1_drop,
+        track=track,
+    )
+    if exporter.scored_on is None:
+        err.print(f"F1 is not compared: no dataset at {loaded.settings.data.root}; name it with --data-dir")
+    reports = []
+    for name in formats:
+        ending = f"-{name}.bundle" if bundle else FORMATS[name].suffix
+        beside = checkpoint.with_name(f"{checkpoint.stem}{ending}")
+        path = beside if output is None else output if len(formats) == 1 else output / beside.name
+        err.print(f"exporting {checkpoint} to {name}, then comparing it with PyTorch ...")
+        reports.append(exporter.export(name, path, bundle=bundle))
+        out.print(_line(reports[-1]))
+    if exporter.scores is not None and exporter.scored_on is not None:
+        out.print(_f1_table(exporter.scored_on, exporter.scores, reports))
+    if benchmark:
+        err.print("timing ...")
+        networks: dict[str, Network] = {
+            "PyTorch": exporter.network,
+            **{one.format: one.model.network(exporter.device) for one in reports},
+        }
+        out.print(_speed_table(measure(networks), reports))
+
+
+def _scored_on(checkpoint: "Checkpoint", data_dir: Path | None, split: str, limit: int | None) -> "Split | None":
+    """None where nobody named a dataset and that of the training is not here."""
+    from dataclasses import replace
+
+    from faceparse.core.evaluation.split import find_split
+
+    if data_dir is None and not checkpoint.settings.data.root.is_dir():
+        return None
+    found = find_split(checkpoint, data_dir=data_dir, split=split)
+    return replace(found, samples=found.samples[:limit])
+
+
+def _line(report: "ExportReport") -> str:
+    height, width = report.model.settings.data.input_size
+    classes = len(report.model.label_set)
+    shapes = {
+        "logits": f"image N x 3 x {height} x {width} -> parsing N x {classes} x {height} x {width}",
+        "labels": f"image N x {height} x {width} x 3 uint8 -> labels N x {height} x {width} uint8",
+    }[report.model.kind]
+    agreement = min(check.agreement for check in report.checks)
+    differences = [check.difference for check in report.checks if check.difference is not None]
+    numbers = f", largest difference of a logit {max(differences):.2e}" if differences else ""
+    same = f"the class of PyTorch on {agreement:.4%} of pixels{numbers}"
+    return f"{report.path}: {shapes}, {report.size / 1e6:.1f} MB; {same}"
+
+
+def _f1_table(split: "Split", reference: "Scores", reports: "Sequence[ExportReport]") -> Any:
+    """Each file's F1 by class, and how far that is from PyTorch's."""
+    from rich.table import Table
+
+    title = f"F1 % on {split.root.name} {split.name}, {len(split.samples)} images, and the change from PyTorch's"
+    table = Table(title=title, title_justify="left")
+    table.add_column("class")
+    for name in ("PyTorch", *(report.format for report in reports)):
+        table.add_column(name, justify="right")
+    found = [report.scores for report in reports if report.scores is not None]
+
+    def add(row: str, name: str) -> None:
+        expected = reference.get(name)
+        cells = [_percent(expected)]
+        for scores in found:
+            value = scores.get(name)
+            change = "" if value is None or expected is None else f" ({100 * (value - expected):+.2f})"
+            cells.append(_percent(value) + change)
+        table.add_row(row, *cells)
+
+    for name in reference.f1:
+        add(name, f"f1/{name}")
+    for name in reference.merged_f1:
+        add(f"{name} (merged)", f"f1/{name}")
+    table.add_section()
+    add("mean without background", "mean_f1")
+    return table
+
+
+def _speed_table(speeds: "Mapping[str, Speed]", reports: "Sequence[ExportReport]") -> Any:
+    from rich.table import Table
+
+    from faceparse.core.export.latency import BATCH
+
+    table = Table(title="on this machine's CPU, medians of one run", title_justify="left")
+    table.add_column("format")
+    for heading in ("MB", "ms a crop", f"crops a second, {BATCH} at a time", "times PyTorch"):
+        table.add_column(heading, justify="right")
+    sizes = {report.format: f"{report.size / 1e6:.1f}" for report in reports}
+    reference = speeds["PyTorch"].throughput
+    for name, speed in speeds.items():
+        ratio = f"{speed.throughput / reference:.2f}"
+        table.add_row(name, sizes.get(name, ""), f"{1000 * speed.latency:.0f}", f"{speed.throughput:.2f}", ratio)
+    return table
+
+
+def _percent(value: float | None) -> str:
+    return "absent" if value is None else f"{100 * value:.2f}"

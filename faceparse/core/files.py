@@ -113,13 +113,17 @@ def read_image(path: Path) -> np.ndarray:
     Raises:
         DatasetError: missing, truncated, or not an image.
     """
-    data = read_bytes(path)
+    return decode_image(read_bytes(path), path)
+
+
+def decode_image(data: bytes, source: object) -> np.ndarray:
+    """As `read_image`, from an encoded picture's bytes; `source` names it in errors."""
     # OpenCV 4 decodes a truncated JPEG to a half-grey picture without an error: look for the end marker ourselves.
     if data[:2] == b"\xff\xd8" and _lacks_end(data):
-        raise DatasetError(f"{path}: truncated JPEG; replace the file")
+        raise DatasetError(f"{source}: truncated JPEG; replace the file")
     image = _decode(data, cv2.IMREAD_COLOR_RGB)
     if image is None:
-        raise DatasetError(f"{path}: not a readable image; replace the file")
+        raise DatasetError(f"{source}: not a readable image; replace the file")
     return image
 
 

@@ -4,66 +4,113 @@ from typing import Any
 
 import pytest
 
-from faceparse.core.export import onnx as onnx_module
-from faceparse.core.export.onnx import Check, ExportReport
-from faceparse.core.model.weights import Checkpoint
+from faceparse.core.evaluation.scores import Scores
+from faceparse.core.export import export as core
+from faceparse.core.export.export import Exporter, ExportReport
+from faceparse.core.export.exported import ExportedModel
+from faceparse.core.export.formats import FORMATS
+from faceparse.core.export.verify import Check
+from faceparse.core.load import load_model_from
 from faceparse.core.training.run import RunResult
 
 Tree = Callable[[], dict[Path, bytes]]
-BEGINNING = "exporting {}, then comparing it with PyTorch ..."
+BEGINNING = "exporting {} to {}, then comparing it with PyTorch ..."
+
+
+def scores(f1: float) -> Scores:
+    return Scores({"background": 0.99, "skin": f1}, {}, {"mouth": None}, f1, f1, 0.9)
 
 
 @pytest.fixture
-def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Path, Path, tuple[int, int] | None]]:
+def asked(monkeypatch: pytest.MonkeyPatch, bundle: Path) -> list[tuple[str, Path, bool]]:
     """Nothing is exported; what would have been is kept."""
-    kept: list[tuple[Path, Path, tuple[int, int] | None]] = []
+    kept: list[tuple[str, Path, bool]] = []
+    model = load_model_from(bundle)
+    assert isinstance(model, ExportedModel)
 
-    def keep(checkpoint: Checkpoint, path: Path, *, input_size: tuple[int, int] | None) -> ExportReport:
-        kept.append((checkpoint.path, path, input_size))
-        path.write_bytes(bytes(2_500_000))
-        return ExportReport(path, (64, 48), 11, (Check(1, 1.5e-7, 1.0), Check(3, 2.5e-7, 0.9999)))
+    def keep(self: Exporter, name: str, path: Path, *, bundle: bool = False) -> ExportReport:
+        kept.append((name, path, bundle))
+        checks = (Check(1, 1.5e-7, 1.0), Check(3, 2.5e-7, 0.9999))
+        found = scores(0.8765 - len(kept) / 100) if self.scored_on else None
+        return ExportReport(name, path, model, 2_500_000, checks, found)
 
-    monkeypatch.setattr(onnx_module, "export_onnx", keep)
+    monkeypatch.setattr(Exporter, "export", keep)
+    monkeypatch.setattr(Exporter, "scores", property(lambda self: scores(0.8765) if self.scored_on else None))
     return kept
 
 
-def test_the_file_and_how_well_it_agrees_are_told(
-    cli: Any, trained: RunResult, tmp_path: Path, asked: list[tuple[Path, Path, tuple[int, int] | None]]
+def test_a_file_and_how_well_it_agrees_are_told(
+    cli: Any, trained: RunResult, asked: list[tuple[str, Path, bool]]
 ) -> None:
-    done = cli("export", trained.best, "-o", "best[0].onnx", "--input-size", "64,48")
-    assert (done.code, done.err) == (0, BEGINNING.format(trained.best) + "\n")
-    assert done.out.splitlines() == [
-        "batch 1: largest difference 1.50e-07, argmax agrees on 100.0000% of pixels",
-        "batch 3: largest difference 2.50e-07, argmax agrees on 99.9900% of pixels",
-        "best[0].onnx: image N x 3 x 64 x 48 -> parsing N x 11 x 64 x 48, 2.5 MB",
-    ]
-    assert asked == [(trained.best, Path("best[0].onnx"), (64, 48))]
+    done = cli("export", trained.best, "-o", "best[0].onnx")
+    assert (done.code, done.err) == (0, BEGINNING.format(trained.best, "onnx") + "\n")
+    lines = done.out.splitlines()
+    assert lines[0] == (
+        "best[0].onnx: image N x 3 x 64 x 64 -> parsing N x 11 x 64 x 64, 2.5 MB; "
+        "the class of PyTorch on 99.9900% of pixels, largest difference of a logit 2.50e-07"
+    )
+    assert lines[1] == "F1 % on faces test, 2 images, and the change from PyTorch's"
+    cells = [[cell.strip() for cell in line.strip("│").split("│")] for line in lines if line.startswith("│")]
+    assert ["skin", "87.65", "86.65 (-1.00)"] in cells
+    assert ["mouth (merged)", "absent", "absent"] in cells
+    assert ["background", "99.00", "99.00 (+0.00)"] in cells
+    assert asked == [("onnx", Path("best[0].onnx"), False)]
 
 
-def test_the_default_place_is_beside_the_checkpoint(
-    cli: Any, trained: RunResult, asked: list[tuple[Path, Path, tuple[int, int] | None]]
+def test_several_formats_lie_beside_the_checkpoint_or_in_a_folder(
+    cli: Any, trained: RunResult, asked: list[tuple[str, Path, bool]]
 ) -> None:
-    assert cli("export", trained.best).code == 0
-    target = trained.best.with_suffix(".onnx")
-    assert asked == [(trained.best, target, None)]
-    target.unlink()
+    assert cli("export", trained.best, "--format", "onnx,onnx-int8,pt2").code == 0
+    folder = trained.best.parent
+    assert [path for _, path, _ in asked] == [folder / name for name in ("best.onnx", "best-int8.onnx", "best.pt2")]
+    asked.clear()
+    assert cli("export", trained.best, "--format", "onnx,onnx-fp16", "--bundle", "-o", "out").code == 0
+    names = ["best-onnx.bundle", "best-onnx-fp16.bundle"]
+    assert [(path, bundled) for _, path, bundled in asked] == [(Path("out") / name, True) for name in names]
 
 
-def test_an_export_that_does_not_agree_leaves_the_old_file(
+def test_without_a_dataset_only_numbers_are_compared(
+    cli: Any, trained: RunResult, asked: list[tuple[str, Path, bool]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    there = Path.is_dir
+    monkeypatch.setattr("pathlib.Path.is_dir", lambda path: there(path) and path.name != "faces")
+    done = cli("export", trained.best)
+    assert done.code == 0
+    assert done.err.splitlines()[0].startswith("F1 is not compared: no dataset at ")
+    assert len(done.out.splitlines()) == 1
+    done = cli("export", trained.best, "--max-f1-drop", "0.1")
+    assert done.message == "--max-f1-drop needs photographs to score on; name a dataset with --data-dir"
+
+
+def test_formats_are_timed_side_by_side(
+    cli: Any, trained: RunResult, bundle: Path, asked: list[tuple[str, Path, bool]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("faceparse.core.export.latency.ROUNDS", 1)
+    done = cli("export", trained.best, "--benchmark")
+    cells = [[cell.strip() for cell in line.strip("│").split("│")] for line in done.out.splitlines()]
+    (pytorch,), (onnx,) = ([row for row in cells if row[0] == name and len(row) == 5] for name in ("PyTorch", "onnx"))
+    assert pytorch[4] == "1.00"
+    assert float(onnx[4]) == pytest.approx(float(onnx[3]) / float(pytorch[3]), abs=0.02)
+    assert onnx[1] == "2.5"
+
+
+def test_an_export_that_fails_leaves_the_old_file(
     cli: Any, trained: RunResult, tree: Tree, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     Path("best.onnx").write_bytes(b"an earlier export")
     before = tree()
-    monkeypatch.setattr(onnx_module, "_write", lambda network, checkpoint, path, size: path.write_bytes(b"garbage"))
+    monkeypatch.setattr(core, "writers", lambda *_: {"onnx": lambda file: file.write(b"garbage")})
     done = cli("export", trained.best, "--output", "best.onnx")
     beginning, error = done.err.splitlines()
-    assert (done.code, done.out, beginning) == (2, "", BEGINNING.format(trained.best))
-    assert error.startswith("error: ONNX Runtime cannot run the exported network (")
+    assert (done.code, done.out, beginning) == (2, "", BEGINNING.format(trained.best, "onnx"))
+    assert error.startswith("error: ")
+    assert "truncated or damaged" in error
     assert tree() == before
 
 
 def test_other_formats_are_refused(cli: Any, trained: RunResult, tree: Tree) -> None:
-    assert cli("export", trained.best, "--format", "tflite").message == "--format 'tflite': this version writes onnx"
+    done = cli("export", trained.best, "--format", "onnx,onnx-fp32")
+    assert done.message == f"--format 'onnx-fp32': not one of {', '.join(FORMATS)}; did you mean 'onnx-fp16'?"
     assert tree() == {}
 
 
@@ -71,7 +118,7 @@ def test_other_formats_are_refused(cli: Any, trained: RunResult, tree: Tree) -> 
 def test_a_place_that_cannot_be_written_is_named_before_the_work(
     cli: Any, trained: RunResult, tree: Tree, place: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(onnx_module, "_write", pytest.fail)
+    monkeypatch.setattr(core, "writers", lambda *_: {"onnx": lambda file: pytest.fail()})
     Path("file").write_text("mine")
     before = tree()
     done = cli("export", trained.best, "-o", place)

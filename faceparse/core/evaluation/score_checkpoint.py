@@ -6,14 +6,12 @@ from pathlib import Path
 
 import torch
 
-from faceparse.core.datasets.layout import SPLITS, DatasetFolder, folder_label_set
-from faceparse.core.errors import CheckpointError, SettingsError
 from faceparse.core.evaluation.evaluate import evaluate
 from faceparse.core.evaluation.protocols import DEFAULT, resolve_protocols
 from faceparse.core.evaluation.scores import Scores, compute_scores
+from faceparse.core.evaluation.split import find_split
 from faceparse.core.inference import load_parser
-from faceparse.core.labels import LabelSet, get_label_set, nearest
-from faceparse.core.model.weights import Checkpoint
+from faceparse.core.model.trained import TrainedModel
 from faceparse.core.parallel import Track, default_processes, untracked
 from faceparse.core.tracking.ledger import read_ledger
 from faceparse.core.tracking.store import log_scores
@@ -32,7 +30,7 @@ class Evaluation:
 
 
 def score_checkpoint(
-    checkpoint: Checkpoint,
+    checkpoint: TrainedModel,
     *,
     device: torch.device,
     data_dir: Path | None = None,
@@ -50,54 +48,22 @@ def score_checkpoint(
         SettingsError, DatasetError, CheckpointError: something does not exist or does not fit together.
     """
     names = resolve_protocols(protocols)
-    if split not in SPLITS:
-        raise SettingsError(f"--split {split!r}: not one of {', '.join(SPLITS)}{nearest(split, SPLITS)}")
-    root = data_dir or checkpoint.settings.data.root
-    samples = DatasetFolder(root).samples(split)
-    label_set = _label_set(checkpoint, root, dataset)
-    _must_agree(checkpoint, label_set, root, num_classes)
+    found = find_split(checkpoint, data_dir=data_dir, split=split, dataset=dataset, num_classes=num_classes)
     parser = load_parser(checkpoint, device, input_size)
     confusions = evaluate(
         parser,
-        samples,
-        len(label_set),
+        found.samples,
+        len(found.label_set),
         names,
         batch_size=batch_size or 4,
-        workers=min(default_processes(), 8, len(samples) // 4),
+        workers=min(default_processes(), 8, len(found.samples) // 4),
         track=track,
     )
-    scores = {name: compute_scores(confusion, label_set) for name, confusion in confusions.items()}
-    return Evaluation(checkpoint.path, root, split, parser.input_size, len(samples), scores)
+    scores = {name: compute_scores(confusion, found.label_set) for name, confusion in confusions.items()}
+    return Evaluation(checkpoint.path, found.root, split, parser.input_size, len(found.samples), scores)
 
 
-def _label_set(checkpoint: Checkpoint, root: Path, dataset: str | None) -> LabelSet:
-    """What was typed, else what training was told of this folder, else what the folder says, else the checkpoint's."""
-    if dataset:
-        return get_label_set(dataset)
-    trained = checkpoint.settings.data
-    if trained.label_set is not None and trained.root.resolve() == root.resolve():
-        return checkpoint.label_set
-    return folder_label_set(root) or checkpoint.label_set
-
-
-def _must_agree(checkpoint: Checkpoint, label_set: LabelSet, root: Path, num_classes: int | None) -> None:
-    """Confused ids give plausible, wrong scores: refuse them."""
-    ours = checkpoint.label_set
-    for count, where in ((num_classes, "--num-classes"), (len(label_set), f"{root} ({label_set.name})")):
-        if count is not None and count != len(ours):
-            raise CheckpointError(
-                f"{checkpoint.path}: has {len(ours)} classes ({ours.name}), {where} says {count}; "
-                "take another checkpoint, or another dataset with --data-dir"
-            )
-    different = [(a, b) for a, b in zip(ours.names, label_set.names, strict=True) if a != b]
-    if different and checkpoint.names_are_known:
-        raise CheckpointError(
-            f"{checkpoint.path}: its class {different[0][0]!r} is {different[0][1]!r} in {root} ({label_set.name}); "
-            "the ids mean other things, prepare the dataset with the checkpoint's label set"
-        )
-
-
-def log_evaluation(checkpoint: Checkpoint, evaluation: Evaluation, *, warn: Callable[[str], None]) -> str | None:
+def log_evaluation(checkpoint: TrainedModel, evaluation: Evaluation, *, warn: Callable[[str], None]) -> str | None:
     """Log the scores to the run that made the checkpoint; returns its id, or None where there is none."""
     uri, run_id = checkpoint.tracking_uri, checkpoint.run_id
     if uri is not None and run_id is None:  # written while MLflow was away: its run directory may know by now
@@ -114,7 +80,7 @@ def log_evaluation(checkpoint: Checkpoint, evaluation: Evaluation, *, warn: Call
     return run_id if log_scores(uri, run_id, metrics, tags, checkpoint.epoch or 0, warn=warn) else None
 
 
-def _prefix(checkpoint: Checkpoint, evaluation: Evaluation, protocol: str) -> str:
+def _prefix(checkpoint: TrainedModel, evaluation: Evaluation, protocol: str) -> str:
     """The plain name is for the run's own dataset, input size and the default protocol: what charts compare."""
     trained = checkpoint.settings.data
     parts = [

@@ -1,6 +1,6 @@
 """A bundle: a folder with an exported model and all that one needs to know of it.
 
-model.onnx (.pt2, .torchscript)   the network; carries its own labels and preprocessing, too
+model.onnx, model.pt2, ...         the network; carries its own labels and preprocessing, too
 labels.toml settings.toml         what the ids mean; all settings of the training run
 preprocessing.json                what turns a photograph into the input
 README.md                         model card: what it is, how to run it without faceparse, data, scores, licences
@@ -39,7 +39,7 @@ def fill_bundle(folder: Path, model: ExportedModel, format: str, scores: Scores 
     """
     metadata = to_metadata(model, model.kind)
     steps = {key: _as_json(metadata[key]) for key in _PREPROCESSING}
-    (file,) = folder.glob(f"{MODEL}.*")
+    (file,) = folder.glob(f"{MODEL}*")
     texts = {
         "labels.toml": tomli_w.dumps(model.label_set.to_toml()),
         "settings.toml": to_toml(model.settings),
@@ -67,7 +67,7 @@ def read_bundle(folder: Path) -> ExportedModel:
             raise CheckpointError(f"{path}: is missing from the bundle; copy it again") from None
         if found != expected:
             raise CheckpointError(f"{path}: was changed since it was exported (SHA-256 differs); copy the bundle again")
-        if path.stem == MODEL:
+        if path.name.startswith(MODEL):
             model = path
     known = format_of(model) if model else None
     if model is None or known is None:

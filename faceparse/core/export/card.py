@@ -6,15 +6,13 @@ from faceparse.core.evaluation.scores import Score, Scores
 from faceparse.core.export.exported import ExportedModel
 
 LICENCES = {
-    "celebamask-hq": "CelebAMask-HQ is for non-commercial research and education only.",
+    "celebamask-hq": "CelebAMask-HQ is for non-commercial research only.",
     "lapa": "LaPa is for non-commercial research only.",
-    "helen": "Helen's photographs belong to their authors on Flickr; the dataset was published for research.",
-    "ibugmask": "iBugMask is for non-commercial research only.",
     "fasseg": "FASSEG asks for citation: Khan, Mauro, Leonardi, Multi-class semantic segmentation of faces, ICIP 2015.",
 }
 """What datasets ask of models that were trained on them, as far as their pages say it; by label set."""
 
-_UNKNOWN = "The data are not a public dataset that faceparse knows: ask whoever trained the model for their terms."
+_UNKNOWN = "The terms of its data are not known to faceparse: ask whoever made them, or trained the model."
 
 _CARD = Template("""\
 # Face parsing with EAGRNet: $classes_count classes, $format
@@ -62,15 +60,13 @@ Learning and Reasoning for Face Parsing*, ECCV 2020.
 """)
 
 _LOGITS = """\
-`$file` takes `image`, N x 3 x $height x $width float32: the photograph scaled into $height x $width with its aspect kept \
-and
-centred on black, channels in $order order, `(x / 255 - mean) / std` with mean $mean and std $std. It answers with
-`parsing`, N x $count x $height x $width logits; their argmax over the second axis is the id of each pixel."""
+`$file` takes `image`, N x 3 x $size float32: the photograph scaled into $size with its aspect kept and
+centred on black, channels in $order order, `(x / 255 - mean) / std` with mean $mean and std $std.
+It answers with `parsing`, N x $count x $size logits; their argmax over the second axis is the id of each pixel."""
 
 _LABELS = """\
-`$file` takes `image`, N x $height x $width x 3 uint8 RGB: the photograph scaled into $height x $width with its aspect \
-kept and
-centred on black. It answers with `labels`, N x $height x $width uint8 ids; everything between is inside."""
+`$file` takes `image`, N x $size x 3 uint8 RGB: the photograph scaled into $size with its aspect kept and
+centred on black. It answers with `labels`, N x $size uint8 ids; everything between is inside."""
 
 _SIDES = {
     "viewer": "`left_...` is on the left of the picture.",
@@ -84,9 +80,13 @@ def model_card(model: ExportedModel, file: str, format: str, scores: Scores | No
     data, label_set = model.settings.data, model.label_set
     height, width = data.input_size
     without = Template(_LOGITS if model.kind == "logits" else _LABELS).substitute(
-        file=file, height=height, width=width, count=len(label_set), order=data.channel_order.upper(),
-        mean=list(data.mean), std=list(data.std),
-    )  # fmt: skip
+        file=file,
+        size=f"{height} x {width}",
+        count=len(label_set),
+        order=data.channel_order.upper(),
+        mean=list(data.mean),
+        std=list(data.std),
+    )
     return _CARD.substitute(
         classes_count=len(label_set),
         format=format,

@@ -12,6 +12,7 @@ from faceparse.core.data.dataset import prepare_photo
 from faceparse.core.datasets.layout import DatasetFolder, Sample
 from faceparse.core.errors import ExportError, FaceparseError, SettingsError
 from faceparse.core.evaluation.scores import Scores
+from faceparse.core.evaluation.split import Split
 from faceparse.core.export.bundle import MODEL, fill_bundle
 from faceparse.core.export.exported import ExportedModel, first_line, read_exported, to_metadata
 from faceparse.core.export.formats import FORMATS, writers
@@ -19,21 +20,12 @@ from faceparse.core.export.graph import GraphInput, Kind, build_graph
 from faceparse.core.export.verify import CHECKED_BATCHES, Check, compare_numbers, drawn_crops, score
 from faceparse.core.files import make_folder, read_image, write_atomic_with, write_folder_with
 from faceparse.core.geometry import Size
+from faceparse.core.model.trained import Network
 from faceparse.core.model.weights import Checkpoint
 from faceparse.core.parallel import Track, untracked
 
-CPU = torch.device("cpu")
 CALIBRATION = 64
 """Training photographs that int8's ranges are taken from."""
-
-
-@dataclass(frozen=True)
-class ScoredOn:
-    """Photographs on which exported files are compared with PyTorch."""
-
-    dataset: DatasetFolder
-    split: str
-    samples: Sequence[Sample]
 
 
 @dataclass(frozen=True)
@@ -48,8 +40,13 @@ class ExportReport:
     """On the dataset; None where there was none."""
 
 
+DEFAULT_F1_DROP = 0.01
+
+
 class Exporter:
     """Writes one checkpoint in any number of formats; what they share is computed once."""
+
+    device = torch.device("cpu")
 
     def __init__(
         self,
@@ -57,7 +54,7 @@ class Exporter:
         *,
         kind: Kind = "logits",
         input_size: Size | None = None,
-        scored_on: ScoredOn | None = None,
+        scored_on: Split | None = None,
         max_f1_drop: float | None = None,
         track: Track = untracked,
     ) -> None:
@@ -65,7 +62,7 @@ class Exporter:
         Args:
             input_size: in place of the checkpoint's.
             scored_on: without, numbers alone are compared.
-            max_f1_drop: a file whose mean F1 is lower than PyTorch's by more than that is refused.
+            max_f1_drop: a file whose mean F1 is lower than PyTorch's by more than that is refused. Default: 0.01.
 
         Raises:
             SettingsError: a drop cannot be judged without photographs.
@@ -75,8 +72,10 @@ class Exporter:
         data = checkpoint.settings.data
         data = data.model_copy(update={"input_size": input_size or data.input_size})
         self.checkpoint = replace(checkpoint, settings=checkpoint.settings.model_copy(update={"data": data}))
-        self.network = self.checkpoint.network(CPU)
-        self._kind, self._scored_on, self._max_f1_drop, self._track = kind, scored_on, max_f1_drop, track
+        self.network = self.checkpoint.network(self.device)
+        self.scored_on = scored_on
+        self._max_f1_drop = DEFAULT_F1_DROP if max_f1_drop is None else max_f1_drop
+        self._kind, self._track = kind, track
         graph = build_graph(self.checkpoint, kind)
         self._writers = writers(graph, to_metadata(self.checkpoint, kind), self._calibration)
         self._scores: Scores | None = None
@@ -100,10 +99,10 @@ class Exporter:
             report = self._verify(format, Path(file.name), path)
 
         def fill(folder: Path) -> None:
-            with (folder / f"{MODEL}{Path(FORMATS[format].suffix).suffix}").open("wb") as file:
+            with (folder / f"{MODEL}{FORMATS[format].suffix}").open("wb") as file:
                 write_and_verify(file)
             assert report is not None
-            fill_bundle(folder, report.model, format, report.scores, self._scored_on and self._scored_on.split)
+            fill_bundle(folder, report.model, format, report.scores, self.scored_on.name if self.scored_on else None)
 
         if bundle:
             write_folder_with(path, fill)
@@ -115,16 +114,14 @@ class Exporter:
     @property
     def scores(self) -> Scores | None:
         """PyTorch's on the dataset, computed when first asked for."""
-        if self._scores is None and self._scored_on is not None:
+        if self._scores is None and self.scored_on is not None:
             self._scores = self._score(self.network)
         return self._scores
 
     def _write(self, format: str, file: BinaryIO) -> None:
         try:
             self._writers[format](file)
-        except FaceparseError:
-            raise
-        except OSError:
+        except (FaceparseError, OSError):
             raise
         except Exception as error:  # exporters raise errors of many kinds
             raise ExportError(f"{self.checkpoint.path}: cannot be exported ({first_line(error)})") from error
@@ -132,7 +129,7 @@ class Exporter:
 
     def _verify(self, format: str, file: Path, path: Path) -> ExportReport:
         model = replace(read_exported(file, FORMATS[format]), path=path)
-        network = replace(model, path=file).network(CPU)
+        network = replace(model, path=file).network(self.device)
         labels = model.kind == "labels"
         checks = tuple(
             compare_numbers(
@@ -140,16 +137,16 @@ class Exporter:
             )
             for batch in CHECKED_BATCHES
         )
-        scores = self._score(network) if self._scored_on else None
+        scores = self._score(network) if self.scored_on else None
         self._judge(format, scores)
         return ExportReport(format, path, model, file.stat().st_size, checks, scores)
 
-    def _score(self, network: object) -> Scores:
-        assert self._scored_on is not None
-        return score(network, self._scored_on.samples, self.checkpoint.label_set, self._track)  # type: ignore[arg-type]
+    def _score(self, network: Network) -> Scores:
+        assert self.scored_on is not None
+        return score(network, self.scored_on.samples, self.checkpoint.label_set, self._track)
 
     def _judge(self, format: str, scores: Scores | None) -> None:
-        if scores is None or self.scores is None or self._max_f1_drop is None:
+        if scores is None or self.scores is None:
             return
         drop = self.scores.mean_f1 - scores.mean_f1
         if drop > self._max_f1_drop:
@@ -159,8 +156,8 @@ class Exporter:
             )
 
     def _training_photographs(self) -> Sequence[Sample]:
-        dataset = self._scored_on.dataset if self._scored_on else DatasetFolder(self.checkpoint.settings.data.root)
-        samples = dataset.samples("train")
+        root = self.scored_on.root if self.scored_on else self.checkpoint.settings.data.root
+        samples = DatasetFolder(root).samples("train")
         return samples[:: max(1, len(samples) // CALIBRATION)][:CALIBRATION]
 
     def _calibration(self) -> Iterator[Tensor]:

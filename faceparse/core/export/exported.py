@@ -8,7 +8,7 @@ import torch
 
 from faceparse import __version__
 from faceparse.core.errors import CheckpointError, FaceparseError
-from faceparse.core.export.formats import Format, format_of
+from faceparse.core.export.formats import Format
 from faceparse.core.export.graph import GraphNetwork, Kind
 from faceparse.core.export.onnx import Metadata
 from faceparse.core.geometry import Size
@@ -32,6 +32,9 @@ class ExportedModel(TrainedModel):
     def names_are_known(self) -> bool:
         return self.named
 
+    def device(self, name: str) -> torch.device:
+        return super().device("cpu" if name == "auto" and not self.format.runs_on_gpu() else name)
+
     def network(self, device: torch.device, input_size: Size | None = None) -> GraphNetwork:
         data = self.settings.data
         if input_size not in (None, data.input_size):
@@ -46,11 +49,11 @@ class ExportedModel(TrainedModel):
             raise
         except Exception as error:  # the runtimes raise errors of many kinds
             raise CheckpointError(f"{self.path}: cannot be run ({first_line(error)}); export it again") from error
-        return GraphNetwork(self.kind, run, data, len(self.label_set)).to(device).eval()
+        return GraphNetwork(self.kind, run, data, len(self.label_set)).to(device)
 
 
 def to_metadata(trained: TrainedModel, kind: Kind) -> Metadata:
-    """What turns a photograph into the input and the output into classes, for any program: JSON where it is not text."""
+    """What turns a photograph into the input, and the output into classes; JSON where it is not text."""
     data = trained.settings.data
     return {
         "faceparse": __version__,
@@ -74,7 +77,6 @@ def read_exported(path: Path, known: Format) -> ExportedModel:
     Raises:
         CheckpointError: not a file that `faceparse export` wrote, or a damaged one.
     """
-
 
     if not path.is_file():
         raise CheckpointError(f"{path}: no such file")

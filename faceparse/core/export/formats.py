@@ -27,18 +27,26 @@ class Format:
     """Smallest share of pixels whose class is PyTorch's that is taken."""
     read_metadata: Callable[[Path], Metadata]
     run: Callable[[Path, torch.device], Run]
+    runs_on_gpu: Callable[[], bool]
     calibrated: bool = False
     """Needs training photographs to be made. Its numbers are others than PyTorch's; its scores decide."""
 
 
 FORMATS = {
-    "onnx": Format(".onnx", 1e-3, 0.999, onnx.read_onnx_metadata, onnx.run_onnx),
-    "onnx-fp16": Format("-fp16.onnx", 3e-2, 0.99, onnx.read_onnx_metadata, onnx.run_onnx),
-    "onnx-int8": Format("-int8.onnx", math.inf, 0.0, onnx.read_onnx_metadata, onnx.run_onnx, calibrated=True),
-    "torchscript": Format(
-        ".torchscript", 1e-3, 0.999, programs.read_torchscript_metadata, programs.run_torchscript
+    "onnx": Format(".onnx", 1e-3, 0.999, onnx.read_onnx_metadata, onnx.run_onnx, onnx.runs_on_gpu),
+    "onnx-fp16": Format("-fp16.onnx", 3e-2, 0.99, onnx.read_onnx_metadata, onnx.run_onnx, onnx.runs_on_gpu),
+    "onnx-int8": Format(
+        "-int8.onnx", math.inf, 0.0, onnx.read_onnx_metadata, onnx.run_onnx, onnx.runs_on_gpu, calibrated=True
     ),
-    "pt2": Format(".pt2", 1e-3, 0.999, programs.read_program_metadata, programs.run_program),
+    "torchscript": Format(
+        ".torchscript",
+        1e-3,
+        0.999,
+        programs.read_torchscript_metadata,
+        programs.run_torchscript,
+        torch.cuda.is_available,
+    ),
+    "pt2": Format(".pt2", 1e-3, 0.999, programs.read_program_metadata, programs.run_program, torch.cuda.is_available),
 }
 
 Write = Callable[[BinaryIO], None]

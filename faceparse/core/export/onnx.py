@@ -12,6 +12,7 @@ import onnx
 import onnxruntime
 import torch
 from onnxruntime.quantization import CalibrationDataReader, QuantFormat, quantize_static
+from onnxruntime.quantization.onnx_model import ONNXModel
 from onnxruntime.quantization.shape_inference import quant_pre_process
 from onnxruntime.transformers.float16 import convert_float_to_float16
 from torch import Tensor
@@ -35,7 +36,9 @@ class OnnxWriter:
         """Weights and maps in float16; what goes in and out stays as it is."""
         model = onnx.ModelProto()
         model.CopyFrom(self._model)
-        self._save(convert_float_to_float16(model, keep_io_types=True), file)
+        smaller = ONNXModel(convert_float_to_float16(model, keep_io_types=True))
+        smaller.topological_sort()  # the converter appends its casts at the end, where no reader has to look for them
+        self._save(smaller.model, file)
 
     def write_int8(self, file: BinaryIO, calibration: Iterator[Tensor]) -> None:
         """Convolutions in int8, each output channel with a scale of its own; the rest stays float32, as do the graph
@@ -75,7 +78,7 @@ class OnnxWriter:
         file.write(model.SerializeToString())
 
 
-class _Reader(CalibrationDataReader):
+class _Reader(CalibrationDataReader):  # type: ignore[misc]
     def __init__(self, inputs: Iterator[Tensor]) -> None:
         self._inputs = inputs
 
@@ -106,10 +109,14 @@ def run_onnx(path: Path, device: torch.device) -> Run:
     return run
 
 
+def runs_on_gpu() -> bool:
+    return "CUDAExecutionProvider" in onnxruntime.get_available_providers()
+
+
 def _providers(device: torch.device) -> list[Any]:
     if device.type == "cpu":
         return ["CPUExecutionProvider"]
-    if "CUDAExecutionProvider" not in onnxruntime.get_available_providers():
+    if not runs_on_gpu():
         raise DeviceError(
             f"ONNX Runtime is installed without support for {device}; use --device cpu, or install onnxruntime-gpu"
         )

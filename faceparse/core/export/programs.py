@@ -32,7 +32,8 @@ def read_torchscript_metadata(path: Path) -> Metadata:
 def run_torchscript(path: Path, device: torch.device) -> Run:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        return torch.jit.load(str(path), map_location=device).eval()
+        module = torch.jit.load(str(path), map_location=device).eval()
+    return lambda image: module(image)
 
 
 def write_program(graph: Graph, metadata: Metadata, file: BinaryIO) -> None:
@@ -51,4 +52,5 @@ def read_program_metadata(path: Path) -> Metadata:
 def run_program(path: Path, device: torch.device) -> Run:
     with path.open("rb") as file:
         program = torch.export.load(file)
-    return move_to_device_pass(program, device).module()
+    module = move_to_device_pass(program, device).module()
+    return lambda image: module(image)  # not the module itself: it knows no `train` or `eval`

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from faceparse.core.data.dataset import Normalise
+from faceparse.core.device import resolve_device
 from faceparse.core.geometry import Size
 from faceparse.core.labels import LabelSet
 from faceparse.core.model.eagrnet import EAGRNet
@@ -45,6 +46,14 @@ class TrainedModel(ABC):
     def names_are_known(self) -> bool:
         """Whether the label set was written with the weights, not guessed from the number of classes."""
         return True
+
+    def device(self, name: str) -> torch.device:
+        """The device of that name; `auto` is the best that the model runs on here.
+
+        Raises:
+            DeviceError: it is not there.
+        """
+        return resolve_device(name)
 
     @abstractmethod
     def network(self, device: torch.device, input_size: Size | None = None) -> Network:

@@ -1,0 +1,101 @@
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import faceparse
+from faceparse.core.errors import CheckpointError
+from faceparse.core.export.bundle import is_bundle, read_bundle
+from faceparse.core.files import read_image
+from faceparse.core.load import load_model_from
+from faceparse.core.model.weights import read_checkpoint
+from faceparse.core.training.run import RunResult
+
+FILES = ["README.md", "SHA256SUMS", "labels.toml", "model.onnx", "preprocessing.json", "settings.toml"]
+
+
+def test_a_bundle_is_its_checkpoint(bundle: Path, trained: RunResult, faces: Path) -> None:
+    checkpoint, model = read_checkpoint(trained.best), load_model_from(bundle)
+    assert (model.label_set, model.epoch) == (checkpoint.label_set, checkpoint.epoch)
+    crops = torch.from_numpy(read_image(next((faces / "images").iterdir()))[None, :64, :64].copy())
+    with torch.inference_mode():
+        expected, found = (one.network(torch.device("cpu"))(crops) for one in (checkpoint, model))
+    torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-3)
+
+
+def test_the_folder_holds_all_that_one_needs_and_nothing_else(bundle: Path) -> None:
+    assert sorted(path.name for path in bundle.iterdir()) == FILES
+    assert is_bundle(bundle)
+    done = subprocess.run(["sha256sum", "--check", "--strict", "SHA256SUMS"], cwd=bundle, capture_output=True)
+    assert done.returncode == 0
+    assert len(done.stdout.splitlines()) == len(FILES) - 1
+
+
+def test_the_card_says_what_the_model_is(bundle: Path, trained: RunResult) -> None:
+    card = (bundle / "README.md").read_text()
+    names = faceparse.load(trained.best).names
+    rows = re.findall(r"^\| (\d+) \| (\w+) \| (#\w{6}) \|$", card, re.MULTILINE)
+    assert [(int(i), name) for i, name, _ in rows] == list(enumerate(names))
+    assert "## Licences" in card
+    assert "This file's own scores on the split `test`:" in card
+    assert "$" not in card
+
+
+def test_the_cards_words_without_faceparse_are_enough(bundle: Path, faces: Path, tmp_path: Path) -> None:
+    """A program that was written from the card alone, and imports none of ours, gives our labels."""
+    card = (bundle / "README.md").read_text()
+    mean, std = re.search(r"with mean (\[.*?\]) and std (\[.*?\])", card).groups()  # type: ignore[union-attr]
+    height, width = map(int, re.search(r"N x 3 x (\d+) x (\d+) float32", card).groups())  # type: ignore[union-attr]
+    assert "in RGB order" in card
+    photograph = next((faces / "images").iterdir())
+    program = f"""
+import numpy as np, onnxruntime
+from PIL import Image
+picture = Image.open({str(photograph)!r}).convert("RGB").resize(({width}, {height}), Image.BILINEAR)
+x = (np.asarray(picture) / 255 - {mean}) / {std}
+session = onnxruntime.InferenceSession({str(bundle / "model.onnx")!r})
+logits = session.run(["parsing"], {{"image": x.transpose(2, 0, 1)[None].astype(np.float32)}})[0]
+np.save({str(tmp_path / "labels.npy")!r}, logits.argmax(axis=1)[0])
+"""
+    subprocess.run([sys.executable, "-c", program], check=True, timeout=60, cwd=tmp_path)
+    theirs = np.load(tmp_path / "labels.npy")
+    ours = faceparse.load(bundle).predict(photograph).labels
+    rows, columns = (np.linspace(0, side - 1, 72).round().astype(int) for side in (height, width))
+    assert (theirs[np.ix_(rows, columns)] == ours).mean() > 0.9  # the two scale a little differently
+
+
+@pytest.fixture
+def own(bundle: Path, tmp_path: Path) -> Path:
+    """A copy to be spoilt."""
+    folder = tmp_path / "own.bundle"
+    folder.mkdir()
+    for path in bundle.iterdir():
+        (folder / path.name).write_bytes(path.read_bytes())
+    return folder
+
+
+@pytest.mark.parametrize("name", [name for name in FILES if name != "SHA256SUMS"])
+def test_a_changed_byte_is_refused(own: Path, name: str) -> None:
+    content = bytearray((own / name).read_bytes())
+    content[len(content) // 2] ^= 1
+    (own / name).write_bytes(content)
+    with pytest.raises(CheckpointError) as caught:
+        read_bundle(own)
+    expected = f"{own / name}: was changed since it was exported (SHA-256 differs); copy the bundle again"
+    assert str(caught.value) == expected
+
+
+def test_a_missing_file_is_named(own: Path) -> None:
+    (own / "model.onnx").unlink()
+    with pytest.raises(CheckpointError, match=r"model.onnx: is missing from the bundle; copy it again$"):
+        faceparse.load(own)
+
+
+def test_sums_without_a_model_are_refused(own: Path) -> None:
+    (own / "SHA256SUMS").write_text("")
+    with pytest.raises(CheckpointError, match="SHA256SUMS: names no model; export the bundle again$"):
+        read_bundle(own)
