@@ -131,7 +131,7 @@ def _one_protocol(summary: "Summary", title: str) -> Any:
     from faceparse.core.evaluation.report import percent, range_phrase
     from faceparse.core.evaluation.scores import AT
 
-    table = _new_table(title, "F1 %", "interval", "IoU %", *(f"boundary {pixels} px" for pixels in AT))
+    table = _new_table(title, "F1 %", "95 %", "IoU %", *(f"bF1 {pixels}px" for pixels in AT))
     scores = summary.scores
 
     def add(row: str, f1: str, *others: str) -> None:
@@ -144,7 +144,7 @@ def _one_protocol(summary: "Summary", title: str) -> Any:
     for name in scores.merged_f1:
         add(f"{name} (merged)", f"f1/{name}")
     table.add_section()
-    add("mean without background", "mean_f1", "mean_iou", *(f"mean_{at}" for at in AT.values()))
+    add("mean, no background", "mean_f1", "mean_iou", *(f"mean_{at}" for at in AT.values()))
     add("pixel accuracy", "pixel_accuracy")
     return table
 
@@ -167,11 +167,7 @@ def _comparison_tables(comparison: "Comparison") -> list[Any]:
     tables = []
     for protocol, summary in first.summaries.items():
         title = f"{first.dataset.name} {first.split}, {len(first.ids)} images, F1 %, protocol {protocol}"
-        headings = [
-            heading
-            for name in comparison.names[1:]
-            for heading in (name, f"less {comparison.names[0]}", "interval", "p")
-        ]
+        headings = [heading for name in comparison.names[1:] for heading in (name, "difference", "95 %", "p")]
         table = _new_table(title, comparison.names[0], *headings)
         for row in rows_of(first.label_set):
             cells = [percent(summary.scores.get(row.score))]
@@ -185,10 +181,11 @@ def _comparison_tables(comparison: "Comparison") -> list[Any]:
 
 
 def _new_table(title: str, *headings: str) -> Any:
+    from rich import box
     from rich.table import Table
 
-    table = Table(title=title, title_justify="left")
-    table.add_column("class")
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+    table.add_column("class", no_wrap=True)
     for heading in headings:
         table.add_column(heading, justify="right")
     return table

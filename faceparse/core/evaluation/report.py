@@ -16,6 +16,8 @@ from faceparse.core.labels import LabelSet
 PICTURE_SIDE = 360
 """Longer side of the pictures in the page, pixels."""
 MOST_BARS = 20
+BAR_WIDTHS = (1, 2, 5)
+"""Percent, each a divisor of 100."""
 
 MEANS = {
     "mean_f1": "mean F1",
@@ -103,7 +105,7 @@ def difference_phrase(difference: Difference) -> str:
 def difference_range(difference: Difference) -> str:
     """In percentage points, or nothing."""
     interval = difference.interval
-    return "" if interval is None else f"{100 * interval.low:+.2f} to {100 * interval.high:+.2f}"
+    return "" if interval is None else f"{100 * interval.low:+.1f} to {100 * interval.high:+.1f}"
 
 
 def p_phrase(difference: Difference) -> str:
@@ -181,12 +183,12 @@ def _confusion(summary: Summary) -> list[dict[str, Any]]:
 
 def _histogram(means: np.ndarray) -> dict[str, Any]:
     """Bars of the images' mean F1: from the worst image's bin to 100 %, in the finest bins of which few suffice."""
-    there = means[~np.isnan(means)]
-    lowest = float(there.min(initial=1.0))
-    width = next(width for width in (1, 2, 5) if 100 * (1 - lowest) <= MOST_BARS * width - width)
-    start = math.floor(100 * lowest / width) * width
-    edges = np.arange(min(start, 100 - width), 100 + width, width)
-    counts, _ = np.histogram(100 * there, edges)
+    there = 100 * means[~np.isnan(means)]
+    lowest = float(there.min(initial=99.0))
+    starts = {width: math.floor(lowest / width) * width for width in BAR_WIDTHS}
+    width, start = next((w, start) for w, start in starts.items() if 100 - start <= MOST_BARS * w)
+    edges = np.arange(start, 100 + width, width)
+    counts, _ = np.histogram(there, edges)
     most = max(int(counts.max()), 1)
     bars = [
         {"label": f"{low} to {low + width} %: {count} images", "count": int(count), "height": 100 * int(count) / most}
