@@ -184,7 +184,7 @@ def _new_table(title: str, *headings: str) -> Any:
     from rich import box
     from rich.table import Table
 
-    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
     table.add_column("class", no_wrap=True)
     for heading in headings:
         table.add_column(heading, justify="right")

@@ -14,7 +14,7 @@ from faceparse.core.data.loader import Loader
 from faceparse.core.datasets.layout import Sample
 from faceparse.core.evaluation.confusion import confusion_counts
 from faceparse.core.evaluation.protocols import PROTOCOLS, Case, Protocol, View, read_case
-from faceparse.core.evaluation.records import Counts, count_image, stack
+from faceparse.core.evaluation.records import Counts, count_image, no_counts
 from faceparse.core.geometry import Size
 from faceparse.core.inference import Parser
 from faceparse.core.parallel import Track, default_processes, untracked
@@ -82,14 +82,18 @@ def count_samples(
     workers: int = 0,
     track: Track = untracked,
 ) -> dict[str, Counts]:
-    """Protocol -> counts of each of the samples, of which there is one at least."""
+    """Protocol -> counts of each of the samples."""
 
     def count(parsed: dict[str, Parsed]) -> dict[str, Counts]:
         return {name: count_image(one.truth, one.prediction, classes) for name, one in parsed.items()}
 
     samples_parsed = parse_samples(parser, samples, classes, protocols, batch_size=batch_size, workers=workers)
-    images = list(track(_in_threads(count, samples_parsed), len(samples), "evaluate"))
-    return {name: stack([counts[name] for counts in images]) for name in protocols}
+    # Into one block: thousands of small arrays, kept, would lie strewn among the freed large ones and pin their memory.
+    found = {name: no_counts(len(samples), classes) for name in protocols}
+    for image, counts in enumerate(track(_in_threads(count, samples_parsed), len(samples), "evaluate")):
+        for name, one in counts.items():
+            found[name].put(image, one)
+    return found
 
 
 def _in_threads(function: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:

@@ -1,11 +1,10 @@
 """What an evaluation remembers of its images: integers, from which every score is derived later."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from faceparse.core.evaluation.boundary import boundary_counts
+from faceparse.core.evaluation.boundary import TOLERANCES, boundary_counts
 from faceparse.core.evaluation.confusion import confusion_counts
 
 
@@ -20,6 +19,10 @@ class Counts:
 
     def __len__(self) -> int:
         return len(self.confusion)
+
+    def put(self, image: int, one: "Counts") -> None:
+        """In the place of one of many."""
+        self.confusion[image], self.boundary[image] = one.confusion, one.boundary
 
     def sum(self) -> "Counts":
         return Counts(self.confusion.sum(axis=0), self.boundary.sum(axis=0))
@@ -44,6 +47,8 @@ def count_image(truth: np.ndarray, prediction: np.ndarray, classes: int) -> Coun
     return Counts(confusion_counts(truth, prediction, classes), boundary_counts(truth, prediction, classes))
 
 
-def stack(images: Sequence[Counts]) -> Counts:
-    """Images along a new first axis."""
-    return Counts(np.stack([one.confusion for one in images]), np.stack([one.boundary for one in images]))
+def no_counts(images: int, classes: int) -> Counts:
+    """Of `images` images, to be put in."""
+    return Counts(
+        np.zeros((images, classes, classes), np.int64), np.zeros((images, classes, len(TOLERANCES), 2, 2), np.int64)
+    )

@@ -5,9 +5,10 @@ import pytest
 
 from faceparse.core.evaluation import bootstrap
 from faceparse.core.evaluation.bootstrap import difference, interval, intervals, resampled_scores
-from faceparse.core.evaluation.records import Counts, count_image, stack
+from faceparse.core.evaluation.records import Counts, count_image
 from faceparse.core.evaluation.scores import compute_all_scores
 from faceparse.core.labels import LabelSet
+from tests.core.evaluation.images import stacked
 
 LABELS = LabelSet(
     name="x", side="none", classes={"a": "#000000", "b": "#000001", "c": "#000002"}, merged={"m": ("b", "c")}
@@ -21,7 +22,7 @@ def images(count: int, seed: int, *, right: float = 0.7) -> Counts:
     truths[0, :4] = 2
     wrong = random.integers(0, 3, truths.shape).astype(np.uint8)
     predictions = np.where(random.random(truths.shape) < right, truths, wrong)
-    return stack([count_image(t, p, 3) for t, p in zip(truths, predictions, strict=True)])
+    return stacked([count_image(t, p, 3) for t, p in zip(truths, predictions, strict=True)])
 
 
 def test_a_resample_is_scored_as_its_images_laid_side_by_side() -> None:

@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 
 from faceparse.core.evaluation.compare import compare_summaries
-from faceparse.core.evaluation.records import Counts, count_image, stack
+from faceparse.core.evaluation.records import Counts, count_image
 from faceparse.core.evaluation.scores import compute_all_scores, compute_scores
 from faceparse.core.evaluation.sizes import face_sides, size_bins
 from faceparse.core.evaluation.summary import Summary
 from faceparse.core.labels import LabelSet
+from tests.core.evaluation.images import stacked
 
 LABELS = LabelSet(name="x", side="none", classes={"a": "#000000", "b": "#000001", "c": "#000002"})
 
@@ -23,7 +24,7 @@ def images(seed: int = 0, wrong: float = 0.2) -> Counts:
         truth = random.integers(0, 1 if image == 2 else 3, (20, 20)).astype(np.uint8)
         noise = random.integers(0, 3, truth.shape).astype(np.uint8)
         counts.append(count_image(truth, np.where(random.random(truth.shape) < wrong * image, noise, truth), 3))
-    return stack(counts)
+    return stacked(counts)
 
 
 def test_images_are_scored_alone_and_the_worst_come_first() -> None:
