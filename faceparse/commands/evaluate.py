@@ -167,7 +167,7 @@ def _comparison_tables(comparison: "Comparison") -> list[Any]:
     tables = []
     for protocol, summary in first.summaries.items():
         title = f"{first.dataset.name} {first.split}, {len(first.ids)} images, F1 %, protocol {protocol}"
-        headings = [heading for name in comparison.names[1:] for heading in (name, "difference", "95 %", "p")]
+        headings = [heading for name in comparison.names[1:] for heading in (name, "diff", "95 %", "p")]
         table = _new_table(title, comparison.names[0], *headings)
         for row in rows_of(first.label_set):
             cells = [percent(summary.scores.get(row.score))]
@@ -185,7 +185,7 @@ def _new_table(title: str, *headings: str) -> Any:
     from rich.table import Table
 
     table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
-    table.add_column("class", no_wrap=True)
+    table.add_column("class")
     for heading in headings:
-        table.add_column(heading, justify="right")
+        table.add_column(heading, justify="right", no_wrap=True)
     return table

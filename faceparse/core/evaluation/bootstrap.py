@@ -19,8 +19,8 @@ SEED = 0
 LEVEL = 0.95
 """Share of the resamples within an interval."""
 
-_CHUNK = 2**22
-"""Weights that are held at once: 32 MiB."""
+_CHUNK = 2**18
+"""Weights that are held at once: 2 MiB."""
 
 
 class Interval(NamedTuple):
