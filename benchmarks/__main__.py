@@ -8,7 +8,19 @@ from rich.table import Table
 
 from benchmarks.harness import Result
 
-NAMES = ("startup", "edges", "prepare", "scoring", "sample", "cache", "loss", "step", "tracking", "interruptions")
+NAMES = (
+    "startup",
+    "edges",
+    "prepare",
+    "scoring",
+    "evaluation",
+    "sample",
+    "cache",
+    "loss",
+    "step",
+    "tracking",
+    "interruptions",
+)
 
 
 def main() -> int:

@@ -13,7 +13,7 @@ PACKAGE = Path(faceparse.__file__).parent
 ROWS = [
     ["faceparse", "core", "core.errors", "core.labels", "core.settings", "core.device", "core.files"],
     ["core.geometry", "core.polygons"],
-    ["core.parallel", "core.evaluation.confusion"],
+    ["core.parallel", "core.html", "core.evaluation.confusion"],
     ["core.datasets"],
     ["core.data"],
     ["core.model"],
@@ -23,7 +23,7 @@ ROWS = [
     ["core.tracking", "core.tracking.ledger", "core.tracking.git"],
     ["core.tracking.store"],
     ["core.tracking.tracker"],
-    ["core.evaluation.score_checkpoint", "core.training", "core.export", "core.diagnosis"],
+    ["core.evaluation.evaluations", "core.training", "core.export", "core.diagnosis"],
     ["core.load"],
     ["core.api"],
     ["core.sweep"],
@@ -91,7 +91,7 @@ def test_the_rules_are_looked_for_where_they_can_be_broken() -> None:
     assert imported_modules("commands.train") >= {"commands.options", "core.settings", "core.training.run"}
     assert "core.tracking.store" in imported_modules("core.diagnosis")  # inside a function
     names = ["core.evaluation.scores", "core.tracking.ledger", "core.tracking.store", "core.tracking.tracker"]
-    rows = [row(name) for name in [*names, "core.evaluation.score_checkpoint", "cli"]]
+    rows = [row(name) for name in [*names, "core.evaluation.evaluations", "cli"]]
     assert rows == sorted(set(rows))
 
 

@@ -1,7 +1,6 @@
-"""faceparse eval CHECKPOINT"""
+"""faceparse eval CHECKPOINT..."""
 
 import json
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -20,11 +19,20 @@ from faceparse.commands.options import (
 )
 
 if TYPE_CHECKING:
-    from faceparse.core.evaluation.score_checkpoint import Evaluation
+    from collections.abc import Mapping
+
+    from faceparse.core.evaluation.compare import Comparison
+    from faceparse.core.evaluation.summary import Evaluation, Summary
 
 
 def evaluate(
-    checkpoint: Annotated[Path, typer.Argument(help="best.pth, last.pth, or a checkpoint of the released code.")],
+    checkpoints: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="CHECKPOINT...",
+            help="best.pth, last.pth, or a checkpoint of the released code. Several are compared with the first.",
+        ),
+    ],
     data_dir: DataDir = None,
     split: Annotated[str, typer.Option(help="train, val or test.")] = "test",
     protocol: Annotated[
@@ -35,6 +43,26 @@ def evaluate(
             "Several, separated by commas or each with its own --protocol, share the network's work.",
         ),
     ] = ["eagrnet"],  # noqa: B006 (Typer copies it)
+    tta: Annotated[
+        str | None,
+        typer.Option(
+            metavar="flip,scales",
+            help="Average the probabilities of several views: crop and mirror image, the crop at several sizes.",
+        ),
+    ] = None,
+    tta_scales: Annotated[
+        str | None, typer.Option(metavar="FACTORS", help="Of the crop, for --tta scales. Default: 0.75,1,1.25.")
+    ] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output", "-o", help="Folder for report.html, scores.json, images.csv. Default: eval/ by the checkpoint."
+        ),
+    ] = None,
+    bootstrap: Annotated[
+        int, typer.Option(min=0, help="Resamples of the images for intervals and p-values; 0 leaves them out.")
+    ] = 1000,
+    worst: Annotated[int, typer.Option(min=0, help="How many of the worst images to show.")] = 12,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout, and nothing else.")] = False,
     gpus: Gpus = None,
     device: Device = None,
@@ -43,80 +71,121 @@ def evaluate(
     dataset: DatasetName = None,
     num_classes: NumClasses = None,
 ) -> None:
-    """Score a checkpoint: per-class F1 and IoU, logged to the MLflow run that made it."""
+    """Score checkpoints: F1, IoU and boundary F1 with intervals, as a report, logged to the MLflow run of each."""
     from faceparse.commands.console import err, out, silent_libraries, track
     from faceparse.core.device import resolve_device
-    from faceparse.core.evaluation.score_checkpoint import log_evaluation, score_checkpoint
-    from faceparse.core.model.weights import read_checkpoint
+    from faceparse.core.evaluation.evaluations import run_evaluations
+    from faceparse.core.evaluation.score_checkpoint import plan_evaluation
+    from faceparse.core.evaluation.serial import comparison_dict, evaluation_dict
+    from faceparse.core.evaluation.tta import resolve_augmentation
+    from faceparse.core.load import load_model_from
 
     silent_libraries()
-    loaded = read_checkpoint(checkpoint)
-    evaluation = score_checkpoint(
-        loaded,
-        data_dir=data_dir,
-        split=split,
-        protocols=protocol,
+    size, augmentation = parse_size(input_size), resolve_augmentation(tta, tta_scales)
+    plans = [
+        plan_evaluation(
+            load_model_from(checkpoint),
+            data_dir=data_dir,
+            split=split,
+            protocols=protocol,
+            input_size=size,
+            dataset=dataset,
+            num_classes=num_classes,
+            augmentation=augmentation,
+        )
+        for checkpoint in checkpoints
+    ]
+    outcome = run_evaluations(
+        plans,
         device=resolve_device(device_name(gpus, device) or "auto"),
+        output=output,
         batch_size=batch_size,
-        input_size=parse_size(input_size),
-        dataset=dataset,
-        num_classes=num_classes,
+        resamples=bootstrap,
+        worst=worst,
+        warn=lambda text: err.print(f"warning: {text}", markup=False),
         track=track,
     )
+    comparison, (first, *_) = outcome.comparison, outcome.evaluations
     if as_json:
-        print(json.dumps(_as_dict(evaluation)))
-    else:
-        out.print(_table(evaluation))
-    where = log_evaluation(loaded, evaluation, warn=lambda text: err.print(f"warning: {text}", markup=False))
-    if where and not as_json:
-        out.print(f"logged to MLflow run {where}")
-
-
-def _as_dict(evaluation: "Evaluation") -> dict[str, Any]:
-    """With one protocol its scores lie beside what they are of; with several, each protocol's in an object."""
-    origin = {
-        "checkpoint": str(evaluation.checkpoint),
-        "dataset": str(evaluation.dataset),
-        "split": evaluation.split,
-    }
-    scores = {name: asdict(one) for name, one in evaluation.scores.items()}
-    if len(scores) > 1:
-        return {**origin, "images": evaluation.images, "protocols": scores}
-    ((protocol, only),) = scores.items()
-    return {**origin, "protocol": protocol, "images": evaluation.images, **only}
+        print(json.dumps(evaluation_dict(first) if comparison is None else comparison_dict(comparison)))
+        return
+    tables = [_table(first)] if comparison is None else _comparison_tables(comparison)
+    for table in tables:
+        out.print(table)
+    out.print(f"report: {outcome.report}")
+    for run in dict.fromkeys(outcome.runs):
+        out.print(f"logged to MLflow run {run}")
 
 
 def _table(evaluation: "Evaluation") -> Any:
-    """F1 and IoU of one protocol, or F1 of several."""
-    from rich.table import Table
+    """All scores under one protocol, or F1 under several."""
+    summaries = evaluation.summaries
+    title = f"{evaluation.dataset.name} {evaluation.split}, {len(evaluation.ids)} images, "
+    if len(summaries) > 1:
+        return _by_protocol(summaries, f"{title}F1 % by protocol")
+    ((protocol, summary),) = summaries.items()
+    return _one_protocol(summary, f"{title}protocol {protocol}")
 
-    protocols, all_scores = list(evaluation.scores), list(evaluation.scores.values())
-    several, first = len(protocols) > 1, all_scores[0]
-    what = "F1 % by protocol" if several else f"protocol {protocols[0]}"
-    title = f"{evaluation.dataset.name} {evaluation.split}, {evaluation.images} images, {what}"
-    table = Table(title=title, title_justify="left")
-    table.add_column("class")
-    for heading in protocols if several else ["F1 %", "IoU %"]:
-        table.add_column(heading, justify="right")
 
-    def add(row: str, f1: str, iou: str | None = None) -> None:
-        """Scores by their names in `Scores.get`."""
-        cells = [_percent(scores.get(f1)) for scores in all_scores]
-        if not several:
-            cells.append(_percent(first.get(iou)) if iou else "")
-        table.add_row(row, *cells)
+def _one_protocol(summary: "Summary", title: str) -> Any:
+    from faceparse.core.evaluation.report import percent, range_phrase
+    from faceparse.core.evaluation.scores import AT
 
-    for name in first.f1:
-        add(name, f"f1/{name}", f"iou/{name}")
-    if first.merged_f1:
-        table.add_section()
-        for name in first.merged_f1:
-            add(f"{name} (merged)", f"f1/{name}")
+    table = _new_table(title, "F1 %", "95 %", "IoU %", *(f"bF1 {pixels}px" for pixels in AT))
+    scores = summary.scores
+
+    def add(row: str, f1: str, *others: str) -> None:
+        cells = [percent(scores.get(f1)), range_phrase(summary.intervals.get(f1))]
+        table.add_row(row, *cells, *(percent(scores.get(other)) for other in others))
+
+    for name in scores.f1:
+        add(name, f"f1/{name}", f"iou/{name}", *(f"{at}/{name}" for at in AT.values()))
     table.add_section()
-    add("mean without background", "mean_f1", "mean_iou")
+    for name in scores.merged_f1:
+        add(f"{name} (merged)", f"f1/{name}")
+    table.add_section()
+    add("mean, no background", "mean_f1", "mean_iou", *(f"mean_{at}" for at in AT.values()))
     add("pixel accuracy", "pixel_accuracy")
     return table
 
 
-def _percent(value: float | None) -> str:
-    return "absent" if value is None else f"{100 * value:.2f}"
+def _by_protocol(summaries: "Mapping[str, Summary]", title: str) -> Any:
+    from faceparse.core.evaluation.report import percent, rows_of
+
+    table = _new_table(title, *summaries)
+    label_set = next(iter(summaries.values())).label_set
+    for row in rows_of(label_set):
+        table.add_row(row.name, *(percent(summary.scores.get(row.score)) for summary in summaries.values()))
+    return table
+
+
+def _comparison_tables(comparison: "Comparison") -> list[Any]:
+    """Side by side, of each protocol; a star where chance hardly explains the difference."""
+    from faceparse.core.evaluation.report import difference_phrase, difference_range, p_phrase, percent, rows_of
+
+    first, *others = comparison.evaluations
+    tables = []
+    for protocol, summary in first.summaries.items():
+        title = f"{first.dataset.name} {first.split}, {len(first.ids)} images, F1 %, protocol {protocol}"
+        headings = [heading for name in comparison.names[1:] for heading in (name, "diff", "95 %", "p")]
+        table = _new_table(title, comparison.names[0], *headings)
+        for row in rows_of(first.label_set):
+            cells = [percent(summary.scores.get(row.score))]
+            for other, differences in zip(others, comparison.differences[protocol], strict=True):
+                one = differences[row.score]
+                cells.append(percent(other.summaries[protocol].scores.get(row.score)))
+                cells += [difference_phrase(one), difference_range(one), p_phrase(one)]
+            table.add_row(row.name, *cells)
+        tables.append(table)
+    return tables
+
+
+def _new_table(title: str, *headings: str) -> Any:
+    from rich import box
+    from rich.table import Table
+
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
+    table.add_column("class")
+    for heading in headings:
+        table.add_column(heading, justify="right", no_wrap=True)
+    return table

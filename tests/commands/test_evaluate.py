@@ -1,4 +1,6 @@
 import json
+import re
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -7,55 +9,81 @@ import torch
 from mlflow.tracking import MlflowClient
 
 from faceparse.core.evaluation.protocols import PROTOCOLS
-from faceparse.core.evaluation.score_checkpoint import score_checkpoint
-from faceparse.core.inference import load_parser
+from faceparse.core.evaluation.score_checkpoint import plan_evaluation, score_checkpoint
+from faceparse.core.evaluation.tta import augmented_network
 from faceparse.core.labels import get_label_set
 from faceparse.core.model.weights import read_checkpoint
 from faceparse.core.training.run import RunResult
 
 KEYS = ["checkpoint", "dataset", "split", "protocol", "images", "f1", "iou", "merged_f1"]
-KEYS += ["mean_f1", "mean_iou", "pixel_accuracy"]
+KEYS += ["mean_f1", "mean_iou", "pixel_accuracy", "boundary_f1", "mean_boundary_f1", "intervals", "confusion"]
+KEYS += ["face_sizes", "epoch", "input_size", "tta", "classes", "bootstrap", "worst"]
+SCORES = KEYS[5:16]
 
 
-def test_json_is_one_object_and_nothing_else(cli: Any, trained: RunResult, faces: Path) -> None:
-    done = cli("eval", trained.best, "--json")
+@pytest.fixture(scope="module")
+def best(trained: RunResult, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy that may be written beside."""
+    return Path(shutil.copy(trained.best, tmp_path_factory.mktemp("copied")))
+
+
+def percent(value: float | None) -> str:
+    return "absent" if value is None else f"{100 * value:.2f}"
+
+
+def span(interval: list[float]) -> str:
+    return "\N{EN DASH}".join(f"{100 * value:.1f}" for value in interval)
+
+
+def cells_of(table: str) -> dict[str, list[str]]:
+    """A table's first column -> the others."""
+    rows = [re.split(r"\s{2,}", line.strip()) for line in table.splitlines()]
+    return {row[0]: row[1:] for row in rows}
+
+
+def test_json_is_one_object_and_nothing_else(cli: Any, best: Path, faces: Path) -> None:
+    done = cli("eval", best, "--json")
     assert (done.code, done.err) == (0, "")
     assert done.out.count("\n") == 1
     found = json.loads(done.out)
     assert list(found) == KEYS
-    assert (found["checkpoint"], found["dataset"]) == (str(trained.best), str(faces))
+    assert (found["checkpoint"], found["dataset"]) == (str(best), str(faces))
     assert (found["split"], found["protocol"], found["images"]) == ("test", "eagrnet", 2)
-    expected = score_checkpoint(read_checkpoint(trained.best), device=torch.device("cpu")).scores["eagrnet"]
+    expected = score_checkpoint(plan_evaluation(read_checkpoint(best)), device=torch.device("cpu")).scores["eagrnet"]
     assert (found["f1"], found["iou"], found["merged_f1"]) == (expected.f1, expected.iou, expected.merged_f1)
     assert list(found["f1"]) == list(get_label_set("helen").names)
     assert found["pixel_accuracy"] == expected.pixel_accuracy
 
 
-def test_the_table_shows_the_same_in_percent(cli: Any, trained: RunResult) -> None:
-    found = json.loads(cli("eval", trained.best, "--split", "val", "--json").out)
-    done = cli("eval", trained.best, "--split", "val")
+def test_the_table_shows_the_same_in_percent(cli: Any, trained: RunResult, best: Path) -> None:
+    found = json.loads(cli("eval", best, "--split", "val", "--json").out)
+    done = cli("eval", best, "--split", "val")
     assert (done.code, done.err) == (0, "")
     lines = done.out.splitlines()
-    assert lines[0] == "faces val, 2 images, protocol eagrnet"
-    cells = {row[0]: row[1:] for row in ([cell.strip() for cell in line.strip("│").split("│")] for line in lines[4:-2])}
+    assert lines[0].strip() == "faces val, 2 images, protocol eagrnet"
+    cells = cells_of(done.out)
     for name, f1 in found["f1"].items():
-        expected = ["absent"] * 2 if f1 is None else [f"{100 * f1:.2f}", f"{100 * found['iou'][name]:.2f}"]
-        assert cells[name] == expected
-    assert cells["overall (merged)"] == [f"{100 * found['merged_f1']['overall']:.2f}", ""]
-    assert cells["mean without background"] == [f"{100 * found[key]:.2f}" for key in ("mean_f1", "mean_iou")]
+        boundary = [scores[name] for scores in found["boundary_f1"].values()]
+        expected = [percent(value) for value in (f1, found["iou"][name], *boundary)]
+        assert [cells[name][0], *cells[name][-4:]] == expected
+        assert f1 is None or cells[name][1] == span(found["intervals"][f"f1/{name}"])
+    assert cells["overall (merged)"][0] == percent(found["merged_f1"]["overall"])
+    means = [found["mean_f1"], found["mean_iou"], *found["mean_boundary_f1"].values()]
+    shown = cells["mean, no background"]
+    assert [shown[0], *shown[2:]] == [percent(value) for value in means]
     assert lines[-1] == f"logged to MLflow run {trained.run_id}"
 
 
-def test_scores_stand_in_the_run_that_made_the_checkpoint(cli: Any, trained: RunResult, store: str) -> None:
-    found = json.loads(cli("eval", trained.best, "--split", "train", "--protocol", "label", "--json").out)
+def test_scores_stand_in_the_run_that_made_the_checkpoint(cli: Any, trained: RunResult, best: Path, store: str) -> None:
+    found = json.loads(cli("eval", best, "--split", "train", "--protocol", "label", "--json").out)
     (metric,) = MlflowClient(store).get_metric_history(str(trained.run_id), "train.label/pixel_accuracy")
     assert (metric.step, metric.value) == (1, pytest.approx(found["pixel_accuracy"]))
 
 
 @pytest.fixture
-def several(cli: Any, trained: RunResult) -> dict[str, Any]:
+def several(cli: Any, best: Path) -> dict[str, Any]:
     """Each protocol's JSON, scored alone, at a size that sets the protocols apart."""
-    arguments = ["eval", trained.best, "--split", "val", "--input-size", "96,64", "--json", "--protocol"]
+    arguments = ["eval", best, "--split", "val", "--input-size", "96,64", "--json", "--protocol"]
     return {name: json.loads(cli(*arguments, name).out) for name in ("segface", "farl", "eagrnet")}
 
 
@@ -63,46 +91,46 @@ SEVERAL = ["--split", "val", "--input-size", "96,64", "--protocol", "segface,far
 
 
 def test_several_protocols_are_one_object(
-    cli: Any, trained: RunResult, faces: Path, store: str, several: dict[str, Any]
+    cli: Any, trained: RunResult, best: Path, faces: Path, store: str, several: dict[str, Any]
 ) -> None:
     def logged(protocol: str) -> list[float]:
         name = f"val{'' if protocol == 'eagrnet' else f'.{protocol}'}.96x64/pixel_accuracy"
         return [metric.value for metric in MlflowClient(store).get_metric_history(str(trained.run_id), name)]
 
     before = {name: logged(name) for name in several}
-    done = cli("eval", trained.best, *SEVERAL, "--json")
+    done = cli("eval", best, *SEVERAL, "--json")
     assert (done.code, done.err, done.out.count("\n")) == (0, "", 1)
     found = json.loads(done.out)
-    assert list(found) == ["checkpoint", "dataset", "split", "images", "protocols"]
-    assert (found["checkpoint"], found["dataset"]) == (str(trained.best), str(faces))
+    assert list(found) == ["checkpoint", "dataset", "split", "images", "protocols", *KEYS[16:]]
+    assert (found["checkpoint"], found["dataset"]) == (str(best), str(faces))
     assert (found["split"], found["images"]) == ("val", 2)
     assert list(found["protocols"]) == ["segface", "farl", "eagrnet"]
     for name, scores in found["protocols"].items():
-        assert scores == {key: several[name][key] for key in KEYS[5:]}
+        assert scores == {key: several[name][key] for key in SCORES}
         assert logged(name) == [*before[name], pytest.approx(scores["pixel_accuracy"])]
     assert len({scores["pixel_accuracy"] for scores in found["protocols"].values()}) == 3
 
 
-def test_several_protocols_are_columns_of_f1(cli: Any, trained: RunResult, several: dict[str, Any]) -> None:
-    lines = cli("eval", trained.best, *SEVERAL).out.splitlines()
-    assert lines[0] == "faces val, 2 images, F1 % by protocol"
-    assert [cell.strip() for cell in lines[2].strip("┃").split("┃")] == ["class", "segface", "farl", "eagrnet"]
-    cells = {row[0]: row[1:] for row in ([cell.strip() for cell in line.strip("│").split("│")] for line in lines[4:-2])}
+def test_several_protocols_are_columns_of_f1(cli: Any, trained: RunResult, best: Path, several: dict[str, Any]) -> None:
+    lines = cli("eval", best, *SEVERAL).out.splitlines()
+    assert lines[0].strip() == "faces val, 2 images, F1 % by protocol"
+    assert lines[2].split() == ["class", "segface", "farl", "eagrnet"]
+    cells = cells_of("\n".join(lines))
 
-    def percent(*keys: str) -> list[str]:
+    def shown(*keys: str) -> list[str]:
         values = [scores[keys[0]][keys[1]] if keys[1:] else scores[keys[0]] for scores in several.values()]
-        return ["absent" if value is None else f"{100 * value:.2f}" for value in values]
+        return [percent(value) for value in values]
 
     for name in several["farl"]["f1"]:
-        assert cells[name] == percent("f1", name)
-    assert cells["overall (merged)"] == percent("merged_f1", "overall")
-    assert cells["mean without background"] == percent("mean_f1")
-    assert cells["pixel accuracy"] == percent("pixel_accuracy")
+        assert cells[name] == shown("f1", name)
+    assert cells["overall (merged)"] == shown("merged_f1", "overall")
+    assert cells["mean F1"] == shown("mean_f1")
+    assert cells["pixel accuracy"] == shown("pixel_accuracy")
     assert lines[-1] == f"logged to MLflow run {trained.run_id}"
 
 
-def test_one_protocol_named_twice_is_one(cli: Any, trained: RunResult) -> None:
-    found = json.loads(cli("eval", trained.best, "--protocol", "farl,farl", "--protocol", "farl", "--json").out)
+def test_one_protocol_named_twice_is_one(cli: Any, best: Path) -> None:
+    found = json.loads(cli("eval", best, "--protocol", "farl,farl", "--protocol", "farl", "--json").out)
     assert list(found) == KEYS
     assert found["protocol"] == "farl"
 
@@ -112,8 +140,8 @@ def test_the_help_names_every_protocol(cli: Any) -> None:
     assert all(f"{name}:" in text for name in PROTOCOLS)
 
 
-def test_a_lost_store_costs_a_warning_on_stderr(cli: Any, trained: RunResult, tmp_path: Path) -> None:
-    content = torch.load(trained.best, weights_only=True)
+def test_a_lost_store_costs_a_warning_on_stderr(cli: Any, best: Path, tmp_path: Path) -> None:
+    content = torch.load(best, weights_only=True)
     torch.save({**content, "run_id": "0" * 32}, tmp_path / "other.pth")
     done = cli("eval", tmp_path / "other.pth", "--json")
     assert done.code == 0
@@ -122,23 +150,23 @@ def test_a_lost_store_costs_a_warning_on_stderr(cli: Any, trained: RunResult, tm
     assert done.err.count("\n") == 1
 
 
-def test_the_real_command_prints_json_on_stdout_alone(faceparse: Any, trained: RunResult) -> None:
-    done = faceparse("eval", trained.best, "--json", "--device", "cpu", "--input-size", "96,64", "--batch-size", 1)
+def test_the_real_command_prints_json_on_stdout_alone(faceparse: Any, best: Path) -> None:
+    done = faceparse("eval", best, "--json", "--device", "cpu", "--input-size", "96,64", "--batch-size", 1)
     assert done.returncode == 0, done.stderr
     assert list(json.loads(done.stdout)) == KEYS
     assert done.stderr == ""
 
 
-def test_data_and_crop_can_be_others(cli: Any, trained: RunResult, own_faces: Path, monkeypatch: Any) -> None:
+def test_data_and_crop_can_be_others(cli: Any, best: Path, own_faces: Path, monkeypatch: Any) -> None:
     sizes = []
 
     def remember(*arguments: Any) -> Any:
-        parser = load_parser(*arguments)
-        sizes.append(parser.input_size)
-        return parser
+        network = augmented_network(*arguments)
+        sizes.append(network.input_size)
+        return network
 
-    monkeypatch.setattr("faceparse.core.evaluation.score_checkpoint.load_parser", remember)
-    found = json.loads(cli("eval", trained.best, "--data-dir", own_faces, "--input-size", "80,64", "--json").out)
+    monkeypatch.setattr("faceparse.core.evaluation.score_checkpoint.augmented_network", remember)
+    found = json.loads(cli("eval", best, "--data-dir", own_faces, "--input-size", "80,64", "--json").out)
     assert found["dataset"] == str(own_faces)
     assert sizes == [(80, 64)]
 
@@ -162,20 +190,60 @@ def test_data_and_crop_can_be_others(cli: Any, trained: RunResult, own_faces: Pa
         (["--input-size", "64,x"], "option: data.input_size = "),
         (["--input-size", "8,8"], "option: data.input_size = "),
         (["--batch-size", "0"], "Invalid value for '--batch-size': "),
-        (["more"], "Got unexpected extra argument"),
+        (["more"], "more: no such checkpoint file"),
+        (["{best}"], "a checkpoint is named twice; name each once"),
+        (["--tta", "flop"], "--tta 'flop': not one of flip, scales; did you mean 'flip'?"),
+        (["--tta", "flip", "--tta-scales", "1"], "--tta-scales is of no use without --tta scales; add that"),
+        (["--bootstrap", "-1"], "Invalid value for '--bootstrap': "),
+        (["--output", "{best}"], "cannot write {best}: "),
+        (["--output", "{faces}"], "{faces}: holds other files ("),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
 def test_bad_options_are_refused_in_one_line(
-    cli: Any, trained: RunResult, faces: Path, arguments: list[str], expected: str, monkeypatch: pytest.MonkeyPatch
+    cli: Any, best: Path, faces: Path, arguments: list[str], expected: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    message = cli("eval", trained.best, *arguments).message
-    assert message.startswith(expected.format(best=trained.best, faces=faces))
+    typed = [argument.format(best=best, faces=faces) for argument in arguments]
+    message = cli("eval", best, *typed).message
+    assert message.startswith(expected.format(best=best, faces=faces))
 
 
-def test_a_file_that_is_no_checkpoint_is_refused(cli: Any, trained: RunResult, tmp_path: Path) -> None:
+def test_a_file_that_is_no_checkpoint_is_refused(cli: Any, best: Path, tmp_path: Path) -> None:
     assert cli("eval", "nothing.pth").message == "nothing.pth: no such checkpoint file"
-    (tmp_path / "cut.pth").write_bytes(trained.best.read_bytes()[:-1000])
+    (tmp_path / "cut.pth").write_bytes(best.read_bytes()[:-1000])
     assert cli("eval", tmp_path / "cut.pth").message.endswith("copy or download it again")
     assert cli("eval").message.startswith("Missing argument ")
+
+
+def test_outputs_stand_where_they_are_told(cli: Any, best: Path) -> None:
+    done = cli("eval", best, "--output", "here", "--worst", 1, "--bootstrap", 0, "--tta", "flip", "--json")
+    assert (done.code, done.err) == (0, "")
+    assert json.loads(done.out) == json.loads(Path("here/scores.json").read_text())
+    found = json.loads(done.out)
+    assert (found["intervals"], found["tta"], len(found["worst"])) == ({}, "tta-flip", 1)
+    assert len(list(Path("here/worst").iterdir())) == 2
+
+
+def test_several_checkpoints_are_compared(cli: Any, best: Path, tmp_path: Path) -> None:
+    content = torch.load(best, weights_only=True)
+    weights = {key: value * 1.5 if "layer6" in key else value for key, value in content["model"].items()}
+    torch.save({**content, "model": weights}, tmp_path / "other.pth")
+    arguments = ["eval", best, tmp_path / "other.pth", "--output", "here", "--worst", 0, "--bootstrap", 50]
+    found = json.loads(cli(*arguments, "--json").out)
+    assert found == json.loads(Path("here/comparison/comparison.json").read_text())
+    done = cli(*arguments)
+    assert done.code == 0, done.err
+    assert "report: here/comparison/comparison.html" in done.out
+    one = found["differences"]["eagrnet"]["other.pth"]["mean_f1"]
+    scores = [found["checkpoints"][name]["mean_f1"] for name in ("best.pth", "other.pth")]
+    assert one["difference"] == scores[1] - scores[0]
+    row = cells_of(done.out)["mean F1"]
+    assert row[:3] == [percent(scores[0]), percent(scores[1]), f"{100 * one['difference']:+.2f}"]
+
+
+def test_an_empty_split_is_refused(cli: Any, best: Path, own_faces: Path, tree: Any) -> None:
+    (own_faces / "test_list.txt").write_text("\n")
+    before = tree()
+    assert cli("eval", best, "--data-dir", own_faces).message == f"{own_faces}/test_list.txt: the list is empty"
+    assert tree() == before

@@ -1,7 +1,9 @@
-"""A parser over a split: one confusion matrix for the whole set and each protocol."""
+"""A parser over a split: one confusion matrix for the whole set and each protocol, or counts of each image."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from typing import NamedTuple
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 import torch
@@ -12,9 +14,13 @@ from faceparse.core.data.loader import Loader
 from faceparse.core.datasets.layout import Sample
 from faceparse.core.evaluation.confusion import confusion_counts
 from faceparse.core.evaluation.protocols import PROTOCOLS, Case, Protocol, View, read_case
+from faceparse.core.evaluation.records import Counts, count_image, no_counts
 from faceparse.core.geometry import Size
 from faceparse.core.inference import Parser
-from faceparse.core.parallel import Track, untracked
+from faceparse.core.parallel import Track, default_processes, untracked
+
+T = TypeVar("T")
+R = TypeVar("R")
 
 
 class Parsed(NamedTuple):
@@ -64,6 +70,45 @@ def evaluate(
         for name, one in parsed.items():
             total[name] += confusion_counts(one.truth, one.prediction, classes)
     return total
+
+
+def count_samples(
+    parser: Parser,
+    samples: Sequence[Sample],
+    classes: int,
+    protocols: Sequence[str],
+    *,
+    batch_size: int = 4,
+    workers: int = 0,
+    track: Track = untracked,
+) -> dict[str, Counts]:
+    """Protocol -> counts of each of the samples."""
+
+    def count(parsed: dict[str, Parsed]) -> dict[str, Counts]:
+        return {name: count_image(one.truth, one.prediction, classes) for name, one in parsed.items()}
+
+    samples_parsed = parse_samples(parser, samples, classes, protocols, batch_size=batch_size, workers=workers)
+    # Into one block: thousands of small arrays, kept, would lie strewn among the freed large ones and pin their memory.
+    found = {name: no_counts(len(samples), classes) for name in protocols}
+    for image, counts in enumerate(track(_in_threads(count, samples_parsed), len(samples), "evaluate")):
+        for name, one in counts.items():
+            found[name].put(image, one)
+    return found
+
+
+def _in_threads(function: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:
+    """`function(item)` for each item, in order, beside what makes the items: counting leaves Python's lock to others,
+    and a GPU must not wait for it. Few are under way at a time.
+    """
+    threads = min(default_processes(), 4)
+    with ThreadPoolExecutor(threads) as pool:
+        under_way: deque[Future[R]] = deque()
+        for item in items:
+            under_way.append(pool.submit(function, item))
+            if len(under_way) > 2 * threads:
+                yield under_way.popleft().result()
+        for future in under_way:
+            yield future.result()
 
 
 class _Cases(Dataset[Case]):

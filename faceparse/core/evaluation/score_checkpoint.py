@@ -1,94 +1,149 @@
 """A checkpoint over a dataset split, from files to scores."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
-from faceparse.core.evaluation.evaluate import evaluate
+from faceparse.core.datasets.layout import Sample
+from faceparse.core.evaluation.bootstrap import RESAMPLES
+from faceparse.core.evaluation.evaluate import count_samples, parse_samples
+from faceparse.core.evaluation.pictures import overlay
 from faceparse.core.evaluation.protocols import DEFAULT, resolve_protocols
-from faceparse.core.evaluation.scores import Scores, compute_scores
 from faceparse.core.evaluation.split import find_split
-from faceparse.core.inference import load_parser
+from faceparse.core.evaluation.summary import Evaluation, Summary, WorstImage
+from faceparse.core.evaluation.tta import NONE, Augmentation, augmented_network, check_augmentation
+from faceparse.core.files import read_image
+from faceparse.core.geometry import Size
+from faceparse.core.html import shrink
+from faceparse.core.inference import Parser
+from faceparse.core.labels import LabelSet
 from faceparse.core.model.trained import TrainedModel
 from faceparse.core.parallel import Track, default_processes, untracked
-from faceparse.core.tracking.ledger import read_ledger
-from faceparse.core.tracking.store import log_scores
+
+WORST = 12
+_PICTURE_SIDE = 512
+"""Longer side of the worst images' pictures, pixels."""
 
 
 @dataclass(frozen=True)
-class Evaluation:
-    """Scores by protocol, and what they are of."""
+class Plan:
+    """What will be scored how, with everything found out that can be wrong before a network runs."""
 
-    checkpoint: Path
+    model: TrainedModel
     dataset: Path
     split: str
-    input_size: tuple[int, int]
-    images: int
-    scores: dict[str, Scores]
+    samples: Sequence[Sample]
+    label_set: LabelSet
+    protocols: list[str]
+    input_size: Size
+    augmentation: Augmentation
+
+    def name(self, protocols: Sequence[str]) -> str:
+        """In MLflow and of folders. The plain `test` is for the run's own dataset and input size, the default protocol
+        and the network alone: what charts compare.
+        """
+        trained = self.model.settings.data
+        height, width = self.input_size
+        own = self.dataset.resolve() == trained.root.resolve()
+        parts = [
+            *([] if own else [self.dataset.name]),
+            self.split,
+            *([] if list(protocols) == [DEFAULT] else ["+".join(protocols)]),
+            *([] if self.input_size == trained.input_size else [f"{height}x{width}"]),
+            *([self.augmentation.name] if self.augmentation.name else []),
+        ]
+        return ".".join(parts)
+
+    @property
+    def place(self) -> Path:
+        """Where outputs go that are told no other place: within the checkpoint's folder, and among MLflow's artifacts.
+        Evaluations that differ have different ones.
+        """
+        return Path("eval", self.model.path.name, self.name(self.protocols))
 
 
-def score_checkpoint(
-    checkpoint: TrainedModel,
+def plan_evaluation(
+    model: TrainedModel,
     *,
-    device: torch.device,
     data_dir: Path | None = None,
     split: str = "test",
     protocols: Sequence[str] = (DEFAULT,),
-    batch_size: int | None = None,
-    input_size: tuple[int, int] | None = None,
+    input_size: Size | None = None,
     dataset: str | None = None,
     num_classes: int | None = None,
-    track: Track = untracked,
-) -> Evaluation:
-    """Everything that is not given is taken from the checkpoint.
+    augmentation: Augmentation = NONE,
+) -> Plan:
+    """Everything that is not given is taken from the model.
 
     Raises:
         SettingsError, DatasetError, CheckpointError: something does not exist or does not fit together.
     """
     names = resolve_protocols(protocols)
-    found = find_split(checkpoint, data_dir=data_dir, split=split, dataset=dataset, num_classes=num_classes)
-    parser = load_parser(checkpoint, device, input_size)
-    confusions = evaluate(
+    found = find_split(model, data_dir=data_dir, split=split, dataset=dataset, num_classes=num_classes)
+    size = input_size or model.settings.data.input_size
+    check_augmentation(augmentation, found.label_set, size)
+    return Plan(model, found.root, split, found.samples, found.label_set, names, size, augmentation)
+
+
+def score_checkpoint(
+    plan: Plan,
+    *,
+    device: torch.device,
+    batch_size: int | None = None,
+    resamples: int = RESAMPLES,
+    worst: int = WORST,
+    track: Track = untracked,
+) -> Evaluation:
+    """Score it.
+
+    Args:
+        resamples: for intervals; 0 is without.
+        worst: how many of the worst images are painted.
+
+    Raises:
+        DatasetError: a file is broken.
+        CheckpointError: the file does not hold what it should, or takes no other input size.
+    """
+    network = augmented_network(plan.model, plan.label_set, plan.augmentation, device, plan.input_size)
+    parser = Parser(network, device)
+    counts = count_samples(
         parser,
-        found.samples,
-        len(found.label_set),
-        names,
+        plan.samples,
+        len(plan.label_set),
+        plan.protocols,
         batch_size=batch_size or 4,
-        workers=min(default_processes(), 8, len(found.samples) // 4),
+        workers=min(default_processes(), 8, len(plan.samples) // 4),
         track=track,
     )
-    scores = {name: compute_scores(confusion, found.label_set) for name, confusion in confusions.items()}
-    return Evaluation(checkpoint.path, found.root, split, parser.input_size, len(found.samples), scores)
+    summaries = {name: Summary(of, plan.label_set, resamples) for name, of in counts.items()}
+    return Evaluation(
+        checkpoint=plan.model.path,
+        epoch=plan.model.epoch,
+        dataset=plan.dataset,
+        split=plan.split,
+        input_size=plan.input_size,
+        tta=plan.augmentation.name,
+        label_set=plan.label_set,
+        ids=[sample.id for sample in plan.samples],
+        summaries=summaries,
+        worst=_paint_worst(parser, plan, summaries[plan.protocols[0]], worst),
+    )
 
 
-def log_evaluation(checkpoint: TrainedModel, evaluation: Evaluation, *, warn: Callable[[str], None]) -> str | None:
-    """Log the scores to the run that made the checkpoint; returns its id, or None where there is none."""
-    uri, run_id = checkpoint.tracking_uri, checkpoint.run_id
-    if uri is not None and run_id is None:  # written while MLflow was away: its run directory may know by now
-        ledger = read_ledger(checkpoint.path.parent)
-        run_id = ledger.run_id if ledger else None
-    if uri is None or run_id is None:
-        return None
-    metrics: dict[str, float] = {}
-    tags: dict[str, str] = {}
-    for protocol, scores in evaluation.scores.items():
-        prefix = _prefix(checkpoint, evaluation, protocol)
-        metrics |= {f"{prefix}/{name}": value for name, value in scores.flat().items()}
-        tags |= {f"{prefix}.checkpoint": str(checkpoint.path), f"{prefix}.images": str(evaluation.images)}
-    return run_id if log_scores(uri, run_id, metrics, tags, checkpoint.epoch or 0, warn=warn) else None
+def _paint_worst(parser: Parser, plan: Plan, summary: Summary, count: int) -> list[WorstImage]:
+    """Parsed once more: keeping every picture until the worst are known would take memory without bounds.
 
-
-def _prefix(checkpoint: TrainedModel, evaluation: Evaluation, protocol: str) -> str:
-    """The plain name is for the run's own dataset, input size and the default protocol: what charts compare."""
-    trained = checkpoint.settings.data
-    parts = [
-        "" if evaluation.dataset.resolve() == trained.root.resolve() else f"{evaluation.dataset.name}.",
-        evaluation.split,
-        "" if protocol == DEFAULT else f".{protocol}",
-        ""
-        if evaluation.input_size == trained.input_size
-        else f".{evaluation.input_size[0]}x{evaluation.input_size[1]}",
-    ]
-    return "".join(parts)
+    Whatever the protocol, the pictures show the dataset's photograph, as there is none of an aligned face's original.
+    """
+    worst = summary.worst(count)
+    samples = [plan.samples[image] for image in worst]
+    palette = plan.label_set.palette()
+    parsed = parse_samples(parser, samples, len(plan.label_set), ["label"])
+    found = []
+    for image, sample, by_protocol in zip(worst, samples, parsed, strict=True):
+        photo = read_image(sample.image)
+        truth, prediction = (shrink(overlay(photo, label, palette), _PICTURE_SIDE) for label in by_protocol["label"])
+        found.append(WorstImage(sample.id, float(summary.images["mean_f1"][image]), truth, prediction))
+    return found

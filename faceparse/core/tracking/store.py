@@ -114,6 +114,9 @@ class Store:
     def upload(self, run_id: str, path: Path, folder: str | None) -> None:
         self._client.log_artifact(run_id, str(path), folder)
 
+    def upload_folder(self, run_id: str, folder: Path, name: str) -> None:
+        self._client.log_artifacts(run_id, str(folder), name)
+
     def set_status(self, run_id: str, status: Status, ended: float | None) -> None:
         if status == "RUNNING":
             self._client.update_run(run_id, status=status)
@@ -137,6 +140,16 @@ def log_scores(
         Store(uri, there=True).log_scores(run_id, metrics, tags, step)
     except FAILURES as error:
         warn(f"MLflow at {uri} failed, the scores are not logged there: {reason(error)}")
+        return False
+    return True
+
+
+def log_folder(uri: str, run_id: str, folder: Path, name: str, *, warn: Say) -> bool:
+    """Add a folder's files to an MLflow run of any age, as artifacts under `name`. False, and a warning, on failure."""
+    try:
+        Store(uri, there=True).upload_folder(run_id, folder, name)
+    except FAILURES as error:
+        warn(f"MLflow at {uri} failed, {folder} is not uploaded: {reason(error)}")
         return False
     return True
 

@@ -1,7 +1,5 @@
 import dataclasses
 import re
-import shutil
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -9,14 +7,15 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from mlflow.tracking import MlflowClient
 from torch import Tensor
 
 from faceparse.core.datasets.layout import write_label_set
 from faceparse.core.errors import CheckpointError, DatasetError, SettingsError
-from faceparse.core.evaluation.score_checkpoint import Evaluation, log_evaluation, score_checkpoint
+from faceparse.core.evaluation.score_checkpoint import plan_evaluation, score_checkpoint
+from faceparse.core.evaluation.summary import Evaluation
+from faceparse.core.evaluation.tta import augmented_network
 from faceparse.core.files import read_image, read_label
-from faceparse.core.inference import Parser, load_parser
+from faceparse.core.inference import Parser
 from faceparse.core.labels import LabelSet, get_label_set
 from faceparse.core.model.build import build_model
 from faceparse.core.model.trained import ParsingNetwork
@@ -29,6 +28,11 @@ CPU = torch.device("cpu")
 HELEN = get_label_set("helen")
 
 
+def scored(checkpoint: Checkpoint, *, batch_size: int | None = None, **options: Any) -> Evaluation:
+    plan = plan_evaluation(checkpoint, **options)
+    return score_checkpoint(plan, device=CPU, batch_size=batch_size, resamples=10, worst=1)
+
+
 @pytest.fixture(scope="module")
 def checkpoint(trained: RunResult) -> Checkpoint:
     return read_checkpoint(trained.best)
@@ -36,7 +40,7 @@ def checkpoint(trained: RunResult) -> Checkpoint:
 
 @pytest.fixture(scope="module")
 def evaluation(checkpoint: Checkpoint) -> Evaluation:
-    return score_checkpoint(checkpoint, device=CPU)
+    return scored(checkpoint)
 
 
 def listed(root: Path, split: str) -> list[tuple[Path, Path]]:
@@ -58,10 +62,11 @@ def slow_f1(pairs: list[tuple[np.ndarray, np.ndarray]], ids: set[int]) -> float 
 def test_scores_are_those_of_every_pixel_of_the_split(
     checkpoint: Checkpoint, faces: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    parser = Parser(ParsingNetwork(Bands(), checkpoint.settings.data), CPU)  # type: ignore[arg-type]
-    monkeypatch.setattr("faceparse.core.evaluation.score_checkpoint.load_parser", lambda *_: parser)
-    evaluation = score_checkpoint(checkpoint, device=CPU)
-    assert (evaluation.split, evaluation.images, list(evaluation.scores)) == ("test", 2, ["eagrnet"])
+    network = ParsingNetwork(Bands(), checkpoint.settings.data)  # type: ignore[arg-type]
+    parser = Parser(network, CPU)
+    monkeypatch.setattr("faceparse.core.evaluation.score_checkpoint.augmented_network", lambda *_: network)
+    evaluation = scored(checkpoint)
+    assert (evaluation.split, len(evaluation.ids), list(evaluation.scores)) == ("test", 2, ["eagrnet"])
     assert evaluation.dataset == faces
     files = listed(faces, "test")
     predictions = parser.parse([read_image(image) for image, _ in files])
@@ -79,20 +84,20 @@ def test_scores_are_those_of_every_pixel_of_the_split(
 
 @pytest.mark.parametrize("split", ["train", "val"])
 def test_every_split_can_be_scored(checkpoint: Checkpoint, faces: Path, split: str) -> None:
-    found = score_checkpoint(checkpoint, device=CPU, split=split, batch_size=3)
-    assert (found.split, found.images) == (split, len(listed(faces, split)))
+    found = scored(checkpoint, split=split, batch_size=3)
+    assert (found.split, len(found.ids)) == (split, len(listed(faces, split)))
 
 
 def test_another_dataset_and_crop_can_be_named(checkpoint: Checkpoint, evaluation: Evaluation, own_faces: Path) -> None:
     lines = (own_faces / "test_list.txt").read_text().splitlines()
     (own_faces / "test_list.txt").write_text(lines[0])
-    found = score_checkpoint(checkpoint, device=CPU, data_dir=own_faces, input_size=(96, 96))
-    assert (found.dataset, found.images) == (own_faces, 1)
+    found = scored(checkpoint, data_dir=own_faces, input_size=(96, 96))
+    assert (found.dataset, len(found.ids)) == (own_faces, 1)
     assert found.scores != evaluation.scores
 
 
 def test_scores_are_reproduced(checkpoint: Checkpoint, evaluation: Evaluation) -> None:
-    assert score_checkpoint(checkpoint, device=CPU).scores == evaluation.scores
+    assert scored(checkpoint).scores == evaluation.scores
 
 
 def test_released_checkpoints_are_scored_on_bgr_images(
@@ -104,14 +109,14 @@ def test_released_checkpoints_are_scored_on_bgr_images(
     checkpoint = read_checkpoint(tmp_path / "released.pth")
     seen: list[tuple[Tensor, Tensor]] = []
 
-    def listen(*arguments: Any) -> Parser:
-        parser = load_parser(*arguments)
-        parser.network.logits.register_forward_hook(lambda _, given, logits: seen.append((given[0], logits)))
-        return parser
+    def listen(*arguments: Any) -> Any:
+        network: Any = augmented_network(*arguments)
+        network.logits.register_forward_hook(lambda _, given, logits: seen.append((given[0], logits)))
+        return network
 
-    monkeypatch.setattr("faceparse.core.evaluation.score_checkpoint.load_parser", listen)
-    found = score_checkpoint(checkpoint, device=CPU, data_dir=faces, input_size=(64, 64))
-    ((images, logits),) = seen
+    monkeypatch.setattr("faceparse.core.evaluation.score_checkpoint.augmented_network", listen)
+    found = scored(checkpoint, data_dir=faces, input_size=(64, 64))
+    (images, logits), _ = seen  # the worst image is parsed once more, to be painted
     assert images.shape == (2, 3, 64, 64)
     for image, (path, _) in zip(images, listed(faces, "test"), strict=True):
         bgr = cv2.imread(str(path))
@@ -129,17 +134,17 @@ def test_released_checkpoints_are_scored_on_bgr_images(
 
 
 def test_merged_scores_are_those_of_the_datasets_own_set(checkpoint: Checkpoint, own_faces: Path) -> None:
-    assert set(score_checkpoint(checkpoint, device=CPU).scores["eagrnet"].merged_f1) == set(HELEN.merged)
+    assert set(scored(checkpoint).scores["eagrnet"].merged_f1) == set(HELEN.merged)
     write_label_set(own_faces, get_label_set("lapa"))  # the same classes, other merged scores
-    assert score_checkpoint(checkpoint, device=CPU, data_dir=own_faces).scores["eagrnet"].merged_f1 == {}
-    named = score_checkpoint(checkpoint, device=CPU, data_dir=own_faces, dataset="helen")
+    assert scored(checkpoint, data_dir=own_faces).scores["eagrnet"].merged_f1 == {}
+    named = scored(checkpoint, data_dir=own_faces, dataset="helen")
     assert set(named.scores["eagrnet"].merged_f1) == set(HELEN.merged)
 
 
 def test_a_folder_that_does_not_say_its_classes_has_the_checkpoints(checkpoint: Checkpoint, own_faces: Path) -> None:
     for name in ("label_set.toml", "label_names.txt"):
         (own_faces / name).unlink()
-    result = score_checkpoint(checkpoint, device=CPU, data_dir=own_faces)
+    result = scored(checkpoint, data_dir=own_faces)
     assert list(result.scores["eagrnet"].f1) == list(HELEN.names)
 
 
@@ -154,7 +159,7 @@ def rename_nose(root: Path) -> None:
 def test_classes_that_mean_something_else_are_refused(checkpoint: Checkpoint, own_faces: Path) -> None:
     rename_nose(own_faces)
     with pytest.raises(CheckpointError) as caught:
-        score_checkpoint(checkpoint, device=CPU, data_dir=own_faces)
+        scored(checkpoint, data_dir=own_faces)
     message = str(caught.value)
     assert message.startswith(f"{checkpoint.path}: its class 'nose' is 'snout' in {own_faces} (helen); ")
     assert message.endswith("prepare the dataset with the checkpoint's label set")
@@ -165,7 +170,7 @@ def test_as_many_classes_in_another_order_are_refused(checkpoint: Checkpoint, ow
     classes = {name: HELEN.classes[name] for name in names}
     write_label_set(own_faces, HELEN.model_copy(update={"name": "other", "classes": classes}))
     with pytest.raises(CheckpointError, match=r"best\.pth: its class 'nose' is 'upper_lip' in .* \(other\); "):
-        score_checkpoint(checkpoint, device=CPU, data_dir=own_faces)
+        scored(checkpoint, data_dir=own_faces)
 
 
 def test_what_training_was_told_of_its_folder_holds_for_scoring_it(checkpoint: Checkpoint, own_faces: Path) -> None:
@@ -177,16 +182,16 @@ def test_what_training_was_told_of_its_folder_holds_for_scoring_it(checkpoint: C
         settings = checkpoint.settings.model_copy(update={"data": data})
         other = dataclasses.replace(checkpoint, settings=settings, label_set=told)
         if expected is None:
-            assert "snout" in score_checkpoint(other, device=CPU).scores["eagrnet"].f1
+            assert "snout" in scored(other).scores["eagrnet"].f1
         else:
             with pytest.raises(CheckpointError, match=expected):
-                score_checkpoint(other, device=CPU, data_dir=own_faces)
+                scored(other, data_dir=own_faces)
 
 
 def test_a_released_checkpoint_takes_the_names_of_the_dataset(checkpoint: Checkpoint, own_faces: Path) -> None:
     rename_nose(own_faces)
     other = dataclasses.replace(checkpoint, origin="released")
-    found = score_checkpoint(other, device=CPU, data_dir=own_faces)
+    found = scored(other, data_dir=own_faces)
     assert "snout" in found.scores["eagrnet"].f1
     assert "nose" not in found.scores["eagrnet"].f1
 
@@ -210,74 +215,6 @@ def test_what_does_not_fit_is_said(
     checkpoint: Checkpoint, options: dict[str, Any], kind: type[Exception], expected: str
 ) -> None:
     with pytest.raises(kind) as caught:
-        score_checkpoint(checkpoint, device=CPU, **options)
+        scored(checkpoint, **options)
     assert re.search(expected, str(caught.value))
     assert "\n" not in str(caught.value)
-
-
-# Logging
-
-
-@pytest.fixture
-def history(store: str, checkpoint: Checkpoint) -> Callable[[str], list[tuple[int, float]]]:
-    def read(name: str) -> list[tuple[int, float]]:
-        found = MlflowClient(store).get_metric_history(str(checkpoint.run_id), name)
-        return [(metric.step, metric.value) for metric in found]
-
-    return read
-
-
-def test_scores_are_logged_to_the_run_that_made_the_checkpoint(
-    checkpoint: Checkpoint, evaluation: Evaluation, history: Callable[[str], list[tuple[int, float]]]
-) -> None:
-    assert log_evaluation(checkpoint, evaluation, warn=pytest.fail) == checkpoint.run_id
-    assert history("test/f1_mean")[-1] == (1, pytest.approx(evaluation.scores["eagrnet"].mean_f1))
-    assert history("test/f1/skin")[-1] == (1, pytest.approx(evaluation.scores["eagrnet"].f1["skin"]))
-    assert history("test/f1_merged/eyes")[-1] == (1, pytest.approx(evaluation.scores["eagrnet"].merged_f1["eyes"]))
-
-
-def test_each_protocol_has_a_name_of_its_own(
-    checkpoint: Checkpoint, evaluation: Evaluation, history: Callable[[str], list[tuple[int, float]]]
-) -> None:
-    before = history("test/miou")
-    values = {"label": 0.125, "farl": 0.25, "segface": 0.5}
-    scores = {name: dataclasses.replace(evaluation.scores["eagrnet"], mean_iou=miou) for name, miou in values.items()}
-    other = dataclasses.replace(evaluation, scores=scores)
-    log_evaluation(checkpoint, other, warn=pytest.fail)
-    assert history("test/miou") == before
-    assert {name: history(f"test.{name}/miou")[-1] for name in values} == {name: (1, v) for name, v in values.items()}
-
-
-def test_another_dataset_and_crop_have_names_of_their_own(
-    store: str, checkpoint: Checkpoint, evaluation: Evaluation, history: Callable[[str], list[tuple[int, float]]]
-) -> None:
-    scores = evaluation.scores["eagrnet"]
-    other = dataclasses.replace(
-        evaluation, dataset=Path("elsewhere/lapa"), input_size=(96, 80), scores={"label": scores}
-    )
-    log_evaluation(checkpoint, other, warn=pytest.fail)
-    assert history("lapa.test.label.96x80/miou") == [(1, pytest.approx(scores.mean_iou))]
-    tags = MlflowClient(store).get_run(str(checkpoint.run_id)).data.tags
-    assert tags["lapa.test.label.96x80.images"] == "2"
-    assert tags["lapa.test.label.96x80.checkpoint"] == str(checkpoint.path)
-
-
-def test_checkpoints_without_a_run_are_logged_nowhere(checkpoint: Checkpoint, evaluation: Evaluation) -> None:
-    for without in ({"run_id": None, "path": Path("elsewhere/best.pth")}, {"tracking_uri": None}):
-        other = dataclasses.replace(checkpoint, **without)  # type: ignore[arg-type]
-        assert log_evaluation(other, evaluation, warn=pytest.fail) is None
-
-
-def test_a_checkpoint_from_before_its_run_was_made_asks_its_run_directory(
-    checkpoint: Checkpoint, evaluation: Evaluation, tmp_path: Path
-) -> None:
-    shutil.copy(checkpoint.path.parent / "tracking.json", tmp_path)
-    other = dataclasses.replace(checkpoint, run_id=None, path=tmp_path / "best.pth")
-    assert log_evaluation(other, evaluation, warn=pytest.fail) == checkpoint.run_id
-
-
-def test_a_run_that_is_gone_costs_a_warning(checkpoint: Checkpoint, evaluation: Evaluation) -> None:
-    warnings: list[str] = []
-    other = dataclasses.replace(checkpoint, run_id="0" * 32)
-    assert log_evaluation(other, evaluation, warn=warnings.append) is None
-    assert len(warnings) == 1

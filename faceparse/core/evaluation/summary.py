@@ -1,0 +1,95 @@
+"""All that an evaluation says, derived from its counts."""
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from faceparse.core.evaluation.bootstrap import Interval, intervals, resampled_scores
+from faceparse.core.evaluation.records import Counts
+from faceparse.core.evaluation.scores import ScoreArrays, Scores, compute_all_scores, score_arrays
+from faceparse.core.evaluation.sizes import face_sides, size_bins
+from faceparse.core.geometry import Size
+from faceparse.core.labels import LabelSet
+
+
+@dataclass(frozen=True)
+class Summary:
+    """Of N images under one protocol."""
+
+    counts: Counts
+    label_set: LabelSet
+    resamples: int
+    """For the intervals; 0 is without."""
+
+    @cached_property
+    def scores(self) -> Scores:
+        """Of all images together."""
+        return compute_all_scores(self.counts.sum(), self.label_set)
+
+    @cached_property
+    def resampled(self) -> ScoreArrays:
+        """Each score on each resample of the images."""
+        return resampled_scores(self.counts, self.label_set, self.resamples)
+
+    @cached_property
+    def intervals(self) -> dict[str, Interval]:
+        """By score; none without resamples."""
+        return intervals(self.resampled)
+
+    @cached_property
+    def images(self) -> ScoreArrays:
+        """Each score of each image alone."""
+        return score_arrays(self.counts, self.label_set)
+
+    @cached_property
+    def face_sides(self) -> np.ndarray:
+        """N, in pixels of the truth."""
+        return face_sides(self.counts)
+
+    @cached_property
+    def sizes(self) -> dict[tuple[float, float], "Summary"]:
+        """Faces with a side of (from, below) pixels."""
+        bins = size_bins(self.counts)
+        return {
+            sides: Summary(self.counts.of(images), self.label_set, self.resamples) for sides, images in bins.items()
+        }
+
+    def worst(self, count: int) -> list[int]:
+        """Positions of the images with the lowest mean F1, the worst first; those without a score are none of them."""
+        means = self.images["mean_f1"]
+        return [int(image) for image in np.argsort(means, kind="stable")[:count] if not np.isnan(means[image])]
+
+
+class WorstImage(NamedTuple):
+    id: str
+    mean_f1: float
+    truth: np.ndarray
+    """H x W x 3 uint8 RGB: the photograph, made small, under its classes."""
+    prediction: np.ndarray
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """One checkpoint on one split."""
+
+    checkpoint: Path
+    epoch: int | None
+    dataset: Path
+    split: str
+    input_size: Size
+    tta: str
+    """As it stands in names of outputs, `tta-flip` for instance; empty without."""
+    label_set: LabelSet
+    ids: list[str]
+    """Of the images, in order."""
+    summaries: dict[str, Summary]
+    """By protocol."""
+    worst: list[WorstImage]
+    """By the first protocol."""
+
+    @property
+    def scores(self) -> dict[str, Scores]:
+        return {protocol: summary.scores for protocol, summary in self.summaries.items()}
