@@ -66,7 +66,7 @@ def predict(
     from faceparse.core.inference import load_parser
     from faceparse.core.model.weights import read_checkpoint
     from faceparse.core.prediction.inputs import STDIN, read_list
-    from faceparse.core.prediction.predict import make_plan
+    from faceparse.core.prediction.plan import make_plan
 
     silent_libraries()
     typed = inputs or []

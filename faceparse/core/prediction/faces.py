@@ -65,13 +65,13 @@ class YuNet:
 
     def __init__(self, path: Path) -> None:
         read_bytes(path)
-        self._path = path
+        cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)  # errors are raised
         self._lock = threading.Lock()  # one detector knows one size at a time
         try:
             self._detector = cv2.FaceDetectorYN.create(str(path), "", (32, 32), MIN_SCORE)
             self("", np.zeros((32, 32, 3), np.uint8))
         except cv2.error as error:
-            raise DatasetError(f"{path}: not a YuNet face detector ({_first_line(error)})") from None
+            raise DatasetError(f"{path}: not a YuNet face detector ({error.err})") from None
 
     def __call__(self, where: str, image: np.ndarray) -> list[Face]:
         height, width = image.shape[:2]
@@ -88,10 +88,6 @@ class YuNet:
             Face(tuple((row[:4].reshape(2, 2) * scale).flatten()), float(row[14]), row[4:14].reshape(5, 2) * scale)
             for row in rows.astype(float)
         ]
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().splitlines()[0]
 
 
 class _Entry(BaseModel):

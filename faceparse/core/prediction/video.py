@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any, BinaryIO, Self
 
-import cv2
 import numpy as np
 
 from faceparse.core.errors import DatasetError, ResourceError
@@ -110,6 +109,10 @@ def _upright(frame: Any) -> np.ndarray:
     return np.ascontiguousarray(np.rot90(frame.to_ndarray(format="rgb24"), round(frame.rotation / 90)))
 
 
+_BT709 = 1
+_MP4_SOUND = {"aac", "mp3", "ac3", "eac3", "opus", "flac", "alac"}
+
+
 class Sound:
     """The sound of a video file, in the packets it comes in; of a camera (None), none."""
 
@@ -170,15 +173,19 @@ class VideoWriter:
         self._margin = size[0] % 2, size[1] % 2
         self._stream.height, self._stream.width = size[0] + self._margin[0], size[1] + self._margin[1]
         self._stream.pix_fmt = "yuv420p"
-        self._stream.codec_context.time_base = time_base
+        codec = self._stream.codec_context
+        codec.time_base = time_base
+        codec.colorspace = codec.color_primaries = codec.color_trc = _BT709  # else players guess, by the size
+        codec.color_range = 1  # 16 to 235
         self._audio = {one.index: self._container.add_stream_from_template(one) for one in sound.streams}
 
     def write(self, image: np.ndarray, time: int) -> None:
         """H x W x 3 uint8 RGB, and when it is shown."""
         import av
 
-        image = cv2.copyMakeBorder(image, 0, self._margin[0], 0, self._margin[1], cv2.BORDER_REPLICATE)
+        image = np.pad(image, ((0, self._margin[0]), (0, self._margin[1]), (0, 0)), mode="edge")
         frame = av.VideoFrame.from_ndarray(image, format="rgb24")
+        frame = frame.reformat(format="yuv420p", dst_colorspace=_BT709, src_color_range="JPEG", dst_color_range="MPEG")
         frame.pts, frame.time_base = time, self._time_base
         self._container.mux(self._stream.encode(frame))
         self._copy_sound(float(time * self._time_base))
@@ -201,6 +208,3 @@ class VideoWriter:
         for packet in self._sound.until(until):
             packet.stream = self._audio[packet.stream.index]
             self._container.mux(packet)
-
-
-_MP4_SOUND = {"aac", "mp3", "ac3", "eac3", "opus", "flac", "alac"}
