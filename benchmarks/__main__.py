@@ -8,7 +8,9 @@ from rich.table import Table
 
 from benchmarks.harness import Result
 
-NAMES = ("startup", "edges", "prepare", "scoring", "sample", "cache", "loss", "step", "tracking", "interruptions")
+NAMES = (
+    "startup", "edges", "prepare", "scoring", "sample", "cache", "loss", "step", "predict", "tracking", "interruptions",
+)  # fmt: skip
 
 
 def main() -> int:

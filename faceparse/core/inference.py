@@ -46,7 +46,8 @@ def classes_of(logits: Tensor) -> np.ndarray:
 
 def classes_later(logits: Tensor) -> Later:
     """The same, without waiting for the device: whoever needs the ids calls for them, in whatever thread."""
-    ids = logits.argmax(dim=-3).to(torch.uint8).to("cpu", non_blocking=True)
+    largest = logits.max(dim=-3).indices  # `argmax` takes five times as long on a CPU
+    ids = largest.to(torch.uint8).to("cpu", non_blocking=True)
     if logits.device.type == "cpu":
         return ids.numpy
     arrived = torch.cuda.Event()
