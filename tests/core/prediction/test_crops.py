@@ -18,7 +18,9 @@ def test_without_faces_the_crop_is_what_the_parser_sees_of_a_photograph(parser: 
     parsed = paste([ids], [crop], (50, 90))
     for row, column in np.ndindex(50, 90):
         x, y = apply(crop.matrix, np.array([[column, row]], float))[0]
-        near = {int(ids[min(int(y + b), 63), min(int(x + a), 63)]) for a in (0.45, 0.5, 0.55) for b in (0.45, 0.5, 0.55)}
+        near = {
+            int(ids[min(int(y + b), 63), min(int(x + a), 63)]) for a in (0.45, 0.5, 0.55) for b in (0.45, 0.5, 0.55)
+        }
         assert int(parsed.label[row, column]) in near
     assert np.array_equal(parsed.owner, parsed.label != 0)
 
@@ -63,7 +65,9 @@ def test_the_larger_face_wins_but_its_background_does_not(order: tuple[int, int]
     expected[3:7, 6:10] = 3
     expected[1:9, 2:8] = 7
     assert np.array_equal(parsed.label, expected)
-    assert np.array_equal(parsed.owner, np.where(expected == 7, order.index(0) + 1, (expected == 3) * (order.index(1) + 1)))
+    assert np.array_equal(
+        parsed.owner, np.where(expected == 7, order.index(0) + 1, (expected == 3) * (order.index(1) + 1))
+    )
 
 
 def test_faces_may_lie_beyond_the_border() -> None:
