@@ -10,6 +10,7 @@ from pathlib import Path, PurePath
 
 from faceparse.core.errors import DatasetError
 from faceparse.core.files import IMAGE_SUFFIXES, read_bytes
+from faceparse.core.prediction.outputs import KINDS
 
 VIDEO_SUFFIXES = (".mp4", ".mov", ".m4v", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".ts", ".mts", ".wmv", ".3gp")
 
@@ -43,7 +44,7 @@ class Inputs:
 
 def gather(typed: Sequence[str], out: Path, *, recursive: bool, stdin: Callable[[], bytes]) -> Inputs:
     """Photographs and videos that are named, those in folders and those that patterns match, `webcam:N`, and `-` for a
-    photograph's bytes from `stdin`. What a search finds below `out` was written by an earlier run, and left aside.
+    photograph's bytes from `stdin`. What an earlier run left in `out` is left aside where folders are searched.
 
     Raises:
         DatasetError: an input does not exist, a search finds nothing, or two inputs would have the same outputs.
@@ -81,18 +82,18 @@ def _files(text: str, out: Path, *, recursive: bool) -> list[tuple[Path, Path]]:
         found = base.glob(str(path.relative_to(base)))
     else:
         raise DatasetError(f"{text}: no such photograph, video or folder")
-    pictures = sorted(_pictures(found, base, out.resolve()))
+    pictures = sorted(_pictures(found, base, {out.resolve() / kind for kind in KINDS}))
     if not pictures:
         deeper = "" if recursive or not path.is_dir() else "; --recursive searches the folders in it, too"
         raise DatasetError(f"{text}: no photographs or videos in it ({', '.join(IMAGE_SUFFIXES)}, ...){deeper}")
     return [(picture, base) for picture in pictures]
 
 
-def _pictures(found: Iterator[Path], base: Path, out: Path) -> Iterator[Path]:
+def _pictures(found: Iterator[Path], base: Path, ours: set[Path]) -> Iterator[Path]:
     for path in found:
         hidden = any(part.startswith(".") for part in path.relative_to(base).parts)  # `._a.jpg` of a Mac is none
         known = path.suffix.lower() in IMAGE_SUFFIXES + VIDEO_SUFFIXES
-        if known and not hidden and path.is_file() and out not in path.resolve().parents:
+        if known and not hidden and path.is_file() and ours.isdisjoint(path.resolve().parents):
             yield path
 
 

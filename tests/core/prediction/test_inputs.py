@@ -10,13 +10,22 @@ from faceparse.core.prediction.inputs import Inputs, gather, read_list
 def album(tmp_path: Path) -> Path:
     """Empty files: nothing is opened here."""
     root = tmp_path / "album"
-    for name in ("b.jpg", "a.PNG", "film.MP4", "notes.txt", "._b.jpg", "sub/c.jpg", "sub/deep/d.webp", "out/old.jpg"):
+    for name in (
+        "b.jpg",
+        "a.PNG",
+        "film.MP4",
+        "notes.txt",
+        "._b.jpg",
+        "sub/c.jpg",
+        "sub/deep/d.webp",
+        "out/labels/old.png",
+    ):
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         (root / name).touch()
     return root
 
 
-def found(typed: list[str], *, recursive: bool = False, out: Path = Path("out")) -> Inputs:
+def found(typed: list[str], *, recursive: bool = False, out: Path = Path("predictions")) -> Inputs:
     return gather(typed, out, recursive=recursive, stdin=lambda: b"bytes")
 
 
@@ -34,8 +43,9 @@ def test_a_folder_gives_what_lies_in_it_and_no_hidden_files(album: Path) -> None
 
 
 def test_folders_within_folders_stay_in_the_names_and_outputs_are_no_inputs(album: Path) -> None:
-    assert names(found([str(album)], recursive=True)) == ["a", "b", "out/old", "sub/c", "sub/deep/d"]
+    assert names(found([str(album)], recursive=True)) == ["a", "b", "out/labels/old", "sub/c", "sub/deep/d"]
     assert names(found([str(album)], recursive=True, out=album / "out")) == ["a", "b", "sub/c", "sub/deep/d"]
+    assert names(found([str(album / "sub")], out=album)) == ["c"]
 
 
 @pytest.mark.parametrize(
@@ -43,7 +53,7 @@ def test_folders_within_folders_stay_in_the_names_and_outputs_are_no_inputs(albu
     [
         ("*.jpg", ["b"]),
         ("*", ["a", "b"]),
-        ("**/*.jpg", ["b", "out/old", "sub/c"]),
+        ("**/*.jpg", ["b", "sub/c"]),
         ("su[abc]/*", ["sub/c"]),
         ("sub/**/d.*", ["deep/d"]),
     ],
