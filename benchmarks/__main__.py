@@ -18,6 +18,7 @@ NAMES = (
     "cache",
     "loss",
     "step",
+    "predict",
     "tracking",
     "interruptions",
 )

@@ -30,7 +30,7 @@ def progress_bar() -> Progress:
     return Progress(*columns, console=err, transient=True)
 
 
-def track(items: Iterable[T], total: int, what: str) -> Iterator[T]:
+def track(items: Iterable[T], total: int | None, what: str) -> Iterator[T]:
     """A progress bar on a terminal, a line now and then elsewhere."""
     started = shown = time.monotonic()
     if not err.is_terminal:
@@ -38,7 +38,7 @@ def track(items: Iterable[T], total: int, what: str) -> Iterator[T]:
             yield item
             if (now := time.monotonic()) - shown > LINE_EVERY:
                 shown = now
-                err.print(f"{what} {done}/{total}, {done / (now - started):.1f}/s")
+                err.print(f"{what} {done}/{total or '?'}, {done / (now - started):.1f}/s")
         return
     with progress_bar() as bar:
         task = bar.add_task(what, total=total, rate="")

@@ -1,37 +1,112 @@
 """faceparse predict CHECKPOINT INPUT..."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from faceparse.commands.options import BatchSize, Device, Gpus, InputSize, device_name, parse_size
 
+if TYPE_CHECKING:
+    from faceparse.core.prediction.films import FilmReport
+
 
 def predict(
     checkpoint: Annotated[Path, typer.Argument(help="best.pth, or a checkpoint of the released code.")],
-    inputs: Annotated[list[Path], typer.Argument(help="Photographs, and folders of them.")],
-    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for labels/ and overlays/.")] = Path(
-        "predictions"
-    ),
+    inputs: Annotated[
+        list[str] | None,
+        typer.Argument(
+            help="Photographs, videos, folders of them, patterns such as 'a/**/*.jpg', webcam:0; - for a photograph "
+            "on standard input."
+        ),
+    ] = None,
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for what is saved.")] = Path("predictions"),
+    recursive: Annotated[bool, typer.Option("--recursive", "-r", help="Search folders within folders, too.")] = False,
+    from_file: Annotated[
+        Path | None,
+        typer.Option(
+            "--from-file", metavar="FILE|-", help="Further inputs, one a line; - reads them from standard input."
+        ),
+    ] = None,
+    save: Annotated[
+        str | None,
+        typer.Option(
+            help="Any of labels, overlays, cutouts, coco, json. Default: labels,overlays; of a video, overlays."
+        ),
+    ] = None,
+    classes: Annotated[
+        str | None, typer.Option(help="What cut-outs keep, such as hair,skin. Default: all but the background.")
+    ] = None,
+    faces: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="yunet.onnx|boxes.json",
+            help="Parse each face by itself: found by OpenCV's YuNet, or given as boxes. Default: the whole picture.",
+        ),
+    ] = None,
+    smooth: Annotated[
+        float, typer.Option(help="Share of the frame before in a video's averaged probabilities, such as 0.8.")
+    ] = 0.0,
     gpus: Gpus = None,
     device: Device = None,
     batch_size: BatchSize = None,
     input_size: InputSize = None,
 ) -> None:
-    """Parse photographs: labels/<name>.png (ids, with a palette) and overlays/<name>.jpg at each photograph's size."""
+    """Parse photographs, videos and cameras: label maps, overlays, cut-outs, polygons, class areas.
+
+    Photographs: labels/NAME.png (ids, with a palette), overlays/NAME.jpg, cutouts/NAME.png, json/NAME.json, coco.json.
+    Videos: overlays/NAME.mp4 with the sound, labels/NAME/000000.png, cutouts/NAME/000000.png, json/NAME.json.
+    """
+    import sys
+
     from faceparse.commands.console import err, out, silent_libraries, track
-    from faceparse.core.device import resolve_device
+    from faceparse.core.errors import SettingsError
+    from faceparse.core.files import read_bytes
     from faceparse.core.inference import load_parser
-    from faceparse.core.model.weights import read_checkpoint
-    from faceparse.core.prediction import predict_files
+    from faceparse.core.load import load_model_from
+    from faceparse.core.prediction.inputs import STDIN, read_list
+    from faceparse.core.prediction.plan import make_plan
 
     silent_libraries()
-    loaded = read_checkpoint(checkpoint)
-    parser = load_parser(loaded, resolve_device(device_name(gpus, device) or "auto"), parse_size(input_size))
-    report = predict_files(parser, loaded.label_set, inputs, output, batch_size=batch_size or 4, track=track)
+    typed = inputs or []
+    if from_file is not None:
+        typed += read_list(sys.stdin.buffer.read() if str(from_file) == STDIN else read_bytes(from_file))
+    if not typed:
+        raise SettingsError("nothing to parse; name photographs, videos or folders, or a --from-file list of them")
+    loaded = load_model_from(checkpoint)
+    plan = make_plan(
+        typed,
+        output,
+        label_set=loaded.label_set,
+        model=str(checkpoint),
+        recursive=recursive,
+        save=save,
+        classes=classes,
+        faces=faces,
+        smooth=smooth,
+        stdin=sys.stdin.buffer.read,
+    )
+    parser = load_parser(loaded, loaded.device(device_name(gpus, device) or "auto"), parse_size(input_size))
+    report = plan.run(parser, batch_size=batch_size or 4, track=track)
+    for where in report.faceless:
+        err.print(f"no face: {where}")
     for problem in report.broken:
-        err.print(f"left out: {problem}", markup=False)
-    out.print(f"{output}: {report.done} parsed" + (f", {len(report.broken)} left out" if report.broken else ""))
-    if report.broken:
+        err.print(f"left out: {problem}")
+    for film in report.films:
+        if film.problem:
+            err.print(f"cut short: {film.where}: {film.problem}; what could be read is parsed")
+        out.print(f"{film.where}: {film.frames} frames, {film.frames / film.seconds:.1f}/s{_flicker(film)}")
+    done = report.photographs + len(report.films)
+    faceless = f", {len(report.faceless)} without a face" if report.faceless else ""
+    broken = f", {len(report.broken)} left out" if report.broken else ""
+    out.print(f"{output}: {done} parsed{faceless}{broken}")
+    if report.broken or any(film.problem for film in report.films):
         raise typer.Exit(1)
+
+
+def _flicker(film: "FilmReport") -> str:
+    """Share of the still pixels whose class changes."""
+    if film.flicker is None:
+        return ""
+    smoothed = "" if film.smoothed_flicker is None else f", {film.smoothed_flicker:.2%} smoothed"
+    return f", flicker {film.flicker:.2%}{smoothed}"

@@ -16,7 +16,7 @@ from faceparse.core.model.abn import ActivatedBatchNorm, inplace_abn_problem, no
 from faceparse.core.settings import load_settings
 
 PACKAGES = ("torch", "torchvision", "opencv-python", "mlflow", "onnx", "onnxruntime", "onnxscript")
-OPTIONAL = ("inplace-abn", "optuna")
+OPTIONAL = ("inplace-abn", "optuna", "av")
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,8 @@ import io
 import secrets
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
@@ -31,6 +32,17 @@ def write_atomic_with(path: Path, write: Callable[[BinaryIO], object]) -> None:
     Raises:
         OutputError: the folder cannot be made or written, or the disk is full; `path` is left as it was.
     """
+    with atomic_file(path) as file:
+        write(file)
+
+
+@contextmanager
+def atomic_file(path: Path) -> Iterator[BinaryIO]:
+    """A temporary file beside `path`, put in place once the block has filled it; removed where it did not.
+
+    Raises:
+        OutputError: as `write_atomic_with`.
+    """
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
     try:
         try:
@@ -40,7 +52,7 @@ def write_atomic_with(path: Path, write: Callable[[BinaryIO], object]) -> None:
             file = temporary.open("xb")
         try:
             with file:
-                write(file)
+                yield file
             temporary.replace(path)
         except BaseException:
             temporary.unlink(missing_ok=True)
@@ -113,17 +125,17 @@ def read_image(path: Path) -> np.ndarray:
     Raises:
         DatasetError: missing, truncated, or not an image.
     """
-    return decode_image(read_bytes(path), path)
+    return decode_image(read_bytes(path), str(path))
 
 
-def decode_image(data: bytes, source: object) -> np.ndarray:
-    """As `read_image`, from an encoded picture's bytes; `source` names it in errors."""
+def decode_image(data: bytes, where: str) -> np.ndarray:
+    """`read_image` of a file's content; `where` it came from is what errors name."""
     # OpenCV 4 decodes a truncated JPEG to a half-grey picture without an error: look for the end marker ourselves.
     if data[:2] == b"\xff\xd8" and _lacks_end(data):
-        raise DatasetError(f"{source}: truncated JPEG; replace the file")
+        raise DatasetError(f"{where}: truncated JPEG; replace the file")
     image = _decode(data, cv2.IMREAD_COLOR_RGB)
     if image is None:
-        raise DatasetError(f"{source}: not a readable image; replace the file")
+        raise DatasetError(f"{where}: not a readable image; replace the file")
     return image
 
 

@@ -1,6 +1,6 @@
 """A network as a function from photographs to label maps."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -9,6 +9,9 @@ from torch import Tensor
 from faceparse.core.data.dataset import prepare_photo
 from faceparse.core.geometry import Size, unwarp_label
 from faceparse.core.model.trained import Network, TrainedModel
+
+Later = Callable[[], np.ndarray]
+"""An array that a device may still be busy with: calling waits for it."""
 
 
 class Parser:
@@ -38,7 +41,23 @@ class Parser:
 
 def classes_of(logits: Tensor) -> np.ndarray:
     """(N x) C x H x W logits -> (N x) H x W uint8 ids of the largest."""
-    return logits.argmax(dim=-3).to(torch.uint8).cpu().numpy()
+    return classes_later(logits)()
+
+
+def classes_later(logits: Tensor) -> Later:
+    """The same, without waiting for the device: whoever needs the ids calls for them, in whatever thread."""
+    largest = logits.max(dim=-3).indices  # `argmax` takes five times as long on a CPU
+    ids = largest.to(torch.uint8).to("cpu", non_blocking=True)
+    if logits.device.type == "cpu":
+        return ids.numpy
+    arrived = torch.cuda.Event()
+    arrived.record(torch.cuda.current_stream(logits.device))
+
+    def wait() -> np.ndarray:
+        arrived.synchronize()
+        return ids.numpy()
+
+    return wait
 
 
 def load_parser(trained: TrainedModel, device: torch.device, input_size: Size | None = None) -> Parser:

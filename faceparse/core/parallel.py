@@ -1,4 +1,4 @@
-"""One function over many files, in processes, with whoever watches told of the progress."""
+"""One function over many files, in processes or threads, with whoever watches told of the progress."""
 
 import multiprocessing
 import multiprocessing.connection
@@ -7,7 +7,7 @@ import signal
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from itertools import islice
 from multiprocessing import forkserver
@@ -28,10 +28,11 @@ STOPPING = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGUSR
 class Track(Protocol):
     """Hands on what it is given, showing how far it is: a progress bar, or nothing."""
 
-    def __call__(self, items: Iterable[R], total: int, what: str, /) -> Iterable[R]: ...
+    def __call__(self, items: Iterable[R], total: int | None, what: str, /) -> Iterable[R]:
+        """`total` is None where nobody knows."""
 
 
-def untracked(items: Iterable[R], total: int, what: str, /) -> Iterable[R]:
+def untracked(items: Iterable[R], total: int | None, what: str, /) -> Iterable[R]:
     return items
 
 
@@ -95,6 +96,25 @@ def map_files(function: Callable[[T], R], items: Sequence[T], processes: int) ->
 
 def _call_each(function: Callable[[T], R], items: Sequence[T]) -> list[R]:
     return [function(item) for item in items]
+
+
+def map_threads(function: Callable[[T], R], items: Iterable[T], threads: int, *, ahead: int) -> Iterator[R]:
+    """`function(item)` for each item, in order, in threads: for work that OpenCV, zlib or a codec does without Python.
+
+    At most `ahead` items are under way or done and not yet taken, so that memory does not grow with their number;
+    `items` is drawn from in the caller's thread. The first exception is raised here and ends the rest.
+    """
+    pool = ThreadPoolExecutor(threads)
+    under_way: deque[Future[R]] = deque()
+    try:
+        for item in items:
+            under_way.append(pool.submit(function, item))
+            if len(under_way) >= ahead:
+                yield under_way.popleft().result()
+        while under_way:
+            yield under_way.popleft().result()
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
 
 
 def start_worker(_: int = 0) -> None:

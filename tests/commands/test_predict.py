@@ -1,12 +1,20 @@
+import io
+import json
+import re
+import resource
 import shutil
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from PIL import Image
 
+from faceparse.core.files import read_image
 from faceparse.core.training.run import RunResult
+from tests.core.prediction.films import make_video
 
 Tree = Callable[[], dict[Path, bytes]]
 
@@ -45,9 +53,13 @@ def test_a_broken_photograph_is_listed_and_the_rest_is_done(
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
-        (["nowhere"], "nowhere: no such image or folder"),
-        (["."], ".: no images in it (.jpg, "),
-        ([], "Missing argument "),
+        (["nowhere"], "nowhere: no such photograph, video or folder"),
+        (["."], ".: no photographs or videos in it (.jpg, "),
+        ([], "nothing to parse; name photographs, videos or folders, or a --from-file list of them"),
+        (["--from-file", "nothing.txt"], "cannot read nothing.txt: No such file or directory"),
+        (["{image}", "--save", "polygons"], "--save 'polygons': not one of labels, "),
+        (["{image}", "--faces", "nothing.onnx"], "cannot read nothing.onnx: No such file or directory"),
+        (["{image}", "--smooth", "0.5"], "--smooth is for videos"),
         (["{image}", "--device", "tpu"], "device 'tpu': not one of auto, cpu, cuda, cuda:N"),
         (["{image}", "-o", "/proc/x"], "cannot write /proc/x: "),
         (["{image}", "-o", "{image}"], "cannot write {image}: "),
@@ -67,3 +79,68 @@ def test_what_cannot_be_done_is_refused_in_one_line(
 def test_a_missing_checkpoint_is_refused(cli: Any, faces: Path, tree: Tree) -> None:
     assert cli("predict", "nothing.pth", faces / "images").message == "nothing.pth: no such checkpoint file"
     assert tree() == {}
+
+
+def test_photographs_without_a_face_are_listed_and_no_error(
+    cli: Any, trained: RunResult, faces: Path, tmp_path: Path
+) -> None:
+    first, second, *_ = sorted((faces / "images").iterdir())
+    Path("boxes.json").write_text(json.dumps({first.name: [[18, 14, 36, 48]], second.name: []}))
+    options = ["--faces", "boxes.json", "--save", "labels,cutouts,coco,json", "--classes", "hair,skin"]
+    done = cli("predict", trained.best, first, second, *options)
+    expected = "predictions: 2 parsed, 1 without a face\n"
+    assert (done.code, done.out, done.err) == (0, expected, f"no face: {second}\n")
+    found = sorted(str(path.relative_to("predictions")) for path in Path("predictions").rglob("*.*"))
+    names = [
+        f"{kind}/{path.stem}.{suffix}"
+        for kind, suffix in (("cutouts", "png"), ("json", "json"), ("labels", "png"))
+        for path in (first, second)
+    ]
+    assert found == sorted(["coco.json", *names])
+    assert json.loads(Path(f"predictions/json/{first.stem}.json").read_text())["faces"][0]["box"] == [18, 14, 36, 48]
+
+
+def test_inputs_come_from_a_list_or_standard_input(
+    cli: Any, trained: RunResult, faces: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second, *_ = sorted((faces / "images").iterdir())
+    Path("list.txt").write_text(f"{second}\n")
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(first.read_bytes())))
+    assert cli("predict", trained.best, "-", "--from-file", "list.txt", "-o", "one").out == "one: 2 parsed\n"
+    assert {path.stem for path in Path("one/labels").iterdir()} == {"stdin", second.stem}
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(f"{first}\n{second}\n".encode())))
+    assert cli("predict", trained.best, "--from-file", "-", "-o", "two").out == "two: 2 parsed\n"
+    assert {path.stem for path in Path("two/labels").iterdir()} == {first.stem, second.stem}
+
+
+def test_a_video_is_told_with_its_rate_and_flicker(cli: Any, trained: RunResult, faces: Path) -> None:
+    images = [read_image(path) for path in sorted((faces / "images").iterdir())]
+    random = np.random.default_rng(0)
+    shown = [np.clip(images[0] + random.normal(0, 2, images[0].shape), 0, 255).astype(np.uint8) for _ in range(6)]
+    make_video(Path("film.mp4"), shown)
+    noise = [random.integers(0, 256, (64, 64, 3), dtype=np.uint8) for _ in range(50)]
+    make_video(Path("cut.mp4"), noise, index_first=True, sound=None)
+    Path("cut.mp4").write_bytes(Path("cut.mp4").read_bytes()[:-150_000])
+    done = cli("predict", trained.best, "film.mp4", "cut.mp4", "--smooth", 0.8)
+    assert done.code == 1
+    first, second, last = done.out.splitlines()
+    assert re.fullmatch(r"film.mp4: 6 frames, [0-9.]+/s, flicker [0-9.]+%, [0-9.]+% smoothed", first)
+    assert re.match(r"cut.mp4: \d+ frames, [0-9.]+/s", second)
+    assert last == "predictions: 2 parsed"
+    assert re.fullmatch(r"cut short: cut.mp4: .* of 2.0 s; what could be read is parsed\n", done.err)
+
+
+def test_a_disk_that_is_full_ends_it_in_one_line(
+    faceparse: Callable[..., "subprocess.CompletedProcess[str]"], trained: RunResult, faces: Path
+) -> None:
+    """A file may have a few bytes only: the film's first block does not fit."""
+    image = read_image(next((faces / "images").iterdir()))
+    random = np.random.default_rng(0)
+    make_video(Path("film.mp4"), [random.integers(0, 256, image.shape, dtype=np.uint8) for _ in range(30)])
+    limit = (50_000, 50_000)
+    done = faceparse(
+        "predict", trained.best, "film.mp4", preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, limit)
+    )
+    expected = "error: cannot write predictions/overlays/film.mp4: File too large; free space or choose another place\n"
+    assert (done.returncode, done.stderr) == (2, expected)
+    assert [path for path in Path("predictions").rglob("*") if path.is_file()] == []

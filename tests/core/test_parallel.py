@@ -15,7 +15,7 @@ import pytest
 
 from faceparse.core.errors import DatasetError, ResourceError
 from faceparse.core.files import read_bytes
-from faceparse.core.parallel import default_processes, map_files, untracked
+from faceparse.core.parallel import default_processes, map_files, map_threads, untracked
 
 
 def process_of(_: int) -> int:
@@ -157,3 +157,37 @@ def test_default_processes_are_the_cores_this_process_may_use(monkeypatch: pytes
     monkeypatch.delattr(os, "sched_getaffinity")
     monkeypatch.setattr(os, "cpu_count", lambda: None)
     assert default_processes() == 1
+
+
+def test_threads_keep_the_order_and_do_not_run_ahead() -> None:
+    drawn: list[int] = []
+
+    def items() -> Iterator[int]:
+        for i in range(20):
+            drawn.append(i)
+            yield i
+
+    def late(i: int) -> int:
+        time.sleep(0.002 * (i % 3))
+        return i * i
+
+    taken = []
+    for done, square in enumerate(map_threads(late, items(), 3, ahead=5)):
+        assert len(drawn) <= done + 5
+        taken.append(square)
+    assert taken == [i * i for i in range(20)]
+
+
+def test_the_first_exception_of_a_thread_ends_the_rest() -> None:
+    begun: list[int] = []
+
+    def work(i: int) -> int:
+        begun.append(i)
+        if i == 4:
+            raise DatasetError("four")
+        return i
+
+    results = map_threads(work, iter(range(1000)), 2, ahead=6)
+    with pytest.raises(DatasetError, match="^four$"):
+        list(results)
+    assert max(begun) <= 10

@@ -13,20 +13,22 @@ def colour_label(label: np.ndarray, palette: np.ndarray) -> np.ndarray:
     table = np.zeros((256, 3), np.uint8)
     table[: len(palette)] = palette
     table[IGNORE] = 128
-    return table[label]
+    return cv2.LUT(cv2.merge([label] * 3), table[None])
 
 
 def overlay(image: np.ndarray, label: np.ndarray, palette: np.ndarray, *, opacity: float = 0.55) -> np.ndarray:
     """The photograph with its classes painted over it; background (id 0) stays as it is. H x W x 3 uint8 RGB."""
     painted = cv2.addWeighted(colour_label(label, palette), opacity, image, 1 - opacity, 0)
-    return np.where((label == 0)[..., None], image, painted)
+    return cv2.copyTo(image, (label == 0).view(np.uint8), painted)
 
 
 def cut_out(image: np.ndarray, label: np.ndarray, ids: Collection[int]) -> np.ndarray:
     """H x W x 4 uint8 RGBA: the photograph where its class is one of `ids`; elsewhere transparent, and black beneath,
     so that nothing of what was cut away is left in the file."""
-    kept = np.isin(label, list(ids))
-    return np.dstack([image, np.full(label.shape, 255, np.uint8)]) * kept[..., None]
+    table = np.zeros(256, np.uint8)
+    table[list(ids)] = 255
+    alpha = table[label]
+    return cv2.merge([*cv2.split(cv2.copyTo(image, alpha)), alpha])
 
 
 def contact_sheet(rows: Sequence[Sequence[np.ndarray]], *, height: int = 256, gap: int = 4) -> np.ndarray:

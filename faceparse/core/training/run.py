@@ -291,7 +291,7 @@ class _Run:
         val, world = self.plan.val, self.world
         rounds = -(-len(val) // world.size)
 
-        def track(items: Iterable[T], total: int, what: str, /) -> Iterable[T]:
+        def track(items: Iterable[T], total: int | None, what: str, /) -> Iterable[T]:
             return self.observer.track(self._in_step(items, rounds), total, what)
 
         confusions = evaluate(

@@ -1,0 +1,57 @@
+"""`predict` on a folder, against decoding, the network and encoding alone, one after the other."""
+
+import os
+import tempfile
+from itertools import count
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from benchmarks.harness import Result, medians, one_thread
+from faceparse.core.datasets.synthetic import Synthetic
+from faceparse.core.files import encode_jpeg, encode_png, read_image, write_atomic
+from faceparse.core.inference import Parser
+from faceparse.core.labels import get_label_set
+from faceparse.core.model.build import build_model
+from faceparse.core.model.trained import ParsingNetwork
+from faceparse.core.prediction.plan import make_plan
+from faceparse.core.settings import DataSettings, ModelSettings
+
+PHOTOGRAPHS = 32
+BATCH = 4
+SIZE = (500, 400)
+
+
+def run() -> list[Result]:
+    memory = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
+    with one_thread(), tempfile.TemporaryDirectory(dir=memory) as folder:
+        root = Path(folder)
+        faces = Synthetic(count=PHOTOGRAPHS, size=max(SIZE))
+        labels = []
+        for item in faces.items():
+            raw = faces.load(item)
+            write_atomic(root / "photographs" / f"{item.id}.jpg", encode_jpeg(raw.image[: SIZE[0], : SIZE[1]]))
+            labels.append(np.ascontiguousarray(raw.label[: SIZE[0], : SIZE[1]]))
+        label_set = get_label_set("helen")
+        network = build_model(ModelSettings(backbone="resnet18"), len(label_set)).eval()
+        parser = Parser(ParsingNetwork(network, DataSettings(input_size=(225, 161))), torch.device("cpu"))
+        crops = torch.zeros(BATCH, 225, 161, 3, dtype=torch.uint8)
+        paths = sorted((root / "photographs").iterdir())
+        fresh = (root / f"out{i}" for i in count())
+
+        def ours() -> None:
+            plan = make_plan([str(root / "photographs")], next(fresh), label_set=label_set, model="")
+            assert plan.run(parser, batch_size=BATCH).photographs == PHOTOGRAPHS
+
+        def floor() -> None:
+            images = [read_image(path) for path in paths]
+            for _ in range(PHOTOGRAPHS // BATCH):
+                parser.logits(crops)
+            for image, label in zip(images, labels, strict=True):
+                encode_jpeg(image)
+                encode_png(label)
+
+        taken, least = medians(ours, floor, rounds=5)
+    what = "predict: its rate as a share of decoding, the network and encoding alone"
+    return [Result(what, taken / PHOTOGRAPHS, least / PHOTOGRAPHS, least / taken, 0.9, "at least")]

@@ -1,0 +1,41 @@
+"""Crops of many pictures through the network, batch by batch."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain, islice
+from typing import Protocol, TypeVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from faceparse.core.inference import Parser
+from faceparse.core.prediction.crops import Crop
+
+
+class Cropped(Protocol):
+    """Anything with crops: a photograph, a frame; none where it could not be read, or shows no face."""
+
+    @property
+    def crops(self) -> Sequence[Crop]: ...
+
+
+P = TypeVar("P", bound=Cropped)
+
+
+def batch_logits(parser: Parser, pictures: Iterable[P], batch_size: int) -> Iterator[tuple[P, list[Tensor]]]:
+    """Each picture with the C x h x w logits of each of its crops, on the device, where they may be under way still."""
+    pictures = iter(pictures)
+    while batch := list(islice(pictures, batch_size)):
+        crops = [crop.image for picture in batch for crop in picture.crops]
+        chunks = (crops[start : start + batch_size] for start in range(0, len(crops), batch_size))
+        logits = list(chain.from_iterable(parser.logits(_stack(chunk, parser.device)) for chunk in chunks))
+        done = 0
+        for picture in batch:
+            count = len(picture.crops)
+            yield picture, logits[done : done + count]
+            done += count
+
+
+def _stack(crops: Sequence[np.ndarray], device: torch.device) -> Tensor:
+    stacked = torch.from_numpy(np.stack(crops))
+    return stacked.pin_memory() if device.type == "cuda" else stacked  # else the copy waits for all before it

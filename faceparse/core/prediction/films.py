@@ -1,0 +1,206 @@
+"""Videos and cameras -> an overlaid film: decoded in a thread, parsed in the caller's, drawn and encoded in another."""
+
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, closing
+from dataclasses import dataclass
+from fractions import Fraction
+from itertools import repeat
+from typing import Any, Protocol, Self
+
+import numpy as np
+
+from faceparse.core.errors import DatasetError
+from faceparse.core.evaluation.pictures import overlay
+from faceparse.core.files import atomic_file
+from faceparse.core.geometry import Size
+from faceparse.core.inference import Later, Parser, classes_later
+from faceparse.core.parallel import Track, map_threads, untracked
+from faceparse.core.prediction.batches import batch_logits
+from faceparse.core.prediction.crops import Crop, crop_picture, paste
+from faceparse.core.prediction.faces import Finder
+from faceparse.core.prediction.outputs import Outputs
+from faceparse.core.prediction.smoothing import Flicker, Smoother
+from faceparse.core.prediction.video import Frame, Sound, VideoWriter
+
+
+class Film(Protocol):
+    """A video or a camera: entered, read once, left."""
+
+    where: str
+    sound: str | None
+    """A file that has its sound."""
+    problem: str | None
+    """What was wrong with it, once `frames` has come to its end."""
+    total: int | None
+    """Frames, as far as known beforehand."""
+    time_base: Fraction
+    """Seconds that a frame's time counts in."""
+    rate: Fraction
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(self, *error: object) -> None: ...
+
+    def frames(self) -> Iterator[Frame]: ...
+
+
+@dataclass(frozen=True)
+class FilmReport:
+    where: str
+    frames: int
+    seconds: float
+    """That parsing it took."""
+    faceless: int | None
+    """Frames without a face, where faces were looked for."""
+    flicker: float | None
+    """See `Flicker`: of each frame's own labels."""
+    smoothed_flicker: float | None
+    problem: str | None
+
+
+@dataclass(frozen=True)
+class _Cropped:
+    frame: Frame
+    crops: list[Crop]
+
+
+@dataclass(frozen=True)
+class _Parsed:
+    frame: Frame
+    crops: list[Crop]
+    raw: list[Later]
+    smoothed: list[Later]
+    """The same where nothing is smoothed."""
+
+
+def predict_film(
+    parser: Parser,
+    film: Film,
+    name: str,
+    outputs: Outputs,
+    *,
+    finder: Finder | None = None,
+    smooth: float = 0.0,
+    batch_size: int = 4,
+    track: Track = untracked,
+) -> FilmReport:
+    """Parse a film and save `outputs` of it under `name`: overlays as a film with its sound, labels and cut-outs as a
+    picture for each frame.
+
+    Args:
+        smooth: see `Smoother`.
+
+    Raises:
+        DatasetError: it cannot be read at all.
+        OutputError: something cannot be written.
+    """
+    started = time.monotonic()
+    with film, _Saver(film, name, outputs) as saver:
+        cropped = _crop_ahead(film.frames(), film.where, finder, parser, 2 * batch_size)
+        parsed = _parse(parser, cropped, Smoother(smooth), batch_size)
+        for _ in track(map_threads(saver.save, parsed, 1, ahead=2 * batch_size), film.total, name):
+            pass
+        if not saver.frames:
+            raise DatasetError(f"{film.where}: no frames in it; replace the file")
+        saver.finish()
+    raw, smoothed = saver.flicker.shares or (None, None)
+    report = FilmReport(
+        where=film.where,
+        frames=saver.frames,
+        seconds=time.monotonic() - started,
+        faceless=saver.faceless if finder else None,
+        flicker=raw,
+        smoothed_flicker=smoothed if smooth else None,
+        problem=film.problem,
+    )
+    if "json" in outputs.kinds:
+        outputs.save_json(name, _describe(report, saver, outputs, smooth))
+    return report
+
+
+def _describe(report: FilmReport, saver: "_Saver", outputs: Outputs, smooth: float) -> dict[str, Any]:
+    return outputs.describe(report.where, saver.size) | {
+        "frames": report.frames,
+        "frames_without_face": report.faceless,
+        "smooth": smooth,
+        "flicker": {"raw": report.flicker, "smoothed": report.smoothed_flicker},
+        "classes": outputs.areas(saver.pixels),
+        "problem": report.problem,
+    }
+
+
+def _crop_ahead(
+    frames: Iterator[Frame], where: str, finder: Finder | None, parser: Parser, ahead: int
+) -> Iterator[_Cropped]:
+    """Frames with their crops, made in a thread of their own."""
+
+    def step(_: None) -> _Cropped | None:
+        frame = next(frames, None)
+        if frame is None:
+            return None
+        faces = finder(where, frame.image) if finder else None
+        return _Cropped(frame, crop_picture(frame.image, faces, parser.input_size))
+
+    for cropped in map_threads(step, repeat(None), 1, ahead=ahead):
+        if cropped is None:
+            return
+        yield cropped
+
+
+def _parse(parser: Parser, frames: Iterator[_Cropped], smoother: Smoother, batch_size: int) -> Iterator[_Parsed]:
+    for cropped, logits in batch_logits(parser, frames, batch_size):
+        raw = [classes_later(one) for one in logits]
+        smoothed = [classes_later(one) for one in smoother(cropped.crops, logits)] if smoother.keep else raw
+        yield _Parsed(cropped.frame, cropped.crops, raw, smoothed)
+
+
+class _Saver:
+    """Draws and writes frame after frame; the film is put in place when it is left without an error."""
+
+    def __init__(self, film: Film, name: str, outputs: Outputs) -> None:
+        self.frames = self.faceless = 0
+        self.size: Size = (0, 0)
+        self.flicker = Flicker()
+        self.pixels = np.zeros(len(outputs.label_set), np.int64)
+        """Of each class, in all frames."""
+        self._film, self._name, self._outputs = film, name, outputs
+        self._palette = outputs.label_set.palette()
+        self._stack = ExitStack()
+        self._writer: VideoWriter | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        self._stack.__exit__(*error)
+
+    def save(self, parsed: _Parsed) -> None:
+        image = parsed.frame.image
+        if not self.frames:
+            self._start((image.shape[0], image.shape[1]))
+        ids = [parsed.raw] if parsed.smoothed is parsed.raw else [parsed.raw, parsed.smoothed]
+        labels = [paste([one() for one in later], parsed.crops, self.size).label for later in ids]
+        raw, label = labels[0], labels[-1]
+        self.flicker.add(image, raw, label)
+        self.pixels += np.bincount(label.ravel(), minlength=len(self.pixels))
+        name = f"{self._name}/{self.frames:06d}"
+        self._outputs.save_label(name, label)
+        self._outputs.save_cutout(name, image, label)
+        if self._writer is not None:
+            self._writer.write(overlay(image, label, self._palette), parsed.frame.time)
+        self.frames += 1
+        self.faceless += not parsed.crops
+
+    def _start(self, size: Size) -> None:
+        self.size = size
+        if "overlays" in self._outputs.kinds:
+            film = self._film
+            sound = self._stack.enter_context(closing(Sound(film.sound)))
+            file = self._stack.enter_context(atomic_file(self._outputs.path("overlays", self._name, sound.suffix)))
+            self._writer = VideoWriter(file, size, sound, time_base=film.time_base, rate=film.rate)
+            self._stack.enter_context(self._writer)
+
+    def finish(self) -> None:
+        if self._writer is not None:
+            self._writer.finish()

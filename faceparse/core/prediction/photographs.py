@@ -1,0 +1,146 @@
+"""Photographs -> files: read in threads, parsed in the caller's, encoded and written in threads again."""
+
+import io
+import warnings
+from collections.abc import Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, NamedTuple
+
+import numpy as np
+from PIL import Image
+
+from faceparse.core.errors import DatasetError, FaceparseError
+from faceparse.core.files import DAMAGED, decode_image
+from faceparse.core.inference import Later, Parser, classes_later
+from faceparse.core.parallel import Track, default_processes, map_threads, untracked
+from faceparse.core.prediction.batches import batch_logits
+from faceparse.core.prediction.coco import annotations, coco_file
+from faceparse.core.prediction.crops import Crop, crop_picture, paste
+from faceparse.core.prediction.faces import Face, Finder
+from faceparse.core.prediction.inputs import Source
+from faceparse.core.prediction.outputs import Outputs
+
+MAX_PIXELS = 150_000_000
+"""Of a photograph, which takes 450 MB then: more than cameras make, less than what fills a small machine's memory.
+OpenCV's own limit is 2^30 pixels."""
+
+warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)  # Pillow's opinion of a lower limit
+
+
+class PhotographsReport(NamedTuple):
+    done: int
+    faceless: list[str]
+    """Those that were parsed, but in which no face was found."""
+    broken: list[str]
+    """One line for each that could not be read."""
+
+
+@dataclass(frozen=True)
+class _Photograph:
+    source: Source
+    image: np.ndarray
+    faces: list[Face] | None
+    crops: list[Crop]
+
+
+@dataclass(frozen=True)
+class _Broken:
+    problem: str
+    crops: tuple[Crop, ...] = ()
+
+
+@dataclass(frozen=True)
+class _Saved:
+    source: Source
+    size: tuple[int, int]
+    faces: int | None
+    annotations: list[dict[str, Any]]
+
+
+def predict_photographs(
+    parser: Parser,
+    sources: Sequence[Source],
+    outputs: Outputs,
+    *,
+    finder: Finder | None = None,
+    batch_size: int = 4,
+    track: Track = untracked,
+) -> PhotographsReport:
+    """Parse photographs and save `outputs` of each. Some five batches of them are in memory at a time.
+
+    Raises:
+        OutputError: something cannot be written.
+    """
+    done, faceless, broken = 0, list[str](), list[str]()
+    threads = min(default_processes(), 8)
+    read = partial(_read, finder=finder, size=parser.input_size)
+    photographs = map_threads(read, sources, threads, ahead=2 * batch_size)
+    parsed = (
+        (photo, [classes_later(one) for one in logits])
+        for photo, logits in batch_logits(parser, photographs, batch_size)
+    )
+    saved = map_threads(partial(_save, outputs), parsed, threads, ahead=2 * batch_size)
+    coco = coco_file(outputs.folder / "coco.json", outputs.label_set) if "coco" in outputs.kinds else nullcontext()
+    with coco as instances:
+        for one in track(saved, len(sources), "predict"):
+            if isinstance(one, _Broken):
+                broken.append(one.problem)
+                continue
+            done += 1
+            if one.faces == 0:
+                faceless.append(one.source.where)
+            if instances is not None:
+                instances.add(one.source.where, *one.size, one.annotations)
+    return PhotographsReport(done, faceless, broken)
+
+
+def _read(source: Source, *, finder: Finder | None, size: tuple[int, int]) -> _Photograph | _Broken:
+    try:
+        image = read_photograph(source)
+        faces = finder(source.where, image) if finder else None
+    except FaceparseError as error:  # one broken photograph must not cost the others
+        return _Broken(str(error))
+    return _Photograph(source, image, faces, crop_picture(image, faces, size))
+
+
+def read_photograph(source: Source) -> np.ndarray:
+    """H x W x 3 uint8 RGB, upright.
+
+    Raises:
+        DatasetError: it cannot be read, or has more than `MAX_PIXELS`.
+    """
+    data = source.bytes()
+    if _pixels(data) > MAX_PIXELS:
+        raise DatasetError(f"{source.where}: more than {MAX_PIXELS // 10**6} megapixels; make it smaller")
+    return decode_image(data, source.where)
+
+
+def _pixels(data: bytes) -> float:
+    """As the header says; 0 where Pillow knows nothing of it, and OpenCV has the last word."""
+    try:
+        with Image.open(io.BytesIO(data)) as picture:
+            return picture.width * picture.height
+    except Image.DecompressionBombError:
+        return float("inf")
+    except DAMAGED:
+        return 0
+
+
+def _save(outputs: Outputs, parsed: tuple[_Photograph | _Broken, list[Later]]) -> _Saved | _Broken:
+    photo, ids = parsed
+    if isinstance(photo, _Broken):
+        return photo
+    source, image = photo.source, photo.image
+    size = (image.shape[0], image.shape[1])
+    found = paste([one() for one in ids], photo.crops, size)
+    outputs.save_picture(source.name, image, found.label)
+    if "json" in outputs.kinds:
+        pixels = np.bincount(found.label.ravel(), minlength=len(outputs.label_set))
+        faces = {} if photo.faces is None else {"faces": [face.describe() for face in photo.faces]}
+        outputs.save_json(
+            source.name, outputs.describe(source.where, size) | {"classes": outputs.areas(pixels)} | faces
+        )
+    number = None if photo.faces is None else len(photo.faces)
+    return _Saved(source, size, number, annotations(found) if "coco" in outputs.kinds else [])

@@ -1,0 +1,119 @@
+"""What `faceparse predict` was asked for, checked as a whole before anything is done, and then done."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from faceparse.core.errors import DatasetError, SettingsError
+from faceparse.core.inference import Parser
+from faceparse.core.labels import LabelSet
+from faceparse.core.parallel import Track, untracked
+from faceparse.core.prediction.camera import Camera
+from faceparse.core.prediction.faces import Boxes, Finder, face_finder
+from faceparse.core.prediction.films import Film, FilmReport, predict_film
+from faceparse.core.prediction.inputs import Inputs, gather
+from faceparse.core.prediction.outputs import Outputs, choose_classes, choose_kinds, make_output_folder
+from faceparse.core.prediction.photographs import predict_photographs
+from faceparse.core.prediction.smoothing import check_keep
+from faceparse.core.prediction.video import Video, check_pyav
+
+DEFAULT_SAVE = ("labels", "overlays")
+DEFAULT_SAVE_OF_FILMS = ("overlays",)
+"""A file for each frame is nothing to leave behind unasked."""
+
+
+@dataclass
+class PredictReport:
+    photographs: int = 0
+    """That were parsed."""
+    films: list[FilmReport] = field(default_factory=list)
+    faceless: list[str] = field(default_factory=list)
+    """Photographs that were parsed, but in which no face was found."""
+    broken: list[str] = field(default_factory=list)
+    """One line for each photograph or video that could not be read."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Inputs and outputs that fit together."""
+
+    inputs: Inputs
+    outputs: Outputs
+    film_outputs: Outputs
+    finder: Finder | None
+    smooth: float
+
+    def run(self, parser: Parser, *, batch_size: int = 4, track: Track = untracked) -> PredictReport:
+        """
+        Raises:
+            OutputError: the output folder cannot be written, or holds a dataset.
+            DeviceError: there is no such camera.
+        """
+        make_output_folder(self.outputs.folder)
+        report = PredictReport()
+        if self.inputs.photographs:
+            report.photographs, report.faceless, report.broken = predict_photographs(
+                parser, self.inputs.photographs, self.outputs, finder=self.finder, batch_size=batch_size, track=track
+            )
+        films: list[tuple[str, Film]] = [(source.name, Video(source.where)) for source in self.inputs.videos]
+        films += [(f"webcam-{number}", Camera(number)) for number in self.inputs.cameras]
+        for name, film in films:
+            try:
+                report.films.append(
+                    predict_film(
+                        parser,
+                        film,
+                        name,
+                        self.film_outputs,
+                        finder=self.finder,
+                        smooth=self.smooth,
+                        batch_size=batch_size,
+                        track=track,
+                    )
+                )
+            except DatasetError as error:  # one broken video must not cost the others
+                report.broken.append(str(error))
+        return report
+
+
+def make_plan(
+    typed: Sequence[str],
+    output: Path,
+    *,
+    label_set: LabelSet,
+    model: str,
+    recursive: bool = False,
+    save: str | None = None,
+    classes: str | None = None,
+    faces: Path | None = None,
+    smooth: float = 0.0,
+    stdin: Callable[[], bytes] = bytes,
+) -> Plan:
+    """Check what was typed; nothing is written.
+
+    Args:
+        model: where the network is from, for the JSON.
+        stdin: reads what `-` stands for.
+
+    Raises:
+        SettingsError: an option has a bad value, or could do nothing.
+        DatasetError: an input does not exist.
+        ResourceError: there is a video, but not what reads it.
+    """
+    inputs = gather(typed, output, recursive=recursive, stdin=stdin)
+    films = bool(inputs.videos or inputs.cameras)
+    kinds = choose_kinds(save) if save else None
+    if classes and "cutouts" not in (kinds or ()):
+        raise SettingsError("--classes is for cut-outs; add --save cutouts")
+    if kinds == ("coco",) and not inputs.photographs:
+        raise SettingsError("--save coco is for photographs, and there are only videos; use labels or json")
+    if smooth and not films:
+        raise SettingsError("--smooth is for videos and cameras, and there are only photographs")
+    check_keep(smooth)
+    finder = face_finder(faces) if faces else None
+    if films and isinstance(finder, Boxes):
+        raise SettingsError(f"--faces {faces}: boxes are of photographs; for videos name YuNet's .onnx file")
+    if films:
+        check_pyav()
+    outputs = Outputs(output, label_set, kinds or DEFAULT_SAVE, choose_classes(classes, label_set), model)
+    return Plan(inputs, outputs, replace(outputs, kinds=kinds or DEFAULT_SAVE_OF_FILMS), finder, smooth)

@@ -1,0 +1,210 @@
+"""Videos in and out: the only file that imports PyAV.
+
+Frames keep their timestamps, the sound its packets.
+"""
+
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any, BinaryIO, Self
+
+import numpy as np
+
+from faceparse.core.errors import DatasetError, ResourceError
+from faceparse.core.geometry import Size
+
+CUT_SHORT = 0.5
+"""Seconds that a video may end before its header says so."""
+
+
+@dataclass(frozen=True)
+class Frame:
+    """One picture of a film."""
+
+    image: np.ndarray
+    """H x W x 3 uint8 RGB, upright."""
+    time: int
+    """When it is shown, in the film's time base; each later than the one before."""
+
+
+def check_pyav() -> None:
+    """
+    Raises:
+        ResourceError: PyAV is not installed.
+    """
+    try:
+        import av  # noqa: F401
+    except ImportError:
+        raise ResourceError("videos need PyAV: pip install 'faceparse[video]'") from None
+
+
+class Video:
+    """A video file, to be entered and read once."""
+
+    def __init__(self, where: str) -> None:
+        self.where = where
+        self.sound: str | None = where
+        self.problem: str | None = None
+        """What was wrong with it, once `frames` has come to its end."""
+
+    def __enter__(self) -> Self:
+        """
+        Raises:
+            DatasetError: it cannot be read, or has no pictures.
+        """
+        import av
+
+        try:
+            self._container = av.open(self.where)
+        except av.FFmpegError as error:
+            raise DatasetError(f"{self.where}: not a readable video ({error.strerror}); replace the file") from None
+        stream: Any = self._container.streams.best("video")
+        if stream is None:
+            self._container.close()
+            raise DatasetError(f"{self.where}: no pictures in it; replace the file")
+        stream.thread_type = "AUTO"
+        self._stream = stream
+        self.time_base = Fraction(stream.time_base or Fraction(1, 90_000))
+        self.rate = Fraction(stream.average_rate or stream.guessed_rate or 25)
+        self.seconds = (self._container.duration or 0) / av.time_base
+        self.total: int | None = stream.frames or round(self.seconds * self.rate) or None
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._container.close()
+
+    def frames(self) -> Iterator[Frame]:
+        import av
+
+        end, last = 0.0, -1
+        start = (self._container.start_time or 0) / av.time_base
+        try:
+            for packet in self._container.demux():
+                if packet.pts is not None and packet.time_base is not None:
+                    end = max(end, float((packet.pts + (packet.duration or 0)) * packet.time_base) - start)
+                if packet.stream.index != self._stream.index:
+                    continue
+                for frame in self._decode(packet):
+                    last = max(last + 1, frame.pts if frame.pts is not None else 0)
+                    yield Frame(_upright(frame), last)
+        except av.FFmpegError as error:
+            self.problem = f"damaged ({error.strerror})"
+        if end < self.seconds - CUT_SHORT:
+            self.problem = f"ends after {end:.1f} of {self.seconds:.1f} s"
+
+    def _decode(self, packet: Any) -> list[Any]:
+        """A packet's frames; none of one that is damaged."""
+        import av
+
+        try:
+            return packet.decode()
+        except av.error.InvalidDataError as error:
+            self.problem = f"damaged ({error.strerror})"
+            return []
+
+
+def _upright(frame: Any) -> np.ndarray:
+    """H x W x 3 uint8 RGB, turned as the frame's display matrix says: in degrees, counter-clockwise."""
+    return np.ascontiguousarray(np.rot90(frame.to_ndarray(format="rgb24"), round(frame.rotation / 90)))
+
+
+_BT709 = 1
+_MP4_SOUND = {"aac", "mp3", "ac3", "eac3", "opus", "flac", "alac"}
+
+
+class Sound:
+    """The sound of a video file, in the packets it comes in; of a camera (None), none."""
+
+    def __init__(self, where: str | None) -> None:
+        import av
+
+        self._container = av.open(where) if where else None
+        self.streams = self._container.streams.audio if self._container else ()
+        self._packets = self._container.demux(*self.streams) if self._container and self.streams else iter(())
+        self._next: Any = None
+
+    @property
+    def suffix(self) -> str:
+        """Of a file that holds it and H.264: `.mp4`, or `.mkv` (Matroska), which holds everything."""
+        return (
+            ".mp4" if {stream.codec_context.codec.canonical_name for stream in self.streams} <= _MP4_SOUND else ".mkv"
+        )
+
+    def until(self, seconds: float) -> Iterator[Any]:
+        """What is heard until then and has not been handed out before."""
+        while (packet := self._next or self._read()) is not None:
+            self._next = packet
+            if packet.dts * packet.time_base > seconds:
+                return
+            self._next = None
+            yield packet
+
+    def _read(self) -> Any:
+        import av
+
+        try:
+            return next((packet for packet in self._packets if packet.dts is not None), None)
+        except av.FFmpegError:  # damaged from here on, as `Video` tells
+            return None
+
+    def close(self) -> None:
+        if self._container:
+            self._container.close()
+
+
+class VideoWriter:
+    """H.264 with the frames' own timestamps, beside the packets of a sound. Odd sides grow by a pixel, for H.264 here
+    has none.
+    """
+
+    def __init__(self, file: BinaryIO, size: Size, sound: Sound, *, time_base: Fraction, rate: Fraction) -> None:
+        """
+        Args:
+            size: of the frames.
+            rate: frames per second, as a hint.
+        """
+        import av
+
+        self._container = av.open(file, "w", format="mp4" if sound.suffix == ".mp4" else "matroska")
+        self._sound, self._time_base = sound, time_base
+        options = {"crf": "18", "preset": "veryfast"}  # hardly to be told from the original
+        self._stream: Any = self._container.add_stream("libx264", rate=rate, options=options)
+        self._margin = size[0] % 2, size[1] % 2
+        self._stream.height, self._stream.width = size[0] + self._margin[0], size[1] + self._margin[1]
+        self._stream.pix_fmt = "yuv420p"
+        codec = self._stream.codec_context
+        codec.time_base = time_base
+        codec.colorspace = codec.color_primaries = codec.color_trc = _BT709  # else players guess, by the size
+        codec.color_range = 1  # 16 to 235
+        self._audio = {one.index: self._container.add_stream_from_template(one) for one in sound.streams}
+
+    def write(self, image: np.ndarray, time: int) -> None:
+        """H x W x 3 uint8 RGB, and when it is shown."""
+        import av
+
+        image = np.pad(image, ((0, self._margin[0]), (0, self._margin[1]), (0, 0)), mode="edge")
+        frame = av.VideoFrame.from_ndarray(image, format="rgb24")
+        frame = frame.reformat(format="yuv420p", dst_colorspace=_BT709, src_color_range="JPEG", dst_color_range="MPEG")
+        frame.pts, frame.time_base = time, self._time_base
+        self._container.mux(self._stream.encode(frame))
+        self._copy_sound(float(time * self._time_base))
+
+    def finish(self) -> None:
+        """All that is still to be written."""
+        self._container.mux(self._stream.encode(None))
+        self._copy_sound(float("inf"))
+        self._container.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Let go of the file. What `finish` has not written is lost; the error that is under way tells more."""
+        with suppress(Exception):
+            self._container.close()
+
+    def _copy_sound(self, until: float) -> None:
+        for packet in self._sound.until(until):
+            packet.stream = self._audio[packet.stream.index]
+            self._container.mux(packet)

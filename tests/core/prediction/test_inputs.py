@@ -1,0 +1,105 @@
+from pathlib import Path
+
+import pytest
+
+from faceparse.core.errors import DatasetError
+from faceparse.core.prediction.inputs import Inputs, gather, read_list
+
+
+@pytest.fixture
+def album(tmp_path: Path) -> Path:
+    """Empty files: nothing is opened here."""
+    root = tmp_path / "album"
+    for name in (
+        "b.jpg",
+        "a.PNG",
+        "film.MP4",
+        "notes.txt",
+        "._b.jpg",
+        "sub/c.jpg",
+        "sub/deep/d.webp",
+        "out/labels/old.png",
+    ):
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).touch()
+    return root
+
+
+def found(typed: list[str], *, recursive: bool = False, out: Path = Path("predictions")) -> Inputs:
+    return gather(typed, out, recursive=recursive, stdin=lambda: b"bytes")
+
+
+def names(inputs: Inputs) -> list[str]:
+    return [source.name for source in inputs.photographs]
+
+
+def test_a_folder_gives_what_lies_in_it_and_no_hidden_files(album: Path) -> None:
+    inputs = found([str(album)])
+    assert [(source.where, source.name) for source in inputs.photographs] == [
+        (str(album / "a.PNG"), "a"),
+        (str(album / "b.jpg"), "b"),
+    ]
+    assert [(source.where, source.name) for source in inputs.videos] == [(str(album / "film.MP4"), "film")]
+
+
+def test_folders_within_folders_stay_in_the_names_and_outputs_are_no_inputs(album: Path) -> None:
+    assert names(found([str(album)], recursive=True)) == ["a", "b", "out/labels/old", "sub/c", "sub/deep/d"]
+    assert names(found([str(album)], recursive=True, out=album / "out")) == ["a", "b", "sub/c", "sub/deep/d"]
+    assert names(found([str(album / "sub")], out=album)) == ["c"]
+
+
+@pytest.mark.parametrize(
+    ("pattern", "expected"),
+    [
+        ("*.jpg", ["b"]),
+        ("*", ["a", "b"]),
+        ("**/*.jpg", ["b", "sub/c"]),
+        ("su[abc]/*", ["sub/c"]),
+        ("sub/**/d.*", ["deep/d"]),
+    ],
+)
+def test_patterns_name_relative_to_what_is_fixed_in_them(album: Path, pattern: str, expected: list[str]) -> None:
+    assert names(found([str(album / pattern)])) == expected
+
+
+def test_inputs_are_taken_once_in_the_order_they_were_typed(album: Path) -> None:
+    inputs = found(["webcam:1", str(album / "b.jpg"), str(album), str(album / "b.jpg"), "-", "-"])
+    assert names(inputs) == ["stdin", "b", "a"]
+    assert inputs.cameras == [1]
+    assert inputs.photographs[0].bytes() == b"bytes"
+
+
+def test_one_stem_with_two_suffixes_keeps_both(album: Path) -> None:
+    (album / "film.jpg").touch()
+    inputs = found([str(album)])
+    assert names(inputs) == ["a", "b", "film_jpg"]
+    assert [source.name for source in inputs.videos] == ["film_MP4"]
+
+
+def test_two_inputs_of_one_name_are_refused(album: Path) -> None:
+    (album / "sub" / "b.jpg").touch()
+    with pytest.raises(DatasetError) as caught:
+        found([str(album), str(album / "sub")])
+    expected = "two inputs would both be written as 'b_jpg'; run predict once per folder, each with its own --output"
+    assert str(caught.value) == expected
+
+
+@pytest.mark.parametrize(
+    ("typed", "recursive", "expected"),
+    [
+        ("nothing.jpg", False, "nothing.jpg: no such photograph, video or folder"),
+        ("empty", False, "empty: no photographs or videos in it (.jpg, "),
+        ("empty", True, "empty: no photographs or videos in it (.jpg, "),
+        ("*.jpg", False, "*.jpg: no photographs or videos in it (.jpg, "),
+    ],
+)
+def test_what_is_not_there_is_named(typed: str, recursive: bool, expected: str) -> None:
+    Path("empty").mkdir()
+    with pytest.raises(DatasetError) as caught:
+        found([typed], recursive=recursive)
+    assert str(caught.value).startswith(expected)
+    assert ("--recursive" in str(caught.value)) == (typed == "empty" and not recursive)
+
+
+def test_a_list_has_one_input_a_line() -> None:
+    assert read_list("a b.jpg\n\nfolder\r\nö.png".encode()) == ["a b.jpg", "folder", "ö.png"]

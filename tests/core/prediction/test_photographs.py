@@ -1,0 +1,200 @@
+import json
+import struct
+import zlib
+from collections import Counter
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from PIL import Image
+
+from faceparse.core.errors import DatasetError, OutputError
+from faceparse.core.evaluation.pictures import cut_out
+from faceparse.core.files import encode_jpeg, encode_png, read_image, write_atomic
+from faceparse.core.inference import Parser
+from faceparse.core.labels import LabelSet, get_label_set
+from faceparse.core.prediction.faces import Face
+from faceparse.core.prediction.inputs import Source, gather
+from faceparse.core.prediction.outputs import Outputs
+from faceparse.core.prediction.photographs import PhotographsReport, predict_photographs, read_photograph
+
+HELEN: LabelSet = get_label_set("helen")
+OUT = Path("out")
+
+
+def outputs(*kinds: str, shown: tuple[int, ...] = (1,)) -> Outputs:
+    return Outputs(OUT, HELEN, kinds or ("labels", "overlays"), shown, "best.pth")
+
+
+def sources(*typed: Path) -> list[Source]:
+    return gather([str(path) for path in typed], OUT, recursive=False, stdin=bytes).photographs
+
+
+def predict(parser: Parser, *typed: Path, kinds: tuple[str, ...] = (), batch_size: int = 4) -> PhotographsReport:
+    return predict_photographs(parser, sources(*typed), outputs(*kinds), batch_size=batch_size)
+
+
+def names(folder: Path) -> set[str]:
+    return {path.name for path in folder.iterdir()}
+
+
+def saved_label(name: str) -> np.ndarray:
+    return np.array(Image.open(OUT / "labels" / f"{name}.png"))
+
+
+def test_labels_are_the_parsers_at_each_photographs_size(parser: Parser, photographs: Path) -> None:
+    assert predict(parser, photographs) == (3, [], [])
+    paths = [photographs / name for name in ("a.jpg", "b.PNG", "c.bmp")]
+    expected = parser.parse([read_image(path) for path in paths])
+    for path, label in zip(paths, expected, strict=True):
+        with Image.open(OUT / "labels" / f"{path.stem}.png") as picture:
+            assert picture.mode == "P"
+            assert np.array_equal(np.array(picture), label)
+            palette = picture.getpalette()
+        assert palette is not None
+        assert palette[:33] == HELEN.palette().flatten().tolist()
+    assert names(OUT / "labels") == {"a.png", "b.png", "c.png"}
+    assert names(OUT) == {"labels", "overlays"}
+    assert [label.shape for label in expected] == [(72, 72), (90, 50), (40, 120)]
+
+
+def test_overlays_paint_everything_but_the_background(parser: Parser, photographs: Path) -> None:
+    predict(parser, photographs / "b.PNG")
+    image, label = read_image(photographs / "b.PNG").astype(float), saved_label("b")
+    colours = HELEN.palette().astype(float)[label]
+    expected = np.where(label[..., None] == 0, image, 0.55 * colours + 0.45 * image)
+    write_atomic(Path("again.jpg"), encode_jpeg(np.rint(expected).astype(np.uint8)))
+    found = read_image(OUT / "overlays" / "b.jpg").astype(float)
+    assert np.abs(found - read_image(Path("again.jpg"))).max() <= 12  # rounding before JPEG
+    assert len(np.unique(label)) > 3
+
+
+def test_cut_outs_hold_the_photographs_own_pixels(parser: Parser, photographs: Path) -> None:
+    chosen = outputs("labels", "cutouts", shown=(2, 5))
+    predict_photographs(parser, sources(photographs / "c.bmp"), chosen)
+    with Image.open(OUT / "cutouts" / "c.png") as picture:
+        assert picture.mode == "RGBA"
+        found = np.array(picture)
+    assert np.array_equal(found, cut_out(read_image(photographs / "c.bmp"), saved_label("c"), (2, 5)))
+    assert {0, 255} == set(found[..., 3].flat)
+
+
+def test_the_json_counts_pixels_and_coco_names_the_photographs(parser: Parser, photographs: Path) -> None:
+    predict(parser, photographs, kinds=("labels", "json", "coco"))
+    counts = Counter(saved_label("b").flatten().tolist())
+    content = json.loads((OUT / "json" / "b.json").read_text())
+    assert content == {
+        "source": str(photographs / "b.PNG"),
+        "model": "best.pth",
+        "label_set": "helen",
+        "width": 50,
+        "height": 90,
+        "classes": {
+            name: {"pixels": counts[i], "fraction": pytest.approx(counts[i] / 4500, abs=1e-6)}
+            for i, name in enumerate(HELEN.names)
+        },
+    }
+    coco = json.loads((OUT / "coco.json").read_text())
+    assert [image["file_name"] for image in coco["images"]] == [
+        str(photographs / n) for n in ("a.jpg", "b.PNG", "c.bmp")
+    ]
+    areas = {one["category_id"]: one["area"] for one in coco["annotations"] if one["image_id"] == 2}
+    assert areas == {i: count for i, count in counts.items() if i}
+
+
+def test_more_photographs_than_a_batch_are_all_done_in_order(parser: Parser, faces: Path) -> None:
+    assert predict(parser, faces / "images", batch_size=3).done == 16
+    for path in (faces / "images").iterdir():
+        (expected,) = parser.parse([read_image(path)])
+        assert (saved_label(path.stem) == expected).mean() > 0.999
+
+
+def test_a_broken_photograph_does_not_cost_the_others(parser: Parser, photographs: Path) -> None:
+    whole = (photographs / "a.jpg").read_bytes()
+    (photographs / "a.jpg").write_bytes(whole[: len(whole) // 2])
+    (photographs / "d.png").write_bytes(b"\x89PNG\r\n\x1a\n")
+    (photographs / "e.jpg").write_text("#!/bin/sh\n")
+    report = predict(parser, photographs, batch_size=2, kinds=("labels", "overlays", "coco"))
+    assert report.done == 2
+    assert [line.split(": ")[0] for line in report.broken] == [
+        str(photographs / n) for n in ("a.jpg", "d.png", "e.jpg")
+    ]
+    assert all("replace the file" in line and "\n" not in line for line in report.broken)
+    assert names(OUT / "labels") == {"b.png", "c.png"}
+    assert names(OUT / "overlays") == {"b.jpg", "c.jpg"}
+    assert len(json.loads((OUT / "coco.json").read_text())["images"]) == 2
+    for name in ("b.PNG", "c.bmp"):  # each its own, whoever was left out before it
+        (expected,) = parser.parse([read_image(photographs / name)])
+        assert np.array_equal(saved_label(Path(name).stem), expected)
+
+
+def test_each_face_is_parsed_by_itself(parser: Parser) -> None:
+    """A large and a small face, and a photograph without one; ten faces more than a batch."""
+    image = np.full((200, 300, 3), 128, np.uint8)
+    image[20:120, 20:120], image[130:160, 200:230] = 250, 60
+    boxes = {
+        "two.png": [(20, 20, 100, 100), (200, 130, 30, 30)],
+        "none.png": [],
+        "many.png": [(5 * i, 5, 4, 4) for i in range(14)],
+    }
+    for name in boxes:
+        write_atomic(Path(name), encode_png(image))
+
+    def finder(where: str, found: np.ndarray) -> list[Face]:
+        assert found.shape == image.shape
+        return [Face(box) for box in boxes[where]]
+
+    report = predict_photographs(
+        parser, sources(*map(Path, boxes)), outputs("labels", "json"), finder=finder, batch_size=4
+    )
+    assert report == (3, ["none.png"], [])
+    assert not saved_label("none").any()
+    label = saved_label("two")
+    assert label[70, 70] == 10  # white, as dark to bright goes
+    assert label[145, 215] == 2
+    assert not label[:, 270:].any()  # grey, but in nobody's crop
+    content = {name: json.loads((OUT / "json" / name).with_suffix(".json").read_text()) for name in boxes}
+    assert [face["box"] for face in content["two.png"]["faces"]] == [list(box) for box in boxes["two.png"]]
+    assert (content["none.png"]["faces"], len(content["many.png"]["faces"])) == ([], 14)
+
+
+def test_a_finder_that_does_not_know_a_photograph_leaves_it_out(parser: Parser, photographs: Path) -> None:
+    def finder(where: str, image: np.ndarray) -> list[Face]:
+        if where.endswith("b.PNG"):
+            raise DatasetError(f"{where}: unknown")
+        return [Face((10, 10, 20, 20))]
+
+    report = predict_photographs(parser, sources(photographs), outputs(), finder=finder)
+    assert report == (2, [], [f"{photographs / 'b.PNG'}: unknown"])
+
+
+def uniform_png(side: int) -> bytes:
+    """A black 1-bit picture, whose zeros nearly vanish."""
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    header = struct.pack(">IIBBBBB", side, side, 1, 0, 0, 0, 0)
+    rows = zlib.compress(bytes((side // 8 + 1) * side), 1)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", rows) + chunk(b"IEND", b"")
+
+
+@pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
+@pytest.mark.parametrize("side", [12_256, 30_000])
+def test_a_photograph_too_large_for_memory_is_not_decoded(side: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cv2, "imdecode", None)
+    with pytest.raises(DatasetError, match=r"^big.png: more than 150 megapixels; make it smaller$"):
+        read_photograph(Source("big.png", "big", uniform_png(side)))
+
+
+def test_a_large_photograph_is_still_one() -> None:
+    assert read_photograph(Source("large.png", "large", uniform_png(2000))).shape == (2000, 2000, 3)
+
+
+def test_what_cannot_be_written_ends_it(parser: Parser, photographs: Path) -> None:
+    OUT.mkdir()
+    (OUT / "overlays").write_text("a file in the way")
+    with pytest.raises(OutputError, match=r"^cannot write out/overlays/a.jpg: "):
+        predict(parser, photographs, kinds=("labels", "overlays", "coco"))
+    assert not (OUT / "coco.json").exists()

@@ -1,0 +1,173 @@
+import io
+import sys
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from faceparse.core.errors import DatasetError, ResourceError
+from faceparse.core.prediction.video import Frame, Sound, Video, VideoWriter, check_pyav
+from tests.core.prediction.films import STEP, TIME_BASE, make_video, read_video
+
+
+def pictures(count: int, size: tuple[int, int] = (48, 64)) -> list[np.ndarray]:
+    """A bright corner at the top left, and a background that gets brighter with time."""
+    found = []
+    for i in range(count):
+        image = np.full((*size, 3), (40 + 4 * i, 60, 120), np.uint8)
+        image[:16, :24] = 230
+        found.append(image)
+    return found
+
+
+def read(path: Path) -> tuple[list[Frame], str | None]:
+    with Video(str(path)) as video:
+        return list(video.frames()), video.problem
+
+
+def copy(path: Path) -> Path:
+    """Through the reader and the writer."""
+    sound = Sound(str(path))
+    out = path.with_name(f"copy{sound.suffix}")
+    with Video(str(path)) as video, out.open("wb") as file:
+        frames = list(video.frames())
+        height, width = frames[0].image.shape[:2]
+        with VideoWriter(file, (height, width), sound, time_base=video.time_base, rate=video.rate) as writer:
+            for frame in frames:
+                writer.write(frame.image, frame.time)
+            writer.finish()
+    sound.close()
+    return out
+
+
+def test_frames_and_their_times_are_those_of_the_file(tmp_path: Path) -> None:
+    images, times = pictures(6), [0, 300, 1500, 1600, 4000, 4001]
+    path = make_video(tmp_path / "a.mp4", images, times=times)
+    frames, problem = read(path)
+    assert problem is None
+    start = frames[0].time
+    assert [frame.time - start for frame in frames] == times
+    for frame, image in zip(frames, images, strict=True):
+        assert np.abs(frame.image.astype(int) - image).mean() < 4
+    with Video(str(path)) as video:
+        assert (video.total, video.time_base) == (6, TIME_BASE)
+
+
+@pytest.mark.parametrize("rotation", [90, -90, 180])
+def test_a_film_that_was_taken_sideways_is_turned_upright(tmp_path: Path, rotation: int) -> None:
+    """The matrix turns what is stored counter-clockwise."""
+    stored = pictures(2)
+    path = make_video(tmp_path / "a.mp4", stored, rotation=rotation)
+    frames, _ = read(path)
+    expected = np.rot90(stored[0], rotation // 90)
+    assert frames[0].image.shape == expected.shape
+    assert np.abs(frames[0].image.astype(int) - expected).mean() < 4
+    copied = read_video(copy(path))
+    assert copied.rotation == 0
+    assert np.abs(copied.images[0].astype(int) - expected).mean() < 6
+
+
+@pytest.mark.parametrize(
+    ("name", "sound", "suffix"),
+    [("a.mp4", "aac", ".mp4"), ("a.mov", "pcm_s16le", ".mkv"), ("a.mkv", "libopus", ".mp4"), ("a.mp4", None, ".mp4")],
+)
+def test_a_copy_has_the_same_times_and_the_same_sound(
+    tmp_path: Path, name: str, sound: str | None, suffix: str
+) -> None:
+    rate = [STEP * i + (i % 3) * 100 for i in range(10)]
+    path = make_video(tmp_path / name, pictures(10), times=rate, sound=sound)
+    out = copy(path)
+    assert out.suffix == suffix
+    before, after = read_video(path), read_video(out)
+    np.testing.assert_allclose(after.seconds, before.seconds, atol=0.0011)  # Matroska counts in milliseconds
+    assert [data for _, data in after.sound] == [data for _, data in before.sound]
+    assert [time for time, _ in after.sound] == pytest.approx([time for time, _ in before.sound], abs=0.0011)
+    assert (len(before.sound) > 3, after.sound_codec) == (bool(sound), before.sound_codec)
+    for one, other in zip(after.images, before.images, strict=True):
+        assert np.abs(one.astype(int) - other).mean() < 4
+
+
+def test_odd_sides_grow_by_a_pixel(tmp_path: Path) -> None:
+    image = np.full((31, 45, 3), 90, np.uint8)
+    with (
+        (tmp_path / "a.mp4").open("wb") as file,
+        VideoWriter(file, (31, 45), Sound(None), time_base=TIME_BASE, rate=Fraction(25)) as writer,
+    ):
+        writer.write(image, 0)
+        writer.finish()
+    (found,) = read_video(tmp_path / "a.mp4").images
+    assert found.shape == (32, 46, 3)
+    assert np.abs(found.astype(int) - 90).max() < 4
+
+
+def test_a_truncated_film_gives_what_there_is_and_is_told(tmp_path: Path) -> None:
+    random = np.random.default_rng(0)
+    images = [random.integers(0, 256, (48, 64, 3), dtype=np.uint8) for _ in range(50)]
+    path = make_video(tmp_path / "a.mp4", images, index_first=True)
+    whole = path.read_bytes()
+    path.write_bytes(whole[: len(whole) // 2])
+    frames, problem = read(path)
+    assert 15 < len(frames) < 35
+    assert problem is not None
+    assert problem.endswith(" of 2.0 s")
+
+
+def test_a_damaged_packet_is_told_and_the_rest_is_read(tmp_path: Path) -> None:
+    random = np.random.default_rng(0)
+    images = [random.integers(0, 256, (48, 64, 3), dtype=np.uint8) for _ in range(40)]
+    path = make_video(tmp_path / "a.mp4", images, index_first=True, sound=None)
+    data = bytearray(path.read_bytes())
+    middle = len(data) // 2
+    data[middle : middle + 4000] = bytes(4000)
+    path.write_bytes(data)
+    frames, problem = read(path)
+    assert 20 < len(frames) <= 40
+    assert problem is not None
+    assert problem.startswith("damaged (")
+
+
+@pytest.mark.parametrize("content", [b"", b"#!/bin/sh\n", bytes(3000)], ids=["empty", "script", "zeros"])
+def test_what_is_no_film_is_refused_in_one_line(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "a.mp4"
+    path.write_bytes(content)
+    with pytest.raises(DatasetError) as caught, Video(str(path)):
+        pass
+    assert str(caught.value).startswith(f"{path}: not a readable video (")
+    assert str(caught.value).endswith("; replace the file")
+
+
+def test_a_missing_file_and_sound_alone_are_refused(tmp_path: Path) -> None:
+    with (
+        pytest.raises(DatasetError, match=r"a.mp4: not a readable video \(No such file or directory\)"),
+        Video("a.mp4"),
+    ):
+        pass
+    import av
+
+    with av.open(str(tmp_path / "b.mp4"), "w") as container:
+        audio = container.add_stream("aac", rate=16_000, layout="mono")
+        frame = av.AudioFrame.from_ndarray(np.zeros((1, 1024), np.int16), format="s16", layout="mono")
+        frame.sample_rate = 16_000
+        container.mux([*audio.encode(frame), *audio.encode(None)])
+    with (
+        pytest.raises(DatasetError, match=r"b.mp4: no pictures in it; replace the file$"),
+        Video(str(tmp_path / "b.mp4")),
+    ):
+        pass
+
+
+def test_without_pyav_one_line_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "av", None)
+    with pytest.raises(ResourceError) as caught:
+        check_pyav()
+    assert str(caught.value) == "videos need PyAV: pip install 'faceparse[video]'"
+
+
+def test_a_writer_that_is_left_early_does_not_complain(tmp_path: Path) -> None:
+    with (
+        pytest.raises(KeyboardInterrupt),
+        VideoWriter(io.BytesIO(), (32, 32), Sound(None), time_base=TIME_BASE, rate=Fraction(25)) as writer,
+    ):
+        writer.write(np.zeros((32, 32, 3), np.uint8), 0)
+        raise KeyboardInterrupt
