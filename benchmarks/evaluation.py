@@ -61,7 +61,7 @@ def _throughput(root: Path) -> Result:
 
 
 def _memory(root: Path) -> Result:
-    make_faces(root, 20, 96)
+    make_faces(root, 20, 64)
     peaks = []
     for images in (100, 1000):
         command = [sys.executable, "-c", MEMORY, str(root), str(images)]
@@ -75,7 +75,7 @@ def _memory(root: Path) -> Result:
 class _Bright:
     """In a network's place: classes from dark to bright."""
 
-    input_size = (96, 96)
+    input_size = (64, 64)
 
     def __call__(self, crops: Tensor) -> Tensor:
         grey = crops.float().mean(dim=3)[:, None] / 255
