@@ -5,13 +5,16 @@ import pytest
 
 from faceparse import cli as cli_module
 from faceparse.core import parallel
-from faceparse.core.export import onnx as onnx_module
-from faceparse.core.export.onnx import ExportReport
+from faceparse.core.export.export import Exporter, ExportReport
+from faceparse.core.export.verify import Check
+from faceparse.core.load import load_model_from
 
 SMALL = ["--input-size", "64,64", "--device", "cpu", "--set", "model.stem=torchvision", "--set", "data.workers=0"]
 
 
-def test_every_command_of_the_demo_works_and_leaves_its_files(cli: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_command_of_the_demo_works_and_leaves_its_files(
+    cli: Any, bundle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """With a smaller crop, and without the export, which has tests of its own: those cost a minute."""
     real, ran = cli_module.run, []
 
@@ -19,13 +22,15 @@ def test_every_command_of_the_demo_works_and_leaves_its_files(cli: Any, monkeypa
         ran.append(arguments)
         return real([*arguments, *SMALL] if arguments[0] == "train" else arguments)
 
-    def no_export(checkpoint: Any, path: Path, *, input_size: object) -> ExportReport:
+    model: Any = load_model_from(bundle)
+
+    def no_export(self: Exporter, name: str, path: Path, *, bundle: bool) -> ExportReport:
         path.write_bytes(b"")
-        return ExportReport(path, (64, 64), 11, ())
+        return ExportReport(name, path, model, 0, (Check(1, 0.0, 1.0),), self.scores)
 
     monkeypatch.setattr(parallel, "default_processes", lambda: 1)
     monkeypatch.setattr(cli_module, "run", smaller)
-    monkeypatch.setattr(onnx_module, "export_onnx", no_export)
+    monkeypatch.setattr(Exporter, "export", no_export)
     done = cli("demo", "here", "--count", 20, "--epochs", 1)
     assert done.code == 0, done.err
     assert [arguments[0] for arguments in ran] == ["prepare", "edges", "check", "train", "eval", "predict", "export"]
