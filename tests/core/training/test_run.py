@@ -180,7 +180,7 @@ def test_mlflow_has_params_tags_and_artifacts(trained: RunResult, faces: Path, s
     assert artifacts(store, trained.run_id, "checkpoints") == {"checkpoints/best.pth", "checkpoints/last.pth"}
     assert artifacts(store, trained.run_id, "overlays") == {"overlays/epoch_0001.png"}
     files = {"settings.toml", "metrics.jsonl", "train.log"}
-    assert artifacts(store, trained.run_id) == files | {"checkpoints", "overlays"}
+    assert artifacts(store, trained.run_id) - {"eval"} == files | {"checkpoints", "overlays"}  # others may score it
 
 
 def test_overlays_show_photograph_truth_and_prediction(trained: RunResult, faces: Path) -> None:
