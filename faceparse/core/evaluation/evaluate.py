@@ -1,9 +1,7 @@
 """A parser over a split: one confusion matrix for the whole set and each protocol, or counts of each image."""
 
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from typing import NamedTuple, TypeVar
+from collections.abc import Iterator, Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -17,10 +15,7 @@ from faceparse.core.evaluation.protocols import PROTOCOLS, Case, Protocol, View,
 from faceparse.core.evaluation.records import Counts, count_image, no_counts
 from faceparse.core.geometry import Size
 from faceparse.core.inference import Parser
-from faceparse.core.parallel import Track, default_processes, untracked
-
-T = TypeVar("T")
-R = TypeVar("R")
+from faceparse.core.parallel import Track, default_processes, map_threads, untracked
 
 
 class Parsed(NamedTuple):
@@ -90,25 +85,13 @@ def count_samples(
     samples_parsed = parse_samples(parser, samples, classes, protocols, batch_size=batch_size, workers=workers)
     # Into one block: thousands of small arrays, kept, would lie strewn among the freed large ones and pin their memory.
     found = {name: no_counts(len(samples), classes) for name in protocols}
-    for image, counts in enumerate(track(_in_threads(count, samples_parsed), len(samples), "evaluate")):
+    # Counting leaves Python's lock to others, and a GPU must not wait for it.
+    threads = min(default_processes(), 4)
+    counted = map_threads(count, samples_parsed, threads, ahead=2 * threads + 1)
+    for image, counts in enumerate(track(counted, len(samples), "evaluate")):
         for name, one in counts.items():
             found[name].put(image, one)
     return found
-
-
-def _in_threads(function: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:
-    """`function(item)` for each item, in order, beside what makes the items: counting leaves Python's lock to others,
-    and a GPU must not wait for it. Few are under way at a time.
-    """
-    threads = min(default_processes(), 4)
-    with ThreadPoolExecutor(threads) as pool:
-        under_way: deque[Future[R]] = deque()
-        for item in items:
-            under_way.append(pool.submit(function, item))
-            if len(under_way) > 2 * threads:
-                yield under_way.popleft().result()
-        for future in under_way:
-            yield future.result()
 
 
 class _Cases(Dataset[Case]):

@@ -77,7 +77,6 @@ def read_exported(path: Path, known: Format) -> ExportedModel:
     Raises:
         CheckpointError: not a file that `faceparse export` wrote, or a damaged one.
     """
-
     if not path.is_file():
         raise CheckpointError(f"{path}: no such file")
     try:
