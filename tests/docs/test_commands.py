@@ -1,0 +1,156 @@
+"""Every command and every piece of Python that README.md and docs/ show is run, page by page, in a folder of tiny things.
+
+A page is a session: its blocks run in their order in a copy of that folder, and what one leaves the next finds. A block with
+a title is the file of that name. What cannot be run here is in NOT_RUN with the reason, and its options are checked.
+"""
+
+import ast
+import io
+import json
+import re
+import shutil
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+import yaml
+
+from faceparse import cli
+from faceparse.core import parallel
+from faceparse.core.settings import keys
+from tests.docs.shown import PAGES, ROOT, SHELL, Block, Command, blocks, commands, inline
+from tests.docs.world import ENVIRONMENT, make_world
+
+NOT_RUN = {
+    "make": "sets up, builds, and runs this very suite",
+    "pip": "changes the environment that the tests run in",
+    "source": "a shell's own; the tests run in that environment",
+    "git": "a download",
+    "torchrun": "processes of their own; test_scaling.py starts them",
+    "sbatch": "a scheduler; test_scaling.py has a stand-in",
+    "python -m benchmarks": "minutes of a quiet machine",
+    "python -m pytest": "is what runs this",
+    "faceparse demo": "minutes; tests/commands/test_demo.py runs it",
+    "faceparse ui": "a server",
+    "faceparse --gpus": "no GPU",
+    "faceparse --nodes": "several machines",
+    "faceparse --processes": "processes of their own take long to start; tests/core/training/test_launch.py starts them",
+    "faceparse imagenet": "a download; tests/core/model/test_imagenet.py has a stand-in",
+    "faceparse webcam:0": "no camera; tests/core/prediction/test_films.py has a stand-in",
+    "faceparse released/best.pth": "a ResNet-101's 267 MB; tests/core/model/test_weights.py loads such a file",
+}
+"""Words, all of which a command has -> why it is not run here. faceparse's options and arguments are checked all the same."""
+
+PROGRAMS = {"cat", "find", "mkdir", "cp", "ls", "sha256sum"}
+"""Others that are run as they are."""
+
+FILES_NAMED_LIKE_SETTINGS = {"train.log"}
+
+
+def reason(stage: tuple[str, ...]) -> str | None:
+    """Why this is not run."""
+    return next((why for words, why in NOT_RUN.items() if set(words.split()) <= set(stage)), None)
+
+
+def parse(words: tuple[str, ...]) -> None:
+    """faceparse's words are a command, its options, and its arguments; else typer's UsageError."""
+    command: Any = typer.main.get_command(cli.app)
+    rest = list(words[1:])
+    while hasattr(command, "commands"):
+        if not rest or rest[0] not in command.commands:
+            raise cli.UsageError(f"no such command: {' '.join(words)}")
+        command = command.commands[rest.pop(0)]
+    context = command.make_context(words[0], rest)
+    for given in (context.params.get("set_") or []) + (context.params.get("over") or []):
+        assert given.partition("=")[0] in keys(), f"no such setting: {given}"
+
+
+@pytest.fixture(scope="session")
+def world(tmp_path_factory: pytest.TempPathFactory, store: str) -> Path:
+    """Not to be written to: pages get copies."""
+    root = tmp_path_factory.mktemp("world") / "world"
+    root.mkdir()
+    with pytest.MonkeyPatch.context() as patch:
+        _settle(patch, root)
+        patch.setenv("MLFLOW_TRACKING_URI", store)
+        make_world(root)
+    return root
+
+
+def _settle(patch: pytest.MonkeyPatch, root: Path) -> None:
+    patch.chdir(root)
+    patch.setattr(parallel, "default_processes", lambda: 1)  # others take longer to start than to work
+    for name, value in ENVIRONMENT.items():
+        patch.setenv(name, value)
+
+
+class Session:
+    """A shell in the folder, as far as the pages need one."""
+
+    def __init__(self, page: Path, root: Path, patch: pytest.MonkeyPatch) -> None:
+        self.page, self.root, self._patch = page, root, patch
+
+    def do(self, block: Block) -> None:
+        if block.title:
+            path = self.root / block.title
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(block.text)
+        if block.language in SHELL:
+            for command in commands(block):
+                self._command(command)
+        elif block.language == "python":
+            exec(compile(block.text, f"{self.page}:{block.line}", "exec"), {"__name__": "__main__"})
+
+    def _command(self, command: Command) -> None:
+        passed = b""
+        for stage in command.stages:
+            words = tuple(map(self._resolved, stage))
+            if reason(words):
+                if "faceparse" in words:
+                    parse(words[words.index("faceparse") :])
+            elif words[0] == "faceparse":
+                parse(words)
+                self._faceparse(command, words[1:], passed)
+            elif words[0] in PROGRAMS:
+                passed = subprocess.run(words, input=passed, capture_output=True, check=True, timeout=60).stdout
+            else:
+                pytest.fail(f"{self.page.name}:{command.line}: {words[0]!r} is neither run nor in NOT_RUN")
+
+    def _resolved(self, word: str) -> str:
+        """`<run>` and `<sweep>` are the newest there."""
+        if not (name := re.search(r"<(run|sweep)>", word)):
+            return word
+        found = [
+            path
+            for path in (self.root / word[: name.start()]).iterdir()
+            if path.name.startswith("sweep-") == (name[1] == "sweep")
+        ]
+        return word.replace(name[0], max(found, key=lambda path: path.stat().st_mtime_ns).name)
+
+    def _faceparse(self, command: Command, arguments: tuple[str, ...], stdin: bytes) -> None:
+        if arguments[0] == "prepare":  # the folder may hold what the page is about to make
+            made = next(word for word in arguments if word.startswith("dataset/"))
+            shutil.rmtree(self.root / made, ignore_errors=True)
+        self._patch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(stdin)))
+        code = cli.run(list(arguments))
+        assert code == 0, f"{self.page.name}:{command.line}: exit code {code} of: {command.text}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_what_the_page_shows_works(
+    page: Path, request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shown = list(blocks(page.read_text("utf-8")))
+    if not any(block.language in SHELL | {"python"} for block in shown):
+        return
+    root = tmp_path / "world"
+    shutil.copytree(request.getfixturevalue("world"), root)
+    _settle(monkeypatch, root)
+    session = Session(page, root, monkeypatch)
+    for block in shown:
+        session.do(block)
