@@ -1,7 +1,7 @@
-"""Every command and every piece of Python that README.md and docs/ show is run, page by page, in a folder of tiny things.
+"""Every command and every piece of Python that README.md and docs/ show is run, in a folder of tiny things.
 
-A page is a session: its blocks run in their order in a copy of that folder, and what one leaves the next finds. A block with
-a title is the file of that name. What cannot be run here is in NOT_RUN with the reason, and its options are checked.
+A page is a session: its blocks run in their order in a copy of that folder, and what one leaves the next finds. A block
+with a title is the file of that name. What cannot be run here is in NOT_RUN with the reason; its options are checked.
 """
 
 import ast
@@ -12,7 +12,6 @@ import shutil
 import subprocess
 import sys
 import tomllib
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -39,12 +38,12 @@ NOT_RUN = {
     "faceparse ui": "a server",
     "faceparse --gpus": "no GPU",
     "faceparse --nodes": "several machines",
-    "faceparse --processes": "processes of their own take long to start; tests/core/training/test_launch.py starts them",
+    "faceparse --processes": "processes of their own start slowly; tests/core/training/test_launch.py starts them",
     "faceparse imagenet": "a download; tests/core/model/test_imagenet.py has a stand-in",
     "faceparse webcam:0": "no camera; tests/core/prediction/test_films.py has a stand-in",
     "faceparse released/best.pth": "a ResNet-101's 267 MB; tests/core/model/test_weights.py loads such a file",
 }
-"""Words, all of which a command has -> why it is not run here. faceparse's options and arguments are checked all the same."""
+"""Words, all of which a command has -> why it is not run here; faceparse's options are checked all the same."""
 
 PROGRAMS = {"cat", "find", "mkdir", "cp", "ls", "sha256sum"}
 """Others that are run as they are."""
@@ -61,7 +60,7 @@ def parse(words: tuple[str, ...]) -> None:
     """faceparse's words are a command, its options, and its arguments; else typer's UsageError."""
     command: Any = typer.main.get_command(cli.app)
     rest = list(words[1:])
-    while hasattr(command, "commands"):
+    while hasattr(command, "commands") and not (rest and rest[0].startswith("-")):
         if not rest or rest[0] not in command.commands:
             raise cli.UsageError(f"no such command: {' '.join(words)}")
         command = command.commands[rest.pop(0)]
@@ -154,3 +153,145 @@ def test_what_the_page_shows_works(
     session = Session(page, root, monkeypatch)
     for block in shown:
         session.do(block)
+
+
+def program_texts() -> list[re.Pattern[str]]:
+    """What the program can say: each text of its source with something in it, in whose gaps anything may stand."""
+    texts = []
+    for path in (ROOT / "faceparse").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            if isinstance(node, ast.JoinedStr):
+                parts = [str(one.value) if isinstance(one, ast.Constant) else None for one in node.values]
+            elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+                parts = [node.value]
+            else:
+                continue
+            if sum(len(part or "") for part in parts) >= 15:
+                texts.append(re.compile("".join(".+?" if part is None else re.escape(part) for part in parts)))
+    return texts
+
+
+def test_error_lines_are_what_the_program_says() -> None:
+    texts = program_texts()
+    lines = [
+        (page, line)
+        for page in PAGES
+        for block in blocks(page.read_text("utf-8"))
+        if block.language == "text"
+        for line in block.text.splitlines()
+        if line.startswith(("error: ", "warning: "))
+    ]
+    assert len(lines) > 20
+    for page, line in lines:
+        assert any(text.search(line) for text in texts), f"{page.name}: nothing in faceparse says: {line}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_what_is_named_in_the_text_exists(page: Path) -> None:
+    """Commands in backquotes with their options, and settings."""
+    sections = {key.split(".")[0] for key in keys()}
+    for number, text in inline(page.read_text("utf-8")):
+        where = f"{page.name}:{number}: {text}"
+        if text.startswith("faceparse "):
+            command: Any = typer.main.get_command(cli.app)
+            words = text.split()[1:]
+            while hasattr(command, "commands") and words and not words[0].startswith("-"):
+                assert words[0].isupper() or words[0] in command.commands, where
+                command = command.commands.get(words.pop(0), command)
+            known = {name for one in command.params for name in (*one.opts, *one.secondary_opts)} | {"--help"}
+            assert {word for word in words if re.match(r"--?[a-z]", word)} <= known, where
+        if (
+            re.fullmatch(rf"({'|'.join(sections)})\.[a-z_]+(=.*| = .*)?", text)
+            and text not in FILES_NAMED_LIKE_SETTINGS
+        ):
+            assert re.split(r" ?=", text)[0] in keys(), where
+
+
+def test_blocks_of_data_are_what_they_say() -> None:
+    read = {"toml": tomllib.loads, "json": json.loads, "yaml": yaml.safe_load}
+    for page in PAGES:
+        for block in blocks(page.read_text("utf-8")):
+            assert block.language in SHELL | {"python", "text", *read}, f"{page.name}:{block.line}: {block.language}?"
+            if block.language in read:
+                read[block.language](block.text)
+            if block.language == "text":
+                shown = [line for line in block.text.splitlines() if line.startswith(("faceparse ", "$ "))]
+                assert not shown, f"{page.name}:{block.line}: a command in a block of text is not run; call it sh"
+
+
+def test_every_reason_is_needed() -> None:
+    shown = [
+        stage
+        for page in PAGES
+        for block in blocks(page.read_text("utf-8"))
+        if block.language in SHELL
+        for command in commands(block)
+        for stage in command.stages
+    ]
+    for words in NOT_RUN:
+        assert any(set(words.split()) <= set(stage) for stage in shown), f"no page shows {words!r} any more"
+
+
+# And the test itself: what is wrong in a page does not pass.
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("faceparse evaluate best.pth", "no such command"),
+        ("faceparse prepare imagenet a dataset/b", "no such command"),
+        ("faceparse train --gpus 0 --epoch 3", "No such option: --epoch"),
+        ("faceparse train --gpus 0 --epochs three", "three"),
+        ("faceparse train --gpus 0 --set train.epoch=3", "no such setting"),
+        ("torchrun --nproc-per-node 8 --no-python faceparse train --resum auto", "No such option: --resum"),
+        ("faceparse eval nowhere.pth", "exit code 2"),
+        ("faceparse ui extra", "extra"),
+        ("curl somewhere", "neither run nor in NOT_RUN"),
+        ("true && facepars doctor", "neither run nor in NOT_RUN"),
+    ],
+)
+def test_a_command_that_does_not_exist_is_found(
+    line: str, expected: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session = Session(Path("page.md"), tmp_path, monkeypatch)
+    monkeypatch.setattr(sys.modules[__name__], "PROGRAMS", PROGRAMS | {"true"})
+    (block,) = blocks(f"# Page\n\n```sh\n{line}\n```\n")
+    with pytest.raises((AssertionError, pytest.fail.Exception, cli.UsageError), match=expected):
+        session.do(block)
+
+
+def test_commands_are_read_as_a_shell_reads_them() -> None:
+    page = """
+Text with `faceparse check A` in it.
+
+- a list
+
+  ```sh
+  # a comment
+  $ faceparse train 'a b.toml' \\
+      --epochs 3   # why
+  find a -name '*.jpg' | faceparse predict best.pth --from-file -
+  make setup && faceparse doctor
+  ```
+
+```
+no language
+```
+
+```toml title="mine.toml"
+name = "mine"
+```
+"""
+    first, second, third = blocks(page)
+    assert [command.stages for command in commands(first)] == [
+        (("faceparse", "train", "a b.toml", "--epochs", "3"),),
+        (("find", "a", "-name", "*.jpg"), ("faceparse", "predict", "best.pth", "--from-file", "-")),
+        (("make", "setup"),),
+        (("faceparse", "doctor"),),
+    ]
+    assert [command.line for command in commands(first)] == [8, 10, 11, 11]
+    assert second.language in SHELL
+    assert (third.language, third.title, third.text) == ("toml", "mine.toml", 'name = "mine"\n')
+    assert list(inline(page)) == [(2, "faceparse check A")]
+    with pytest.raises(ValueError, match="no end"):
+        list(blocks("```sh\nfaceparse doctor\n"))
