@@ -7,6 +7,7 @@ with a title is the file of that name. What cannot be run here is in NOT_RUN wit
 import ast
 import io
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -31,11 +32,15 @@ NOT_RUN = {
     "source": "a shell's own; the tests run in that environment",
     "git": "a download",
     "torchrun": "processes of their own; test_scaling.py starts them",
-    "sbatch": "a scheduler; test_scaling.py has a stand-in",
     "python -m benchmarks": "minutes of a quiet machine",
     "python -m pytest": "is what runs this",
     "faceparse demo": "minutes; tests/commands/test_demo.py runs it",
     "faceparse ui": "a server",
+    "faceparse export runs/faceparse/<run>/best.pth": "ten seconds, and export.md does the same",
+    "faceparse export runs/fasseg/<run>/best.pth": "ten seconds, and export.md does the same",
+    "faceparse export --format": "ten seconds a format; tests/core/export/test_export.py makes each",
+    "faceparse export --preprocessing": "ten seconds; tests/core/export/test_export.py makes one",
+    "faceparse export --limit": "ten seconds, for another crop and fewer photographs",
     "faceparse --gpus": "no GPU",
     "faceparse --nodes": "several machines",
     "faceparse --processes": "processes of their own start slowly; tests/core/training/test_launch.py starts them",
@@ -81,6 +86,11 @@ def world(tmp_path_factory: pytest.TempPathFactory, store: str) -> Path:
     return root
 
 
+def _link_weights(source: str, target: str) -> None:
+    """Weights are large, and are only ever replaced; other files are written to."""
+    (os.link if source.endswith(".pth") else shutil.copy2)(source, target)
+
+
 def _settle(patch: pytest.MonkeyPatch, root: Path) -> None:
     patch.chdir(root)
     patch.setattr(parallel, "default_processes", lambda: 1)  # others take longer to start than to work
@@ -108,11 +118,12 @@ class Session:
     def _command(self, command: Command) -> None:
         passed = b""
         for stage in command.stages:
+            if reason(stage):
+                if "faceparse" in stage:
+                    parse(stage[stage.index("faceparse") :])
+                continue
             words = tuple(map(self._resolved, stage))
-            if reason(words):
-                if "faceparse" in words:
-                    parse(words[words.index("faceparse") :])
-            elif words[0] == "faceparse":
+            if words[0] == "faceparse":
                 parse(words)
                 self._faceparse(command, words[1:], passed)
             elif words[0] in PROGRAMS:
@@ -124,11 +135,8 @@ class Session:
         """`<run>` and `<sweep>` are the newest there."""
         if not (name := re.search(r"<(run|sweep)>", word)):
             return word
-        found = [
-            path
-            for path in (self.root / word[: name.start()]).iterdir()
-            if path.name.startswith("sweep-") == (name[1] == "sweep")
-        ]
+        start = {"run": "2", "sweep": "sweep-"}[name[1]]
+        found = (self.root / word[: name.start()]).glob(f"{start}*")
         return word.replace(name[0], max(found, key=lambda path: path.stat().st_mtime_ns).name)
 
     def _faceparse(self, command: Command, arguments: tuple[str, ...], stdin: bytes) -> None:
@@ -148,7 +156,7 @@ def test_what_the_page_shows_works(
     if not any(block.language in SHELL | {"python"} for block in shown):
         return
     root = tmp_path / "world"
-    shutil.copytree(request.getfixturevalue("world"), root)
+    shutil.copytree(request.getfixturevalue("world"), root, copy_function=_link_weights)
     _settle(monkeypatch, root)
     session = Session(page, root, monkeypatch)
     for block in shown:
@@ -241,7 +249,7 @@ def test_every_reason_is_needed() -> None:
         ("faceparse evaluate best.pth", "no such command"),
         ("faceparse prepare imagenet a dataset/b", "no such command"),
         ("faceparse train --gpus 0 --epoch 3", "No such option: --epoch"),
-        ("faceparse train --gpus 0 --epochs three", "three"),
+        ("faceparse train --gpus 0 --epochs three", "valid integer"),
         ("faceparse train --gpus 0 --set train.epoch=3", "no such setting"),
         ("torchrun --nproc-per-node 8 --no-python faceparse train --resum auto", "No such option: --resum"),
         ("faceparse eval nowhere.pth", "exit code 2"),
