@@ -2,10 +2,11 @@
 
 import errno
 import sys
-from typing import NoReturn
+from typing import Annotated, NoReturn
 
 import typer
 
+from faceparse import __version__
 from faceparse.commands import check, demo, doctor, edges, evaluate, export, predict, prepare, sweep, sync, train, ui
 from faceparse.core.errors import FaceparseError, InterruptedRunError
 
@@ -17,6 +18,22 @@ app = typer.Typer(
     rich_markup_mode=None,  # plain help needs no rich, and is there at once
     pretty_exceptions_enable=False,
 )
+
+
+def _show_version(asked: bool) -> None:
+    if asked:
+        print(f"faceparse {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", is_eager=True, callback=_show_version, help="Show the version and exit.")
+    ] = False,
+) -> None: ...
+
+
 app.command()(demo.demo)
 app.add_typer(prepare.app, name="prepare")
 app.command()(check.check)

@@ -39,7 +39,9 @@ def on_post_page(output: str, *, page: Any, **_: Any) -> str:
 def commands() -> str:
     """Every command with its help, its arguments and its options."""
     root: Any = typer.main.get_command(app)
-    return "\n".join(_command(root.commands[name], f"faceparse {name}", 2) for name in root.list_commands(None))
+    general = _parameters(root, root.make_context("faceparse", [], resilient_parsing=True), "faceparse", {})
+    parts = [_command(root.commands[name], f"faceparse {name}", 2) for name in root.list_commands(None)]
+    return "\n".join([*general, *parts])
 
 
 def _command(command: Any, name: str, level: int) -> str:
@@ -51,14 +53,15 @@ def _command(command: Any, name: str, level: int) -> str:
         "",
     ]
     lines += ["```text", context.get_usage().removeprefix("Usage: "), "```", ""]
+    lines += _parameters(command, context, name, option_settings() if name == "faceparse train" else {})
     sources = getattr(command, "commands", {})
-    parameters = [one for one in command.get_params(context) if one.name != "help"]
-    if not sources and parameters:
-        sets = option_settings() if name == "faceparse train" else {}
-        lines += ["| argument or option | |", "|---|---|"]
-        lines += [_parameter(one, context, name, sets) for one in parameters]
     lines += [_command(source, f"{name} {key}", level + 1) for key, source in sources.items()]
     return "\n".join([*lines, ""])
+
+
+def _parameters(command: Any, context: Any, name: str, sets: dict[str, str]) -> list[str]:
+    rows = [_parameter(one, context, name, sets) for one in command.params]
+    return ["| argument or option | |", "|---|---|", *rows, ""] if rows else []
 
 
 def _parameter(parameter: Any, context: Any, command: str, sets: dict[str, str]) -> str:

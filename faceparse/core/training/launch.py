@@ -91,8 +91,8 @@ def processes_here(settings: Settings) -> int:
         raise SettingsError(f"launch.nodes = {launch.nodes}: say where they meet, such as --rendezvous host:29400")
     if launch.processes > 1 and device.startswith("cuda"):
         raise SettingsError(
-            f"launch.processes = {launch.processes} and train.device = {device!r}: on GPUs name one for each process, "
-            "such as --gpus 0,1"
+            f"launch.processes = {launch.processes} and train.device = {device!r}: processes are counted on CPUs only, "
+            "each GPU that is named has one; leave --processes out, and write --gpus 0,1 for two"
         )
     return len(named_gpus(device)) or launch.processes
 
