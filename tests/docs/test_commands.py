@@ -21,7 +21,6 @@ import typer
 import yaml
 
 from faceparse import cli
-from faceparse.core import parallel
 from faceparse.core.settings import keys
 from tests.docs.shown import PAGES, ROOT, SHELL, Block, Command, blocks, commands, inline
 from tests.docs.world import ENVIRONMENT, make_world
@@ -34,13 +33,13 @@ NOT_RUN = {
     "torchrun": "processes of their own; test_scaling.py starts them",
     "python -m benchmarks": "minutes of a quiet machine",
     "python -m pytest": "is what runs this",
-    "faceparse demo": "minutes; tests/commands/test_demo.py runs it",
     "faceparse ui": "a server",
     "faceparse export runs/faceparse/<run>/best.pth": "ten seconds, and export.md does the same",
     "faceparse export runs/fasseg/<run>/best.pth": "ten seconds, and export.md does the same",
     "faceparse export --format": "ten seconds a format; tests/core/export/test_export.py makes each",
     "faceparse export --preprocessing": "ten seconds; tests/core/export/test_export.py makes one",
     "faceparse export --limit": "ten seconds, for another crop and fewer photographs",
+    "faceparse --profile": "ten seconds of profiling; tests/core/training/test_profile.py has it",
     "faceparse --gpus": "no GPU",
     "faceparse --nodes": "several machines",
     "faceparse --processes": "processes of their own start slowly; tests/core/training/test_launch.py starts them",
@@ -53,7 +52,7 @@ NOT_RUN = {
 PROGRAMS = {"cat", "find", "mkdir", "cp", "ls", "sha256sum"}
 """Others that are run as they are."""
 
-FILES_NAMED_LIKE_SETTINGS = {"train.log"}
+FILES_NAMED_LIKE_SETTINGS = {"train.log", "tracking.json"}
 
 
 def reason(stage: tuple[str, ...]) -> str | None:
@@ -93,7 +92,7 @@ def _link_weights(source: str, target: str) -> None:
 
 def _settle(patch: pytest.MonkeyPatch, root: Path) -> None:
     patch.chdir(root)
-    patch.setattr(parallel, "default_processes", lambda: 1)  # others take longer to start than to work
+    patch.setattr(os, "sched_getaffinity", lambda _: {0})  # more processes take longer to start than to work
     for name, value in ENVIRONMENT.items():
         patch.setenv(name, value)
 

@@ -61,7 +61,7 @@ def make_world(root: Path) -> None:
 
 
 def _make_downloads(downloads: Path) -> None:
-    raw.make_helen(downloads / "Helen")
+    raw.make_helen(downloads / "Helen", (6, 2, 2))
     raw.make_ibugmask(downloads)
     for make, name in ((raw.make_lapa, "LaPa"), (raw.make_celebamask_hq, "CelebAMask-HQ")):
         make(downloads / name)
