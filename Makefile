@@ -24,8 +24,9 @@ lint: .venv/ready
 	$(BIN)/mypy
 
 # A broken link or anchor, a page that stands nowhere, a setting or option that nobody described: each is an error.
+# (--quiet would silence the warnings that --strict counts.)
 docs: .venv/ready
-	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 docs-serve: .venv/ready
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs serve --watch faceparse
