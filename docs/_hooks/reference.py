@@ -125,8 +125,8 @@ def _one_kind(schema: Schema) -> str:
     if "const" in schema:
         return f"`{schema['const']}`"
     if schema["type"] == "array":
-        items = schema["prefixItems"]
-        return f"{len(items)} values, each {_one_kind(items[0])}"
+        items = schema.get("prefixItems", [schema.get("items")])
+        return f"{len(items) if 'prefixItems' in schema else 'any'} values, each {_one_kind(items[0])}"
     names = {"boolean": "`true`, `false`", "integer": "integer", "number": "number", "string": "text"}
     bounds = {"minimum": "≥", "exclusiveMinimum": ">", "maximum": "≤", "exclusiveMaximum": "<"}
     limits = [f"{sign} {schema[key]}" for key, sign in bounds.items() if key in schema and abs(schema[key]) < 2**62]
