@@ -53,8 +53,8 @@ def commands(block: Block) -> Iterator[Command]:
     """Of a block of shell, each line with those that continue it."""
     lines = enumerate(block.text.splitlines(), block.line)
     for number, line in lines:
-        while line.endswith("\\"):
-            line = line[:-1] + next(lines)[1].lstrip()
+        while line.endswith(("\\", "|")):
+            line = line.removesuffix("\\") + " " + next(lines)[1].lstrip()
         parser = shlex.shlex(line.removeprefix("$ "), posix=True, punctuation_chars="|&;")
         parser.whitespace_split = True
         stages: list[list[str]] = [[]]

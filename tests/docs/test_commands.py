@@ -47,7 +47,8 @@ NOT_RUN = {
     "faceparse webcam:0": "no camera; tests/core/prediction/test_films.py has a stand-in",
     "faceparse released/best.pth": "a ResNet-101's 267 MB; tests/core/model/test_weights.py loads such a file",
 }
-"""Words, all of which a command has -> why it is not run here; faceparse's options are checked all the same."""
+"""Words, all of which a command has -> why it is not run here; faceparse's options are checked all the same. A block of
+Python counts as a command whose first word is `python`."""
 
 PROGRAMS = {"cat", "find", "mkdir", "cp", "ls", "sha256sum"}
 """Others that are run as they are."""
@@ -112,7 +113,9 @@ class Session:
             for command in commands(block):
                 self._command(command)
         elif block.language == "python":
-            exec(compile(block.text, f"{self.page}:{block.line}", "exec"), {"__name__": "__main__"})
+            code = compile(block.text, f"{self.page}:{block.line}", "exec")
+            if not reason(("python", *block.text.split())):
+                exec(code, {"__name__": "__main__"})
 
     def _command(self, command: Command) -> None:
         passed = b""
@@ -227,14 +230,9 @@ def test_blocks_of_data_are_what_they_say() -> None:
 
 
 def test_every_reason_is_needed() -> None:
-    shown = [
-        stage
-        for page in PAGES
-        for block in blocks(page.read_text("utf-8"))
-        if block.language in SHELL
-        for command in commands(block)
-        for stage in command.stages
-    ]
+    every = [block for page in PAGES for block in blocks(page.read_text("utf-8"))]
+    shown = [stage for block in every if block.language in SHELL for one in commands(block) for stage in one.stages]
+    shown += [("python", *block.text.split()) for block in every if block.language == "python"]
     for words in NOT_RUN:
         assert any(set(words.split()) <= set(stage) for stage in shown), f"no page shows {words!r} any more"
 
@@ -277,7 +275,8 @@ Text with `faceparse check A` in it.
   # a comment
   $ faceparse train 'a b.toml' \\
       --epochs 3   # why
-  find a -name '*.jpg' | faceparse predict best.pth --from-file -
+  find a -name '*.jpg' |
+    faceparse predict best.pth --from-file -
   make setup && faceparse doctor
   ```
 
@@ -296,7 +295,7 @@ name = "mine"
         (("make", "setup"),),
         (("faceparse", "doctor"),),
     ]
-    assert [command.line for command in commands(first)] == [8, 10, 11, 11]
+    assert [command.line for command in commands(first)] == [8, 10, 12, 12]
     assert second.language in SHELL
     assert (third.language, third.title, third.text) == ("toml", "mine.toml", 'name = "mine"\n')
     assert list(inline(page)) == [(2, "faceparse check A")]
