@@ -58,7 +58,11 @@ def commands(block: Block) -> Iterator[Command]:
         parser = shlex.shlex(line.removeprefix("$ "), posix=True, punctuation_chars="|&;")
         parser.whitespace_split = True
         stages: list[list[str]] = [[]]
-        for word in parser:
+        try:
+            words = list(parser)
+        except ValueError as error:
+            raise ValueError(f"line {number}: {error} in {line!r}; a block that is no shell is called text") from None
+        for word in words:
             if word in ("&&", ";"):
                 yield Command(number, line, tuple(map(tuple, stages)))
                 stages = [[]]

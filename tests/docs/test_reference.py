@@ -1,5 +1,6 @@
 """The reference is complete, is the code's, and is refused where something has no description."""
 
+import html
 import importlib.util
 import re
 from pathlib import Path
@@ -44,7 +45,8 @@ def test_every_option_of_every_command_is_there(hook: ModuleType) -> None:
             heading = f"faceparse {name} {source}".strip()
             part = re.split(r"^##+ ", text.partition(f"# {heading}\n")[2], maxsplit=1, flags=re.MULTILINE)[0]
             for parameter in leaf.params:
-                assert parameter.opts[0] in part, f"{heading}: {parameter.opts[0]}"
+                shown = html.escape(parameter.metavar or "" if parameter.opts[0][0] != "-" else "") or parameter.opts[0]
+                assert f"<code>{shown}" in part, f"{heading}: {shown}"
     assert "[`optim.lr`](settings.md#optim.lr)" in text
     assert "edges/&lt;id&gt;.png" in text
 
@@ -117,18 +119,18 @@ def test_what_nobody_described_is_refused(hook: ModuleType, monkeypatch: pytest.
 
 
 @pytest.mark.parametrize(
-    "html",
+    "tag",
     [
         '<script src="https://cdn.example/x.js"></script>',
         "<img src=//example/x.png>",
         '<link rel="stylesheet" href="https://fonts.example/css">',
     ],
 )
-def test_a_page_that_fetches_from_elsewhere_is_refused(hook: ModuleType, html: str) -> None:
+def test_a_page_that_fetches_from_elsewhere_is_refused(hook: ModuleType, tag: str) -> None:
     page = SimpleNamespace(file=SimpleNamespace(src_uri="page.md"))
     fine = (
         '<script src="assets/x.js"></script><a href="https://example.com">there</a><link rel="stylesheet" href="a.css">'
     )
     assert hook.on_post_page(fine, page=page) == fine
     with pytest.raises(PluginError, match=r"page.md: fetches something from elsewhere"):
-        hook.on_post_page(fine + html, page=page)
+        hook.on_post_page(fine + tag, page=page)
