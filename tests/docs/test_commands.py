@@ -48,8 +48,8 @@ NOT_RUN = {
     "faceparse webcam:0": "no camera; tests/core/prediction/test_films.py has a stand-in",
     "faceparse released/best.pth": "a ResNet-101's 267 MB; tests/core/model/test_weights.py loads such a file",
 }
-"""A program and further words of its command -> why that is not run here; faceparse's options are checked all the same. A
-block of Python counts as a command of the program `python`."""
+"""A program and further words of its command -> why that is not run here; faceparse's options are checked all the same.
+A block of Python counts as a command of the program `python`."""
 
 PROGRAMS = {"cat", "find", "mkdir", "cp", "ls", "sha256sum"}
 """Others that are run as they are."""
