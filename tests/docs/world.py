@@ -51,6 +51,7 @@ def make_world(root: Path) -> None:
     ):
         assert run(arguments.split()) == 0, arguments
     (trained,) = (root / "runs" / "helen").iterdir()
+    assert run(["eval", str(trained.relative_to(root) / "best.pth")]) == 0
     for experiment in ("faceparse", "fasseg"):
         shutil.copytree(trained, root / "runs" / experiment / trained.name)
     for place in (".", "A", "B"):
