@@ -6,7 +6,21 @@ from typing import NoReturn
 
 import typer
 
-from faceparse.commands import check, demo, doctor, edges, evaluate, export, predict, prepare, sweep, sync, train, ui
+from faceparse.commands import (
+    check,
+    demo,
+    doctor,
+    edges,
+    evaluate,
+    export,
+    predict,
+    prepare,
+    sweep,
+    sync,
+    train,
+    ui,
+    web,
+)
 from faceparse.core.errors import FaceparseError, InterruptedRunError
 
 app = typer.Typer(
@@ -25,6 +39,7 @@ app.command()(train.train)
 app.command()(sweep.sweep)
 app.command("eval")(evaluate.evaluate)
 app.command()(predict.predict)
+app.command()(web.web)
 app.command()(export.export)
 app.command()(sync.sync)
 app.command()(ui.ui)

@@ -26,6 +26,7 @@ ROWS = [
     ["core.evaluation.evaluations", "core.training", "core.export", "core.diagnosis"],
     ["core.load"],
     ["core.api"],
+    ["core.web"],
     ["core.sweep"],
     ["commands"],
     ["cli"],
