@@ -22,16 +22,16 @@ async function parse(file) {
   if (file.size > model.maxBytes)
     throw new Error(`${file.name}: more than ${model.maxBytes / 1e6} MB; make it smaller`);
   const decoding = decode(file); // beside the server's work; shown as soon as it is there
-  decoding.then((preview) => preview && working && show({ ...preview, name: file.name, file }), () => {});
+  decoding.then((preview) => preview && working && show({ ...preview, name: file.name }));
   const answer = await ask(file);
-  const preview = await decoding;
-  if (preview === null) throw new Error(`${file.name}: this browser cannot show it; save it as a JPEG`);
-  if (preview.width !== answer.width || preview.height !== answer.height)
-    throw new Error(`${file.name}: this browser turns it another way than the model saw it; save it upright`);
+  const seen = answer.picture ? new Blob([bytes(answer.picture)]) : file; // where a browser shows it otherwise
+  const preview = answer.picture ? await decode(seen) : await decoding;
+  if (preview?.width !== answer.width || preview?.height !== answer.height)
+    throw new Error(`${file.name}: this browser does not show it as the model saw it; save it as a JPEG`);
   const packed = bytes(answer.ids);
   const ids = sample(await inflate(packed), answer, preview.view);
   const layer = surface(preview.view.width, preview.view.height);
-  return { ...preview, ...answer, name: file.name, file, packed, ids, layer, labels: bytes(answer.labels) };
+  return { ...preview, ...answer, name: file.name, file: seen, packed, ids, layer, labels: bytes(answer.labels) };
 }
 
 async function ask(file) {

@@ -16,7 +16,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp
 
 from faceparse.core.api import FaceParser
-from faceparse.core.files import encode_palette_png
+from faceparse.core.files import encode_palette_png, encode_png
 from faceparse.core.web.guard import Guard
 from faceparse.core.web.page import content_security_policy, web_page
 from faceparse.core.web.uploads import read_body, read_upload
@@ -82,8 +82,9 @@ class _Desk:
         return Response(answer, media_type="application/json")
 
     def _compute(self, data: bytes, where: str) -> bytes:
-        """JSON of a photograph's parsing; `ids` are its H x W class ids, deflated."""
-        image = read_upload(data, where)
+        """JSON of a photograph's parsing. `ids` are its H x W class ids, deflated; `picture` is there where a browser
+        would show the file otherwise than it was parsed."""
+        image, shown_alike = read_upload(data, where)
         started = time.perf_counter()
         result = self._parser.predict(image)
         milliseconds = round(1000 * (time.perf_counter() - started))
@@ -93,7 +94,12 @@ class _Desk:
             "height": height,
             "milliseconds": milliseconds,
             "areas": result.areas(),
-            "labels": base64.b64encode(encode_palette_png(result.labels, result.label_set.palette())).decode(),
-            "ids": base64.b64encode(zlib.compress(result.labels.data, level=1)).decode(),
+            "labels": _text(encode_palette_png(result.labels, result.label_set.palette())),
+            "ids": _text(zlib.compress(result.labels.data, level=1)),
+            "picture": None if shown_alike else _text(encode_png(image)),
         }
         return json.dumps(answer).encode()
+
+
+def _text(data: bytes) -> str:
+    return base64.b64encode(data).decode()

@@ -3,6 +3,7 @@
 import asyncio
 import io
 from http import HTTPStatus
+from typing import NamedTuple
 
 import numpy as np
 from PIL import Image
@@ -17,8 +18,20 @@ MAX_BYTES = 25_000_000
 READ_SECONDS = 60.0
 """For a photograph to arrive in: a sender that dawdles must not keep its place for ever."""
 
-KINDS = ("JPEG", "PNG", "WEBP", "BMP")
-"""What Pillow calls the pictures that browsers show and the project reads."""
+KINDS = ("JPEG", "PNG", "BMP", "WEBP", "TIFF")
+"""What Pillow calls the pictures that the project reads."""
+SHOWN_ALIKE = ("JPEG", "MPO", "PNG", "BMP")
+"""Those that browsers show as the model sees them; MPO is a JPEG with more behind it. Browsers overlook the orientation
+in a WebP's EXIF, and read no TIFF."""
+
+
+class Upload(NamedTuple):
+    """A photograph that was sent."""
+
+    image: np.ndarray
+    """H x W x 3 uint8 RGB, upright."""
+    shown_alike: bool
+    """Whether a browser shows the file as this very picture."""
 
 
 async def read_body(request: Request, where: str) -> bytes:
@@ -50,31 +63,25 @@ async def read_body(request: Request, where: str) -> bytes:
     return bytes(body)
 
 
-def read_upload(data: bytes, where: str) -> np.ndarray:
-    """H x W x 3 uint8 RGB, upright. Kind and size are read off the header before anything is decoded.
+def read_upload(data: bytes, where: str) -> Upload:
+    """Kind and size are read off the header, by the content, before anything is decoded.
 
     Raises:
-        HTTPException: another kind of file, too many pixels, or a damaged picture.
+        HTTPException: too many pixels, another kind of file, or a damaged picture.
     """
-    if not _is_picture(data):
-        raise HTTPException(
-            HTTPStatus.UNSUPPORTED_MEDIA_TYPE, f"{where}: not a JPEG, PNG, WebP or BMP picture; choose another file"
-        )
     try:
         check_pixels(data, where)
     except DatasetError as error:
         raise HTTPException(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, str(error)) from None
     try:
-        return decode_image(data, where)
+        with Image.open(io.BytesIO(data), formats=KINDS) as picture:
+            shown_alike = picture.format in SHOWN_ALIKE
+    except DAMAGED:
+        raise HTTPException(
+            HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
+            f"{where}: not a JPEG, PNG, WebP, BMP or TIFF picture; choose another file",
+        ) from None
+    try:
+        return Upload(decode_image(data, where), shown_alike)
     except DatasetError as error:
         raise HTTPException(HTTPStatus.UNPROCESSABLE_ENTITY, str(error)) from None
-
-
-def _is_picture(data: bytes) -> bool:
-    try:
-        Image.open(io.BytesIO(data), formats=KINDS).close()
-    except Image.DecompressionBombError:  # a picture it is; its size is another question
-        return True
-    except DAMAGED:
-        return False
-    return True

@@ -19,7 +19,7 @@ from PIL import Image
 from starlette.testclient import TestClient
 
 from faceparse.core.api import FaceParser, Result
-from faceparse.core.files import encode_jpeg, encode_png
+from faceparse.core.files import decode_image, encode_jpeg, encode_png
 from faceparse.core.web import application, uploads
 from tests.core.web.conftest import HELEN
 
@@ -61,7 +61,7 @@ def ids(answer: dict[str, Any]) -> np.ndarray:
     return flat.reshape(answer["height"], answer["width"])
 
 
-@pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP", "BMP"])
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP", "BMP", "TIFF"])
 def test_a_photograph_is_answered_with_what_predict_says(
     client: TestClient, parser: FaceParser, face: np.ndarray, kind: str
 ) -> None:
@@ -75,6 +75,9 @@ def test_a_photograph_is_answered_with_what_predict_says(
     assert answer["areas"] == expected.areas()
     assert len(expected.areas()) > 5
     assert 0 <= answer["milliseconds"] < 60_000
+    assert (answer["picture"] is None) == (kind in ("PNG", "JPEG", "BMP"))
+    if answer["picture"]:  # what was parsed: browsers may show the file otherwise
+        assert np.array_equal(decode_image(base64.b64decode(answer["picture"]), "it"), expected.image)
     with Image.open(io.BytesIO(base64.b64decode(answer["labels"]))) as mask:
         assert mask.mode == "P"
         assert np.array_equal(np.array(mask), expected.labels)
@@ -113,12 +116,12 @@ def test_a_turned_photograph_is_parsed_upright(
 )
 def test_a_file_is_what_its_content_says(client: TestClient, data: bytes) -> None:
     line = refused(client.post("/parse?name=face.jpg", content=data, headers={"Content-Type": "image/jpeg"}), 415)
-    assert line == "face.jpg: not a JPEG, PNG, WebP or BMP picture; choose another file"
+    assert line == "face.jpg: not a JPEG, PNG, WebP, BMP or TIFF picture; choose another file"
 
 
-def test_kinds_that_browsers_do_not_show_are_refused(client: TestClient, face: np.ndarray) -> None:
-    for kind in ("TIFF", "GIF", "PPM"):
-        assert "not a JPEG, PNG, WebP or BMP picture" in refused(
+def test_kinds_that_the_project_does_not_read_are_refused(client: TestClient, face: np.ndarray) -> None:
+    for kind in ("GIF", "PPM"):
+        assert "not a JPEG, PNG, WebP, BMP or TIFF picture" in refused(
             client.post("/parse", content=encoded(face, kind)), 415
         )
 
