@@ -16,6 +16,8 @@ def web(
     input_size: InputSize = None,
 ) -> None:
     """Try a model on a page at http://127.0.0.1:PORT: drop a photograph, see and download its parsing."""
+    import webbrowser
+
     from faceparse.commands.console import out, silent_libraries
     from faceparse.core.api import load
     from faceparse.core.web.application import web_application
@@ -27,5 +29,5 @@ def web(
         application = web_application(parser, checkpoint)
         out.print(f"{checkpoint} at {url(listening)} (Ctrl-C ends it)")
         if open_:
-            typer.launch(url(listening))
+            webbrowser.open(url(listening))
         serve(application, listening)
