@@ -73,7 +73,7 @@ class _Desk:
             self._waiting -= 1
 
     async def _parse(self, request: Request) -> Response:
-        where = request.query_params.get("name", "photograph")[:200]
+        where = " ".join(request.query_params.get("name", "").split())[:200] or "photograph"
         data = await read_body(request, where)
         async with self._turn:
             if await request.is_disconnected():

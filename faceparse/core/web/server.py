@@ -9,6 +9,8 @@ from starlette.types import ASGIApp
 from faceparse.core.errors import ResourceError
 
 ADDRESS = "127.0.0.1"
+GRACE_SECONDS = 3
+"""For answers under way once a signal has come; a photograph that is being computed is waited for."""
 
 
 def listen(port: int) -> socket.socket:
@@ -34,7 +36,7 @@ def url(listening: socket.socket) -> str:
 
 
 def serve(application: ASGIApp, listening: socket.socket) -> None:
-    """Answer until a signal comes, and finish the answers under way.
+    """Answer until a signal comes.
 
     Raises:
         KeyboardInterrupt: it was Ctrl-C.
@@ -50,6 +52,7 @@ def server(application: ASGIApp) -> uvicorn.Server:
             http="h11",
             ws="none",
             lifespan="off",
+            timeout_graceful_shutdown=GRACE_SECONDS,
             log_level="critical",
             access_log=False,
             server_header=False,

@@ -14,7 +14,7 @@ from faceparse.core.errors import DatasetError
 from faceparse.core.files import DAMAGED, check_pixels, decode_image
 
 MAX_BYTES = 25_000_000
-"""Of a photograph as a file. Eight of them at a time are in memory, at most."""
+"""Of a photograph as a file: more than cameras' JPEGs have."""
 READ_SECONDS = 60.0
 """For a photograph to arrive in: a sender that dawdles must not keep its place for ever."""
 

@@ -135,6 +135,11 @@ def test_a_truncated_picture_is_refused(client: TestClient, face: np.ndarray) ->
     assert refused(client.post("/parse", content=b""), 400) == "photograph: empty; choose a photograph"
 
 
+def test_names_in_errors_are_short_and_of_one_line(client: TestClient) -> None:
+    line = refused(client.post("/parse", params={"name": "a\nb" + 999 * "c"}, content=b""), 400)
+    assert line == f"a b{197 * 'c'}: empty; choose a photograph"
+
+
 @pytest.mark.parametrize("side", [12_300, 30_000, 2**31 - 1])
 def test_a_vast_picture_costs_neither_memory_nor_time(client: TestClient, side: int) -> None:
     data = vast_png(side)
