@@ -2,6 +2,7 @@
 
 import base64
 import importlib.metadata
+import json
 import logging
 import os
 import re
@@ -34,6 +35,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.models import Model, ModelSignature
 from mlflow.tracking import MlflowClient
 from mlflow.types.schema import Array, ColSpec, DataType, Map, Schema
+from mlflow.utils.mlflow_tags import MLFLOW_MODEL_VERSIONS
 
 SCHEME = "models:/"
 LATEST = "latest"
@@ -118,9 +120,11 @@ class Registration:
                 on_failure(client.delete_registered_model, self.name)
             with _default_uri(self.uri):  # the database's own code asks the default store for the model
                 version = client.create_model_version(
-                    self.name, model.artifact_location, self.run_id, tags=dict(tags), model_id=model.model_id
+                    self.name, f"{SCHEME}{model.model_id}", self.run_id, tags=dict(tags), model_id=model.model_id
                 )
             on_failure(client.delete_model_version, self.name, version.version)
+            names = json.dumps([{"name": self.name, "version": str(version.version)}])
+            client.set_logged_model_tags(model.model_id, {MLFLOW_MODEL_VERSIONS: names})
             if self.run_id is not None:
                 client.log_outputs(self.run_id, [LoggedModelOutput(model.model_id, step)])
             if self.alias != LATEST:
@@ -173,7 +177,11 @@ def _quietly(action: Callable[..., object], *arguments: object) -> None:
 
 
 def _save(bundle: Path, folder: Path, model: LoggedModel) -> None:
-    """A folder as MLflow loads and serves it: the bundle, this package, and what both need."""
+    """A folder as MLflow loads and serves it: the bundle, this package, and what both need.
+
+    The whole package, although serving needs little of it: whoever loads a model in Python finds its copy of the
+    package first, and may want more.
+    """
     photograph = base64.b64encode(encode_jpeg(draw_face(np.random.default_rng(0), 96).image)).decode("ascii")
     with _no_advice():
         mlflow.pyfunc.save_model(

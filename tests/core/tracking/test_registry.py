@@ -2,6 +2,7 @@
 
 import dataclasses
 import importlib.metadata
+import json
 import shutil
 import socket
 import subprocess
@@ -70,8 +71,8 @@ def test_a_version_says_what_it_is_and_which_run_made_it(
     expected |= {"val/f1_mean": f"{checkpoint.scores['f1_mean']:.4f}"}
     assert expected.items() <= version.tags.items()
     assert f"val/f1/{checkpoint.label_set.names[1]}" in version.tags
-    assert version.model_id is not None
-    model = client.get_logged_model(version.model_id)
+    model = client.get_logged_model(version.source.removeprefix("models:/"))
+    assert json.loads(model.tags["mlflow.modelVersions"]) == [{"name": "parser", "version": "1"}]
     assert (model.source_run_id, model.status) == (checkpoint.run_id, LoggedModelStatus.READY)
     assert checkpoint.run_id is not None
     outputs = client.get_run(checkpoint.run_id).outputs
