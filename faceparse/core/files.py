@@ -167,6 +167,16 @@ def decode_image(data: bytes, where: str) -> np.ndarray:
     return image
 
 
+def decode_photograph(data: bytes, where: str) -> np.ndarray:
+    """`decode_image` of whatever people send.
+
+    Raises:
+        DatasetError: it cannot be read, or has more than `MAX_PIXELS`, which is seen before it is decoded.
+    """
+    check_pixels(data, where)
+    return decode_image(data, where)
+
+
 def _lacks_end(jpeg: bytes) -> bool:
     """Whether a JPEG's scan has no end marker. A thumbnail before it and a film behind it may have markers, too."""
     position = 2
@@ -270,7 +280,11 @@ def encode_palette_png(label: np.ndarray, palette: np.ndarray) -> bytes:
 
 
 def write_palette_png(path: Path, label: np.ndarray, palette: np.ndarray) -> None:
-    """`encode_palette_png` as a file."""
+    """Write `encode_palette_png`'s.
+
+    Raises:
+        OutputError: it cannot be written.
+    """
     write_atomic(path, encode_palette_png(label, palette))
 
 

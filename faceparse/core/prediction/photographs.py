@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from faceparse.core.errors import FaceparseError
-from faceparse.core.files import check_pixels, decode_image
+from faceparse.core.files import decode_photograph
 from faceparse.core.inference import Later, Parser, classes_later
 from faceparse.core.parallel import Track, default_processes, map_threads, untracked
 from faceparse.core.prediction.batches import batch_logits
@@ -89,22 +89,11 @@ def predict_photographs(
 
 def _read(source: Source, *, finder: Finder | None, size: tuple[int, int]) -> _Photograph | _Broken:
     try:
-        image = read_photograph(source)
+        image = decode_photograph(source.bytes(), source.where)
         faces = finder(source.where, image) if finder else None
     except FaceparseError as error:  # one broken photograph must not cost the others
         return _Broken(str(error))
     return _Photograph(source, image, faces, crop_picture(image, faces, size))
-
-
-def read_photograph(source: Source) -> np.ndarray:
-    """H x W x 3 uint8 RGB, upright.
-
-    Raises:
-        DatasetError: it cannot be read, or has too many pixels.
-    """
-    data = source.bytes()
-    check_pixels(data, source.where)
-    return decode_image(data, source.where)
 
 
 def _save(outputs: Outputs, parsed: tuple[_Photograph | _Broken, list[Later]]) -> _Saved | _Broken:
