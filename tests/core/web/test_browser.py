@@ -295,6 +295,7 @@ def test_it_fits_a_phone(open_page: OpenPage, face_png: bytes, scheme: str, tmp_
     assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
     box = page.locator("#picture").bounding_box()
     assert box is not None
+    assert box["x"] + box["width"] <= PHONE["width"]
     page.touchscreen.tap(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
     expect(page.locator("#tip")).to_have_text(re.compile("|".join(HELEN.names)))
     for button in page.get_by_role("button").all():
