@@ -9,8 +9,9 @@ import torch
 
 from benchmarks.harness import Result, make_faces, medians, one_thread, overhead
 from faceparse.core.data.dataset import Normalise, TrainingSet
-from faceparse.core.data.transforms import crop_matrix, draw_augmentation
+from faceparse.core.data.transforms import draw_augmentation
 from faceparse.core.datasets.layout import DatasetFolder
+from faceparse.core.geometry import crop_matrix
 from faceparse.core.labels import IGNORE, get_label_set
 from faceparse.core.settings import DataSettings
 

@@ -7,7 +7,21 @@ from typing import Annotated, NoReturn
 import typer
 
 from faceparse import __version__
-from faceparse.commands import check, demo, doctor, edges, evaluate, export, predict, prepare, sweep, sync, train, ui
+from faceparse.commands import (
+    check,
+    demo,
+    doctor,
+    edges,
+    evaluate,
+    export,
+    predict,
+    prepare,
+    sweep,
+    sync,
+    train,
+    ui,
+    web,
+)
 from faceparse.core.errors import FaceparseError, InterruptedRunError
 
 app = typer.Typer(
@@ -42,6 +56,7 @@ app.command()(train.train)
 app.command()(sweep.sweep)
 app.command("eval")(evaluate.evaluate)
 app.command()(predict.predict)
+app.command()(web.web)
 app.command()(export.export)
 app.command()(sync.sync)
 app.command()(ui.ui)

@@ -24,7 +24,9 @@ from faceparse.core.datasets.edges import update_edges
 from faceparse.core.datasets.prepare import prepare
 from faceparse.core.datasets.synthetic import Synthetic
 from faceparse.core.evaluation.split import find_split
-from faceparse.core.export.export import Exporter
+from faceparse.core.export.bundle import read_bundle
+from faceparse.core.export.export import Exporter, ExportReport
+from faceparse.core.export.registration import plan_registration, register_report
 from faceparse.core.model.eagrnet import Output
 from faceparse.core.model.weights import read_checkpoint
 from faceparse.core.parallel import untracked
@@ -208,6 +210,13 @@ def bundle(trained: RunResult, tmp_path_factory: pytest.TempPathFactory) -> Path
     checkpoint = read_checkpoint(trained.best)
     exporter = Exporter(checkpoint, scored_on=find_split(checkpoint))
     return exporter.export("onnx", tmp_path_factory.mktemp("bundles") / "best.bundle", bundle=True).path
+
+
+@pytest.fixture(scope="session")
+def registered(trained: RunResult, bundle: Path) -> str:
+    """That bundle in the registry of the run's store: models:/parser/1, @champion. Not to be written to."""
+    registration = plan_registration(read_checkpoint(trained.best), "parser", "champion", ["onnx"])
+    return register_report(registration, ExportReport("onnx", bundle, read_bundle(bundle), 0, (), None), None)
 
 
 @pytest.fixture

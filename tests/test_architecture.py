@@ -13,6 +13,8 @@ PACKAGE = Path(faceparse.__file__).parent
 ROWS = [
     ["faceparse", "core", "core.errors", "core.labels", "core.settings", "core.device", "core.files"],
     ["core.geometry", "core.polygons"],
+    ["core.preprocessing"],
+    ["core.serving"],
     ["core.parallel", "core.html", "core.evaluation.confusion"],
     ["core.datasets"],
     ["core.data"],
@@ -22,10 +24,11 @@ ROWS = [
     ["core.checks"],
     ["core.tracking", "core.tracking.ledger", "core.tracking.git"],
     ["core.tracking.store"],
-    ["core.tracking.tracker"],
+    ["core.tracking.tracker", "core.tracking.registry"],
     ["core.evaluation.evaluations", "core.training", "core.export", "core.diagnosis"],
     ["core.load"],
     ["core.api"],
+    ["core.web"],
     ["core.sweep"],
     ["commands"],
     ["cli"],
@@ -100,8 +103,10 @@ def test_imports_go_upwards() -> None:
     assert downwards == EXCEPTIONS
 
 
-def test_only_one_file_imports_mlflow() -> None:
-    assert {module for module in TREES if "mlflow" in top_level(module)} == {"core.tracking.store"}
+def test_only_tracking_imports_mlflow() -> None:
+    importing = {module for module in TREES if "mlflow" in top_level(module)}
+    assert importing
+    assert importing <= {module for module in TREES if module.startswith("core.tracking.")}
 
 
 def test_only_one_file_imports_optuna() -> None:
@@ -112,9 +117,27 @@ def test_only_one_file_imports_pyav() -> None:
     assert {module for module in TREES if "av" in top_level(module)} == {"core.prediction.video"}
 
 
+def test_only_the_page_imports_a_server() -> None:
+    serving = {module for module in TREES if top_level(module) & {"starlette", "uvicorn"}}
+    assert {"core.web.server", "core.web.application"} <= serving
+    assert all(module.startswith("core.web.") for module in serving)
+
+
 def test_only_the_export_imports_onnx() -> None:
+    """And its runtime alone, without PyTorch, what serves the exported file."""
     importing = {module for module in TREES if any(name.startswith("onnx") for name in top_level(module))}
-    assert importing == {"core.export.onnx"}
+    assert importing == {"core.export.onnx", "core.serving.onnx_model"}
+
+
+def test_serving_needs_no_pytorch() -> None:
+    """Nor anything that imports it, at any depth."""
+    needed, waiting = set[str](), {"core.tracking.servable"}
+    while waiting:
+        needed |= waiting
+        waiting = {name for module in waiting for name in imported_modules(module)} - needed
+    needed -= {"faceparse", "core.api"}  # the package's front door opens on the interface only when that is used
+    assert needed >= {"core.serving.answers", "core.serving.onnx_model", "core.files", "core.geometry"}
+    assert not {module for module in needed if top_level(module) & {"torch", "torchvision", "onnx"}}
 
 
 def test_only_commands_speak_to_the_user() -> None:
@@ -146,4 +169,5 @@ def test_the_command_is_there_at_once() -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
     loaded = {name.split(".")[0] for name in done.stdout.split()}
     assert "typer" in loaded
-    assert not loaded & {"torch", "mlflow", "optuna", "rich", "cv2", "numpy", "onnxruntime", "pydantic", "PIL", "av"}
+    slow = {"torch", "mlflow", "optuna", "rich", "cv2", "numpy", "onnxruntime", "pydantic", "PIL", "av", "starlette"}
+    assert not loaded & slow

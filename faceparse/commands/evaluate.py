@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from faceparse.commands.options import (
+    TRAINED,
     BatchSize,
     DataDir,
     DatasetName,
@@ -27,11 +28,8 @@ if TYPE_CHECKING:
 
 def evaluate(
     checkpoints: Annotated[
-        list[Path],
-        typer.Argument(
-            metavar="CHECKPOINT...",
-            help="best.pth, last.pth, or a checkpoint of the released code. Several are compared with the first.",
-        ),
+        list[str],
+        typer.Argument(metavar="CHECKPOINT...", help=f"{TRAINED} Several are compared with the first."),
     ],
     data_dir: DataDir = None,
     split: Annotated[str, typer.Option(help="train, val or test.")] = "test",

@@ -37,6 +37,18 @@ def export(
         bool,
         typer.Option("--bundle", help="A folder with the model, its labels, settings, model card and checksums."),
     ] = False,
+    register: Annotated[
+        str | None,
+        typer.Option(
+            "--register",
+            metavar="NAME",
+            help="Put it into MLflow's model registry: a new version of that name, ready to be served (ONNX formats).",
+        ),
+    ] = None,
+    alias: Annotated[
+        str | None,
+        typer.Option(help="Alias of that version. Default: latest, which MLflow itself gives to the newest of a name."),
+    ] = None,
     data_dir: DataDir = None,
     split: Annotated[str, typer.Option(help="Split on which F1 is compared: train, val or test.")] = "test",
     limit: Annotated[int | None, typer.Option(min=1, help="Compare F1 on so many photographs of it only.")] = None,
@@ -51,6 +63,7 @@ def export(
 ) -> None:
     """Write the network for other programs: checked against PyTorch, in numbers and in F1, before it is called done."""
     from faceparse.commands.console import err, out, silent_libraries, track
+    from faceparse.core.errors import SettingsError
     from faceparse.core.export.export import Exporter
     from faceparse.core.export.formats import FORMATS, resolve_formats
     from faceparse.core.export.latency import measure
@@ -58,7 +71,14 @@ def export(
 
     silent_libraries()
     formats = resolve_formats(format_)
+    if alias is not None and register is None:
+        raise SettingsError("--alias: is of a registered version; add --register NAME")
     loaded = read_checkpoint(checkpoint)
+    registration = None
+    if register is not None:
+        from faceparse.core.export.registration import plan_registration  # MLflow takes seconds to import
+
+        registration = plan_registration(loaded, register, alias, formats)
     exporter = Exporter(
         loaded,
         kind="labels" if preprocessing else "logits",
@@ -79,6 +99,11 @@ def export(
         out.print(_line(reports[-1]))
     if exporter.scores is not None and exporter.scored_on is not None:
         out.print(_f1_table(exporter.scored_on, exporter.scores, reports))
+    if registration is not None:
+        from faceparse.core.export.registration import register_report
+
+        (report,) = reports
+        out.print(f"registered as {register_report(registration, report, exporter.scored_on)} (@{registration.alias})")
     if benchmark:
         err.print("timing ...")
         networks: dict[str, Network] = {

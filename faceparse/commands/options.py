@@ -5,6 +5,9 @@ from typing import Annotated
 
 import typer
 
+TRAINED = "best.pth, an exported file or bundle, models:/NAME@ALIAS of MLflow's registry, or a released checkpoint."
+Trained = Annotated[str, typer.Argument(metavar="CHECKPOINT", help=TRAINED)]
+"""For `load_model_from`: a path, or the URI of a registered model."""
 Experiment = Annotated[Path | None, typer.Argument(help="TOML file of settings. Default: the paper's Helen recipe.")]
 Set = Annotated[list[str] | None, typer.Option("--set", help="Any setting, as section.key=value; may be repeated.")]
 Epochs = Annotated[int | None, typer.Option(help="Passes over the training set.")]

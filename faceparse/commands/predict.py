@@ -5,14 +5,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from faceparse.commands.options import BatchSize, Device, Gpus, InputSize, device_name, parse_size
+from faceparse.commands.options import BatchSize, Device, Gpus, InputSize, Trained, device_name, parse_size
 
 if TYPE_CHECKING:
     from faceparse.core.prediction.films import FilmReport
 
 
 def predict(
-    checkpoint: Annotated[Path, typer.Argument(help="best.pth, or a checkpoint of the released code.")],
+    checkpoint: Trained,
     inputs: Annotated[
         list[str] | None,
         typer.Argument(
@@ -78,7 +78,7 @@ def predict(
         typed,
         output,
         label_set=loaded.label_set,
-        model=str(checkpoint),
+        model=loaded.registered or checkpoint,
         recursive=recursive,
         save=save,
         classes=classes,

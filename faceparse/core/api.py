@@ -11,7 +11,6 @@ import torch
 from PIL import Image, ImageOps
 from torch import Tensor
 
-from faceparse.core.data.dataset import Photo, prepare_photo
 from faceparse.core.errors import DatasetError, SettingsError
 from faceparse.core.evaluation.pictures import cut_out, overlay
 from faceparse.core.files import decode_image, read_image, write_palette_png
@@ -20,6 +19,7 @@ from faceparse.core.inference import Parser, classes_of, load_parser
 from faceparse.core.labels import LabelSet, nearest
 from faceparse.core.load import load_model_from
 from faceparse.core.polygons import polygons
+from faceparse.core.preprocessing import Photo, prepare_photo
 
 ImageSource = np.ndarray | Image.Image | bytes | str | Path
 """H x W x 3 uint8 RGB, a PIL picture, an encoded picture's bytes, or a file."""
@@ -71,8 +71,7 @@ class Result:
 
     def areas(self) -> dict[str, int]:
         """Class name -> number of pixels, for the classes that are there."""
-        counts = np.bincount(self.labels.ravel(), minlength=len(self.label_set))
-        return {name: int(count) for name, count in zip(self.label_set.names, counts, strict=True) if count}
+        return self.label_set.areas(self.labels)
 
     def overlay(self, *, opacity: float = 0.55) -> np.ndarray:
         """H x W x 3 uint8 RGB: the classes in their colours over the photograph, the background left as it is."""
@@ -153,17 +152,20 @@ class FaceParser:
 
 
 def load(source: str | Path, *, device: str = "auto", input_size: Size | None = None) -> FaceParser:
-    """A trained model from a checkpoint (of faceparse, or of the released code), an exported file, or a bundle.
+    """A trained model from a checkpoint (of faceparse, or of the released code), an exported file or a bundle, or
+    from MLflow's registry.
 
     Args:
+        source: a path, or models:/NAME/VERSION or models:/NAME@ALIAS.
         device: auto (a GPU where there is one), cpu, cuda or cuda:N.
         input_size: height and width of the crop, in place of the model's own; exported files take no other.
 
     Raises:
         CheckpointError: there is no model, or it is damaged.
+        TrackingError: MLflow cannot be reached.
         DeviceError: the device is not there.
     """
-    model = load_model_from(Path(source))
+    model = load_model_from(source)
     return FaceParser(load_parser(model, model.device(device), input_size), model.label_set)
 
 

@@ -4,6 +4,7 @@ import io
 import secrets
 import shutil
 import tempfile
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,6 +17,12 @@ from PIL import Image
 from faceparse.core.errors import ColourLabelError, DatasetError, OutputError
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
+
+MAX_PIXELS = 150_000_000
+"""Of a photograph, which takes 450 MB then: more than cameras make, less than what fills a small machine's memory.
+OpenCV's own limit is 2^30 pixels."""
+
+warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)  # Pillow's opinion of a lower limit
 
 DAMAGED = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)
 """What PIL raises on damaged files."""
@@ -128,6 +135,27 @@ def read_image(path: Path) -> np.ndarray:
     return decode_image(read_bytes(path), str(path))
 
 
+def check_pixels(data: bytes, where: str) -> None:
+    """Look at what an encoded picture's header promises, before memory is spent on it.
+
+    Raises:
+        DatasetError: more than `MAX_PIXELS`.
+    """
+    if _pixels(data) > MAX_PIXELS:
+        raise DatasetError(f"{where}: more than {MAX_PIXELS // 10**6} megapixels; make it smaller")
+
+
+def _pixels(data: bytes) -> float:
+    """As the header says; 0 where Pillow knows nothing of it, and OpenCV has the last word."""
+    try:
+        with Image.open(io.BytesIO(data)) as picture:
+            return picture.width * picture.height
+    except Image.DecompressionBombError:
+        return float("inf")
+    except DAMAGED:
+        return 0
+
+
 def decode_image(data: bytes, where: str) -> np.ndarray:
     """`read_image` of a file's content; `where` it came from is what errors name."""
     # OpenCV 4 decodes a truncated JPEG to a half-grey picture without an error: look for the end marker ourselves.
@@ -137,6 +165,16 @@ def decode_image(data: bytes, where: str) -> np.ndarray:
     if image is None:
         raise DatasetError(f"{where}: not a readable image; replace the file")
     return image
+
+
+def decode_photograph(data: bytes, where: str) -> np.ndarray:
+    """`decode_image` of whatever people send.
+
+    Raises:
+        DatasetError: it cannot be read, or has more than `MAX_PIXELS`, which is seen before it is decoded.
+    """
+    check_pixels(data, where)
+    return decode_image(data, where)
 
 
 def _lacks_end(jpeg: bytes) -> bool:
@@ -232,11 +270,22 @@ def encode_jpeg(image: np.ndarray, quality: int = 95) -> bytes:
     return cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, quality])[1].tobytes()
 
 
-def write_palette_png(path: Path, label: np.ndarray, palette: np.ndarray) -> None:
-    """Write an H x W uint8 label as an indexed PNG: ids for programs, colours for eyes."""
+def encode_palette_png(label: np.ndarray, palette: np.ndarray) -> bytes:
+    """Indexed PNG of an H x W uint8 label: ids for programs, colours for eyes."""
     picture = Image.fromarray(label, mode="P")
     picture.putpalette(palette.tobytes())
-    write_atomic_with(path, lambda file: picture.save(file, format="PNG"))
+    buffer = io.BytesIO()
+    picture.save(buffer, format="PNG")
+    return buffer.getvalue()
+
+
+def write_palette_png(path: Path, label: np.ndarray, palette: np.ndarray) -> None:
+    """Write `encode_palette_png`'s.
+
+    Raises:
+        OutputError: it cannot be written.
+    """
+    write_atomic(path, encode_palette_png(label, palette))
 
 
 def encode_matrix(matrix: np.ndarray) -> bytes:

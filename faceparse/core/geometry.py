@@ -3,6 +3,8 @@
 Coordinates are pixel centres: an image of width w spans x = 0 .. w - 1. Sizes are (height, width).
 """
 
+import math
+
 import cv2
 import numpy as np
 
@@ -10,6 +12,22 @@ from faceparse.core.labels import IGNORE
 
 Size = tuple[int, int]
 """Height, width."""
+
+
+def crop_matrix(image: Size, crop: Size, *, scale: float = 1.0, rotation: float = 0.0) -> np.ndarray:
+    """2 x 3 float64, image -> crop: the image box, widened to the crop's aspect, fills the crop.
+
+    Args:
+        scale: factor on the box before it fills the crop.
+        rotation: degrees, counter-clockwise as seen on a screen.
+    """
+    height, width = (max(side - 1, 1) for side in image)
+    crop_height, crop_width = (side - 1 for side in crop)
+    zoom = crop_width / (max(width, height * crop_width / crop_height) * scale)
+    angle = math.radians(rotation)
+    c, s = zoom * math.cos(angle), zoom * math.sin(angle)
+    x, y = (image[1] - 1) / 2, (image[0] - 1) / 2  # the image's centre goes to the crop's
+    return np.array([[c, s, crop_width / 2 - c * x - s * y], [-s, c, crop_height / 2 + s * x - c * y]])
 
 
 def warp_image(image: np.ndarray, matrix: np.ndarray, size: Size) -> np.ndarray:

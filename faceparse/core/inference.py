@@ -6,9 +6,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from faceparse.core.data.dataset import prepare_photo
 from faceparse.core.geometry import Size, unwarp_label
 from faceparse.core.model.trained import Network, TrainedModel
+from faceparse.core.preprocessing import prepare_photo
 
 Later = Callable[[], np.ndarray]
 """An array that a device may still be busy with: calling waits for it."""

@@ -74,6 +74,11 @@ class LabelSet(BaseModel):
     def ids(self, names: Iterable[str]) -> tuple[int, ...]:
         return tuple(self.names.index(name) for name in names)
 
+    def areas(self, labels: np.ndarray) -> dict[str, int]:
+        """Class name -> number of pixels, for the classes that are there. `labels` are uint8 ids."""
+        counts = np.bincount(labels.ravel(), minlength=len(self))
+        return {name: int(count) for name, count in zip(self.names, counts, strict=True) if count}
+
     def palette(self) -> np.ndarray:
         """C x 3 uint8, RGB."""
         return np.array([list(bytes.fromhex(colour[1:])) for colour in self.classes.values()], np.uint8)

@@ -1,20 +1,44 @@
-"""Any trained model by its place: a checkpoint, a released one, an exported file, a bundle."""
+"""Any trained model by its place: a checkpoint, a released one, an exported file, a bundle, a registered model."""
 
+import atexit
+import shutil
+import tempfile
+from dataclasses import replace
 from pathlib import Path
 
-from faceparse.core.export.bundle import is_bundle, read_bundle
-from faceparse.core.export.exported import read_exported
+from faceparse.core.export.bundle import read_bundle
+from faceparse.core.export.exported import ExportedModel, read_exported
 from faceparse.core.export.formats import format_of
 from faceparse.core.model.trained import TrainedModel
 from faceparse.core.model.weights import read_checkpoint
+from faceparse.core.serving.checksums import is_bundle
+from faceparse.core.settings import load_settings
 
 
-def load_model_from(source: Path) -> TrainedModel:
+def load_model_from(source: str | Path) -> TrainedModel:
     """
+    Args:
+        source: a path, or models:/NAME/VERSION or models:/NAME@ALIAS of MLflow's registry.
+
     Raises:
         CheckpointError: there is no model, or it is damaged.
+        TrackingError: MLflow cannot be reached.
     """
-    if is_bundle(source):
-        return read_bundle(source)
-    known = format_of(source)
-    return read_exported(source, known) if known else read_checkpoint(source)
+    if str(source).startswith("models:/"):
+        return _registered(str(source))
+    path = Path(source)
+    if is_bundle(path):
+        return read_bundle(path)
+    known = format_of(path)
+    return read_exported(path, known) if known else read_checkpoint(path)
+
+
+def _registered(source: str) -> ExportedModel:
+    """From a copy in a temporary folder, which is removed when this process ends."""
+    from faceparse.core.tracking.registry import download  # MLflow takes seconds to import
+    from faceparse.core.tracking.store import tracking_uri
+
+    folder = Path(tempfile.mkdtemp(prefix="faceparse-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    uri, bundle = download(source, tracking_uri(load_settings().tracking), folder)
+    return replace(read_bundle(bundle, where=uri, mend="export and register it again"), registered=uri)

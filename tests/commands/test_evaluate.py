@@ -247,3 +247,20 @@ def test_an_empty_split_is_refused(cli: Any, best: Path, own_faces: Path, tree: 
     before = tree()
     assert cli("eval", best, "--data-dir", own_faces).message == f"{own_faces}/test_list.txt: the list is empty"
     assert tree() == before
+
+
+def test_a_registered_model_is_scored_and_compared(cli: Any, best: Path, registered: str) -> None:
+    done = cli("eval", "models:/parser@champion", best, "--worst", 0, "--bootstrap", 20)
+    assert done.code == 0, done.err
+    assert done.out.splitlines()[2].split()[:2] == ["class", "parser/1"]
+    found = json.loads(Path("eval/parser-1/test/scores.json").read_text())  # its own folder is a temporary one
+    assert found["checkpoint"] == registered
+    assert "report: eval/parser-1/test.comparison/comparison.html" in done.out
+    assert "test: parser/1</title>" in Path("eval/parser-1/test/report.html").read_text()
+
+
+def test_another_crop_than_a_registered_models_is_refused(cli: Any, registered: str) -> None:
+    done = cli("eval", "models:/parser@champion", "--input-size", "96,96")
+    assert done.message == (
+        f"{registered}: was exported for crops of 64 x 64; export its checkpoint again with another --input-size"
+    )

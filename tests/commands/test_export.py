@@ -3,6 +3,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from mlflow.tracking import MlflowClient
 
 from faceparse.core.evaluation.scores import Scores
 from faceparse.core.export import export as core
@@ -128,3 +130,86 @@ def test_a_place_that_cannot_be_written_is_named_before_the_work(
     ]
     assert len(done.err.splitlines()) == 2
     assert tree() == before
+
+
+# Into the registry.
+
+
+@pytest.fixture
+def written(monkeypatch: pytest.MonkeyPatch, bundle: Path) -> None:
+    """In the place of the seconds that making an ONNX file takes: the bundle's. It is verified all the same."""
+    content = (bundle / "model.onnx").read_bytes()
+    monkeypatch.setattr(core, "writers", lambda *_: dict.fromkeys(FORMATS, lambda file: file.write(content)))
+
+
+@pytest.fixture
+def client(store: str) -> MlflowClient:
+    return MlflowClient(store, store)
+
+
+@pytest.mark.parametrize("bundled", [[], ["--bundle"]], ids=["file", "bundle"])
+def test_what_is_exported_is_registered(
+    cli: Any, trained: RunResult, written: None, client: MlflowClient, bundle: Path, bundled: list[str]
+) -> None:
+    name = f"exported{len(bundled)}"
+    done = cli("export", trained.best, "--output", "best", *bundled, "--register", name, "--alias", "candidate")
+    assert (done.code, done.err) == (0, BEGINNING.format(trained.best, "onnx") + "\n")
+    assert done.out.splitlines()[-1] == f"registered as models:/{name}/1 (@candidate)"
+    version = client.get_model_version_by_alias(name, "candidate")
+    assert version.run_id == trained.run_id
+    assert version.tags.items() >= {"format": "onnx", "scored_on": "faces", "dataset": "faces"}.items()
+    shown = next(line for line in done.out.splitlines() if "mean without background" in line)
+    assert f"{100 * float(version.tags['test/f1_mean']):.2f}" in shown
+    model = load_model_from(f"models:/{name}@latest")
+    assert sorted(path.name for path in model.path.parent.iterdir()) == sorted(path.name for path in bundle.iterdir())
+    assert "This file's own scores on the split `test`:" in (model.path.parent / "README.md").read_text()
+    assert Path("best").is_dir() == bool(bundled)
+
+
+@pytest.mark.parametrize(
+    ("options", "problem"),
+    [
+        (["--format", "pt2"], "--register: pt2 needs PyTorch where it runs; a registered model is one of onnx, "
+         "onnx-fp16, onnx-int8"),
+        (["--format", "onnx,onnx-fp16"], "--register: takes one format at a time, so that the alias is one version's; "
+         "name one"),
+        (["--register", "a/b"], "--register 'a/b': a name is of letters, digits, '.', '_' and '-'"),
+        (["--alias", "v2"], "--alias 'v2': a name is of letters, digits, '_' and '-', and no version's 'v1'"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_registered_is_refused_before_the_work(
+    cli: Any, trained: RunResult, tree: Tree, client: MlflowClient, options: list[str], problem: str
+) -> None:
+    before = [model.name for model in client.search_registered_models()]
+    done = cli("export", trained.best, "--output", "best.onnx", "--register", "refused", *options)
+    assert done.message == problem
+    assert tree() == {}
+    assert [model.name for model in client.search_registered_models()] == before
+
+
+def test_an_alias_is_of_a_registered_version(cli: Any, trained: RunResult) -> None:
+    assert cli("export", trained.best, "--alias", "x").message == (
+        "--alias: is of a registered version; add --register NAME"
+    )
+
+
+def test_what_is_not_verified_is_not_registered(
+    cli: Any, trained: RunResult, client: MlflowClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(core, "writers", lambda *_: {"onnx": lambda file: file.write(b"garbage")})
+    done = cli("export", trained.best, "--output", "best.onnx", "--register", "unverified")
+    assert done.code == 2
+    assert "truncated or damaged" in done.err.splitlines()[-1]
+    assert "unverified" not in [model.name for model in client.search_registered_models()]
+
+
+def test_a_model_without_a_run_goes_to_the_settings_store(
+    cli: Any, trained: RunResult, written: None, client: MlflowClient
+) -> None:
+    content = torch.load(trained.best, weights_only=True)
+    torch.save(content | {"run_id": None, "tracking_uri": None}, "alone.pth")
+    done = cli("export", "alone.pth", "--register", "alone")
+    assert done.out.splitlines()[-1] == "registered as models:/alone/1 (@latest)"
+    (version,) = client.search_model_versions("name = 'alone'")
+    assert not version.run_id
+    assert load_model_from("models:/alone@latest").registered == "models:/alone/1"

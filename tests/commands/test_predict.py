@@ -144,3 +144,13 @@ def test_a_disk_that_is_full_ends_it_in_one_line(
     expected = "error: cannot write predictions/overlays/film.mp4: File too large; free space or choose another place\n"
     assert (done.returncode, done.stderr) == (2, expected)
     assert [path for path in Path("predictions").rglob("*") if path.is_file()] == []
+
+
+def test_a_registered_model_predicts_and_says_which_it_was(cli: Any, registered: str, faces: Path) -> None:
+    photograph = next((faces / "images").iterdir())
+    done = cli("predict", "models:/parser@champion", photograph, "--save", "json")
+    assert (done.code, done.out, done.err) == (0, "predictions: 1 parsed\n", "")
+    assert json.loads(Path(f"predictions/json/{photograph.stem}.json").read_text())["model"] == registered
+    assert cli("predict", "models:/parser@best", photograph).message.startswith(
+        "models:/parser@best: not in MLflow at "
+    )

@@ -8,12 +8,14 @@ import zlib
 from pathlib import Path
 from typing import BinaryIO
 
+import cv2
 import numpy as np
 import pytest
 from PIL import Image
 
 from faceparse.core.errors import DatasetError, OutputError
 from faceparse.core.files import (
+    decode_photograph,
     encode_jpeg,
     encode_png,
     is_palette_png,
@@ -386,3 +388,26 @@ def test_jpeg_round_trip_keeps_the_colours_apart() -> None:
 
 def test_jpeg_quality_costs_bytes() -> None:
     assert len(encode_jpeg(COLOURS, quality=30)) < len(encode_jpeg(COLOURS, quality=95))
+
+
+def uniform_png(side: int) -> bytes:
+    """A black 1-bit picture, whose zeros nearly vanish."""
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    header = struct.pack(">IIBBBBB", side, side, 1, 0, 0, 0, 0)
+    rows = zlib.compress(bytes((side // 8 + 1) * side), 1)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", rows) + chunk(b"IEND", b"")
+
+
+@pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
+@pytest.mark.parametrize("side", [12_256, 30_000])
+def test_a_photograph_too_large_for_memory_is_not_decoded(side: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cv2, "imdecode", None)
+    with pytest.raises(DatasetError, match=r"^big.png: more than 150 megapixels; make it smaller$"):
+        decode_photograph(uniform_png(side), "big.png")
+
+
+def test_a_large_photograph_is_still_one() -> None:
+    assert decode_photograph(uniform_png(2000), "large.png").shape == (2000, 2000, 3)

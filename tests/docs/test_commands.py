@@ -34,6 +34,8 @@ NOT_RUN = {
     "python -m benchmarks": "minutes of a quiet machine",
     "python -m pytest": "is what runs this",
     "faceparse ui": "a server",
+    "faceparse web": "a server; tests/core/web and tests/commands/test_web.py have it",
+    "ssh": "another machine",
     "faceparse export runs/faceparse/<run>/best.pth": "ten seconds, and export.md does the same",
     "faceparse export runs/fasseg/<run>/best.pth": "ten seconds, and export.md does the same",
     "faceparse export --benchmark": "ten seconds a format; tests/core/export/test_export.py makes each",

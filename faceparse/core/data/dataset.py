@@ -10,18 +10,13 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from faceparse.core.data.cache import SampleCache
-from faceparse.core.data.transforms import (
-    Augmentation,
-    crop_matrix,
-    draw_augmentation,
-    jitter_colour,
-    warp_image_and_edge,
-)
+from faceparse.core.data.transforms import Augmentation, draw_augmentation, jitter_colour, warp_image_and_edge
 from faceparse.core.datasets.layout import Sample
 from faceparse.core.errors import DatasetError
 from faceparse.core.files import read_image, read_label
-from faceparse.core.geometry import Size, warp_image, warp_label
+from faceparse.core.geometry import Size, crop_matrix, warp_label
 from faceparse.core.labels import IGNORE, LabelSet, unknown_values
+from faceparse.core.preprocessing import scale_and_shift
 from faceparse.core.settings import DataSettings
 
 
@@ -147,32 +142,14 @@ class Normalise(nn.Module):
     def __init__(self, settings: DataSettings) -> None:
         super().__init__()
         self.bgr = settings.channel_order == "bgr"
-        # (x / 255 - mean) / std as one multiply and one add, for a whole row of pixels at a time: three channels alone
-        # are too few for a processor's vectors.
-        mean, std, width = torch.tensor(settings.mean), torch.tensor(settings.std), settings.input_size[1]
-        self.register_buffer("scale", (1 / (255 * std)).repeat(width), persistent=False)
-        self.register_buffer("shift", (-mean / std).repeat(width), persistent=False)
+        # For a whole row of pixels at a time: three channels alone are too few for a processor's vectors.
+        width = settings.input_size[1]
+        scale, shift = map(torch.from_numpy, scale_and_shift(settings.mean, settings.std))
+        self.register_buffer("scale", scale.repeat(width), persistent=False)
+        self.register_buffer("shift", shift.repeat(width), persistent=False)
 
     def forward(self, image: Tensor) -> Tensor:
         if self.bgr:
             image = image.flip(3)
         rows = image.flatten(2).float()
         return torch.addcmul(self.shift, rows, self.scale, out=rows).view(image.shape).permute(0, 3, 1, 2)
-
-
-class Photo(NamedTuple):
-    """A photograph ready for the network, and the way back."""
-
-    crop: np.ndarray
-    """H x W x 3 uint8 RGB."""
-    matrix: np.ndarray
-    """2 x 3, photograph -> crop."""
-    size: Size
-    """Of the photograph."""
-
-
-def prepare_photo(image: np.ndarray, crop: Size) -> Photo:
-    """The crop that evaluation and prediction use: the whole photograph, no augmentation."""
-    size = (image.shape[0], image.shape[1])
-    matrix = crop_matrix(size, crop)
-    return Photo(warp_image(image, matrix, crop), matrix, size)

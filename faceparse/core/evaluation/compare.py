@@ -50,12 +50,18 @@ def short_names(checkpoints: Sequence[Path]) -> list[str]:
     Raises:
         SettingsError: a checkpoint stands there twice.
     """
-    parts = [path.absolute().parts for path in checkpoints]
+    parts = [_parts(path) for path in checkpoints]
     for length in range(1, max(map(len, parts)) + 1):
         names = ["/".join(part[-length:]) for part in parts]
         if len(set(names)) == len(names):
             return names
     raise SettingsError("a checkpoint is named twice; name each once")
+
+
+def _parts(checkpoint: Path) -> tuple[str, ...]:
+    parts = checkpoint.absolute().parts
+    # The version alone of a registered model says nothing.
+    return (*parts[:-2], "/".join(parts[-2:])) if str(checkpoint).startswith("models:/") else parts
 
 
 def must_compare(plans: Sequence[Plan]) -> None:
@@ -65,16 +71,16 @@ def must_compare(plans: Sequence[Plan]) -> None:
         SettingsError: the checkpoints would be scored on different datasets, or one is named twice.
     """
     first, *others = plans
-    short_names([plan.model.path for plan in plans])
+    short_names([Path(plan.model.source) for plan in plans])
     for other in others:
         if other.label_set.names != first.label_set.names:
             raise CheckpointError(
-                f"{other.model.path}: has the {len(other.label_set)} classes of {other.label_set.name}, "
-                f"{first.model.path} the {len(first.label_set)} of {first.label_set.name}; "
+                f"{other.model.source}: has the {len(other.label_set)} classes of {other.label_set.name}, "
+                f"{first.model.source} the {len(first.label_set)} of {first.label_set.name}; "
                 "compare checkpoints of one label set"
             )
         if other.dataset.resolve() != first.dataset.resolve():
             raise SettingsError(
-                f"{other.model.path} would be scored on {other.dataset}, {first.model.path} on {first.dataset}; "
+                f"{other.model.source} would be scored on {other.dataset}, {first.model.source} on {first.dataset}; "
                 "name one with --data-dir"
             )

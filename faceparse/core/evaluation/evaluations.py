@@ -67,7 +67,7 @@ def run_evaluations(
     comparison = compare(evaluations)
     write_folder(together, comparison_files(comparison))
     for plan in plans:
-        if tracked := _run(plan.model):
+        if tracked := tracked_run(plan.model):
             log_folder(*tracked, together, f"{plan.place.as_posix()}.{COMPARISON}", warn=warn)
     return Outcome(evaluations, comparison, together / "comparison.html", runs)
 
@@ -75,17 +75,17 @@ def run_evaluations(
 def output_folders(plans: Sequence[Plan], output: Path | None) -> list[Path]:
     """Of each plan: beside its checkpoint, or as told, with a folder for each of several."""
     if output is None:
-        return [plan.model.path.parent / plan.place for plan in plans]
+        return [plan.model.home / plan.place for plan in plans]
     if len(plans) == 1:
         return [output]
-    return [output / name.replace("/", "_") for name in short_names([plan.model.path for plan in plans])]
+    return [output / name.replace("/", "_") for name in short_names([Path(plan.model.source) for plan in plans])]
 
 
 def log_evaluation(plan: Plan, evaluation: Evaluation, folder: Path, *, warn: Say) -> str | None:
     """Log the scores, and the files in `folder`, to the run that made the checkpoint; returns its id, or None where
     there is none.
     """
-    if (tracked := _run(plan.model)) is None:
+    if (tracked := tracked_run(plan.model)) is None:
         return None
     metrics: dict[str, float] = {}
     tags: dict[str, str] = {}
@@ -97,7 +97,7 @@ def log_evaluation(plan: Plan, evaluation: Evaluation, folder: Path, *, warn: Sa
     return tracked[1] if logged and log_folder(*tracked, folder, plan.place.as_posix(), warn=warn) else None
 
 
-def _run(model: TrainedModel) -> tuple[str, str] | None:
+def tracked_run(model: TrainedModel) -> tuple[str, str] | None:
     """Where the run that made it is tracked, and its id."""
     uri, run_id = model.tracking_uri, model.run_id
     if uri is not None and run_id is None:  # written while MLflow was away: its run directory may know by now

@@ -22,14 +22,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from faceparse.core.data.dataset import check_values, prepare_photo, read_pair
-from faceparse.core.data.transforms import crop_matrix
+from faceparse.core.data.dataset import check_values, read_pair
 from faceparse.core.datasets.layout import Sample
 from faceparse.core.errors import DatasetError, SettingsError
 from faceparse.core.files import read_label, read_matrix
-from faceparse.core.geometry import Size, invert, unwarp_label, warp_label
+from faceparse.core.geometry import Size, crop_matrix, invert, unwarp_label, warp_label
 from faceparse.core.inference import classes_of
 from faceparse.core.labels import nearest
+from faceparse.core.preprocessing import prepare_photo
 
 SQUARE = (512, 512)
 """Where `segface` counts."""

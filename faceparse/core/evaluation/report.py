@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from faceparse.core.evaluation.bootstrap import LEVEL, Difference, Interval
-from faceparse.core.evaluation.compare import Comparison
+from faceparse.core.evaluation.compare import Comparison, short_names
 from faceparse.core.evaluation.scores import AT, Score
 from faceparse.core.evaluation.summary import Evaluation, Summary
 from faceparse.core.html import data_uri, render
@@ -42,7 +42,7 @@ def evaluation_page(evaluation: Evaluation) -> str:
     """One checkpoint's scores, by protocol, and its worst images."""
     return render(
         "evaluation.html",
-        title=f"{evaluation.dataset.name} {evaluation.split}: {evaluation.checkpoint.name}",
+        title=f"{evaluation.dataset.name} {evaluation.split}: {short_names([evaluation.checkpoint])[0]}",
         facts=_facts(evaluation),
         level=f"{LEVEL:.0%}",
         protocols=[_section(name, summary) for name, summary in evaluation.summaries.items()],

@@ -58,10 +58,10 @@ class Plan:
 
     @property
     def place(self) -> Path:
-        """Where outputs go that are told no other place: within the checkpoint's folder, and among MLflow's artifacts.
+        """Where outputs go that are told no other place: within the model's `home`, and among MLflow's artifacts.
         Evaluations that differ have different ones.
         """
-        return Path("eval", self.model.path.name, self.name(self.protocols))
+        return Path("eval", self.model.short_name, self.name(self.protocols))
 
 
 def plan_evaluation(
@@ -119,7 +119,7 @@ def score_checkpoint(
     )
     summaries = {name: Summary(of, plan.label_set, resamples) for name, of in counts.items()}
     return Evaluation(
-        checkpoint=plan.model.path,
+        checkpoint=Path(plan.model.source),
         epoch=plan.model.epoch,
         dataset=plan.dataset,
         split=plan.split,

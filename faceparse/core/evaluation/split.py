@@ -63,12 +63,12 @@ def _must_agree(trained: TrainedModel, label_set: LabelSet, root: Path, num_clas
     for count, where in ((num_classes, "--num-classes"), (len(label_set), f"{root} ({label_set.name})")):
         if count is not None and count != len(ours):
             raise CheckpointError(
-                f"{trained.path}: has {len(ours)} classes ({ours.name}), {where} says {count}; "
+                f"{trained.source}: has {len(ours)} classes ({ours.name}), {where} says {count}; "
                 "take another checkpoint, or another dataset with --data-dir"
             )
     different = [(a, b) for a, b in zip(ours.names, label_set.names, strict=True) if a != b]
     if different and trained.names_are_known:
         raise CheckpointError(
-            f"{trained.path}: its class {different[0][0]!r} is {different[0][1]!r} in {root} ({label_set.name}); "
+            f"{trained.source}: its class {different[0][0]!r} is {different[0][1]!r} in {root} ({label_set.name}); "
             "the ids mean other things, prepare the dataset with the checkpoint's label set"
         )

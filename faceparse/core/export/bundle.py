@@ -7,28 +7,21 @@ README.md                         model card: what it is, how to run it without 
 SHA256SUMS                        of every other file, as `sha256sum --check` reads it
 """
 
-import hashlib
 import json
 from pathlib import Path
 
 import tomli_w
 
-from faceparse.core.errors import CheckpointError, DatasetError
+from faceparse.core.errors import CheckpointError
 from faceparse.core.evaluation.scores import Scores
 from faceparse.core.export.card import model_card
 from faceparse.core.export.exported import ExportedModel, read_exported, to_metadata
 from faceparse.core.export.formats import format_of
-from faceparse.core.files import read_bytes, write_atomic
+from faceparse.core.files import write_atomic
+from faceparse.core.serving.checksums import COPY_AGAIN, MODEL, SUMS, check_sums, write_sums
 from faceparse.core.settings import to_toml
 
-MODEL = "model"
-SUMS = "SHA256SUMS"
-
 _PREPROCESSING = ("kind", "input_size", "channel_order", "mean", "std", "preprocessing")
-
-
-def is_bundle(folder: Path) -> bool:
-    return (folder / SUMS).is_file()
 
 
 def fill_bundle(folder: Path, model: ExportedModel, format: str, scores: Scores | None, scored_on: str | None) -> None:
@@ -48,39 +41,22 @@ def fill_bundle(folder: Path, model: ExportedModel, format: str, scores: Scores 
     }
     for name, text in texts.items():
         write_atomic(folder / name, text.encode())
-    sums = [f"{_sha256(path)}  {path.name}\n" for path in sorted(folder.iterdir())]
-    write_atomic(folder / SUMS, "".join(sums).encode())
+    write_sums(folder)
 
 
-def read_bundle(folder: Path) -> ExportedModel:
+def read_bundle(folder: Path, *, where: str | None = None, mend: str = COPY_AGAIN) -> ExportedModel:
     """
+    Args:
+        where, mend: as `check_sums`.
+
     Raises:
         CheckpointError: a file is missing or is not the one that was written.
     """
-    model: Path | None = None
-    for line in read_bytes(folder / SUMS).decode("utf-8", "replace").splitlines():
-        expected, _, name = line.partition("  ")
-        path = folder / Path(name).name
-        try:
-            found = _sha256(path)
-        except DatasetError:
-            raise CheckpointError(f"{path}: is missing from the bundle; copy it again") from None
-        if found != expected:
-            raise CheckpointError(f"{path}: was changed since it was exported (SHA-256 differs); copy the bundle again")
-        if path.name.startswith(MODEL):
-            model = path
-    known = format_of(model) if model else None
-    if model is None or known is None:
-        raise CheckpointError(f"{folder / SUMS}: names no model; export the bundle again")
+    model = check_sums(folder, where=where, mend=mend)
+    known = format_of(model)
+    if known is None:
+        raise CheckpointError(f"{where or folder}/{SUMS}: names no model; export the bundle again")
     return read_exported(model, known)
-
-
-def _sha256(path: Path) -> str:
-    try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        raise DatasetError(f"cannot read {path}: {error.strerror or error}") from None
 
 
 def _as_json(text: str) -> object:

@@ -8,21 +8,23 @@ from typing import BinaryIO
 import torch
 from torch import Tensor
 
-from faceparse.core.data.dataset import prepare_photo
 from faceparse.core.datasets.layout import DatasetFolder, Sample
 from faceparse.core.errors import ExportError, FaceparseError, SettingsError
 from faceparse.core.evaluation.scores import Scores
 from faceparse.core.evaluation.split import Split
-from faceparse.core.export.bundle import MODEL, fill_bundle
+from faceparse.core.export.bundle import fill_bundle
 from faceparse.core.export.exported import ExportedModel, first_line, read_exported, to_metadata
 from faceparse.core.export.formats import FORMATS, writers
-from faceparse.core.export.graph import GraphInput, Kind, build_graph
+from faceparse.core.export.graph import GraphInput, build_graph
 from faceparse.core.export.verify import CHECKED_BATCHES, Check, compare_numbers, drawn_crops, score
 from faceparse.core.files import make_folder, read_image, write_atomic_with, write_folder_with
 from faceparse.core.geometry import Size
 from faceparse.core.model.trained import Network
 from faceparse.core.model.weights import Checkpoint
 from faceparse.core.parallel import Track, untracked
+from faceparse.core.preprocessing import prepare_photo
+from faceparse.core.serving.checksums import MODEL
+from faceparse.core.serving.onnx_model import Kind
 
 CALIBRATION = 64
 """Training photographs that int8's ranges are taken from."""

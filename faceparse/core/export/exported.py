@@ -9,11 +9,12 @@ import torch
 from faceparse import __version__
 from faceparse.core.errors import CheckpointError, FaceparseError
 from faceparse.core.export.formats import Format
-from faceparse.core.export.graph import GraphNetwork, Kind
+from faceparse.core.export.graph import GraphNetwork
 from faceparse.core.export.onnx import Metadata
 from faceparse.core.geometry import Size
 from faceparse.core.labels import label_set_from_dict
 from faceparse.core.model.trained import TrainedModel
+from faceparse.core.serving.onnx_model import Kind
 from faceparse.core.settings import settings_from_dict, to_dict
 
 PREPROCESSING = "crop (see input_size), channels in channel_order, / 255, - mean, / std"
@@ -40,7 +41,7 @@ class ExportedModel(TrainedModel):
         if input_size not in (None, data.input_size):
             height, width = data.input_size
             raise CheckpointError(
-                f"{self.path}: was exported for crops of {height} x {width}; "
+                f"{self.source}: was exported for crops of {height} x {width}; "
                 "export its checkpoint again with another --input-size"
             )
         try:
@@ -48,8 +49,8 @@ class ExportedModel(TrainedModel):
         except FaceparseError:
             raise
         except Exception as error:  # the runtimes raise errors of many kinds
-            raise CheckpointError(f"{self.path}: cannot be run ({first_line(error)}); export it again") from error
-        return GraphNetwork(self.kind, run, data, len(self.label_set)).to(device)
+            raise CheckpointError(f"{self.source}: cannot be run ({first_line(error)}); export it again") from error
+        return GraphNetwork(self.kind, run, data, len(self.label_set), self.format.graph_input).to(device)
 
 
 def to_metadata(trained: TrainedModel, kind: Kind) -> Metadata:

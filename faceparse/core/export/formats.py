@@ -12,7 +12,7 @@ from torch import Tensor
 
 from faceparse.core.errors import SettingsError
 from faceparse.core.export import onnx, programs
-from faceparse.core.export.graph import Graph, Run
+from faceparse.core.export.graph import ArrayInput, Graph, GraphInput, MakeInput, Run
 from faceparse.core.export.onnx import Metadata, OnnxWriter
 from faceparse.core.labels import nearest
 
@@ -27,26 +27,31 @@ class Format:
     """Smallest share of pixels whose class is PyTorch's that is taken."""
     read_metadata: Callable[[Path], Metadata]
     run: Callable[[Path, torch.device], Run]
-    runs_on_gpu: Callable[[], bool]
+    runs_on_gpu: Callable[[], bool] = torch.cuda.is_available
+    graph_input: MakeInput = GraphInput
     calibrated: bool = False
     """Needs training photographs to be made. Its numbers are others than PyTorch's; its scores decide."""
+    servable: bool = False
+    """Runs without PyTorch, and so in a registered model."""
 
+
+_onnx = partial(
+    Format,
+    read_metadata=onnx.read_onnx_metadata,
+    run=onnx.run_onnx,
+    runs_on_gpu=onnx.runs_on_gpu,
+    graph_input=ArrayInput,
+    servable=True,
+)
+_torchscript = partial(Format, read_metadata=programs.read_torchscript_metadata, run=programs.run_torchscript)
+_pt2 = partial(Format, read_metadata=programs.read_program_metadata, run=programs.run_program)
 
 FORMATS = {
-    "onnx": Format(".onnx", 1e-3, 0.999, onnx.read_onnx_metadata, onnx.run_onnx, onnx.runs_on_gpu),
-    "onnx-fp16": Format("-fp16.onnx", 3e-2, 0.99, onnx.read_onnx_metadata, onnx.run_onnx, onnx.runs_on_gpu),
-    "onnx-int8": Format(
-        "-int8.onnx", math.inf, 0.0, onnx.read_onnx_metadata, onnx.run_onnx, onnx.runs_on_gpu, calibrated=True
-    ),
-    "torchscript": Format(
-        ".torchscript",
-        1e-3,
-        0.999,
-        programs.read_torchscript_metadata,
-        programs.run_torchscript,
-        torch.cuda.is_available,
-    ),
-    "pt2": Format(".pt2", 1e-3, 0.999, programs.read_program_metadata, programs.run_program, torch.cuda.is_available),
+    "onnx": _onnx(".onnx", 1e-3, 0.999),
+    "onnx-fp16": _onnx("-fp16.onnx", 3e-2, 0.99),
+    "onnx-int8": _onnx("-int8.onnx", math.inf, 0.0, calibrated=True),
+    "torchscript": _torchscript(".torchscript", 1e-3, 0.999),
+    "pt2": _pt2(".pt2", 1e-3, 0.999),
 }
 
 Write = Callable[[BinaryIO], None]

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -12,15 +11,15 @@ from faceparse.core.data.dataset import Normalise
 from faceparse.core.geometry import Size
 from faceparse.core.model.trained import ParsingLogits, ParsingNetwork
 from faceparse.core.model.weights import Checkpoint, load_model
+from faceparse.core.preprocessing import normalise
+from faceparse.core.serving.onnx_model import Kind
 from faceparse.core.settings import DataSettings
 
-Kind = Literal["logits", "labels"]
-"""`logits`: `image` N x 3 x H x W float32, normalised -> `parsing` N x C x H x W float32.
-`labels`: `image` N x H x W x 3 uint8 RGB -> `labels` N x H x W uint8."""
 Run = Callable[[Tensor], Tensor]
 """A graph as its file computes it, on whatever device its input is."""
+MakeInput = Callable[[Kind, DataSettings], nn.Module]
+"""Gives what turns crops (N x H x W x 3 uint8 RGB) into the input of a graph."""
 
-INPUT = "image"
 OUTPUT: dict[Kind, str] = {"logits": "parsing", "labels": "labels"}
 MAX_BATCH = 64
 
@@ -55,13 +54,30 @@ class GraphInput(nn.Module):
         return crops if self.normalise is None else self.normalise(crops).contiguous()
 
 
+class ArrayInput(nn.Module):
+    """The same in NumPy, as a server without PyTorch computes it: both give the same labels, to the last pixel."""
+
+    def __init__(self, kind: Kind, data: DataSettings) -> None:
+        super().__init__()
+        self._kind, self._data = kind, data
+
+    def forward(self, crops: Tensor) -> Tensor:
+        if self._kind == "labels":
+            return crops
+        data = self._data
+        arrays = normalise(crops.cpu().numpy(), bgr=data.channel_order == "bgr", mean=data.mean, std=data.std)
+        return torch.from_numpy(arrays)
+
+
 class GraphNetwork(nn.Module):
     """A graph as a `Network`. One that answers with labels alone is as sure of each as can be."""
 
-    def __init__(self, kind: Kind, run: Run, data: DataSettings, classes: int) -> None:
+    def __init__(
+        self, kind: Kind, run: Run, data: DataSettings, classes: int, graph_input: MakeInput = GraphInput
+    ) -> None:
         super().__init__()
         self.input_size: Size = data.input_size
-        self.input = GraphInput(kind, data)
+        self.input = graph_input(kind, data)
         self._kind, self._run, self._classes = kind, run, classes
 
     def forward(self, crops: Tensor) -> Tensor:

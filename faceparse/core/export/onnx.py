@@ -18,7 +18,8 @@ from onnxruntime.transformers.float16 import convert_float_to_float16
 from torch import Tensor
 
 from faceparse.core.errors import DeviceError
-from faceparse.core.export.graph import INPUT, MAX_BATCH, OUTPUT, Graph, Run
+from faceparse.core.export.graph import MAX_BATCH, OUTPUT, Graph, Run
+from faceparse.core.serving.onnx_model import INPUT, new_session
 
 Metadata = Mapping[str, str]
 
@@ -97,10 +98,7 @@ def run_onnx(path: Path, device: torch.device) -> Run:
     Raises:
         DeviceError: a GPU, and ONNX Runtime is installed without support for it.
     """
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = torch.get_num_threads()
-    options.log_severity_level = 3
-    session = onnxruntime.InferenceSession(str(path), options, providers=_providers(device))
+    session = new_session(path, providers=_providers(device), threads=torch.get_num_threads())
 
     def run(image: Tensor) -> Tensor:
         (answer,) = session.run(None, {INPUT: image.cpu().numpy()})

@@ -8,8 +8,9 @@ from typing import BinaryIO
 import torch
 from torch.export.passes import move_to_device_pass
 
-from faceparse.core.export.graph import INPUT, MAX_BATCH, Graph, Run
+from faceparse.core.export.graph import MAX_BATCH, Graph, Run
 from faceparse.core.export.onnx import Metadata
+from faceparse.core.serving.onnx_model import INPUT
 
 _ENTRY = "faceparse.json"
 

@@ -38,6 +38,8 @@ class TrainedModel(ABC):
     run_id: str | None = None
     """MLflow run that made it."""
     tracking_uri: str | None = None
+    registered: str | None = None
+    """models:/NAME/VERSION, where it is from MLflow's registry; `path` is a temporary copy then."""
     epoch: int | None = None
     scores: Mapping[str, float] = field(default_factory=dict)
     """Scores on `val` when it was written."""
@@ -46,6 +48,21 @@ class TrainedModel(ABC):
     def names_are_known(self) -> bool:
         """Whether the label set was written with the weights, not guessed from the number of classes."""
         return True
+
+    @property
+    def source(self) -> str:
+        """What people know it by."""
+        return self.registered or str(self.path)
+
+    @property
+    def short_name(self) -> str:
+        """Of what is made of it: `best.pth`, or `face-3` of a registered one."""
+        return self.registered.partition("/")[2].replace("/", "-") if self.registered else self.path.name
+
+    @property
+    def home(self) -> Path:
+        """Folder for what is made of it: its own, or the working folder where it is a copy."""
+        return Path() if self.registered else self.path.parent
 
     def device(self, name: str) -> torch.device:
         """The device of that name; `auto` is the best that the model runs on here.

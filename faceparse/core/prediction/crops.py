@@ -5,9 +5,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from faceparse.core.data.transforms import crop_matrix
 from faceparse.core.datasets.alignment import Alignment, UnusablePointsError, alignment_matrix, read_template
-from faceparse.core.geometry import Size, apply, invert, unwarp_label, warp_image
+from faceparse.core.geometry import Size, apply, crop_matrix, invert, unwarp_label, warp_image
 from faceparse.core.prediction.faces import Face
 
 BOX_SHARE = 2 / 3

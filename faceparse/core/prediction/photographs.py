@@ -1,7 +1,5 @@
 """Photographs -> files: read in threads, parsed in the caller's, encoded and written in threads again."""
 
-import io
-import warnings
 from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -9,10 +7,9 @@ from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
-from PIL import Image
 
-from faceparse.core.errors import DatasetError, FaceparseError
-from faceparse.core.files import DAMAGED, decode_image
+from faceparse.core.errors import FaceparseError
+from faceparse.core.files import decode_photograph
 from faceparse.core.inference import Later, Parser, classes_later
 from faceparse.core.parallel import Track, default_processes, map_threads, untracked
 from faceparse.core.prediction.batches import batch_logits
@@ -21,12 +18,6 @@ from faceparse.core.prediction.crops import Crop, crop_picture, paste
 from faceparse.core.prediction.faces import Face, Finder
 from faceparse.core.prediction.inputs import Source
 from faceparse.core.prediction.outputs import Outputs
-
-MAX_PIXELS = 150_000_000
-"""Of a photograph, which takes 450 MB then: more than cameras make, less than what fills a small machine's memory.
-OpenCV's own limit is 2^30 pixels."""
-
-warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)  # Pillow's opinion of a lower limit
 
 
 class PhotographsReport(NamedTuple):
@@ -98,34 +89,11 @@ def predict_photographs(
 
 def _read(source: Source, *, finder: Finder | None, size: tuple[int, int]) -> _Photograph | _Broken:
     try:
-        image = read_photograph(source)
+        image = decode_photograph(source.bytes(), source.where)
         faces = finder(source.where, image) if finder else None
     except FaceparseError as error:  # one broken photograph must not cost the others
         return _Broken(str(error))
     return _Photograph(source, image, faces, crop_picture(image, faces, size))
-
-
-def read_photograph(source: Source) -> np.ndarray:
-    """H x W x 3 uint8 RGB, upright.
-
-    Raises:
-        DatasetError: it cannot be read, or has more than `MAX_PIXELS`.
-    """
-    data = source.bytes()
-    if _pixels(data) > MAX_PIXELS:
-        raise DatasetError(f"{source.where}: more than {MAX_PIXELS // 10**6} megapixels; make it smaller")
-    return decode_image(data, source.where)
-
-
-def _pixels(data: bytes) -> float:
-    """As the header says; 0 where Pillow knows nothing of it, and OpenCV has the last word."""
-    try:
-        with Image.open(io.BytesIO(data)) as picture:
-            return picture.width * picture.height
-    except Image.DecompressionBombError:
-        return float("inf")
-    except DAMAGED:
-        return 0
 
 
 def _save(outputs: Outputs, parsed: tuple[_Photograph | _Broken, list[Later]]) -> _Saved | _Broken:

@@ -15,7 +15,6 @@ from faceparse.core.data.dataset import (
     augment,
     check_values,
     collate,
-    prepare_photo,
     read_pair,
 )
 from faceparse.core.data.transforms import Augmentation, draw_augmentation
@@ -271,20 +270,3 @@ def test_the_published_order_differs_from_a_plain_swap_of_all() -> None:
 
 def test_normalising_adds_nothing_to_a_checkpoint() -> None:
     assert Normalise(DataSettings()).state_dict() == {}
-
-
-# Photographs.
-
-
-def test_the_whole_photograph_goes_into_the_crop() -> None:
-    image = RANDOM.integers(0, 256, (30, 60, 3), dtype=np.uint8)
-    photo = prepare_photo(image, (32, 61))
-    assert photo.crop.shape == (32, 61, 3)
-    assert photo.size == (30, 60)
-    left, right = (photo.matrix @ [x, 14.5, 1] for x in (0, 59))
-    assert np.allclose([left, right], [(0, 15.5), (60, 15.5)])
-
-
-def test_a_photograph_of_the_crops_size_is_the_crop() -> None:
-    image = RANDOM.integers(0, 256, (32, 61, 3), dtype=np.uint8)
-    assert np.array_equal(prepare_photo(image, (32, 61)).crop, image)

@@ -7,14 +7,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from faceparse.core.data.transforms import (
-    Augmentation,
-    crop_matrix,
-    draw_augmentation,
-    jitter_colour,
-    warp_image_and_edge,
-)
-from faceparse.core.geometry import unwarp_label, warp_image, warp_label
+from faceparse.core.data.transforms import Augmentation, draw_augmentation, jitter_colour, warp_image_and_edge
+from faceparse.core.geometry import crop_matrix, unwarp_label, warp_image, warp_label
 from faceparse.core.settings import DataSettings
 
 RANDOM = np.random.default_rng(0)

@@ -9,10 +9,11 @@ import torch
 
 import faceparse
 from faceparse.core.errors import CheckpointError
-from faceparse.core.export.bundle import is_bundle, read_bundle
+from faceparse.core.export.bundle import read_bundle
 from faceparse.core.files import read_image
 from faceparse.core.load import load_model_from
 from faceparse.core.model.weights import read_checkpoint
+from faceparse.core.serving.checksums import is_bundle
 from faceparse.core.training.run import RunResult
 
 FILES = ["README.md", "SHA256SUMS", "labels.toml", "model.onnx", "preprocessing.json", "settings.toml"]
@@ -91,7 +92,7 @@ def test_a_changed_byte_is_refused(own: Path, name: str) -> None:
 
 def test_a_missing_file_is_named(own: Path) -> None:
     (own / "model.onnx").unlink()
-    with pytest.raises(CheckpointError, match=r"model.onnx: is missing from the bundle; copy it again$"):
+    with pytest.raises(CheckpointError, match=r"model.onnx: is missing from the bundle; copy the bundle again$"):
         faceparse.load(own)
 
 

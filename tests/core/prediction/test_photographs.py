@@ -1,10 +1,7 @@
 import json
-import struct
-import zlib
 from collections import Counter
 from pathlib import Path
 
-import cv2
 import numpy as np
 import pytest
 from PIL import Image
@@ -17,7 +14,7 @@ from faceparse.core.labels import LabelSet, get_label_set
 from faceparse.core.prediction.faces import Face
 from faceparse.core.prediction.inputs import Source, gather
 from faceparse.core.prediction.outputs import Outputs
-from faceparse.core.prediction.photographs import PhotographsReport, predict_photographs, read_photograph
+from faceparse.core.prediction.photographs import PhotographsReport, predict_photographs
 
 HELEN: LabelSet = get_label_set("helen")
 OUT = Path("out")
@@ -167,29 +164,6 @@ def test_a_finder_that_does_not_know_a_photograph_leaves_it_out(parser: Parser, 
 
     report = predict_photographs(parser, sources(photographs), outputs(), finder=finder)
     assert report == (2, [], [f"{photographs / 'b.PNG'}: unknown"])
-
-
-def uniform_png(side: int) -> bytes:
-    """A black 1-bit picture, whose zeros nearly vanish."""
-
-    def chunk(kind: bytes, data: bytes) -> bytes:
-        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-
-    header = struct.pack(">IIBBBBB", side, side, 1, 0, 0, 0, 0)
-    rows = zlib.compress(bytes((side // 8 + 1) * side), 1)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", rows) + chunk(b"IEND", b"")
-
-
-@pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
-@pytest.mark.parametrize("side", [12_256, 30_000])
-def test_a_photograph_too_large_for_memory_is_not_decoded(side: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cv2, "imdecode", None)
-    with pytest.raises(DatasetError, match=r"^big.png: more than 150 megapixels; make it smaller$"):
-        read_photograph(Source("big.png", "big", uniform_png(side)))
-
-
-def test_a_large_photograph_is_still_one() -> None:
-    assert read_photograph(Source("large.png", "large", uniform_png(2000))).shape == (2000, 2000, 3)
 
 
 def test_what_cannot_be_written_ends_it(parser: Parser, photographs: Path) -> None:

@@ -1,0 +1,79 @@
+"""From a verified export to a version in MLflow's model registry."""
+
+import shutil
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from faceparse import __version__
+from faceparse.core.errors import SettingsError
+from faceparse.core.evaluation.evaluations import tracked_run
+from faceparse.core.evaluation.split import Split
+from faceparse.core.export.bundle import fill_bundle
+from faceparse.core.export.export import ExportReport
+from faceparse.core.export.formats import FORMATS
+from faceparse.core.model.weights import Checkpoint
+from faceparse.core.serving.checksums import BUNDLE, MODEL
+from faceparse.core.settings import load_settings
+from faceparse.core.tracking.registry import LATEST, OURS, Registration
+from faceparse.core.tracking.store import tracking_uri
+
+_SCORES = ("f1_mean", "miou", "pixel_accuracy", "f1/", "f1_merged/")
+"""Beginnings of those that become tags."""
+
+
+def plan_registration(checkpoint: Checkpoint, name: str, alias: str | None, formats: Sequence[str]) -> Registration:
+    """In the store that tracks the checkpoint's run, else in that of the settings; all is checked that can fail.
+
+    Raises:
+        SettingsError: a name or a format that cannot be registered.
+        TrackingError: MLflow cannot be reached.
+    """
+    if len(formats) > 1:
+        raise SettingsError("--register: takes one format at a time, so that the alias is one version's; name one")
+    (format,) = formats
+    if not FORMATS[format].servable:
+        served = ", ".join(key for key, known in FORMATS.items() if known.servable)
+        raise SettingsError(f"--register: {format} needs PyTorch where it runs; a registered model is one of {served}")
+    uri, run_id = tracked_run(checkpoint) or (checkpoint.tracking_uri or tracking_uri(load_settings().tracking), None)
+    registration = Registration(uri, name, alias or LATEST, run_id, checkpoint.settings.tracking.experiment)
+    registration.check()
+    return registration
+
+
+def register_report(registration: Registration, report: ExportReport, scored_on: Split | None) -> str:
+    """models:/NAME/VERSION, once the exported file is in the registry, as a bundle with its checksums.
+
+    Raises:
+        TrackingError: MLflow did not take it; nothing is registered.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        bundle = Path(folder) / BUNDLE
+        if report.path.is_dir():
+            shutil.copytree(report.path, bundle)
+        else:
+            bundle.mkdir()
+            shutil.copyfile(report.path, bundle / f"{MODEL}{FORMATS[report.format].suffix}")
+            fill_bundle(bundle, report.model, report.format, report.scores, scored_on.name if scored_on else None)
+        return registration.register(bundle, tags=_tags(report, scored_on), step=report.model.epoch or 0)
+
+
+def _tags(report: ExportReport, scored_on: Split | None) -> dict[str, str]:
+    """What one chooses a version by. Scores are this file's own where it was scored, else the checkpoint's on `val`."""
+    model = report.model
+    height, width = model.settings.data.input_size
+    tags = {
+        OURS: __version__,
+        "format": report.format,
+        "dataset": model.settings.data.root.name,
+        "label_set": model.label_set.name,
+        "classes": ",".join(model.label_set.names),
+        "input_size": f"{height}x{width}",
+    }
+    if model.epoch is not None:
+        tags["epoch"] = str(model.epoch)
+    split, scores = "val", model.scores
+    if report.scores is not None and scored_on is not None:
+        split, scores = scored_on.name, report.scores.flat()
+        tags["scored_on"] = scored_on.root.name
+    return tags | {f"{split}/{name}": f"{value:.4f}" for name, value in scores.items() if name.startswith(_SCORES)}

@@ -1,0 +1,60 @@
+"""Whether a bundle is as it was exported: SHA256SUMS, as `sha256sum --check` reads it."""
+
+import hashlib
+from pathlib import Path
+
+from faceparse.core.errors import CheckpointError, DatasetError
+from faceparse.core.files import read_bytes, write_atomic
+
+MODEL = "model"
+"""What the name of the network's file begins with; its ending is the format's."""
+SUMS = "SHA256SUMS"
+BUNDLE = "bundle"
+"""Name of the folder within a registered model."""
+
+COPY_AGAIN = "copy the bundle again"
+
+
+def is_bundle(folder: Path) -> bool:
+    return (folder / SUMS).is_file()
+
+
+def write_sums(folder: Path) -> None:
+    """Of every file that the folder holds."""
+    sums = [f"{_sha256(path)}  {path.name}\n" for path in sorted(folder.iterdir())]
+    write_atomic(folder / SUMS, "".join(sums).encode())
+
+
+def check_sums(folder: Path, *, where: str | None = None, mend: str = COPY_AGAIN) -> Path:
+    """The model's file in a bundle of which every file is the one that was exported.
+
+    Args:
+        where, mend: what errors call the folder, and what they advise.
+
+    Raises:
+        CheckpointError: a file is missing or was changed, or none is a model.
+    """
+    model: Path | None = None
+    name = where or str(folder)
+    for line in read_bytes(folder / SUMS).decode("utf-8", "replace").splitlines():
+        expected, _, file = line.partition("  ")
+        path = folder / Path(file).name
+        try:
+            found = _sha256(path)
+        except DatasetError:
+            raise CheckpointError(f"{name}/{path.name}: is missing from the bundle; {mend}") from None
+        if found != expected:
+            raise CheckpointError(f"{name}/{path.name}: was changed since it was exported (SHA-256 differs); {mend}")
+        if path.name.startswith(MODEL):
+            model = path
+    if model is None:
+        raise CheckpointError(f"{name}/{SUMS}: names no model; export the bundle again")
+    return model
+
+
+def _sha256(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise DatasetError(f"cannot read {path}: {error.strerror or error}") from None

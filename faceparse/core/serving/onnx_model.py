@@ -1,0 +1,77 @@
+"""An ONNX file of `faceparse export` on NumPy arrays: all that it takes is in the file, and PyTorch is not needed."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import onnxruntime
+
+from faceparse.core.errors import CheckpointError
+from faceparse.core.geometry import Size, unwarp_label
+from faceparse.core.labels import LabelSet, label_set_from_dict
+from faceparse.core.preprocessing import normalise, prepare_photo
+
+Kind = Literal["logits", "labels"]
+"""`logits`: `image` N x 3 x H x W float32, normalised -> `parsing` N x C x H x W float32.
+`labels`: `image` N x H x W x 3 uint8 RGB -> `labels` N x H x W uint8."""
+
+INPUT = "image"
+
+
+@dataclass(frozen=True, eq=False)
+class OnnxModel:
+    """Photographs -> labels, on the CPU."""
+
+    label_set: LabelSet
+    kind: Kind
+    input_size: Size
+    _preprocessing: Mapping[str, Any]
+    _session: onnxruntime.InferenceSession
+
+    def parse(self, image: np.ndarray) -> np.ndarray:
+        """H x W x 3 uint8 RGB -> H x W uint8 ids."""
+        photo = prepare_photo(image, self.input_size)
+        crops = photo.crop[None]
+        graph_input = crops if self.kind == "labels" else normalise(crops, **self._preprocessing)
+        (answer,) = self._session.run(None, {INPUT: graph_input})
+        ids = answer[0] if self.kind == "labels" else answer[0].argmax(axis=0).astype(np.uint8)
+        return unwarp_label(ids, photo.matrix, photo.size)
+
+
+def open_onnx(path: Path) -> OnnxModel:
+    """
+    Raises:
+        CheckpointError: not an ONNX file that `faceparse export` wrote.
+    """
+    try:
+        session = new_session(path)
+    except Exception as error:  # the runtime raises errors of many kinds
+        raise CheckpointError(f"{path}: cannot be run ({str(error).splitlines()[0][:160]}); export it again") from None
+    metadata = session.get_modelmeta().custom_metadata_map
+    if "faceparse" not in metadata:
+        raise CheckpointError(f"{path}: was not written by this 'faceparse export'; export the checkpoint again")
+    height, width = json.loads(metadata["input_size"])
+    return OnnxModel(
+        label_set=label_set_from_dict(json.loads(metadata["label_set"]), str(path)),
+        kind="labels" if metadata["kind"] == "labels" else "logits",
+        input_size=(height, width),
+        _preprocessing={
+            "bgr": metadata["channel_order"] == "bgr",
+            "mean": json.loads(metadata["mean"]),
+            "std": json.loads(metadata["std"]),
+        },
+        _session=session,
+    )
+
+
+def new_session(
+    path: Path, *, providers: Any = ("CPUExecutionProvider",), threads: int = 0
+) -> onnxruntime.InferenceSession:
+    """`threads` of 0 is one for each core."""
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.log_severity_level = 3
+    return onnxruntime.InferenceSession(str(path), options, providers=list(providers))

@@ -1,0 +1,90 @@
+import base64
+import io
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import faceparse
+from faceparse.core.datasets.faces import draw_face
+from faceparse.core.errors import DatasetError
+from faceparse.core.files import encode_jpeg, encode_png
+from faceparse.core.serving.answers import answer
+from faceparse.core.serving.onnx_model import OnnxModel, open_onnx
+
+FACE = draw_face(np.random.default_rng(5), 150).image
+JPEG = encode_jpeg(FACE)
+
+
+@pytest.fixture(scope="module")
+def model(bundle: Path) -> OnnxModel:
+    return open_onnx(bundle / "model.onnx")
+
+
+def turned(orientation: int) -> bytes:
+    """A JPEG that is to be shown turned, and is not square."""
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    buffer = io.BytesIO()
+    Image.fromarray(FACE[:, :101]).save(buffer, "JPEG", exif=exif)
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize(
+    "photograph",
+    [JPEG, encode_png(FACE[:37, :149]), encode_png(FACE[:1, :5]), turned(1), turned(3), turned(6), turned(8)],
+    ids=["jpeg", "wide", "tiny", "upright", "upside-down", "right", "left"],
+)
+def test_the_label_map_is_that_of_the_python_interface(model: OnnxModel, bundle: Path, photograph: bytes) -> None:
+    expected = faceparse.load(bundle, device="cpu").predict(photograph)
+    (one,) = answer(model, [photograph])
+    with Image.open(io.BytesIO(base64.b64decode(one["labels"]))) as picture:
+        assert (picture.format, picture.mode) == ("PNG", "P")
+        labels, palette = np.array(picture), picture.getpalette()
+    assert np.array_equal(labels, expected.labels)
+    assert palette is not None
+    assert palette[:33] == expected.label_set.palette().ravel().tolist()
+    assert one["classes"] == list(expected.label_set.names)
+    assert one["areas"] == {name: int((labels == i).sum()) for i, name in enumerate(one["classes"]) if i in labels}
+
+
+def test_text_is_base64_however_it_is_wrapped(model: OnnxModel) -> None:
+    by_bytes = answer(model, [JPEG, bytearray(JPEG)])
+    text = base64.b64encode(JPEG).decode()
+    assert by_bytes == answer(model, [text, base64.encodebytes(JPEG).decode()])
+    assert by_bytes[0] == by_bytes[1]
+
+
+def test_a_photographs_answer_does_not_depend_on_the_others(model: OnnxModel) -> None:
+    photographs = [JPEG, turned(6), encode_png(FACE[:20])]
+    assert answer(model, photographs) == [answer(model, [photograph])[0] for photograph in photographs]
+    assert answer(model, []) == []
+
+
+@pytest.mark.parametrize(
+    ("photograph", "problem"),
+    [
+        (b"no picture", "image 1: not a readable image; replace the file"),
+        (b"", "image 1: not a readable image; replace the file"),
+        (JPEG[:-300], "image 1: truncated JPEG; replace the file"),
+        ("what?", "image 1: not base64; give a picture file's bytes in base64"),
+        ("ä", "image 1: not base64; give a picture file's bytes in base64"),
+        ("bm8=", "image 1: not a readable image; replace the file"),
+        (None, "image 1: a NoneType; give a picture file's bytes, or their base64"),
+        (3.5, "image 1: a float; give a picture file's bytes, or their base64"),
+    ],
+)
+def test_what_is_no_photograph_is_named_in_one_line(model: OnnxModel, photograph: object, problem: str) -> None:
+    with pytest.raises(DatasetError) as caught:
+        answer(model, [JPEG, photograph])
+    assert str(caught.value) == problem
+
+
+def test_a_photograph_too_large_is_refused_before_it_is_decoded(
+    model: OnnxModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("faceparse.core.files.MAX_PIXELS", 150 * 150 - 1)
+    monkeypatch.setattr("faceparse.core.files.decode_image", None)
+    with pytest.raises(DatasetError, match=r"^image 0: more than 0 megapixels; make it smaller$"):
+        answer(model, [JPEG])
