@@ -111,6 +111,14 @@ def resolve_metric(name: str, label_set: LabelSet) -> str:
     return name
 
 
+def flat_name(name: str, label_set: LabelSet) -> str:
+    """A name of `Scores.get` as `Scores.flat` has it."""
+    kind, _, of = name.partition("/")
+    if kind == "f1" and of in label_set.merged:
+        return f"f1_merged/{of}"
+    return {"mean_f1": "f1_mean", "mean_iou": "miou"}.get(name, name)
+
+
 def score_names(label_set: LabelSet) -> list[str]:
     """What `Scores.get` knows of a confusion matrix."""
     classes = [f"{kind}/{name}" for kind in ("f1", "iou") for name in label_set.names]

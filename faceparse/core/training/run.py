@@ -18,14 +18,16 @@ from faceparse.core.errors import CheckpointError, InterruptedRunError, Training
 from faceparse.core.evaluation.evaluate import evaluate, parse_samples
 from faceparse.core.evaluation.pictures import colour_label, contact_sheet, overlay
 from faceparse.core.evaluation.protocols import DEFAULT
-from faceparse.core.evaluation.scores import Scores, compute_scores
+from faceparse.core.evaluation.scores import Scores, compute_scores, flat_name
 from faceparse.core.files import encode_png, read_image
 from faceparse.core.inference import Parser
 from faceparse.core.model.trained import ParsingNetwork
 from faceparse.core.model.weights import Checkpoint, load_exactly
 from faceparse.core.settings import Settings, flatten
 from faceparse.core.tracking.git import git_tags
+from faceparse.core.tracking.ledger import InputDataset
 from faceparse.core.tracking.store import check_experiment
+from faceparse.core.tracking.system import SystemMonitor
 from faceparse.core.training.assemble import make_loader, make_trainer
 from faceparse.core.training.checkpoint import BEST, LAST, pack, read_last
 from faceparse.core.training.observer import Bystander, Observer
@@ -190,7 +192,7 @@ class _Run:
             OutputError: trained to the end, but the last checkpoint could not be written.
         """
         self._announce()
-        with self.stop, self._tracked():
+        with self.stop, self._tracked(), self._watched() as monitor:
             loader = make_loader(self.plan)
             for epoch in range(self.first_epoch, self.settings.train.epochs + 1):
                 try:
@@ -198,10 +200,10 @@ class _Run:
                     scores = self._evaluate() if self._is_due(epoch) else None
                 except _StopRequestedError as stop:
                     raise self.world.first(partial(self._interrupted, epoch, stop.signal)) from None
-                self._finish_epoch(epoch, metrics, scores)
+                self._finish_epoch(epoch, metrics | (monitor.take() if monitor else {}), scores)
             self.world.agree_on(self.record.unsaved if self.record else None)
             if self.record is not None:
-                self.record.finish({"best_epoch": str(self.best.epoch), "best_score": f"{self.best.score:.6f}"})
+                self.record.finish()
         return self.world.first(self._result)
 
     def _result(self) -> RunResult:
@@ -221,7 +223,8 @@ class _Run:
             self.record.epoch(epoch, metrics, best)
             if best:
                 with self.record.forgiving():
-                    self.record.save_best(self._content(epoch))
+                    tags = {"best_epoch": str(epoch), "best_score": f"{score:.6f}"}
+                    self.record.save_best(self._content(epoch), tags)
                     self.best = _Best(score, epoch)
                     self._save_overlays(epoch)
         if scores is not None:
@@ -365,14 +368,34 @@ class _Run:
     def _tracked(self) -> AbstractContextManager[None]:
         if self.record is None:
             return nullcontext()
-        return self.record.tracked(self.settings.tracking, params=flatten(self.settings), tags=self._tags())
+        return self.record.tracked(
+            self.settings.tracking, params=flatten(self.settings), tags=self._tags(), datasets=self._datasets()
+        )
+
+    def _watched(self) -> AbstractContextManager[SystemMonitor | None]:
+        tracking = self.settings.tracking
+        watched = self.record is not None and tracking.enabled and tracking.system_metrics
+        return SystemMonitor() if watched else nullcontext()
+
+    def _datasets(self) -> list[InputDataset]:
+        """What MLflow is told of the splits; `val` is whichever chooses best.pth."""
+        root, val_split, prints = self.settings.data.root.resolve(), self.settings.data.val_split, self.plan.fingerprint
+        roles = (("train", "train", self.plan.train), ("val", val_split, self.plan.val))
+        if not prints:  # nobody will see it
+            return []
+        return [
+            InputDataset(root.name, prints[split], str(root), role, len(samples), self.label_set.name)
+            for role, split, samples in roles
+        ]
 
     def _tags(self) -> dict[str, str]:
         return {
             "mlflow.source.name": "faceparse train",
             "mlflow.source.type": "LOCAL",
-            "dataset": self.settings.data.root.name,
+            "dataset": self.settings.data.root.resolve().name,
             "label_set": self.label_set.name,
+            "protocol": DEFAULT,
+            "best_metric": f"val/{flat_name(self.plan.metric, self.label_set)}",
             "run_dir": str(self.record.directory.path.resolve()) if self.record else "",
             "faceparse": faceparse.__version__,
             "torch": torch.__version__,

@@ -95,10 +95,10 @@ def last(run_dir: Path) -> dict[str, Any]:
 
 
 def comparable(run_dir: Path) -> list[tuple[int, dict[str, float]]]:
-    """metrics.jsonl without the clock."""
-    clock = "train/images_per_second"
+    """metrics.jsonl without the clock and the machine."""
+    others = ("train/images_per_second", "system/")
     return [
-        (line["epoch"], {key: value for key, value in line["metrics"].items() if key != clock})
+        (line["epoch"], {key: value for key, value in line["metrics"].items() if not key.startswith(others)})
         for line in recorded(run_dir)
     ]
 
@@ -145,7 +145,9 @@ def test_metrics_have_their_documented_names(trained: RunResult, faces: Path) ->
     names |= {"train/lr", "train/images_per_second", "val/f1_mean", "val/miou", "val/pixel_accuracy"}
     names |= {f"val/f1_merged/{name}" for name in ("eyes", "brows", "mouth", "overall")}
     names |= {f"val/{kind}/{name}" for kind in ("f1", "iou") for name in classes}  # absent ones have no score
-    assert set(line["metrics"]) == names
+    machine = {name for name in line["metrics"] if name.startswith("system/")}
+    assert set(line["metrics"]) - machine == names
+    assert {"system/cpu_utilization_percentage", "system/system_memory_usage_megabytes"} <= machine
     terms = [line["metrics"][f"train/loss_{name}"] for name in ("parsing", "edge", "boundary_attention")]
     assert line["metrics"]["train/loss"] == pytest.approx(2 * (terms[0] + terms[1] + 4 * terms[2]), rel=1e-4)
 
@@ -168,6 +170,8 @@ def test_mlflow_has_params_tags_and_artifacts(trained: RunResult, faces: Path, s
     expected = {
         "dataset": "faces",
         "label_set": "helen",
+        "protocol": "eagrnet",
+        "best_metric": "val/f1_merged/overall",
         "run_dir": str(trained.run_dir),
         "faceparse": faceparse.__version__,
         "torch": torch.__version__,
@@ -177,10 +181,32 @@ def test_mlflow_has_params_tags_and_artifacts(trained: RunResult, faces: Path, s
     }
     assert expected.items() <= run.data.tags.items()
     assert len({value for key, value in expected.items() if key.startswith("fingerprint.")}) == 2
+    inputs = {one.tags[0].value: one.dataset for one in run.inputs.dataset_inputs}
+    assert [inputs[role].digest for role in ("train", "val")] == [fingerprint(faces)[role] for role in ("train", "val")]
+    assert json.loads(inputs["train"].profile) == {"images": 12, "label_set": "helen"}
+    assert json.loads(inputs["train"].source) == {"uri": str(faces)}
     assert artifacts(store, trained.run_id, "checkpoints") == {"checkpoints/best.pth", "checkpoints/last.pth"}
     assert artifacts(store, trained.run_id, "overlays") == {"overlays/epoch_0001.png"}
     files = {"settings.toml", "metrics.jsonl", "train.log"}
     assert artifacts(store, trained.run_id) - {"eval"} == files | {"checkpoints", "overlays"}  # others may score it
+
+
+def test_the_best_checkpoints_scores_are_those_of_its_logged_model(reference: RunResult, store: str) -> None:
+    run = logged(store, reference.run_id)
+    (model,) = MlflowClient(store).search_logged_models(
+        [run.info.experiment_id], f"source_run_id = '{reference.run_id}'"
+    )
+    line = recorded(reference.run_dir)[reference.best_epoch - 1]
+    expected = {name: value for name, value in line["metrics"].items() if name.startswith("val/")}
+    assert {metric.key: metric.value for metric in model.metrics} == pytest.approx(expected)
+    assert {metric.step for metric in model.metrics} == {reference.best_epoch}
+    assert {metric.dataset_digest for metric in model.metrics} == {run.data.tags["fingerprint.val"]}
+    assert model.params == run.data.params
+
+
+def test_system_metrics_can_be_switched_off(tiny: Tiny) -> None:
+    result = train(tiny(tracking__system_metrics=False), Watcher())
+    assert not [name for name in recorded(result.run_dir)[0]["metrics"] if name.startswith("system/")]
 
 
 def test_overlays_show_photograph_truth_and_prediction(trained: RunResult, faces: Path) -> None:
