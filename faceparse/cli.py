@@ -6,7 +6,21 @@ from typing import NoReturn
 
 import typer
 
-from faceparse.commands import check, demo, doctor, edges, evaluate, export, predict, prepare, sweep, sync, train, ui
+from faceparse.commands import (
+    check,
+    demo,
+    doctor,
+    edges,
+    evaluate,
+    export,
+    predict,
+    prepare,
+    runs,
+    sweep,
+    sync,
+    train,
+    ui,
+)
 from faceparse.core.errors import FaceparseError, InterruptedRunError
 
 app = typer.Typer(
@@ -26,6 +40,7 @@ app.command()(sweep.sweep)
 app.command("eval")(evaluate.evaluate)
 app.command()(predict.predict)
 app.command()(export.export)
+app.add_typer(runs.app, name="runs")
 app.command()(sync.sync)
 app.command()(ui.ui)
 app.command()(doctor.doctor)

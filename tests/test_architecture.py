@@ -22,7 +22,7 @@ ROWS = [
     ["core.checks"],
     ["core.tracking", "core.tracking.ledger", "core.tracking.git"],
     ["core.tracking.store"],
-    ["core.tracking.tracker"],
+    ["core.tracking.tracker", "core.tracking.runs"],
     ["core.evaluation.evaluations", "core.training", "core.export", "core.diagnosis"],
     ["core.load"],
     ["core.api"],

@@ -6,13 +6,16 @@ import re
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import closing
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 from faceparse.core.errors import SettingsError
 from faceparse.core.settings import TrackingSettings
 from faceparse.core.tracking.ledger import InputDataset, Line, Status
+from faceparse.core.tracking.logged import LoggedRun, Point
 
 # Trying again is the tracker's, which can ask MLflow first what it holds: the client's own tries would repeat points.
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
@@ -28,9 +31,11 @@ from mlflow.entities import (
     LoggedModelStatus,
     Metric,
     Param,
+    Run,
     RunTag,
 )
 from mlflow.exceptions import MlflowException
+from mlflow.store.entities import PagedList
 from mlflow.tracking import MlflowClient
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -40,6 +45,8 @@ START_PATIENCE = 5.0
 FAILURES = (MlflowException, SQLAlchemyError, sqlite3.Error, OSError, ImportError)
 """What a store raises that does not work; requests' errors are OSErrors."""
 
+PAGE = 1000
+"""Experiments or runs that are asked for at a time."""
 _KEY_TAG = "faceparse.run"
 _PARENT_TAG = "mlflow.parentRunId"
 _CONTEXT_TAG = "mlflow.data.context"
@@ -214,9 +221,49 @@ class Store:
         else:
             self._client.set_terminated(run_id, status, None if ended is None else _milliseconds(ended))
 
+    def experiments(self) -> dict[str, str]:
+        """Id -> name."""
+        return {str(one.experiment_id): str(one.name) for one in _pages(self._client.search_experiments)}
+
+    def runs(self, experiments: Mapping[str, str]) -> list[LoggedRun]:
+        """All of ours in these experiments (id -> name)."""
+        ours = partial(self._client.search_runs, list(experiments), f"tags.`{_KEY_TAG}` LIKE '%'")
+        return [self._logged(run, experiments[run.info.experiment_id]) for run in _pages(ours)] if experiments else []
+
+    def run(self, run_id: str) -> LoggedRun:
+        run = self._client.get_run(run_id)
+        return self._logged(run, self._client.get_experiment(run.info.experiment_id).name)
+
+    def value_at(self, run_id: str, name: str, step: int) -> float | None:
+        return next((one.value for one in self._client.get_metric_history(run_id, name) if one.step == step), None)
+
+    def _logged(self, run: Run, experiment: str) -> LoggedRun:
+        info, data = run.info, run.data
+        return LoggedRun(
+            uri=self.uri,
+            id=info.run_id,
+            name=info.run_name or info.run_id,
+            experiment=experiment,
+            status=info.status,
+            started=info.start_time / 1000,
+            ended=info.end_time / 1000 if info.end_time else None,
+            parent=data.tags.get(_PARENT_TAG),
+            params=data.params,
+            tags=data.tags,
+            newest={one.key: Point(one.value, one.step) for one in data.to_proto().metrics},
+        )
+
     def look(self) -> None:
         """Ask for anything, to see whether it answers."""
         self._client.search_experiments(max_results=1)
+
+
+def _pages(search: Callable[..., PagedList[Any]]) -> Iterator[Any]:
+    page = search(max_results=PAGE)
+    yield from page
+    while page.token:
+        page = search(max_results=PAGE, page_token=page.token)
+        yield from page
 
 
 def _dataset_input(dataset: InputDataset) -> DatasetInput:
