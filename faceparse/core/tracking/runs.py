@@ -70,7 +70,7 @@ def rank_runs(uri: str, *, experiment: str | None = None, by: str | None = None)
             known = sorted({name for run in runs for name in run.newest})
             raise SettingsError(f"--by {by!r}: no run at {uri} has this metric{nearest(by, known)}")
         ranked = {run.id: Ranked(run, _score(store, run, by)) for run in runs}
-    top = []
+    top: list[Ranked] = []
     for one in ranked.values():
         above = ranked.get(one.run.parent or "")
         (above.children if above else top).append(one)
@@ -134,7 +134,7 @@ def find_run(reference: str, uri: str) -> LoggedRun:
             )
         if found:
             return found[0]
-    if folder.is_dir():
+    if reference and folder.is_dir():
         raise TrackingError(f"{folder}: not tracked in MLflow (no {TRACKING_FILE} in it); name a run that is")
     hint = nearest(reference, [run.name for run in runs])
     raise SettingsError(f"{reference!r}: no run at {uri} has this name or id{hint}; see: faceparse runs")

@@ -49,6 +49,8 @@ PAGE = 1000
 """Experiments or runs that are asked for at a time."""
 _KEY_TAG = "faceparse.run"
 _PARENT_TAG = "mlflow.parentRunId"
+_KIND_TAG, _KIND = "mlflow.experimentKind", "custom_model_development"
+"""What the UI shows first: runs, charts and models, rather than its pages for language models."""
 _CONTEXT_TAG = "mlflow.data.context"
 _EPOCH_TAG = "faceparse.best_epoch"
 """Of a logged model: which of the run's epochs the checkpoint is from."""
@@ -98,7 +100,7 @@ class Store:
         # A local database says nothing of files: keep them beside it, wherever a later command is started.
         local = self.uri.startswith(SQLITE)
         location = (Path(self.uri.removeprefix(SQLITE)).parent / "mlartifacts" / name).as_uri() if local else None
-        return str(self._client.create_experiment(name, artifact_location=location))
+        return str(self._client.create_experiment(name, artifact_location=location, tags={_KIND_TAG: _KIND}))
 
     def find_run(self, experiment: str, key: str) -> str | None:
         found = self._client.search_runs([experiment], f"tags.`{_KEY_TAG}` = '{key}'", max_results=1)

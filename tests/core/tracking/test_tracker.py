@@ -75,6 +75,12 @@ def test_a_run_can_be_gone_on_with(make: Callable[..., Run], store: str) -> None
     assert run.warnings == []
 
 
+def test_an_experiment_is_shown_as_one_of_models(make: Callable[..., Run], store: str) -> None:
+    make(experiment="shown").start().tracker.finish("FINISHED")
+    found = MlflowClient(store).get_experiment_by_name("shown")
+    assert found.tags["mlflow.experimentKind"] == "custom_model_development"
+
+
 def test_two_runs_share_an_experiment_and_may_have_names(make: Callable[..., Run], store: str) -> None:
     runs = [make(folder=name, experiment="shared", run_name=name.upper()).start() for name in "ab"]
     found = [MlflowClient(store).get_run(run.run_id).info for run in runs]
