@@ -88,6 +88,20 @@ def rank_runs(uri: str, *, experiment: str | None = None, by: str | None = None)
     }
 
 
+def experiments(uri: str) -> dict[str, str]:
+    """Name -> id of those that hold runs of ours; none where there is no database yet.
+
+    Raises:
+        TrackingError: the store cannot be read.
+    """
+    if not _is_there(uri):
+        return {}
+    with _reading(uri) as store:
+        known = store.experiments()
+        used = {run.experiment for run in store.runs(known)}
+    return {name: id_ for id_, name in known.items() if name in used}
+
+
 def compare_runs(references: Sequence[str], uri: str) -> RunComparison:
     """
     Args:
@@ -142,7 +156,7 @@ def find_run(reference: str, uri: str) -> LoggedRun:
 
 @contextmanager
 def _reading(uri: str) -> Iterator[Store]:
-    if uri.startswith(SQLITE) and not Path(uri.removeprefix(SQLITE)).is_file():
+    if not _is_there(uri):
         raise TrackingError(
             f"{uri.removeprefix(SQLITE)}: no MLflow database there; train a run first, or name a store with --uri"
         )
@@ -152,6 +166,11 @@ def _reading(uri: str) -> Iterator[Store]:
         raise TrackingError(
             f"MLflow at {uri} cannot be read: {reason(error)}; start it, or name another store with --uri"
         ) from None
+
+
+def _is_there(uri: str) -> bool:
+    """A database is a file; of a server only asking tells."""
+    return not uri.startswith(SQLITE) or Path(uri.removeprefix(SQLITE)).is_file()
 
 
 def _experiments(store: Store, wanted: str | None) -> dict[str, str]:
