@@ -9,9 +9,9 @@ from faceparse.core.files import write_atomic
 from faceparse.core.settings import TrackingSettings
 from faceparse.core.tracking.ledger import InputDataset
 from faceparse.core.tracking.tracker import Tracker
-from faceparse.core.training.checkpoint import BEST, LAST, save, save_last
+from faceparse.core.training.checkpoint import BEST, LAST, SETTINGS_FILE, save, save_last
 from faceparse.core.training.observer import Observer
-from faceparse.core.training.run_directory import FINISHED, LOG_FILE, METRICS_FILE, SETTINGS_FILE, RunDirectory
+from faceparse.core.training.run_directory import FINISHED, LOG_FILE, METRICS_FILE, RunDirectory
 
 
 class Record:

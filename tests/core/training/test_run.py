@@ -1,3 +1,4 @@
+import dataclasses
 import json
 import shutil
 import signal
@@ -370,12 +371,13 @@ def test_epochs_that_were_not_kept_are_recorded_once(tiny: Tiny) -> None:
 
 
 def test_resuming_a_finished_run_changes_nothing(trained: RunResult, tmp_path: Path) -> None:
-    copied = shutil.copytree(trained.run_dir, tmp_path / "copy")
-    before = last(copied)
-    result = resume(copied, Watcher())
-    assert (result.best_epoch, result.best_score) == (trained.best_epoch, trained.best_score)
-    assert_same(last(copied), before)
-    assert comparable(copied) == comparable(trained.run_dir)
+    copied = Path(shutil.copytree(trained.run_dir, tmp_path / "copy"))
+    before = {path: path.read_bytes() for path in copied.rglob("*") if path.is_file()}
+    watcher = Watcher()
+    result = resume(copied, watcher)
+    assert watcher.messages == [f"{copied} is finished, all 1 epochs; nothing is left to train"]
+    assert dataclasses.replace(result, run_dir=trained.run_dir, best=trained.best) == trained
+    assert {path: path.read_bytes() for path in copied.rglob("*") if path.is_file()} == before
 
 
 def test_what_cannot_be_resumed_says_so(trained: RunResult, tmp_path: Path) -> None:
@@ -384,7 +386,7 @@ def test_what_cannot_be_resumed_says_so(trained: RunResult, tmp_path: Path) -> N
     with pytest.raises(CheckpointError, match=r"last\.pth: holds no training state, .*; put previous\.pth in"):
         resume(copied, Watcher())
     (copied / "last.pth").unlink()
-    with pytest.raises(CheckpointError, match=r"last\.pth: no such checkpoint; a run can be resumed from its first"):
+    with pytest.raises(CheckpointError, match=r"last\.pth: no such checkpoint; the run was stopped before its first"):
         resume(copied, Watcher())
 
 
