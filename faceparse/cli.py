@@ -16,6 +16,7 @@ from faceparse.commands import (
     export,
     predict,
     prepare,
+    runs,
     sweep,
     sync,
     train,
@@ -58,6 +59,7 @@ app.command("eval")(evaluate.evaluate)
 app.command()(predict.predict)
 app.command()(web.web)
 app.command()(export.export)
+app.add_typer(runs.app, name="runs")
 app.command()(sync.sync)
 app.command()(ui.ui)
 app.command()(doctor.doctor)

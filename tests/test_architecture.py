@@ -24,7 +24,7 @@ ROWS = [
     ["core.checks"],
     ["core.tracking", "core.tracking.ledger", "core.tracking.git"],
     ["core.tracking.store"],
-    ["core.tracking.tracker", "core.tracking.registry"],
+    ["core.tracking.tracker", "core.tracking.registry", "core.tracking.runs"],
     ["core.evaluation.evaluations", "core.training", "core.export", "core.diagnosis"],
     ["core.load"],
     ["core.api"],

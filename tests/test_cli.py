@@ -14,13 +14,29 @@ from faceparse import cli
 from faceparse.cli import run
 from faceparse.core.errors import FaceparseError, OutputError
 
-COMMANDS = ["demo", "prepare", "check", "edges", "train", "sweep", "eval", "predict", "export", "sync", "ui", "doctor"]
+COMMANDS = [
+    "demo",
+    "prepare",
+    "check",
+    "edges",
+    "train",
+    "sweep",
+    "eval",
+    "predict",
+    "export",
+    "runs",
+    "sync",
+    "ui",
+    "doctor",
+]
 SOURCES = ["helen", "lapa", "celebamask-hq", "ibugmask", "fasseg", "folder", "synthetic"]
 
 Faceparse = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
-@pytest.mark.parametrize("arguments", [[], *([name] for name in COMMANDS), *(["prepare", name] for name in SOURCES)])
+@pytest.mark.parametrize(
+    "arguments", [[], *([name] for name in COMMANDS), *(["prepare", name] for name in SOURCES), ["runs", "compare"]]
+)
 def test_every_command_explains_itself(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert run([*arguments, "--help"]) == 0
     captured = capsys.readouterr()

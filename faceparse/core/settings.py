@@ -224,6 +224,8 @@ class TrackingSettings(_Section):
     """The run's name in MLflow. Default: its folder's."""
     overlays: Annotated[int, Field(ge=0, le=64)] = 4
     """Sample overlays of `val` logged with each new best."""
+    system_metrics: bool = True
+    """Log how busy CPU, memory and GPUs were, a mean for each epoch."""
 
 
 class Settings(BaseSettings):

@@ -28,7 +28,9 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[Settings]:
             raise TrainingError("the GPU's memory is full; lower --batch-size or --input-size")
         folder = settings.train.run_dir
         assert folder is not None
-        return RunResult(folder, folder / "best.pth", 3, settings.train.batch_size / 16, "abc", "sqlite:////x.db")
+        return RunResult(
+            folder, folder / "best.pth", 3, settings.train.batch_size / 16, "abc", "sqlite:////x.db", "val/f1_mean"
+        )
 
     monkeypatch.setattr(launch, "train", score)
     monkeypatch.setattr(run_module, "check", lambda *_: None)

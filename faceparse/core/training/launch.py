@@ -27,12 +27,12 @@ from faceparse.core.errors import FaceparseError, InterruptedRunError, LostProce
 from faceparse.core.parallel import STOPPING, default_processes
 from faceparse.core.settings import Settings, load_settings
 from faceparse.core.training import run
-from faceparse.core.training.checkpoint import LAST
+from faceparse.core.training.checkpoint import LAST, SETTINGS_FILE
 from faceparse.core.training.meeting import meeting_config, network_variables
 from faceparse.core.training.notes import Notes
 from faceparse.core.training.observer import Bystander, Observer
 from faceparse.core.training.run import RunResult
-from faceparse.core.training.run_directory import SETTINGS_FILE, RunDirectory
+from faceparse.core.training.run_directory import RunDirectory
 from faceparse.core.training.signals import exit_code
 
 Display = Callable[[], AbstractContextManager[Observer]]
