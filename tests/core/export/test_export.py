@@ -12,6 +12,7 @@ import onnxruntime
 import pytest
 import torch
 
+import faceparse
 from faceparse.core.datasets.layout import DatasetFolder
 from faceparse.core.errors import CheckpointError, DatasetError, ExportError, OutputError, SettingsError
 from faceparse.core.evaluation.split import find_split
@@ -21,6 +22,7 @@ from faceparse.core.export.formats import FORMATS
 from faceparse.core.export.verify import score
 from faceparse.core.files import read_image
 from faceparse.core.model.weights import Checkpoint, read_checkpoint
+from faceparse.core.serving.onnx_model import open_onnx
 from faceparse.core.training.run import RunResult
 
 CPU = torch.device("cpu")
@@ -125,6 +127,17 @@ def test_with_preprocessing_bytes_go_in_and_labels_come_out(
     assert (labels == expected).mean() > 0.999
     assert all(check.difference is None and check.agreement > 0.999 for check in report.checks)
     assert report.scores is None
+
+
+@pytest.mark.parametrize("name", [name for name, known in FORMATS.items() if known.servable])
+def test_a_server_without_pytorch_gives_the_same_labels(
+    reports: dict[str, ExportReport], faces: Path, name: str
+) -> None:
+    path = reports[name].path
+    for photograph in sorted((faces / "images").iterdir())[:2]:
+        image = read_image(photograph)[:51]
+        expected = faceparse.load(path, device="cpu").predict(image).labels
+        assert np.array_equal(open_onnx(path).parse(image), expected)
 
 
 def test_an_exported_file_takes_no_other_crop(reports: dict[str, ExportReport]) -> None:
