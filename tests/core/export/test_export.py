@@ -21,6 +21,7 @@ from faceparse.core.export.exported import read_exported
 from faceparse.core.export.formats import FORMATS
 from faceparse.core.export.verify import score
 from faceparse.core.files import read_image
+from faceparse.core.model import weights
 from faceparse.core.model.weights import Checkpoint, read_checkpoint
 from faceparse.core.serving.onnx_model import open_onnx
 from faceparse.core.training.run import RunResult
@@ -239,6 +240,14 @@ def test_int8_wants_training_photographs(
 def test_a_drop_cannot_be_judged_without_photographs(checkpoint: Checkpoint) -> None:
     with pytest.raises(SettingsError, match="--max-f1-drop needs photographs to score on"):
         Exporter(checkpoint, max_f1_drop=0.1)
+
+
+def test_the_weights_are_loaded_once(checkpoint: Checkpoint, monkeypatch: pytest.MonkeyPatch) -> None:
+    loaded = []
+    load = weights.load_model
+    monkeypatch.setattr(weights, "load_model", lambda *given: loaded.append(given) or load(*given))
+    Exporter(checkpoint)
+    assert len(loaded) == 1
 
 
 def test_photographs_for_calibration_are_of_the_training_set_and_spread_over_it(
