@@ -73,14 +73,15 @@ def must_compare(plans: Sequence[Plan]) -> None:
     first, *others = plans
     short_names([Path(plan.model.source) for plan in plans])
     for other in others:
-        if other.label_set.names != first.label_set.names:
+        ours, theirs = first.split, other.split
+        if theirs.label_set.names != ours.label_set.names:
             raise CheckpointError(
-                f"{other.model.source}: has the {len(other.label_set)} classes of {other.label_set.name}, "
-                f"{first.model.source} the {len(first.label_set)} of {first.label_set.name}; "
+                f"{other.model.source}: has the {len(theirs.label_set)} classes of {theirs.label_set.name}, "
+                f"{first.model.source} the {len(ours.label_set)} of {ours.label_set.name}; "
                 "compare checkpoints of one label set"
             )
-        if other.dataset.resolve() != first.dataset.resolve():
+        if theirs.root.resolve() != ours.root.resolve():
             raise SettingsError(
-                f"{other.model.source} would be scored on {other.dataset}, {first.model.source} on {first.dataset}; "
+                f"{other.model.source} would be scored on {theirs.root}, {first.model.source} on {ours.root}; "
                 "name one with --data-dir"
             )

@@ -93,7 +93,7 @@ def test_each_protocol_dataset_crop_and_augmentation_has_a_name_of_its_own(
     others = dataclasses.replace(evaluation, summaries=summaries)
     other = dataclasses.replace(
         plan,
-        dataset=Path("elsewhere/lapa"),
+        split=dataclasses.replace(plan.split, root=Path("elsewhere/lapa")),
         input_size=(96, 80),
         protocols=["label", "farl"],
         augmentation=Augmentation(flip=True),
@@ -163,8 +163,10 @@ def test_what_cannot_be_compared_is_refused_before_any_work(
 ) -> None:
     monkeypatch.setattr(evaluations_module, "score_checkpoint", lambda *_, **__: pytest.fail("work"))
     model = dataclasses.replace(plan.model, path=Path("b/best.pth"))
-    foreign = dataclasses.replace(plan, model=model, label_set=get_label_set("fasseg"))
-    elsewhere = dataclasses.replace(plan, model=model, dataset=tmp_path)
+    foreign = dataclasses.replace(
+        plan, model=model, split=dataclasses.replace(plan.split, label_set=get_label_set("fasseg"))
+    )
+    elsewhere = dataclasses.replace(plan, model=model, split=dataclasses.replace(plan.split, root=tmp_path))
     for other, kind, expected in (
         (foreign, CheckpointError, "b/best.pth: has the 6 classes of fasseg, .* the 11 of helen; compare checkpoints"),
         (elsewhere, SettingsError, "b/best.pth would be scored on .*; name one with --data-dir"),
@@ -191,7 +193,8 @@ def test_a_broken_image_leaves_the_last_evaluation_as_it_was(
     plan = plan_evaluation(checkpoint, data_dir=own_faces)
     run(plan, output=tmp_path / "out")
     before = {path: path.read_bytes() for path in tmp_path.rglob("out/**/*") if path.is_file()}
-    plan.samples[1].image.write_bytes(plan.samples[1].image.read_bytes()[:300])
+    photograph = plan.split.samples[1].image
+    photograph.write_bytes(photograph.read_bytes()[:300])
     with pytest.raises(DatasetError, match="truncated JPEG"):
         run(plan, output=tmp_path / "out")
     assert {path: path.read_bytes() for path in tmp_path.rglob("out/**/*") if path.is_file()} == before
