@@ -8,6 +8,7 @@ from faceparse.core.errors import CheckpointError, SettingsError
 from faceparse.core.evaluation.bootstrap import Difference, difference
 from faceparse.core.evaluation.score_checkpoint import Plan
 from faceparse.core.evaluation.summary import Evaluation, Summary
+from faceparse.core.model.trained import SCHEME
 
 
 @dataclass(frozen=True)
@@ -61,7 +62,7 @@ def short_names(checkpoints: Sequence[Path]) -> list[str]:
 def _parts(checkpoint: Path) -> tuple[str, ...]:
     parts = checkpoint.absolute().parts
     # The version alone of a registered model says nothing.
-    return (*parts[:-2], "/".join(parts[-2:])) if str(checkpoint).startswith("models:/") else parts
+    return (*parts[:-2], "/".join(parts[-2:])) if str(checkpoint).startswith(SCHEME) else parts
 
 
 def must_compare(plans: Sequence[Plan]) -> None:

@@ -19,6 +19,7 @@ from faceparse.core.datasets.faces import draw_face
 from faceparse.core.errors import CheckpointError, SettingsError, TrackingError
 from faceparse.core.files import encode_jpeg
 from faceparse.core.labels import nearest
+from faceparse.core.model.trained import SCHEME
 from faceparse.core.serving.checksums import BUNDLE
 from faceparse.core.tracking.store import FAILURES, Store, reason
 
@@ -37,7 +38,6 @@ from mlflow.tracking import MlflowClient
 from mlflow.types.schema import Array, ColSpec, DataType, Map, Schema
 from mlflow.utils.mlflow_tags import MLFLOW_MODEL_VERSIONS
 
-SCHEME = "models:/"
 LATEST = "latest"
 """The alias that MLflow itself gives to the newest version of every name."""
 OURS = "faceparse"

@@ -128,6 +128,12 @@ def test_with_preprocessing_bytes_go_in_and_labels_come_out(
     assert (labels == expected).mean() > 0.999
     assert all(check.difference is None and check.agreement > 0.999 for check in report.checks)
     assert report.scores is None
+    photograph = crops[0].numpy()
+    served = open_onnx(report.path)
+    assert (served.kind, served.input_size, served.label_set) == ("labels", (64, 48), checkpoint.label_set)
+    assert np.array_equal(
+        served.parse(photograph), faceparse.load(report.path, device="cpu").predict(photograph).labels
+    )
 
 
 @pytest.mark.parametrize("name", [name for name, known in FORMATS.items() if known.servable])
