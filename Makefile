@@ -14,8 +14,9 @@ setup: .venv/ready
 demo: .venv/ready
 	$(BIN)/faceparse demo
 
+# Two at a time: many tests wait for a process that they start.
 test: .venv/ready lint
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses 2 --dist worksteal
 
 lint: .venv/ready
 	$(BIN)/ruff check .

@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from benchmarks.harness import Result, make_faces, medians, one_thread
+from benchmarks.harness import Result, make_faces, medians, one_thread, peak_memory
 from faceparse.core.datasets.layout import DatasetFolder
 from faceparse.core.evaluation.evaluate import count_samples
 from faceparse.core.evaluation.evaluations import run_evaluations
@@ -102,9 +102,7 @@ def peak(root: Path, images: int) -> int:
         worst=12,
         warn=print,
     )
-    # Unlike getrusage's peak, this one does not start from that of the process which started this one.
-    status = Path("/proc/self/status").read_text().splitlines()
-    return next(int(line.split()[1]) for line in status if line.startswith("VmHWM:"))
+    return peak_memory()
 
 
 def _repeated(lines: list[str], count: int) -> Iterator[str]:

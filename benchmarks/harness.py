@@ -19,7 +19,7 @@ class Result:
     ratio: float
     goal: float
     direction: Literal["at least", "at most"]
-    unit: Literal["s", "MiB"] = "s"
+    unit: Literal["s", "MiB", "F1"] = "s"
     """Of `ours` and `peer`."""
 
     @property
@@ -54,6 +54,12 @@ def one_thread() -> Iterator[None]:
     finally:
         torch.set_num_threads(threads[0])
         cv2.setNumThreads(threads[1])
+
+
+def peak_memory() -> int:
+    """KiB that this process held at most. getrusage's peak starts from that of the process which started this one."""
+    status = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in status if line.startswith("VmHWM:"))
 
 
 def overhead(what: str, ours: float, floor: float, goal: float) -> Result:

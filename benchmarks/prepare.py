@@ -26,12 +26,13 @@ ALIGNMENT = make_alignment("landmarks", size=473, template="farl", on_missing="f
 MEMORY = """
 import resource, sys
 from pathlib import Path
+from benchmarks.harness import peak_memory
 from faceparse.core.datasets.lapa import Lapa
 from faceparse.core.datasets.prepare import prepare
 from benchmarks.prepare import ALIGNMENT
 if __name__ == "__main__":
     prepare(Lapa(Path(sys.argv[1])), Path(sys.argv[2]), alignment=ALIGNMENT, processes=2)
-    print(sum(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)))
+    print(peak_memory() + resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)
 """
 
 

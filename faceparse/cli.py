@@ -2,11 +2,27 @@
 
 import errno
 import sys
-from typing import NoReturn
+from typing import Annotated, NoReturn
 
 import typer
 
-from faceparse.commands import check, demo, doctor, edges, evaluate, export, predict, prepare, sweep, sync, train, ui
+from faceparse import __version__
+from faceparse.commands import (
+    check,
+    demo,
+    doctor,
+    edges,
+    evaluate,
+    export,
+    predict,
+    prepare,
+    runs,
+    sweep,
+    sync,
+    train,
+    ui,
+    web,
+)
 from faceparse.core.errors import FaceparseError, InterruptedRunError
 
 app = typer.Typer(
@@ -17,6 +33,22 @@ app = typer.Typer(
     rich_markup_mode=None,  # plain help needs no rich, and is there at once
     pretty_exceptions_enable=False,
 )
+
+
+def _show_version(asked: bool) -> None:
+    if asked:
+        print(f"faceparse {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", is_eager=True, callback=_show_version, help="Show the version and exit.")
+    ] = False,
+) -> None: ...
+
+
 app.command()(demo.demo)
 app.add_typer(prepare.app, name="prepare")
 app.command()(check.check)
@@ -25,7 +57,9 @@ app.command()(train.train)
 app.command()(sweep.sweep)
 app.command("eval")(evaluate.evaluate)
 app.command()(predict.predict)
+app.command()(web.web)
 app.command()(export.export)
+app.add_typer(runs.app, name="runs")
 app.command()(sync.sync)
 app.command()(ui.ui)
 app.command()(doctor.doctor)

@@ -24,10 +24,11 @@ ROWS = [
     ["core.checks"],
     ["core.tracking", "core.tracking.ledger", "core.tracking.git"],
     ["core.tracking.store"],
-    ["core.tracking.tracker", "core.tracking.registry"],
+    ["core.tracking.tracker", "core.tracking.registry", "core.tracking.runs"],
     ["core.evaluation.evaluations", "core.training", "core.export", "core.diagnosis"],
     ["core.load"],
     ["core.api"],
+    ["core.web"],
     ["core.sweep"],
     ["commands"],
     ["cli"],
@@ -116,6 +117,12 @@ def test_only_one_file_imports_pyav() -> None:
     assert {module for module in TREES if "av" in top_level(module)} == {"core.prediction.video"}
 
 
+def test_only_the_page_imports_a_server() -> None:
+    serving = {module for module in TREES if top_level(module) & {"starlette", "uvicorn"}}
+    assert {"core.web.server", "core.web.application"} <= serving
+    assert all(module.startswith("core.web.") for module in serving)
+
+
 def test_only_the_export_imports_onnx() -> None:
     """And its runtime alone, without PyTorch, what serves the exported file."""
     importing = {module for module in TREES if any(name.startswith("onnx") for name in top_level(module))}
@@ -162,4 +169,5 @@ def test_the_command_is_there_at_once() -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
     loaded = {name.split(".")[0] for name in done.stdout.split()}
     assert "typer" in loaded
-    assert not loaded & {"torch", "mlflow", "optuna", "rich", "cv2", "numpy", "onnxruntime", "pydantic", "PIL", "av"}
+    slow = {"torch", "mlflow", "optuna", "rich", "cv2", "numpy", "onnxruntime", "pydantic", "PIL", "av", "starlette"}
+    assert not loaded & slow

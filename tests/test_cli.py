@@ -4,6 +4,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -13,13 +14,29 @@ from faceparse import cli
 from faceparse.cli import run
 from faceparse.core.errors import FaceparseError, OutputError
 
-COMMANDS = ["demo", "prepare", "check", "edges", "train", "sweep", "eval", "predict", "export", "sync", "ui", "doctor"]
+COMMANDS = [
+    "demo",
+    "prepare",
+    "check",
+    "edges",
+    "train",
+    "sweep",
+    "eval",
+    "predict",
+    "export",
+    "runs",
+    "sync",
+    "ui",
+    "doctor",
+]
 SOURCES = ["helen", "lapa", "celebamask-hq", "ibugmask", "fasseg", "folder", "synthetic"]
 
 Faceparse = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
-@pytest.mark.parametrize("arguments", [[], *([name] for name in COMMANDS), *(["prepare", name] for name in SOURCES)])
+@pytest.mark.parametrize(
+    "arguments", [[], *([name] for name in COMMANDS), *(["prepare", name] for name in SOURCES), ["runs", "compare"]]
+)
 def test_every_command_explains_itself(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert run([*arguments, "--help"]) == 0
     captured = capsys.readouterr()
@@ -28,6 +45,11 @@ def test_every_command_explains_itself(arguments: list[str], capsys: pytest.Capt
     if arguments not in ([], ["prepare"]):
         first = captured.out.split("\n\n")[1]
         assert len(first.split()) >= 4  # what it does, in words
+
+
+def test_the_version_is_the_package_s(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["--version"]) == 0
+    assert capsys.readouterr().out == f"faceparse {version('faceparse')}\n"
 
 
 def test_the_help_lists_every_command(capsys: pytest.CaptureFixture[str]) -> None:

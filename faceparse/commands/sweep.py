@@ -7,6 +7,7 @@ import typer
 
 from faceparse.commands.options import (
     AllGpus,
+    BatchSize,
     CpuProcesses,
     DataDir,
     Device,
@@ -63,6 +64,7 @@ def sweep(
     processes: CpuProcesses = None,
     set_: Set = None,
     epochs: Epochs = None,
+    batch_size: BatchSize = None,
     restore_from: RestoreFrom = None,
 ) -> None:
     """Train once for each of several settings and rank the runs by their best score on val."""
@@ -72,6 +74,7 @@ def sweep(
         "data.root": data_dir,
         "model.pretrained": restore_from,
         "train.epochs": epochs,
+        "train.batch_size": batch_size,
         "train.device": device_name(gpus, device, several=True),
         "launch.processes": processes,
         **parse_set(set_ or []),

@@ -148,5 +148,5 @@ def _profile(settings: "Settings") -> None:
 def _show(result: "RunResult") -> None:
     from faceparse.commands.console import out
 
-    out.print(f"best epoch {result.best_epoch} ({result.best_score:.4f}): {result.best}")
+    out.print(f"best epoch {result.best_epoch} ({result.metric} {result.best_score:.4f}): {result.best}")
     out.print(f"next: faceparse eval {result.best}" + (" ; faceparse ui" if result.run_id else ""))

@@ -13,7 +13,7 @@ def ui(
     import subprocess
     import sys
 
-    from faceparse.commands.console import out
+    from faceparse.commands.console import out, silent_libraries
     from faceparse.core.settings import load_settings
     from faceparse.core.tracking.store import tracking_uri
 
@@ -21,7 +21,13 @@ def ui(
     if store.startswith(("http://", "https://")):
         out.print(f"the runs are on a server: open {store} in a browser")
         return
+    silent_libraries()  # before they are imported
+    from faceparse.core.tracking.runs import experiments
+
     out.print(f"runs of {store} at http://127.0.0.1:{port} (Ctrl-C ends it)")
+    for name, number in experiments(store).items():
+        # Without the last part, the UI opens on its pages for language models.
+        out.print(f"  {name}: http://127.0.0.1:{port}/#/experiments/{number}/runs?workflowType=machine_learning")
     command = [
         sys.executable,
         "-m",

@@ -135,6 +135,27 @@ def read_image(path: Path) -> np.ndarray:
     return decode_image(read_bytes(path), str(path))
 
 
+def check_pixels(data: bytes, where: str) -> None:
+    """Look at what an encoded picture's header promises, before memory is spent on it.
+
+    Raises:
+        DatasetError: more than `MAX_PIXELS`.
+    """
+    if _pixels(data) > MAX_PIXELS:
+        raise DatasetError(f"{where}: more than {MAX_PIXELS // 10**6} megapixels; make it smaller")
+
+
+def _pixels(data: bytes) -> float:
+    """As the header says; 0 where Pillow knows nothing of it, and OpenCV has the last word."""
+    try:
+        with Image.open(io.BytesIO(data)) as picture:
+            return picture.width * picture.height
+    except Image.DecompressionBombError:
+        return float("inf")
+    except DAMAGED:
+        return 0
+
+
 def decode_image(data: bytes, where: str) -> np.ndarray:
     """`read_image` of a file's content; `where` it came from is what errors name."""
     # OpenCV 4 decodes a truncated JPEG to a half-grey picture without an error: look for the end marker ourselves.
@@ -152,20 +173,8 @@ def decode_photograph(data: bytes, where: str) -> np.ndarray:
     Raises:
         DatasetError: it cannot be read, or has more than `MAX_PIXELS`, which is seen before it is decoded.
     """
-    if _pixels(data) > MAX_PIXELS:
-        raise DatasetError(f"{where}: more than {MAX_PIXELS // 10**6} megapixels; make it smaller")
+    check_pixels(data, where)
     return decode_image(data, where)
-
-
-def _pixels(data: bytes) -> float:
-    """As the header says; 0 where Pillow knows nothing of it, and OpenCV has the last word."""
-    try:
-        with Image.open(io.BytesIO(data)) as picture:
-            return picture.width * picture.height
-    except Image.DecompressionBombError:
-        return float("inf")
-    except DAMAGED:
-        return 0
 
 
 def _lacks_end(jpeg: bytes) -> bool:

@@ -1,4 +1,5 @@
-"""HTML pages that need nothing but themselves: no network, no scripts, pictures within."""
+"""HTML pages that need nothing but themselves: no network, pictures within; only the page of `faceparse web` has a
+script."""
 
 import base64
 from functools import cache

@@ -209,6 +209,8 @@ class TrackingSettings(_Section):
     run_name: str | None = None
     overlays: Annotated[int, Field(ge=0, le=64)] = 4
     """Sample overlays of `val` logged with each new best."""
+    system_metrics: bool = True
+    """Log how busy CPU, memory and GPUs were, a mean for each epoch."""
 
 
 class Settings(BaseSettings):

@@ -28,7 +28,9 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[Settings]:
             raise TrainingError("the GPU's memory is full; lower --batch-size or --input-size")
         folder = settings.train.run_dir
         assert folder is not None
-        return RunResult(folder, folder / "best.pth", 3, settings.train.batch_size / 16, "abc", "sqlite:////x.db")
+        return RunResult(
+            folder, folder / "best.pth", 3, settings.train.batch_size / 16, "abc", "sqlite:////x.db", "val/f1_mean"
+        )
 
     monkeypatch.setattr(launch, "train", score)
     monkeypatch.setattr(run_module, "check", lambda *_: None)
@@ -56,12 +58,13 @@ def test_it_ends_with_the_trials_ranked_and_what_to_do_next(cli: Any, asked: lis
 
 def test_options_are_those_of_train(cli: Any, asked: list[Settings]) -> None:
     Path("experiment.toml").write_text("[train]\nepochs = 3\nseed = 5\n")
-    options = ["--data-dir", "faces", "--device", "cpu", "--epochs", 7, "--restore-from", "w.pth"]
+    options = ["--data-dir", "faces", "--device", "cpu", "--epochs", 7, "--batch-size", 5, "--restore-from", "w.pth"]
     done = cli("sweep", "experiment.toml", "--over", "optim.lr=1,2", *options, "--set", "optim.momentum=0.5", *OFF)
     assert done.code == 0, done.err
     for settings in asked:
         train = settings.train
-        assert (train.epochs, train.seed, train.device, settings.optim.momentum) == (7, 5, "cpu", 0.5)
+        assert (train.epochs, train.batch_size, train.seed, train.device) == (7, 5, 5, "cpu")
+        assert settings.optim.momentum == 0.5
         assert (settings.data.root, settings.model.pretrained) == (Path("faces"), "w.pth")
         assert train.run_dir is not None
         assert train.run_dir.parts[:2] == ("runs", "faceparse")

@@ -28,7 +28,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[Settings]:
 
     def keep(settings: Settings, display: object) -> RunResult:
         kept.append(settings)
-        return RunResult(Path("run"), Path("run/best.pth"), 3, 0.5, "abc", "sqlite:////x.db")
+        return RunResult(Path("run"), Path("run/best.pth"), 3, 0.5, "abc", "sqlite:////x.db", "val/f1_mean")
 
     monkeypatch.setattr(launch, "train", keep)
     return kept
@@ -39,7 +39,7 @@ def test_without_arguments_it_is_the_papers_helen_recipe(cli: Any, asked: list[S
     assert done.code == 0
     assert asked == [Settings()]
     assert done.out.splitlines() == [
-        "best epoch 3 (0.5000): run/best.pth",
+        "best epoch 3 (val/f1_mean 0.5000): run/best.pth",
         "next: faceparse eval run/best.pth ; faceparse ui",
     ]
 
@@ -362,4 +362,4 @@ def test_a_run_from_the_command_line_is_interrupted_and_resumed(
     assert done.out.splitlines()[0].endswith("): [bold]run/best.pth")
     assert done.out.splitlines()[1:] == ["next: faceparse eval [bold]run/best.pth"]
     assert len((run / "metrics.jsonl").read_text().splitlines()) == 2
-    assert np.isfinite(float(done.out.split("(")[1].split(")")[0]))
+    assert np.isfinite(float(done.out.split("(")[1].split(")")[0].removeprefix("val/f1_merged/overall ")))

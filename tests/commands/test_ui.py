@@ -4,6 +4,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from mlflow.tracking import MlflowClient
+
+from faceparse.core.training.run import RunResult
 
 
 @pytest.fixture
@@ -35,10 +38,15 @@ def test_the_store_is_the_one_that_training_uses(
     assert done.out == f"runs of {here} at http://127.0.0.1:5000 (Ctrl-C ends it)\n"
 
 
-def test_store_and_port_can_be_others(cli: Any, called: list[list[str]]) -> None:
-    cli("ui", "--uri", "sqlite:////elsewhere.db", "--port", "5001")
-    assert options(called[0])["--backend-store-uri"] == "sqlite:////elsewhere.db"
+def test_store_and_port_can_be_others(cli: Any, called: list[list[str]], trained: RunResult, store: str) -> None:
+    """And each experiment has a link that opens on its runs."""
+    done = cli("ui", "--uri", store, "--port", "5001")
+    assert options(called[0])["--backend-store-uri"] == store
     assert options(called[0])["--port"] == "5001"
+    number = MlflowClient(store).get_experiment_by_name("faceparse").experiment_id
+    link = f"http://127.0.0.1:5001/#/experiments/{number}/runs?workflowType=machine_learning"
+    assert f"  faceparse: {link}\n" in done.out
+    assert "  Default: " not in done.out
 
 
 def test_a_server_has_a_ui_of_its_own(cli: Any, called: list[list[str]]) -> None:

@@ -7,7 +7,7 @@ import hashlib
 from pathlib import Path
 from typing import Any
 
-from faceparse.core.datasets.source import Item, Raw, WithoutLandmarks, nearest_colour
+from faceparse.core.datasets.source import Item, Raw, WithoutLandmarks, find_root, nearest_colour
 from faceparse.core.errors import DatasetError
 from faceparse.core.files import read_bytes, read_image
 from faceparse.core.labels import get_label_set
@@ -27,27 +27,14 @@ class Fasseg(WithoutLandmarks):
         self.label_set = get_label_set("fasseg")
 
     def items(self) -> list[Item]:
-        test = self._images("Test")
+        root = find_root(self.raw, "Train_RGB", "Train_Labels", "Test_RGB", "Test_Labels")
+        test = _images(root / "Test_RGB")
         seen = {_digest(path) for path in test}
-        train = [path for path in self._images("Train") if _digest(path) not in seen]
+        train = [path for path in _images(root / "Train_RGB") if _digest(path) not in seen]
         return [
-            *(self._item("Train", path, "train" if i % self.val_every else "val") for i, path in enumerate(train, 1)),
-            *(self._item("Test", path, "test") for path in test),
+            *(_item(path, "train" if i % self.val_every else "val") for i, path in enumerate(train, 1)),
+            *(_item(path, "test") for path in test),
         ]
-
-    def _item(self, part: str, image: Path, split: str) -> Item:
-        label = self.raw / f"{part}_Labels" / image.name
-        return Item(f"{part.lower()}_{int(image.stem):02d}", split, (image, label))
-
-    def _images(self, part: str) -> list[Path]:
-        folder = self.raw / f"{part}_RGB"
-        images = [path for path in folder.glob("*.bmp") if path.stem.isdigit()]
-        if not images:
-            raise DatasetError(
-                f"{folder}: no <n>.bmp in it; RAW_DIR is FASSEG's V2 folder with Train_RGB, Train_Labels, Test_RGB and "
-                "Test_Labels"
-            )
-        return sorted(images, key=lambda path: int(path.stem))
 
     def load(self, item: Item) -> Raw:
         image, label = item.files
@@ -55,6 +42,19 @@ class Fasseg(WithoutLandmarks):
 
     def describe(self) -> dict[str, Any]:
         return {"source": "fasseg", "raw": str(self.raw.resolve()), "val_every": self.val_every}
+
+
+def _images(folder: Path) -> list[Path]:
+    images = [path for path in folder.glob("*.bmp") if path.stem.isdigit()]
+    if not images:
+        raise DatasetError(f"{folder}: no <n>.bmp in it; give FASSEG's V2 folder as it was unpacked")
+    return sorted(images, key=lambda path: int(path.stem))
+
+
+def _item(image: Path, split: str) -> Item:
+    part = image.parent.name.removesuffix("_RGB")
+    label = image.parent.with_name(f"{part}_Labels") / image.name
+    return Item(f"{part.lower()}_{int(image.stem):02d}", split, (image, label))
 
 
 def _digest(path: Path) -> str:

@@ -6,13 +6,14 @@ from pathlib import Path
 
 import torch
 
+from faceparse.core.datasets.layout import fingerprint
 from faceparse.core.evaluation.compare import Comparison, compare, must_compare, short_names
 from faceparse.core.evaluation.outputs import comparison_files, evaluation_files, prepare_folder, write_folder
 from faceparse.core.evaluation.score_checkpoint import Plan, score_checkpoint
 from faceparse.core.evaluation.summary import Evaluation
 from faceparse.core.model.trained import TrainedModel
 from faceparse.core.parallel import Track, untracked
-from faceparse.core.tracking.ledger import read_ledger
+from faceparse.core.tracking.ledger import InputDataset, read_ledger
 from faceparse.core.tracking.store import log_folder, log_scores
 
 COMPARISON = "comparison"
@@ -89,11 +90,28 @@ def log_evaluation(plan: Plan, evaluation: Evaluation, folder: Path, *, warn: Sa
         return None
     metrics: dict[str, float] = {}
     tags: dict[str, str] = {}
+    root = evaluation.dataset.resolve()
+    dataset = InputDataset(
+        root.name,
+        fingerprint(root, [evaluation.split])[evaluation.split],
+        str(root),
+        evaluation.split,
+        len(evaluation.ids),
+        evaluation.label_set.name,
+    )
     for protocol, scores in evaluation.scores.items():
         prefix = plan.name([protocol])
         metrics |= {f"{prefix}/{name}": value for name, value in scores.flat().items()}
-        tags |= {f"{prefix}.checkpoint": str(plan.model.path), f"{prefix}.images": str(len(evaluation.ids))}
-    logged = log_scores(*tracked, metrics, tags, plan.model.epoch or 0, warn=warn)
+        about = {
+            "checkpoint": str(plan.model.path),
+            "images": str(dataset.images),
+            "dataset": dataset.name,
+            "label_set": dataset.label_set,
+            "protocol": protocol,
+            "fingerprint": dataset.digest,
+        }
+        tags |= {f"{prefix}.{key}": value for key, value in about.items()}
+    logged = log_scores(*tracked, metrics, tags, plan.model.epoch or 0, dataset, warn=warn)
     return tracked[1] if logged and log_folder(*tracked, folder, plan.place.as_posix(), warn=warn) else None
 
 

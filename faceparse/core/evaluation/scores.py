@@ -112,8 +112,19 @@ def resolve_metric(name: str, label_set: LabelSet) -> str:
         return "f1/overall" if "overall" in label_set.merged else "mean_f1"
     known = score_names(label_set)
     if name not in known:
-        raise SettingsError(f"train.best_metric = {name!r}: not a score of {label_set.name}{nearest(name, known)}")
+        logged = {flat_name(one, label_set): one for one in known}  # what metrics.jsonl and MLflow show
+        shown = name.removeprefix("val/")
+        meant = f"; did you mean {logged[shown]!r}?" if shown in logged else nearest(shown, known)
+        raise SettingsError(f"train.best_metric = {name!r}: not a score of {label_set.name}{meant}")
     return name
+
+
+def flat_name(name: str, label_set: LabelSet) -> str:
+    """A name of `Scores.get` as `Scores.flat` has it."""
+    kind, _, of = name.partition("/")
+    if kind == "f1" and of in label_set.merged:
+        return f"f1_merged/{of}"
+    return {"mean_f1": "f1_mean", "mean_iou": "miou"}.get(name, name)
 
 
 def score_names(label_set: LabelSet) -> list[str]:

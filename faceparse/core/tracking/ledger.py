@@ -32,6 +32,8 @@ class Ledger:
     tags: dict[str, str]
     files: dict[str, str | None] = field(default_factory=dict)
     """Path in the run directory -> folder in MLflow; None is the top."""
+    datasets: list[dict[str, Any]] = field(default_factory=list)
+    """Not delivered yet; the fields of an `InputDataset` each."""
     run_id: str | None = None
     delivered: int = 0
     """The last step that is delivered; steps count from 1."""
@@ -39,6 +41,26 @@ class Ledger:
     ended: float | None = None
     told: Status | None = None
     """The last status that is delivered."""
+    best_epoch: int | None = None
+    """That of best.pth."""
+    best_artifact: str | None = None
+    """Where best.pth is among the run's artifacts."""
+    linked_epoch: int | None = None
+    """The one that MLflow's logged model of best.pth is of."""
+
+
+@dataclass(frozen=True)
+class InputDataset:
+    """One split of a dataset as MLflow knows it."""
+
+    name: str
+    digest: str
+    root: str
+    """The dataset folder."""
+    context: str
+    """What the run had it for: train, val or test."""
+    images: int
+    label_set: str
 
 
 @dataclass
@@ -49,6 +71,9 @@ class Parcel:
     """A point is the value of one metric at one step."""
     labels: int = 0
     """Params and tags."""
+    datasets: int = 0
+    models: int = 0
+    """Logged models: best.pth with its scores, once it is known to stay the best."""
     files: int = 0
     missing: int = 0
     """Files that were to be uploaded and are no longer there."""
@@ -61,6 +86,8 @@ class Parcel:
         counts = {
             "points": self.points,
             "params and tags": self.labels,
+            "datasets": self.datasets,
+            "logged models": self.models,
             "files": self.files,
             "files that are gone": self.missing,
         }
@@ -72,9 +99,16 @@ def outstanding(ledger: Ledger, lines: Sequence[Line]) -> Parcel:
     return Parcel(
         points=sum(len(line["metrics"]) for line in undelivered(ledger, lines)),
         labels=len(ledger.params) + len(ledger.tags),
+        datasets=len(ledger.datasets),
+        models=int(lacks_model(ledger)),
         files=len(ledger.files),
         status=ledger.status if ledger.status != ledger.told else None,
     )
+
+
+def lacks_model(ledger: Ledger) -> bool:
+    """Only at a run's end: until then each new best would make another one."""
+    return ledger.status != "RUNNING" and ledger.best_epoch is not None and ledger.best_epoch != ledger.linked_epoch
 
 
 def undelivered(ledger: Ledger, lines: Sequence[Line]) -> list[Line]:

@@ -1,24 +1,41 @@
 """MLflow: the only file that imports it."""
 
+import json
 import os
+import re
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import closing
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 from faceparse.core.errors import SettingsError
 from faceparse.core.settings import TrackingSettings
-from faceparse.core.tracking.ledger import Line, Status
+from faceparse.core.tracking.ledger import InputDataset, Line, Status
+from faceparse.core.tracking.logged import LoggedRun, Point
 
 # Trying again is the tracker's, which can ask MLflow first what it holds: the client's own tries would repeat points.
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "30")
 os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
 
-from mlflow.entities import Metric, Param, RunTag
+from mlflow.entities import (
+    Dataset,
+    DatasetInput,
+    InputTag,
+    LoggedModel,
+    LoggedModelOutput,
+    LoggedModelStatus,
+    Metric,
+    Param,
+    Run,
+    RunTag,
+)
 from mlflow.exceptions import MlflowException
+from mlflow.store.entities import PagedList
 from mlflow.tracking import MlflowClient
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -28,8 +45,18 @@ START_PATIENCE = 5.0
 FAILURES = (MlflowException, SQLAlchemyError, sqlite3.Error, OSError, ImportError)
 """What a store raises that does not work; requests' errors are OSErrors."""
 
+PAGE = 1000
+"""Experiments or runs that are asked for at a time."""
 _KEY_TAG = "faceparse.run"
 _PARENT_TAG = "mlflow.parentRunId"
+_KIND_TAG, _KIND = "mlflow.experimentKind", "custom_model_development"
+"""What the UI shows first: runs, charts and models, rather than its pages for language models."""
+_CONTEXT_TAG = "mlflow.data.context"
+_EPOCH_TAG = "faceparse.best_epoch"
+"""Of a logged model: which of the run's epochs the checkpoint is from."""
+
+Held = dict[tuple[str, int], Metric]
+"""(metric, step) -> the newest point that a run has there."""
 
 Say = Callable[[str], None]
 
@@ -73,7 +100,7 @@ class Store:
         # A local database says nothing of files: keep them beside it, wherever a later command is started.
         local = self.uri.startswith(SQLITE)
         location = (Path(self.uri.removeprefix(SQLITE)).parent / "mlartifacts" / name).as_uri() if local else None
-        return str(self._client.create_experiment(name, artifact_location=location))
+        return str(self._client.create_experiment(name, artifact_location=location, tags={_KIND_TAG: _KIND}))
 
     def find_run(self, experiment: str, key: str) -> str | None:
         found = self._client.search_runs([experiment], f"tags.`{_KEY_TAG}` = '{key}'", max_results=1)
@@ -84,13 +111,14 @@ class Store:
         run = self._client.create_run(experiment, start_time=_milliseconds(started), tags=tags, run_name=name)
         return str(run.info.run_id)
 
-    def held(self, run_id: str, lines: Sequence[Line]) -> set[tuple[str, int]]:
-        """(metric, step) of everything that MLflow holds under the names in `lines`: what was delivered before a
-        process could note it, and epochs that a resumed run trains again. A store may have taken a part of a batch
-        only, so each name is asked for.
+    def held(self, run_id: str, lines: Sequence[Line]) -> Held:
+        """Everything that MLflow holds under the names in `lines`: what was delivered before a process could note it,
+        and epochs that a resumed run trains again. A store may have taken a part of a batch only, so each name is
+        asked for.
         """
         names = {name for line in lines for name in line["metrics"]}
-        return {(name, metric.step) for name in names for metric in self._client.get_metric_history(run_id, name)}
+        points = [metric for name in names for metric in self._client.get_metric_history(run_id, name)]
+        return {(metric.key, metric.step): metric for metric in sorted(points, key=lambda one: one.timestamp)}
 
     def log_points(self, run_id: str, line: Line, names: Collection[str]) -> None:
         step, when = line["epoch"], _milliseconds(line["time"])
@@ -103,13 +131,85 @@ class Store:
             tags=[RunTag(key, value) for key, value in tags.items()],
         )
 
-    def log_scores(self, run_id: str, metrics: Mapping[str, float], tags: Mapping[str, str], step: int) -> None:
-        now = _milliseconds(time.time())
-        self._client.log_batch(
-            run_id,
-            metrics=[Metric(name, value, now, step) for name, value in metrics.items()],
-            tags=[RunTag(key, value) for key, value in tags.items()],
+    def log_datasets(self, run_id: str, datasets: Sequence[InputDataset]) -> None:
+        """A run has each of them once, however often it is told."""
+        self._client.log_inputs(run_id, [_dataset_input(dataset) for dataset in datasets])
+
+    def log_scores(
+        self, run_id: str, metrics: Mapping[str, float], tags: Mapping[str, str], step: int, dataset: InputDataset
+    ) -> None:
+        """Of an evaluation; also to the logged model of that epoch's checkpoint, where there is one. Equal scores that
+        are there already stay as they are.
+        """
+        self.log_datasets(run_id, [dataset])
+        model = self._find_model(run_id, step)
+        line: Line = {"epoch": step, "time": time.time(), "metrics": metrics}
+        points = self._as_held(run_id, line, metrics, keep_value=False)
+        self._log_linked(run_id, points, model, (dataset.name, dataset.digest))
+        self.log_labels(run_id, {}, tags)
+
+    def link_best(self, run_id: str, line: Line, name: str, checkpoint: str) -> None:
+        """Make the logged model of best.pth, with the scores that its epoch's line has; those of earlier bests, whose
+        file is no more, go. Done again, it changes nothing.
+
+        Args:
+            checkpoint: its path among the run's artifacts.
+        """
+        run = self._client.get_run(run_id)
+        epoch = line["epoch"]
+        model = self._find_model(run_id, epoch) or self._client.create_logged_model(
+            run.info.experiment_id,
+            name=re.sub(r"[/:.%\"']", "-", name),
+            source_run_id=run_id,
+            tags={_EPOCH_TAG: str(epoch), "checkpoint": f"runs:/{run_id}/{checkpoint}"},
+            params=run.data.params,
+            model_type="EAGRNet",
         )
+        inputs = run.inputs.dataset_inputs if run.inputs else []
+        chosen_on = [
+            one.dataset for one in inputs if (_CONTEXT_TAG, "val") in {(tag.key, tag.value) for tag in one.tags}
+        ]
+        dataset = (chosen_on[0].name, chosen_on[0].digest) if chosen_on else None
+        scores = [name for name in line["metrics"] if name.startswith("val/")]
+        self._log_linked(run_id, self._as_held(run_id, line, scores, keep_value=True), model, dataset)
+        self._client.finalize_logged_model(model.model_id, LoggedModelStatus.READY)
+        outputs = run.outputs.model_outputs if run.outputs else []
+        if model.model_id not in {output.model_id for output in outputs}:
+            self._client.log_outputs(run_id, [LoggedModelOutput(model.model_id, epoch)])
+        for other in self._models(run_id):
+            if other.tags.get(_EPOCH_TAG, str(epoch)) != str(epoch):
+                self._client.delete_logged_model(other.model_id)
+
+    def _models(self, run_id: str) -> list[LoggedModel]:
+        experiment = self._client.get_run(run_id).info.experiment_id
+        return list(self._client.search_logged_models([experiment], f"source_run_id = '{run_id}'"))
+
+    def _find_model(self, run_id: str, epoch: int) -> LoggedModel | None:
+        return next((model for model in self._models(run_id) if model.tags.get(_EPOCH_TAG) == str(epoch)), None)
+
+    def _as_held(self, run_id: str, line: Line, names: Collection[str], *, keep_value: bool) -> list[Metric]:
+        """The line's points, as the run has them where it does: told again just so, MLflow drops them.
+
+        Args:
+            keep_value: also where the value has become another; else such a point is a new one.
+        """
+        held = self.held(run_id, [{**line, "metrics": {name: line["metrics"][name] for name in names}}])
+        new = [Metric(name, line["metrics"][name], _milliseconds(line["time"]), line["epoch"]) for name in names]
+        old = [held.get((metric.key, metric.step), metric) for metric in new]
+        return [b if keep_value or a.value == b.value else a for a, b in zip(new, old, strict=True)]
+
+    def _log_linked(
+        self, run_id: str, points: Sequence[Metric], model: LoggedModel | None, dataset: tuple[str, str] | None
+    ) -> None:
+        """To the run, and to the model that the points are of."""
+        linked = {(metric.key, metric.timestamp, metric.step) for metric in (model.metrics if model else None) or []}
+        name, digest = dataset or (None, None)
+        points = [
+            Metric(one.key, one.value, one.timestamp, one.step, model.model_id if model else None, name, digest)
+            for one in points
+            if (one.key, one.timestamp, one.step) not in linked
+        ]
+        self._client.log_batch(run_id, metrics=points)
 
     def upload(self, run_id: str, path: Path, folder: str | None) -> None:
         self._client.log_artifact(run_id, str(path), folder)
@@ -123,9 +223,57 @@ class Store:
         else:
             self._client.set_terminated(run_id, status, None if ended is None else _milliseconds(ended))
 
+    def experiments(self) -> dict[str, str]:
+        """Id -> name."""
+        return {str(one.experiment_id): str(one.name) for one in _pages(self._client.search_experiments)}
+
+    def runs(self, experiments: Mapping[str, str]) -> list[LoggedRun]:
+        """All of ours in these experiments (id -> name)."""
+        ours = partial(self._client.search_runs, list(experiments), f"tags.`{_KEY_TAG}` LIKE '%'")
+        return [self._logged(run, experiments[run.info.experiment_id]) for run in _pages(ours)] if experiments else []
+
+    def run(self, run_id: str) -> LoggedRun:
+        run = self._client.get_run(run_id)
+        return self._logged(run, self._client.get_experiment(run.info.experiment_id).name)
+
+    def value_at(self, run_id: str, name: str, step: int) -> float | None:
+        return next((one.value for one in self._client.get_metric_history(run_id, name) if one.step == step), None)
+
+    def _logged(self, run: Run, experiment: str) -> LoggedRun:
+        info, data = run.info, run.data
+        return LoggedRun(
+            uri=self.uri,
+            id=info.run_id,
+            name=info.run_name or info.run_id,
+            experiment=experiment,
+            status=info.status,
+            started=info.start_time / 1000,
+            ended=info.end_time / 1000 if info.end_time else None,
+            parent=data.tags.get(_PARENT_TAG),
+            params=data.params,
+            tags=data.tags,
+            newest={one.key: Point(one.value, one.step) for one in data.to_proto().metrics},
+        )
+
     def look(self) -> None:
         """Ask for anything, to see whether it answers."""
         self._client.search_experiments(max_results=1)
+
+
+def _pages(search: Callable[..., PagedList[Any]]) -> Iterator[Any]:
+    page = search(max_results=PAGE)
+    yield from page
+    while page.token:
+        page = search(max_results=PAGE, page_token=page.token)
+        yield from page
+
+
+def _dataset_input(dataset: InputDataset) -> DatasetInput:
+    profile = {"images": dataset.images, "label_set": dataset.label_set}
+    entity = Dataset(
+        dataset.name, dataset.digest, "local", json.dumps({"uri": dataset.root}), profile=json.dumps(profile)
+    )
+    return DatasetInput(entity, [InputTag(_CONTEXT_TAG, dataset.context)])
 
 
 def _milliseconds(seconds: float) -> int:
@@ -133,11 +281,18 @@ def _milliseconds(seconds: float) -> int:
 
 
 def log_scores(
-    uri: str, run_id: str, metrics: Mapping[str, float], tags: Mapping[str, str], step: int, *, warn: Say
+    uri: str,
+    run_id: str,
+    metrics: Mapping[str, float],
+    tags: Mapping[str, str],
+    step: int,
+    dataset: InputDataset,
+    *,
+    warn: Say,
 ) -> bool:
     """Add to an MLflow run of any age, at once. False, and a warning, where that fails."""
     try:
-        Store(uri, there=True).log_scores(run_id, metrics, tags, step)
+        Store(uri, there=True).log_scores(run_id, metrics, tags, step, dataset)
     except FAILURES as error:
         warn(f"MLflow at {uri} failed, the scores are not logged there: {reason(error)}")
         return False

@@ -9,8 +9,9 @@ import secrets
 import shutil
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Self
 
@@ -18,16 +19,18 @@ from faceparse.core.errors import InterruptedRunError, TrackingError
 from faceparse.core.settings import TrackingSettings
 from faceparse.core.tracking.ledger import (
     TRACKING_FILE,
+    InputDataset,
     Ledger,
     Line,
     Parcel,
     Status,
+    lacks_model,
     outstanding,
     read_ledger,
     undelivered,
     write_ledger,
 )
-from faceparse.core.tracking.store import FAILURES, START_PATIENCE, Say, Store, reason, tracking_uri
+from faceparse.core.tracking.store import FAILURES, START_PATIENCE, Held, Say, Store, reason, tracking_uri
 
 END_PATIENCE = 10.0
 """Seconds that a run waits for MLflow at most when it ends."""
@@ -54,7 +57,7 @@ class Tracker:
         """
         self._folder, self._ledger, self._lines = folder, ledger, lines
         self._store: Store | None = None
-        self._held: set[tuple[str, int]] | None = None  # (metric, step) that need no delivery; None: to be asked for
+        self._held: Held | None = None  # points that need no delivery; None: to be asked for
         self._changed: set[str] = set()  # files noted again while they are uploaded
         self._lock = threading.Lock()
         self._work, self._tried, self._ending = threading.Event(), threading.Event(), threading.Event()
@@ -72,6 +75,7 @@ class Tracker:
         *,
         params: Mapping[str, Any],
         tags: Mapping[str, str],
+        datasets: Sequence[InputDataset] = (),
         warn: Say,
         say: Say,
     ) -> "Tracker":
@@ -97,6 +101,7 @@ class Tracker:
             started=time.time(),
             params={key: str(value) for key, value in params.items()},
             tags=dict(tags),
+            datasets=[asdict(dataset) for dataset in datasets],
         )
         tracker = cls(folder, ledger, lines)
         with tracker._noting():
@@ -135,6 +140,13 @@ class Tracker:
             with self._noting() as ledger:
                 ledger.tags.update(tags)
             self._work.set()
+
+    def upload_best(self, path: Path, folder: str, epoch: int) -> None:
+        """Note the best checkpoint, which is of that epoch. The last one noted gets a logged model at the run's end."""
+        if self._ledger:
+            with self._noting() as ledger:
+                ledger.best_epoch, ledger.best_artifact = epoch, f"{folder}/{path.name}"
+            self.upload(path, folder)
 
     def finish(self, status: Status) -> None:
         """Note what the run came to, and wait a little for the rest to be delivered."""
@@ -233,6 +245,8 @@ class Tracker:
             try:
                 self._deliver_points(self._store, run_id, ledger, parcel)
                 self._deliver_labels(self._store, run_id, ledger, parcel)
+                self._deliver_datasets(self._store, run_id, ledger, parcel)
+                self._deliver_model(self._store, run_id, ledger, parcel)
                 self._deliver_files(self._store, run_id, ledger, parcel)
             finally:  # a file that MLflow refuses must not leave the run open for ever
                 self._deliver_status(self._store, run_id, ledger, parcel)
@@ -246,7 +260,7 @@ class Tracker:
         experiment = store.experiment(ledger.experiment)
         run_id = store.find_run(experiment, ledger.key)
         if run_id is None:
-            self._held = set()  # what is not there yet holds no points
+            self._held = {}  # what is not there yet holds no points
             run_id = store.create_run(
                 experiment, ledger.key, name=ledger.run_name, started=ledger.started, parent=self._parent()
             )
@@ -290,6 +304,28 @@ class Tracker:
             ledger.params = {}
             ledger.tags = {key: value for key, value in ledger.tags.items() if tags.get(key) != value}
         parcel.labels = len(params) + len(tags)
+
+    def _deliver_datasets(self, store: Store, run_id: str, ledger: Ledger, parcel: Parcel) -> None:
+        if not ledger.datasets:
+            return
+        self._go_on()
+        store.log_datasets(run_id, [InputDataset(**dataset) for dataset in ledger.datasets])
+        parcel.datasets = len(ledger.datasets)
+        with self._noting():
+            ledger.datasets = []
+
+    def _deliver_model(self, store: Store, run_id: str, ledger: Ledger, parcel: Parcel) -> None:
+        with self._lock:
+            best, lacking = ledger.best_epoch, lacks_model(ledger)
+        if best is None or not lacking:
+            return
+        unknown: Line = {"epoch": best, "time": time.time(), "metrics": {}}  # of a disk that was full
+        line = next((line for line in self._lines() if line["epoch"] == best), unknown)
+        self._go_on()
+        store.link_best(run_id, line, ledger.run_name, ledger.best_artifact or "")
+        with self._noting():
+            ledger.linked_epoch = best
+        parcel.models = 1
 
     def _deliver_files(self, store: Store, run_id: str, ledger: Ledger, parcel: Parcel) -> None:
         with self._lock:

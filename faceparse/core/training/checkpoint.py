@@ -16,6 +16,8 @@ from faceparse.core.model.weights import FORMAT, VERSION, Checkpoint, read_check
 from faceparse.core.settings import Settings, to_dict
 
 BEST, LAST, PREVIOUS = "best.pth", "last.pth", "previous.pth"
+SETTINGS_FILE = "settings.toml"
+"""Of the run, beside them."""
 
 
 def pack(
@@ -113,7 +115,10 @@ def read_last(folder: Path, *, warn: Callable[[str], None]) -> Checkpoint:
     """
     last, previous = folder / LAST, folder / PREVIOUS
     if not last.exists() and not previous.exists():
-        raise CheckpointError(f"{last}: no such checkpoint; a run can be resumed from its first checkpoint on")
+        raise CheckpointError(
+            f"{last}: no such checkpoint; the run was stopped before its first, start it anew: "
+            f"faceparse train {folder / SETTINGS_FILE}"
+        )
     try:
         return _resumable(last)
     except CheckpointError as error:

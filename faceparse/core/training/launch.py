@@ -27,12 +27,12 @@ from faceparse.core.errors import FaceparseError, InterruptedRunError, LostProce
 from faceparse.core.parallel import STOPPING, default_processes
 from faceparse.core.settings import Settings, load_settings
 from faceparse.core.training import run
-from faceparse.core.training.checkpoint import LAST
+from faceparse.core.training.checkpoint import LAST, SETTINGS_FILE
 from faceparse.core.training.meeting import meeting_config, network_variables
 from faceparse.core.training.notes import Notes
 from faceparse.core.training.observer import Bystander, Observer
 from faceparse.core.training.run import RunResult
-from faceparse.core.training.run_directory import SETTINGS_FILE, RunDirectory
+from faceparse.core.training.run_directory import RunDirectory
 from faceparse.core.training.signals import exit_code
 
 Display = Callable[[], AbstractContextManager[Observer]]
@@ -91,8 +91,8 @@ def processes_here(settings: Settings) -> int:
         raise SettingsError(f"launch.nodes = {launch.nodes}: say where they meet, such as --rendezvous host:29400")
     if launch.processes > 1 and device.startswith("cuda"):
         raise SettingsError(
-            f"launch.processes = {launch.processes} and train.device = {device!r}: on GPUs name one for each process, "
-            "such as --gpus 0,1"
+            f"launch.processes = {launch.processes} and train.device = {device!r}: processes are counted on CPUs only, "
+            "each GPU that is named has one; leave --processes out, and write --gpus 0,1 for two"
         )
     return len(named_gpus(device)) or launch.processes
 

@@ -1,16 +1,17 @@
 """What a run leaves behind: files in its directory, points in MLflow, lines for whoever watches."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 from faceparse.core.errors import OutputError
 from faceparse.core.files import write_atomic
 from faceparse.core.settings import TrackingSettings
+from faceparse.core.tracking.ledger import InputDataset
 from faceparse.core.tracking.tracker import Tracker
-from faceparse.core.training.checkpoint import BEST, LAST, save, save_last
+from faceparse.core.training.checkpoint import BEST, LAST, SETTINGS_FILE, save, save_last
 from faceparse.core.training.observer import Observer
-from faceparse.core.training.run_directory import FINISHED, LOG_FILE, METRICS_FILE, SETTINGS_FILE, RunDirectory
+from faceparse.core.training.run_directory import FINISHED, LOG_FILE, METRICS_FILE, RunDirectory
 
 
 class Record:
@@ -36,13 +37,17 @@ class Record:
             self.directory.log(_summary(epoch, metrics, best))
         self.tracker.deliver()
 
-    def save_best(self, content: Mapping[str, Any]) -> None:
+    def save_best(self, content: Mapping[str, Any], tags: Mapping[str, str]) -> None:
         """
+        Args:
+            tags: what the MLflow run says of it.
+
         Raises:
             OutputError: it could not be written; best.pth is what it was.
         """
         save(self.directory.path / BEST, content)
-        self.tracker.upload(self.directory.path / BEST, "checkpoints")
+        self.tracker.upload_best(self.directory.path / BEST, "checkpoints", content["epoch"])
+        self.tracker.tag(tags)
 
     def save_last(self, content: Mapping[str, Any]) -> None:
         self.unsaved = None
@@ -57,8 +62,7 @@ class Record:
         write_atomic(path, png)
         self.tracker.upload(path, "overlays")
 
-    def finish(self, tags: Mapping[str, str]) -> None:
-        self.tracker.tag(tags)
+    def finish(self) -> None:
         self.directory.log(FINISHED)
         self.tracker.upload(self.directory.path / LAST, "checkpoints")
         for name in (SETTINGS_FILE, METRICS_FILE, LOG_FILE):
@@ -73,7 +77,12 @@ class Record:
 
     @contextmanager
     def tracked(
-        self, settings: TrackingSettings, *, params: Mapping[str, Any], tags: Mapping[str, str]
+        self,
+        settings: TrackingSettings,
+        *,
+        params: Mapping[str, Any],
+        tags: Mapping[str, str],
+        datasets: Sequence[InputDataset],
     ) -> Iterator[None]:
         """The MLflow run, closed as what it came to."""
         self.tracker = Tracker.start(
@@ -82,6 +91,7 @@ class Record:
             self.directory.metrics,
             params=params,
             tags=tags,
+            datasets=datasets,
             warn=self.observer.warning,
             say=self.observer.message,
         )
@@ -89,8 +99,11 @@ class Record:
             yield
 
 
+_IN_DETAIL = ("/f1/", "/iou/", "system/")
+
+
 def _summary(epoch: int, metrics: Mapping[str, float], best: bool) -> str:
-    shown = {name: value for name, value in metrics.items() if "/f1/" not in name and "/iou/" not in name}
+    shown = {name: value for name, value in metrics.items() if not any(part in name for part in _IN_DETAIL)}
     return (
         f"epoch {epoch}: {', '.join(f'{name} {value:.4g}' for name, value in shown.items())}{' (best)' if best else ''}"
     )

@@ -18,20 +18,23 @@ from faceparse.core.errors import CheckpointError, InterruptedRunError, Training
 from faceparse.core.evaluation.evaluate import evaluate, parse_samples
 from faceparse.core.evaluation.pictures import colour_label, contact_sheet, overlay
 from faceparse.core.evaluation.protocols import DEFAULT
-from faceparse.core.evaluation.scores import Scores, compute_scores
+from faceparse.core.evaluation.scores import Scores, compute_scores, flat_name, resolve_metric
 from faceparse.core.files import encode_png, read_image
 from faceparse.core.inference import Parser
+from faceparse.core.labels import LabelSet
 from faceparse.core.model.trained import ParsingNetwork
 from faceparse.core.model.weights import Checkpoint, load_exactly
 from faceparse.core.settings import Settings, flatten
 from faceparse.core.tracking.git import git_tags
+from faceparse.core.tracking.ledger import InputDataset, read_ledger
 from faceparse.core.tracking.store import check_experiment
+from faceparse.core.tracking.system import SystemMonitor
 from faceparse.core.training.assemble import make_loader, make_trainer
 from faceparse.core.training.checkpoint import BEST, LAST, pack, read_last
 from faceparse.core.training.observer import Bystander, Observer
 from faceparse.core.training.plan import Plan, adopt_preprocessing, make_plan
 from faceparse.core.training.record import Record
-from faceparse.core.training.run_directory import RunDirectory
+from faceparse.core.training.run_directory import RunDirectory, is_finished
 from faceparse.core.training.signals import StopSignals, exit_code
 from faceparse.core.training.trainer import NonFiniteLossError, parameters
 
@@ -46,6 +49,8 @@ class RunResult:
     best_score: float
     run_id: str | None
     tracking_uri: str | None
+    metric: str
+    """The score on `val` that chose `best`, as metrics.jsonl names it."""
 
 
 @dataclass
@@ -101,7 +106,7 @@ def resume(
     found: Found = lambda _: None,
     place: Settings | None = None,
 ) -> RunResult:
-    """Go on with a run from its newest checkpoint, as if it had never stopped.
+    """Go on with a run from its newest checkpoint, as if it had never stopped; one that is finished stays as it is.
 
     Args:
         place: where the run runs from here on; nothing else of these settings counts.
@@ -112,6 +117,9 @@ def resume(
     """
     with _directory(lambda: RunDirectory.reopen(run_dir), world, found) as directory:
         checkpoint = world.first(lambda: read_last(run_dir, warn=observer.warning))
+        if world.first(lambda: is_finished(run_dir)):
+            observer.message(f"{run_dir} is finished, all {checkpoint.epoch} epochs; nothing is left to train")
+            return world.first(lambda: _found_finished(run_dir, checkpoint))
         settings = checkpoint.settings.moved_to(place) if place is not None else checkpoint.settings
         plan = make_plan(settings, observer.track, world, resumed=checkpoint)
         if plan.label_set != checkpoint.label_set:
@@ -129,6 +137,18 @@ def resume_or_train(
     if run_dir is None:
         return train(settings, observer, world, found=found)
     return resume(run_dir, observer, world, found=found, place=settings)
+
+
+def _found_finished(run_dir: Path, last: Checkpoint) -> RunResult:
+    assert last.training is not None
+    best, ledger = _Best(**last.training["best"]), read_ledger(run_dir)
+    metric = _logged_name(resolve_metric(last.settings.train.best_metric, last.label_set), last.label_set)
+    run_id, uri = (ledger.run_id, ledger.uri) if ledger else (None, None)
+    return RunResult(run_dir, run_dir / BEST, best.epoch, best.score, run_id, uri, metric)
+
+
+def _logged_name(metric: str, label_set: LabelSet) -> str:
+    return f"val/{flat_name(metric, label_set)}"
 
 
 @contextmanager
@@ -190,7 +210,7 @@ class _Run:
             OutputError: trained to the end, but the last checkpoint could not be written.
         """
         self._announce()
-        with self.stop, self._tracked():
+        with self.stop, self._tracked(), self._watched() as monitor:
             loader = make_loader(self.plan)
             for epoch in range(self.first_epoch, self.settings.train.epochs + 1):
                 try:
@@ -198,16 +218,17 @@ class _Run:
                     scores = self._evaluate() if self._is_due(epoch) else None
                 except _StopRequestedError as stop:
                     raise self.world.first(partial(self._interrupted, epoch, stop.signal)) from None
-                self._finish_epoch(epoch, metrics, scores)
+                self._finish_epoch(epoch, metrics | (monitor.take() if monitor else {}), scores)
             self.world.agree_on(self.record.unsaved if self.record else None)
             if self.record is not None:
-                self.record.finish({"best_epoch": str(self.best.epoch), "best_score": f"{self.best.score:.6f}"})
+                self.record.finish()
         return self.world.first(self._result)
 
     def _result(self) -> RunResult:
         assert self.record is not None
         path, tracker = self.record.directory.path, self.record.tracker
-        return RunResult(path, path / BEST, self.best.epoch, self.best.score, tracker.run_id, tracker.uri)
+        metric = _logged_name(self.plan.metric, self.label_set)
+        return RunResult(path, path / BEST, self.best.epoch, self.best.score, tracker.run_id, tracker.uri, metric)
 
     def _finish_epoch(self, epoch: int, metrics: dict[str, float], scores: Scores | None) -> None:
         self.trainer.start_epoch()
@@ -221,7 +242,8 @@ class _Run:
             self.record.epoch(epoch, metrics, best)
             if best:
                 with self.record.forgiving():
-                    self.record.save_best(self._content(epoch))
+                    tags = {"best_epoch": str(epoch), "best_score": f"{score:.6f}"}
+                    self.record.save_best(self._content(epoch), tags)
                     self.best = _Best(score, epoch)
                     self._save_overlays(epoch)
         if scores is not None:
@@ -365,14 +387,34 @@ class _Run:
     def _tracked(self) -> AbstractContextManager[None]:
         if self.record is None:
             return nullcontext()
-        return self.record.tracked(self.settings.tracking, params=flatten(self.settings), tags=self._tags())
+        return self.record.tracked(
+            self.settings.tracking, params=flatten(self.settings), tags=self._tags(), datasets=self._datasets()
+        )
+
+    def _watched(self) -> AbstractContextManager[SystemMonitor | None]:
+        tracking = self.settings.tracking
+        watched = self.record is not None and tracking.enabled and tracking.system_metrics
+        return SystemMonitor() if watched else nullcontext()
+
+    def _datasets(self) -> list[InputDataset]:
+        """What MLflow is told of the splits; `val` is whichever chooses best.pth."""
+        root, val_split, prints = self.settings.data.root.resolve(), self.settings.data.val_split, self.plan.fingerprint
+        roles = (("train", "train", self.plan.train), ("val", val_split, self.plan.val))
+        if not prints:  # nobody will see it
+            return []
+        return [
+            InputDataset(root.name, prints[split], str(root), role, len(samples), self.label_set.name)
+            for role, split, samples in roles
+        ]
 
     def _tags(self) -> dict[str, str]:
         return {
             "mlflow.source.name": "faceparse train",
             "mlflow.source.type": "LOCAL",
-            "dataset": self.settings.data.root.name,
+            "dataset": self.settings.data.root.resolve().name,
             "label_set": self.label_set.name,
+            "protocol": DEFAULT,
+            "best_metric": _logged_name(self.plan.metric, self.label_set),
             "run_dir": str(self.record.directory.path.resolve()) if self.record else "",
             "faceparse": faceparse.__version__,
             "torch": torch.__version__,

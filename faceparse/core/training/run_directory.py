@@ -13,9 +13,9 @@ from faceparse.core.errors import OutputError, SettingsError
 from faceparse.core.files import append_line, make_folder, write_atomic
 from faceparse.core.settings import Settings, read_settings, to_toml
 from faceparse.core.tracking.ledger import TRACKING_FILE, read_ledger
-from faceparse.core.training.checkpoint import BEST, LAST
+from faceparse.core.training.checkpoint import BEST, LAST, SETTINGS_FILE
 
-SETTINGS_FILE, LOG_FILE, METRICS_FILE = "settings.toml", "train.log", "metrics.jsonl"
+LOG_FILE, METRICS_FILE = "train.log", "metrics.jsonl"
 FINISHED = "finished"
 """Last line of the log of a run that came to its end."""
 
@@ -109,6 +109,12 @@ def new_name() -> str:
     return f"{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(2)}"
 
 
+def is_finished(path: Path) -> bool:
+    """Whether a run came to its end here."""
+    log = path / LOG_FILE
+    return log.is_file() and log.read_text("utf-8").endswith(f" {FINISHED}\n")
+
+
 def _is_begun_again(path: Path, settings: Settings) -> bool:
     """Whether a run with just these settings was stopped here."""
     try:
@@ -128,7 +134,4 @@ def _has_settings(path: Path, settings: Settings) -> bool:
 
 
 def _is_unfinished(path: Path, settings: Settings) -> bool:
-    if not ((path / LAST).exists() and _has_settings(path, settings)):
-        return False
-    log = path / LOG_FILE
-    return not (log.is_file() and log.read_text("utf-8").endswith(f" {FINISHED}\n"))
+    return (path / LAST).exists() and _has_settings(path, settings) and not is_finished(path)

@@ -139,11 +139,23 @@ def test_a_label_of_another_size_is_named(own_raw: Path, tmp_path: Path) -> None
         prepare(Fasseg(own_raw), tmp_path / "out")
 
 
-def test_another_folder_is_refused_with_what_is_expected(tmp_path: Path) -> None:
+def test_the_folder_around_it_does_as_well(raw: Path) -> None:
+    assert Fasseg(raw.parent).items() == Fasseg(raw).items()
+
+
+def test_another_folder_is_refused_with_what_is_expected(own_raw: Path, tmp_path: Path) -> None:
+    for folder, expected in (
+        (tmp_path / "nowhere", "no such folder"),
+        (own_raw / "Test_RGB", "no Train_RGB and Train_Labels and Test_RGB and Test_Labels in it; give the folder as"),
+    ):
+        with pytest.raises(DatasetError) as caught:
+            Fasseg(folder).items()
+        assert str(caught.value).startswith(f"{folder}: {expected}")
+    for bitmap in (own_raw / "Test_RGB").glob("*.bmp"):
+        bitmap.unlink()
     with pytest.raises(DatasetError) as caught:
-        Fasseg(tmp_path).items()
-    assert str(caught.value).startswith(f"{tmp_path / 'Test_RGB'}: no <n>.bmp in it; RAW_DIR is FASSEG's")
-    assert "\n" not in str(caught.value)
+        Fasseg(own_raw).items()
+    assert str(caught.value) == f"{own_raw / 'Test_RGB'}: no <n>.bmp in it; give FASSEG's V2 folder as it was unpacked"
 
 
 def test_it_is_described_by_place_and_split(raw: Path) -> None:

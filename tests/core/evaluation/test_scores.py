@@ -195,5 +195,11 @@ def test_a_score_that_the_label_set_has_not_is_refused_with_the_nearest() -> Non
     with pytest.raises(SettingsError) as caught:
         resolve_metric("f1/overal", HELEN)
     assert str(caught.value) == "train.best_metric = 'f1/overal': not a score of helen; did you mean 'f1/overall'?"
+    for shown, meant in (
+        ("val/f1_mean", "mean_f1"), ("miou", "mean_iou"), ("val/f1_merged/eyes", "f1/eyes"), ("val/f1/noze", "f1/nose")
+    ):  # fmt: skip
+        with pytest.raises(SettingsError) as caught:
+            resolve_metric(shown, HELEN)
+        assert str(caught.value) == f"train.best_metric = {shown!r}: not a score of helen; did you mean {meant!r}?"
     with pytest.raises(SettingsError, match=r"^train\.best_metric = 'f1/overall': not a score of lapa"):
         resolve_metric("f1/overall", get_label_set("lapa"))

@@ -6,16 +6,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from mlflow.entities import LoggedModel
 from mlflow.tracking import MlflowClient
 
 from faceparse.core.settings import TrackingSettings
 from faceparse.core.tracking import store as store_module
 from faceparse.core.tracking import tracker
-from faceparse.core.tracking.ledger import Ledger, Parcel, outstanding, read_ledger
+from faceparse.core.tracking.ledger import InputDataset, Ledger, Parcel, outstanding, read_ledger
 from faceparse.core.tracking.tracker import Tracker
 from faceparse.core.training.run_directory import RunDirectory
 
 NAMES = ("train/loss", "val/f1/left_eye")
+SPLITS = [InputDataset("faces", f"digest-{role}", "/data/faces", role, 3, "helen") for role in ("train", "val")]
+TEST_SPLIT = InputDataset("faces", "digest-test", "/data/faces", "test", 2, "helen")
 
 
 class Run:
@@ -34,6 +37,7 @@ class Run:
             self.directory.metrics,
             params={"optim.lr": 0.1},
             tags={"dataset": "faces"},
+            datasets=SPLITS,
             warn=self.warnings.append,
             say=self.messages.append,
         )
@@ -49,6 +53,11 @@ class Run:
         path.with_suffix(".new").write_text(content)
         path.with_suffix(".new").replace(path)
         self.tracker.upload(path, folder)
+
+    def save_best(self, epoch: int) -> None:
+        path = self.directory.path / "best.pth"
+        path.write_text(str(epoch))
+        self.tracker.upload_best(path, "checkpoints", epoch)
 
     def sync(self) -> Parcel:
         path = self.directory.path
@@ -87,6 +96,23 @@ def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 def history(store: str, run_id: str, name: str = NAMES[0]) -> list[tuple[int, float]]:
     """(step, value) of everything that was ever logged under that name."""
     return sorted((metric.step, metric.value) for metric in MlflowClient(store).get_metric_history(run_id, name))
+
+
+def datasets(store: str, run_id: str) -> list[tuple[str, str, str]]:
+    """(context, name, digest) of each input."""
+    inputs = MlflowClient(store).get_run(run_id).inputs.dataset_inputs
+    return sorted((one.tags[0].value, one.dataset.name, one.dataset.digest) for one in inputs)
+
+
+def models(store: str, run_id: str) -> list[LoggedModel]:
+    client = MlflowClient(store)
+    experiment = client.get_run(run_id).info.experiment_id
+    return list(client.search_logged_models([experiment], f"source_run_id = '{run_id}'"))
+
+
+def scores(model: LoggedModel) -> list[tuple[str, int, float, str | None]]:
+    """(name, step, value, digest of its dataset) of each point."""
+    return sorted((one.key, one.step, one.value, one.dataset_digest) for one in model.metrics or [])
 
 
 def once(*steps: int) -> list[tuple[int, float]]:

@@ -10,7 +10,7 @@ from faceparse.core.settings import TrackingSettings
 from faceparse.core.tracking import store as store_module
 from faceparse.core.tracking.store import check_experiment, check_store, log_scores, tracking_uri
 from tests.conftest import Server
-from tests.core.tracking.conftest import Run, history, replace_client
+from tests.core.tracking.conftest import TEST_SPLIT, Run, datasets, history, models, replace_client, scores
 
 
 def test_the_store_is_the_setting_else_the_environments_else_here(
@@ -53,18 +53,37 @@ def test_a_server_that_hangs_is_no_mistake(monkeypatch: pytest.MonkeyPatch) -> N
     released.set()
 
 
-def test_scores_are_added_to_a_finished_run(make: Callable[..., Run], store: str) -> None:
+def test_scores_are_added_to_a_finished_run_and_its_logged_model(make: Callable[..., Run], store: str) -> None:
     run = make().start()
+    run.record(7)
+    run.save_best(7)
     run.tracker.finish("FINISHED")
-    assert log_scores(store, run.run_id, {"test/f1_mean": 0.25}, {"test.images": "3"}, 7, warn=pytest.fail)
+
+    def add(value: float, epoch: int) -> None:
+        scored = {"test/f1_mean": value, "test/miou": 0.5}
+        assert log_scores(store, run.run_id, scored, {"test.images": "2"}, epoch, TEST_SPLIT, warn=pytest.fail)
+
+    for _ in range(2):  # scored again, it is what it was
+        add(0.25, 7)
     assert history(store, run.run_id, "test/f1_mean") == [(7, 0.25)]
-    assert MlflowClient(store).get_run(run.run_id).data.tags["test.images"] == "3"
+    assert MlflowClient(store).get_run(run.run_id).data.tags["test.images"] == "2"
+    assert ("test", "faces", "digest-test") in datasets(store, run.run_id)
+    assert len(datasets(store, run.run_id)) == 3
+    expected = [("test/f1_mean", 7, 0.25, "digest-test"), ("test/miou", 7, 0.5, "digest-test")]
+    (model,) = models(store, run.run_id)
+    assert scores(model) == [*expected, ("val/f1/left_eye", 7, 3.5, "digest-val")]
+    add(0.75, 8)  # another checkpoint of that run
+    assert history(store, run.run_id, "test/f1_mean") == [(7, 0.25), (8, 0.75)]
+    assert [scores(one) for one in models(store, run.run_id)] == [scores(model)]
+    for _ in range(2):
+        add(0.5, 7)  # the code has changed
+    assert history(store, run.run_id, "test/f1_mean") == [(7, 0.25), (7, 0.5), (8, 0.75)]
 
 
 def test_scores_of_a_run_that_is_gone_are_a_warning(store: str, tmp_path: Path) -> None:
     warnings: list[str] = []
     for uri in (store, f"sqlite:///{tmp_path}/none.db"):
-        assert not log_scores(uri, "0" * 32, {"test/f1_mean": 0.25}, {}, 7, warn=warnings.append)
+        assert not log_scores(uri, "0" * 32, {"test/f1_mean": 0.25}, {}, 7, TEST_SPLIT, warn=warnings.append)
         assert warnings.pop().startswith(f"MLflow at {uri} failed, the scores are not logged there: ")
     assert warnings == []
     assert list(tmp_path.iterdir()) == []  # no empty database

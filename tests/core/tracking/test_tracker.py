@@ -2,6 +2,7 @@ import json
 import threading
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,18 @@ from faceparse.core.tracking import tracker
 from faceparse.core.tracking.ledger import Parcel
 from faceparse.core.tracking.store import check_experiment
 from tests.conftest import Server
-from tests.core.tracking.conftest import NAMES, Run, history, once, replace_client, until
+from tests.core.tracking.conftest import (
+    NAMES,
+    SPLITS,
+    Run,
+    datasets,
+    history,
+    models,
+    once,
+    replace_client,
+    scores,
+    until,
+)
 
 # A store that answers
 
@@ -61,6 +73,12 @@ def test_a_run_can_be_gone_on_with(make: Callable[..., Run], store: str) -> None
     assert MlflowClient(store).get_run(run_id).info.status == "FINISHED"
     assert history(store, run_id) == once(1, 2)
     assert run.warnings == []
+
+
+def test_an_experiment_is_shown_as_one_of_models(make: Callable[..., Run], store: str) -> None:
+    make(experiment="shown").start().tracker.finish("FINISHED")
+    found = MlflowClient(store).get_experiment_by_name("shown")
+    assert found.tags["mlflow.experimentKind"] == "custom_model_development"
 
 
 def test_two_runs_share_an_experiment_and_may_have_names(make: Callable[..., Run], store: str) -> None:
@@ -312,6 +330,114 @@ def test_a_process_that_was_killed_leaves_a_killed_run(make: Callable[..., Run],
     assert (info.status, info.end_time) == ("KILLED", round(run.directory.metrics()[-1]["time"] * 1000))
 
 
+# Datasets and the logged model
+
+
+def test_a_run_knows_its_datasets(make: Callable[..., Run], store: str) -> None:
+    run = make().start()
+    run.tracker.finish("FINISHED")
+    assert datasets(store, run.run_id) == [("train", "faces", "digest-train"), ("val", "faces", "digest-val")]
+    found = MlflowClient(store).get_run(run.run_id).inputs.dataset_inputs[0].dataset
+    assert (found.source_type, json.loads(found.source)) == ("local", {"uri": "/data/faces"})
+    assert json.loads(found.profile) == {"images": 3, "label_set": "helen"}
+    repeat(run, datasets=[asdict(dataset) for dataset in SPLITS])
+    assert run.sync() == Parcel(datasets=2)
+    assert len(datasets(store, run.run_id)) == 2
+
+
+def test_the_best_checkpoint_is_a_logged_model_with_its_scores(make: Callable[..., Run], store: str) -> None:
+    run = make(run_name="a/b:c.1").start()
+    for epoch in (1, 2, 3):
+        run.record(epoch)
+        if epoch < 3:
+            run.save_best(epoch)
+    until(lambda: not run.outstanding)
+    assert models(store, run.run_id) == []  # which one is the best is not known before the end
+    run.tracker.finish("FINISHED")
+    (model,) = models(store, run.run_id)
+    assert scores(model) == [("val/f1/left_eye", 2, 1.0, "digest-val")]
+    assert (model.name, model.status.value, model.model_type) == ("a-b-c-1", "READY", "EAGRNet")
+    assert model.params == {"optim.lr": "0.1"}
+    assert model.tags["checkpoint"] == f"runs:/{run.run_id}/checkpoints/best.pth"
+    outputs = MlflowClient(store).get_run(run.run_id).outputs.model_outputs
+    assert [(output.model_id, output.step) for output in outputs] == [(model.model_id, 2)]
+    assert [history(store, run.run_id, name) for name in NAMES] == [once(1, 2, 3)] * 2
+
+
+def test_a_logged_model_is_made_once(make: Callable[..., Run], store: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whichever call it is whose answer is lost."""
+    calls = ["create_logged_model", "log_batch", "finalize_logged_model", "log_outputs", "delete_logged_model"]
+    lost: list[str] = []
+
+    def losing(name: str) -> Callable[..., Any]:
+        def call(client: MlflowClient, *arguments: Any, **others: Any) -> Any:
+            done = getattr(client, name)(*arguments, **others)
+            if name not in lost and (name != "log_batch" or any(m.model_id for m in others.get("metrics", ()))):
+                lost.append(name)
+                raise ConnectionError("reset by peer")
+            return done
+
+        return call
+
+    run = make().start()
+    run.record(1)
+    run.save_best(1)
+    run.tracker.finish("KILLED")
+    (first,) = models(store, run.run_id)
+    run.start()
+    run.record(2)
+    run.save_best(2)
+    until(lambda: not run.outstanding)
+    replace_client(monkeypatch, **{name: losing(name) for name in calls})
+    run.tracker._store = None  # ask the new client
+    run.tracker.finish("FINISHED")
+    for _ in calls[1:]:
+        with pytest.raises(TrackingError, match="not delivered: 1 logged models .*reset by peer"):
+            run.sync()
+    assert run.sync() == Parcel(models=1)
+    assert lost == calls
+    (second,) = models(store, run.run_id)
+    assert second.model_id != first.model_id  # whose file is no more
+    assert scores(second) == [("val/f1/left_eye", 2, 1.0, "digest-val")]
+    assert len(MlflowClient(store).get_run(run.run_id).outputs.model_outputs) == 2
+    assert [history(store, run.run_id, name) for name in NAMES] == [once(1, 2)] * 2
+
+
+def test_an_epoch_that_is_trained_again_is_linked_as_it_was_logged(make: Callable[..., Run], store: str) -> None:
+    run = make().start()
+    run.record(1, 2)
+    until(lambda: not run.outstanding)
+    repeat(run, status="KILLED")
+    run.directory.forget_after(1)
+    run.start()
+    run.directory.record(2, dict.fromkeys(NAMES, 10.0))
+    run.save_best(2)
+    run.tracker.finish("FINISHED")
+    (model,) = models(store, run.run_id)
+    assert scores(model) == [("val/f1/left_eye", 2, 1.0, "digest-val")]
+    assert [history(store, run.run_id, name) for name in NAMES] == [once(1, 2)] * 2
+
+
+def test_a_run_that_was_killed_has_its_logged_model_from_sync(
+    server: Server, make: Callable[..., Run], store: str
+) -> None:
+    server.stop()
+    run = make(server.uri).start()
+    run.record(1)
+    run.save_best(1)
+    run.tracker.finish("KILLED")
+    server.start()
+    assert run.sync() == Parcel(points=2, labels=2, datasets=2, models=1, files=1, status="KILLED")
+    (model,) = models(store, run.run_id)
+    assert scores(model) == [("val/f1/left_eye", 1, 0.5, "digest-val")]
+
+
+def repeat(run: Run, **noted: object) -> None:
+    """What is noted becomes what it was before a process could note more."""
+    path = run.directory.path / "tracking.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | noted))
+
+
 # Files
 
 
@@ -371,4 +497,4 @@ def test_a_file_that_is_gone_is_said(server: Server, make: Callable[..., Run]) -
     run.tracker.finish("FINISHED")
     (run.directory.path / "file.txt").unlink()
     server.start()
-    assert str(run.sync()) == "2 params and tags, 1 files that are gone, status FINISHED"
+    assert str(run.sync()) == "2 params and tags, 2 datasets, 1 files that are gone, status FINISHED"

@@ -167,5 +167,7 @@ def test_an_older_checkpoint_stands_in_for_a_broken_one(tmp_path: Path, real: di
 
 
 def test_a_run_without_a_checkpoint_says_so(tmp_path: Path) -> None:
-    with pytest.raises(CheckpointError, match=r"last\.pth: no such checkpoint; a run can be resumed from its first"):
+    with pytest.raises(CheckpointError) as caught:
         read_last(tmp_path, warn=pytest.fail)
+    expected = "no such checkpoint; the run was stopped before its first, start it anew: faceparse train"
+    assert str(caught.value) == f"{tmp_path / LAST}: {expected} {tmp_path}/settings.toml"

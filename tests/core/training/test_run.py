@@ -1,3 +1,4 @@
+import dataclasses
 import json
 import shutil
 import signal
@@ -95,10 +96,10 @@ def last(run_dir: Path) -> dict[str, Any]:
 
 
 def comparable(run_dir: Path) -> list[tuple[int, dict[str, float]]]:
-    """metrics.jsonl without the clock."""
-    clock = "train/images_per_second"
+    """metrics.jsonl without the clock and the machine."""
+    others = ("train/images_per_second", "system/")
     return [
-        (line["epoch"], {key: value for key, value in line["metrics"].items() if key != clock})
+        (line["epoch"], {key: value for key, value in line["metrics"].items() if not key.startswith(others)})
         for line in recorded(run_dir)
     ]
 
@@ -145,7 +146,9 @@ def test_metrics_have_their_documented_names(trained: RunResult, faces: Path) ->
     names |= {"train/lr", "train/images_per_second", "val/f1_mean", "val/miou", "val/pixel_accuracy"}
     names |= {f"val/f1_merged/{name}" for name in ("eyes", "brows", "mouth", "overall")}
     names |= {f"val/{kind}/{name}" for kind in ("f1", "iou") for name in classes}  # absent ones have no score
-    assert set(line["metrics"]) == names
+    machine = {name for name in line["metrics"] if name.startswith("system/")}
+    assert set(line["metrics"]) - machine == names
+    assert {"system/cpu_utilization_percentage", "system/system_memory_usage_megabytes"} <= machine
     terms = [line["metrics"][f"train/loss_{name}"] for name in ("parsing", "edge", "boundary_attention")]
     assert line["metrics"]["train/loss"] == pytest.approx(2 * (terms[0] + terms[1] + 4 * terms[2]), rel=1e-4)
 
@@ -168,6 +171,8 @@ def test_mlflow_has_params_tags_and_artifacts(trained: RunResult, faces: Path, s
     expected = {
         "dataset": "faces",
         "label_set": "helen",
+        "protocol": "eagrnet",
+        "best_metric": "val/f1_merged/overall",
         "run_dir": str(trained.run_dir),
         "faceparse": faceparse.__version__,
         "torch": torch.__version__,
@@ -177,10 +182,32 @@ def test_mlflow_has_params_tags_and_artifacts(trained: RunResult, faces: Path, s
     }
     assert expected.items() <= run.data.tags.items()
     assert len({value for key, value in expected.items() if key.startswith("fingerprint.")}) == 2
+    inputs = {one.tags[0].value: one.dataset for one in run.inputs.dataset_inputs}
+    assert [inputs[role].digest for role in ("train", "val")] == [fingerprint(faces)[role] for role in ("train", "val")]
+    assert json.loads(inputs["train"].profile) == {"images": 12, "label_set": "helen"}
+    assert json.loads(inputs["train"].source) == {"uri": str(faces)}
     assert artifacts(store, trained.run_id, "checkpoints") == {"checkpoints/best.pth", "checkpoints/last.pth"}
     assert artifacts(store, trained.run_id, "overlays") == {"overlays/epoch_0001.png"}
     files = {"settings.toml", "metrics.jsonl", "train.log"}
     assert artifacts(store, trained.run_id) - {"eval"} == files | {"checkpoints", "overlays"}  # others may score it
+
+
+def test_the_best_checkpoints_scores_are_those_of_its_logged_model(reference: RunResult, store: str) -> None:
+    run = logged(store, reference.run_id)
+    (model,) = MlflowClient(store).search_logged_models(
+        [run.info.experiment_id], f"source_run_id = '{reference.run_id}'"
+    )
+    line = recorded(reference.run_dir)[reference.best_epoch - 1]
+    expected = {name: value for name, value in line["metrics"].items() if name.startswith("val/")}
+    assert {metric.key: metric.value for metric in model.metrics} == pytest.approx(expected)
+    assert {metric.step for metric in model.metrics} == {reference.best_epoch}
+    assert {metric.dataset_digest for metric in model.metrics} == {run.data.tags["fingerprint.val"]}
+    assert model.params == run.data.params
+
+
+def test_system_metrics_can_be_switched_off(tiny: Tiny) -> None:
+    result = train(tiny(tracking__system_metrics=False), Watcher())
+    assert not [name for name in recorded(result.run_dir)[0]["metrics"] if name.startswith("system/")]
 
 
 def test_overlays_show_photograph_truth_and_prediction(trained: RunResult, faces: Path) -> None:
@@ -344,12 +371,13 @@ def test_epochs_that_were_not_kept_are_recorded_once(tiny: Tiny) -> None:
 
 
 def test_resuming_a_finished_run_changes_nothing(trained: RunResult, tmp_path: Path) -> None:
-    copied = shutil.copytree(trained.run_dir, tmp_path / "copy")
-    before = last(copied)
-    result = resume(copied, Watcher())
-    assert (result.best_epoch, result.best_score) == (trained.best_epoch, trained.best_score)
-    assert_same(last(copied), before)
-    assert comparable(copied) == comparable(trained.run_dir)
+    copied = Path(shutil.copytree(trained.run_dir, tmp_path / "copy"))
+    before = {path: path.read_bytes() for path in copied.rglob("*") if path.is_file()}
+    watcher = Watcher()
+    result = resume(copied, watcher)
+    assert watcher.messages == [f"{copied} is finished, all 1 epochs; nothing is left to train"]
+    assert dataclasses.replace(result, run_dir=trained.run_dir, best=trained.best) == trained
+    assert {path: path.read_bytes() for path in copied.rglob("*") if path.is_file()} == before
 
 
 def test_what_cannot_be_resumed_says_so(trained: RunResult, tmp_path: Path) -> None:
@@ -358,7 +386,7 @@ def test_what_cannot_be_resumed_says_so(trained: RunResult, tmp_path: Path) -> N
     with pytest.raises(CheckpointError, match=r"last\.pth: holds no training state, .*; put previous\.pth in"):
         resume(copied, Watcher())
     (copied / "last.pth").unlink()
-    with pytest.raises(CheckpointError, match=r"last\.pth: no such checkpoint; a run can be resumed from its first"):
+    with pytest.raises(CheckpointError, match=r"last\.pth: no such checkpoint; the run was stopped before its first"):
         resume(copied, Watcher())
 
 

@@ -1,0 +1,105 @@
+"""The page and what it asks for: `GET /` and `POST /parse`."""
+
+import asyncio
+import base64
+import json
+import time
+import zlib
+from http import HTTPStatus
+
+from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import HTMLResponse, JSONResponse, Response
+from starlette.routing import Route
+from starlette.types import ASGIApp
+
+from faceparse.core.api import FaceParser
+from faceparse.core.files import encode_palette_png, encode_png
+from faceparse.core.web.guard import Guard
+from faceparse.core.web.page import content_security_policy, web_page
+from faceparse.core.web.uploads import read_body, read_upload
+
+MAX_WAITING = 8
+"""Photographs that are arriving, waiting or computed at a time."""
+
+
+def web_application(parser: FaceParser, name: str) -> ASGIApp:
+    """The page for `parser`, whose model is called `name`. Nothing that is sent to it is kept."""
+    page = web_page(parser, name)
+    policy = {"Content-Security-Policy": content_security_policy(page)}
+
+    async def show(request: Request) -> Response:
+        return HTMLResponse(page, headers=policy)
+
+    routes = [Route("/", show), Route("/parse", _Desk(parser).parse, methods=["POST"])]
+    return Guard(Starlette(routes=routes, exception_handlers={HTTPException: _refuse}))
+
+
+async def _refuse(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    return JSONResponse({"error": error.detail}, error.status_code, headers=error.headers)
+
+
+class _Desk:
+    """Takes photographs and has them parsed one at a time, in a thread: the page stays answered meanwhile."""
+
+    def __init__(self, parser: FaceParser) -> None:
+        self._parser = parser
+        self._waiting = 0
+        self._turn = asyncio.Lock()
+
+    async def parse(self, request: Request) -> Response:
+        if self._waiting >= MAX_WAITING:
+            raise HTTPException(
+                HTTPStatus.SERVICE_UNAVAILABLE,
+                f"{MAX_WAITING} photographs are waiting already; try again in a moment",
+                headers={"Retry-After": "1"},
+            )
+        self._waiting += 1
+        try:
+            return await self._parse(request)
+        except ClientDisconnect:
+            return Response(status_code=HTTPStatus.BAD_REQUEST)  # nobody is there to read it
+        except HTTPException:
+            raise
+        except Exception as error:  # whatever a model or its device comes up with: the server goes on
+            line = " ".join(str(error).split())[:300]
+            raise HTTPException(
+                HTTPStatus.INTERNAL_SERVER_ERROR, f"the model failed: {type(error).__name__}: {line}"
+            ) from error
+        finally:
+            self._waiting -= 1
+
+    async def _parse(self, request: Request) -> Response:
+        where = " ".join(request.query_params.get("name", "").split())[:200] or "photograph"
+        data = await read_body(request, where)
+        async with self._turn:
+            if await request.is_disconnected():
+                raise ClientDisconnect
+            answer = await run_in_threadpool(self._compute, data, where)
+        return Response(answer, media_type="application/json")
+
+    def _compute(self, data: bytes, where: str) -> bytes:
+        """JSON of a photograph's parsing. `ids` are its H x W class ids, deflated; `picture` is there where a browser
+        would show the file otherwise than it was parsed."""
+        image, shown_alike = read_upload(data, where)
+        started = time.perf_counter()
+        result = self._parser.predict(image)
+        milliseconds = round(1000 * (time.perf_counter() - started))
+        height, width = result.labels.shape
+        answer = {
+            "width": width,
+            "height": height,
+            "milliseconds": milliseconds,
+            "areas": result.areas(),
+            "labels": _text(encode_palette_png(result.labels, result.label_set.palette())),
+            "ids": _text(zlib.compress(result.labels.data, level=1)),
+            "picture": None if shown_alike else _text(encode_png(image)),
+        }
+        return json.dumps(answer).encode()
+
+
+def _text(data: bytes) -> str:
+    return base64.b64encode(data).decode()

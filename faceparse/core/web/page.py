@@ -1,0 +1,49 @@
+"""The page, and the policy that lets it run its own script and nothing else."""
+
+import base64
+import hashlib
+import re
+
+from faceparse.core.api import FaceParser
+from faceparse.core.html import render
+from faceparse.core.web.uploads import MAX_BYTES
+
+
+def web_page(parser: FaceParser, name: str) -> str:
+    """HTML with everything in it. `name` is what the model is called."""
+    classes = [{"name": class_, "colour": colour} for class_, colour in parser.label_set.classes.items()]
+    height, width = parser.input_size
+    return render(
+        "web.html",
+        title="faceparse",
+        model={"name": name, "classes": classes, "maxBytes": MAX_BYTES},
+        facts={
+            "model": name,
+            "classes": f"{len(parser.names)} of {parser.label_set.name}",
+            "input": f"{height} x {width}",
+            "device": str(parser.device),
+        },
+        megabytes=MAX_BYTES // 10**6,
+    )
+
+
+def content_security_policy(page: str) -> str:
+    """Of a page: its own script and style, told by their hashes, may ask its own server; nothing else loads."""
+    return "; ".join(
+        [
+            "default-src 'none'",
+            f"script-src {_hash(page, 'script')}",
+            f"style-src {_hash(page, 'style')}",
+            "img-src 'self' data: blob:",
+            "connect-src 'self'",
+            "base-uri 'none'",
+            "form-action 'none'",
+            "frame-ancestors 'none'",
+        ]
+    )
+
+
+def _hash(page: str, tag: str) -> str:
+    found = re.search(f"<{tag}>(.*?)</{tag}>", page, re.DOTALL)
+    assert found is not None
+    return f"'sha256-{base64.b64encode(hashlib.sha256(found[1].encode()).digest()).decode()}'"
