@@ -142,7 +142,7 @@ class Store:
         are there already stay as they are.
         """
         self.log_datasets(run_id, [dataset])
-        model = self._find_model(run_id, step)
+        model = _of_epoch(step, self._models(run_id))
         line: Line = {"epoch": step, "time": time.time(), "metrics": metrics}
         points = self._as_held(run_id, line, metrics, keep_value=False)
         self._log_linked(run_id, points, model, (dataset.name, dataset.digest))
@@ -155,9 +155,10 @@ class Store:
         Args:
             checkpoint: its path among the run's artifacts.
         """
-        run = self._client.get_run(run_id)
-        epoch = line["epoch"]
-        model = self._find_model(run_id, epoch) or self._client.create_logged_model(
+        run, epoch, models = self._client.get_run(run_id), line["epoch"], self._models(run_id)
+        if models is None:
+            return
+        model = _of_epoch(epoch, models) or self._client.create_logged_model(
             run.info.experiment_id,
             name=re.sub(r"[/:.%\"']", "-", name),
             source_run_id=run_id,
@@ -176,16 +177,19 @@ class Store:
         outputs = run.outputs.model_outputs if run.outputs else []
         if model.model_id not in {output.model_id for output in outputs}:
             self._client.log_outputs(run_id, [LoggedModelOutput(model.model_id, epoch)])
-        for other in self._models(run_id):
+        for other in models:
             if other.tags.get(_EPOCH_TAG, str(epoch)) != str(epoch):
                 self._client.delete_logged_model(other.model_id)
 
-    def _models(self, run_id: str) -> list[LoggedModel]:
+    def _models(self, run_id: str) -> list[LoggedModel] | None:
+        """Of a run; None on a server before MLflow 3, which has no such thing."""
         experiment = self._client.get_run(run_id).info.experiment_id
-        return list(self._client.search_logged_models([experiment], f"source_run_id = '{run_id}'"))
-
-    def _find_model(self, run_id: str, epoch: int) -> LoggedModel | None:
-        return next((model for model in self._models(run_id) if model.tags.get(_EPOCH_TAG) == str(epoch)), None)
+        try:
+            return list(self._client.search_logged_models([experiment], f"source_run_id = '{run_id}'"))
+        except MlflowException as error:
+            if error.error_code == "ENDPOINT_NOT_FOUND":
+                return None
+            raise
 
     def _as_held(self, run_id: str, line: Line, names: Collection[str], *, keep_value: bool) -> list[Metric]:
         """The line's points, as the run has them where it does: told again just so, MLflow drops them.
@@ -258,6 +262,10 @@ class Store:
     def look(self) -> None:
         """Ask for anything, to see whether it answers."""
         self._client.search_experiments(max_results=1)
+
+
+def _of_epoch(epoch: int, models: Sequence[LoggedModel] | None) -> LoggedModel | None:
+    return next((model for model in models or () if model.tags.get(_EPOCH_TAG) == str(epoch)), None)
 
 
 def _pages(search: Callable[..., PagedList[Any]]) -> Iterator[Any]:

@@ -79,8 +79,14 @@ class Run:
         return outstanding(self.ledger, self.directory.metrics())
 
 
+@pytest.fixture(scope="session")
+def _tables(store: str) -> None:
+    """Made before a run waits for them: on a busy machine that takes longer than a run waits."""
+    MlflowClient(store).search_experiments()
+
+
 @pytest.fixture
-def make(store: str, tmp_path: Path) -> Callable[..., Run]:
+def make(store: str, tmp_path: Path, _tables: None) -> Callable[..., Run]:
     def make(uri: str = store, folder: str = "run", **settings: object) -> Run:
         return Run(uri, tmp_path / folder, **settings)
 
