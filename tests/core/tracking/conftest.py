@@ -12,7 +12,7 @@ from mlflow.tracking import MlflowClient
 from faceparse.core.settings import TrackingSettings
 from faceparse.core.tracking import store as store_module
 from faceparse.core.tracking import tracker
-from faceparse.core.tracking.ledger import InputDataset, Ledger, Parcel, outstanding, read_ledger
+from faceparse.core.tracking.ledger import Evaluated, InputDataset, Ledger, Parcel, outstanding, read_ledger
 from faceparse.core.tracking.tracker import Tracker
 from faceparse.core.training.run_directory import RunDirectory
 
@@ -119,6 +119,10 @@ def models(store: str, run_id: str) -> list[LoggedModel]:
 def scores(model: LoggedModel) -> list[tuple[str, int, float, str | None]]:
     """(name, step, value, digest of its dataset) of each point."""
     return sorted((one.key, one.step, one.value, one.dataset_digest) for one in model.metrics or [])
+
+
+def evaluated(metrics: dict[str, float], epoch: int, folder: str = "/none") -> Evaluated:
+    return Evaluated(epoch, metrics, {"test.images": "2"}, TEST_SPLIT, folder, "eval/best.pth/test")
 
 
 def once(*steps: int) -> list[tuple[int, float]]:

@@ -14,14 +14,14 @@ from mlflow.tracking import MlflowClient
 from faceparse.core.errors import InterruptedRunError, TrackingError, TrainingError
 from faceparse.core.tracking import tracker
 from faceparse.core.tracking.ledger import Parcel
-from faceparse.core.tracking.store import check_experiment, log_scores
+from faceparse.core.tracking.store import check_experiment, log_evaluation
 from tests.conftest import Server
 from tests.core.tracking.conftest import (
     NAMES,
     SPLITS,
-    TEST_SPLIT,
     Run,
     datasets,
+    evaluated,
     history,
     models,
     once,
@@ -434,6 +434,24 @@ def test_a_run_that_was_killed_has_its_logged_model_from_sync(
     assert scores(model) == [("val/f1/left_eye", 1, 0.5, "digest-val")]
 
 
+def test_an_evaluation_that_was_noted_is_delivered_once(make: Callable[..., Run], store: str, tmp_path: Path) -> None:
+    run = make().start()
+    run.record(1)
+    run.save_best(1)
+    run.tracker.finish("FINISHED")
+    (tmp_path / "report").mkdir()
+    (tmp_path / "report" / "scores.json").write_text("{}")
+    noted = asdict(evaluated({"test/miou": 0.5}, 1, str(tmp_path / "report")))
+    for _ in range(2):  # the second time, a process has died before it could note the first
+        repeat(run, evaluations=[noted])
+        assert run.sync() == Parcel(evaluations=1)
+    assert history(store, run.run_id, "test/miou") == [(1, 0.5)]
+    (model,) = models(store, run.run_id)
+    assert ("test/miou", 1, 0.5, "digest-test") in scores(model)
+    artifacts = MlflowClient(store).list_artifacts(run.run_id, "eval/best.pth/test")
+    assert [file.path for file in artifacts] == ["eval/best.pth/test/scores.json"]
+
+
 def test_a_server_without_logged_models_gets_everything_else(
     make: Callable[..., Run], store: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -446,7 +464,7 @@ def test_a_server_without_logged_models_gets_everything_else(
     run.save_best(1)
     run.tracker.finish("FINISHED")
     assert (run.warnings, bool(run.outstanding)) == ([], False)
-    assert log_scores(store, run.run_id, {"test/miou": 0.5}, {}, 1, TEST_SPLIT, warn=pytest.fail)
+    assert log_evaluation(store, run.run_id, evaluated({"test/miou": 0.5}, 1)) is None
     assert history(store, run.run_id, "test/miou") == [(1, 0.5)]
     assert history(store, run.run_id) == once(1)
 
