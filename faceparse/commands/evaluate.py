@@ -126,8 +126,8 @@ def _table(evaluation: "Evaluation") -> Any:
 
 
 def _one_protocol(summary: "Summary", title: str) -> Any:
-    from faceparse.core.evaluation.report import percent, range_phrase
-    from faceparse.core.evaluation.scores import AT
+    from faceparse.core.evaluation.report import range_phrase
+    from faceparse.core.evaluation.scores import AT, percent
 
     table = _new_table(title, "F1 %", "95 %", "IoU %", *(f"bF1 {pixels}px" for pixels in AT))
     scores = summary.scores
@@ -148,7 +148,8 @@ def _one_protocol(summary: "Summary", title: str) -> Any:
 
 
 def _by_protocol(summaries: "Mapping[str, Summary]", title: str) -> Any:
-    from faceparse.core.evaluation.report import percent, rows_of
+    from faceparse.core.evaluation.report import rows_of
+    from faceparse.core.evaluation.scores import percent
 
     table = _new_table(title, *summaries)
     label_set = next(iter(summaries.values())).label_set
@@ -159,7 +160,8 @@ def _by_protocol(summaries: "Mapping[str, Summary]", title: str) -> Any:
 
 def _comparison_tables(comparison: "Comparison") -> list[Any]:
     """Side by side, of each protocol; a star where chance hardly explains the difference."""
-    from faceparse.core.evaluation.report import difference_phrase, difference_range, p_phrase, percent, rows_of
+    from faceparse.core.evaluation.report import difference_phrase, difference_range, p_phrase, rows_of
+    from faceparse.core.evaluation.scores import percent
 
     first, *others = comparison.evaluations
     tables = []

@@ -143,6 +143,8 @@ def _f1_table(split: "Split", reference: "Scores", reports: "Sequence[ExportRepo
     """Each file's F1 by class, and how far that is from PyTorch's."""
     from rich.table import Table
 
+    from faceparse.core.evaluation.scores import percent
+
     title = f"F1 % on {split.root.name} {split.name}, {len(split.samples)} images, and the change from PyTorch's"
     table = Table(title=title, title_justify="left")
     table.add_column("class")
@@ -152,11 +154,11 @@ def _f1_table(split: "Split", reference: "Scores", reports: "Sequence[ExportRepo
 
     def add(row: str, name: str) -> None:
         expected = reference.get(name)
-        cells = [_percent(expected)]
+        cells = [percent(expected)]
         for scores in found:
             value = scores.get(name)
             change = "" if value is None or expected is None else f" ({100 * (value - expected):+.2f})"
-            cells.append(_percent(value) + change)
+            cells.append(percent(value) + change)
         table.add_row(row, *cells)
 
     for name in reference.f1:
@@ -183,7 +185,3 @@ def _speed_table(speeds: "Mapping[str, Speed]", reports: "Sequence[ExportReport]
         ratio = f"{speed.throughput / reference:.2f}"
         table.add_row(name, sizes.get(name, ""), f"{1000 * speed.latency:.0f}", f"{speed.throughput:.2f}", ratio)
     return table
-
-
-def _percent(value: float | None) -> str:
-    return "absent" if value is None else f"{100 * value:.2f}"

@@ -35,7 +35,8 @@ def predict(
         ),
     ] = None,
     classes: Annotated[
-        str | None, typer.Option(help="What cut-outs keep, such as hair,skin. Default: all but the background.")
+        str | None,
+        typer.Option(help="Classes and merged names that cut-outs keep, such as hair,mouth. Default: no background."),
     ] = None,
     faces: Annotated[
         Path | None,

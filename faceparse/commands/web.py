@@ -4,11 +4,11 @@ from typing import Annotated
 
 import typer
 
-from faceparse.commands.options import Device, Gpus, InputSize, device_name, parse_size
+from faceparse.commands.options import Device, Gpus, InputSize, Trained, device_name, parse_size
 
 
 def web(
-    checkpoint: Annotated[str, typer.Argument(help="best.pth, an exported file, a bundle, or a released checkpoint.")],
+    checkpoint: Trained,
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port on this machine; 0 takes a free one.")] = 8420,
     open_: Annotated[bool, typer.Option("--open", help="Open the page in a browser, too.")] = False,
     gpus: Gpus = None,

@@ -1,6 +1,6 @@
 """The Python interface: `faceparse.load(path).predict(image)`."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -11,12 +11,12 @@ import torch
 from PIL import Image, ImageOps
 from torch import Tensor
 
-from faceparse.core.errors import DatasetError, SettingsError
+from faceparse.core.errors import DatasetError
 from faceparse.core.evaluation.pictures import cut_out, overlay
 from faceparse.core.files import decode_image, read_image, write_palette_png
 from faceparse.core.geometry import Size, unwarp_label
 from faceparse.core.inference import Parser, classes_of, load_parser
-from faceparse.core.labels import LabelSet, nearest
+from faceparse.core.labels import LabelSet
 from faceparse.core.load import load_model_from
 from faceparse.core.polygons import polygons
 from faceparse.core.preprocessing import Photo, prepare_photo
@@ -60,7 +60,7 @@ class Result:
         Raises:
             SettingsError: the label set has no such class.
         """
-        return np.isin(self.labels, list(self._ids(names)))
+        return np.isin(self.labels, list(self.label_set.resolve(names)))
 
     def polygons(self) -> dict[str, list[np.ndarray]]:
         """Class name -> its rings, for the classes that are there, less the background. A ring is K x 2 int32 (x, y) in
@@ -81,7 +81,7 @@ class Result:
         """H x W x 4 uint8 RGBA: the photograph where its class is one of `names`, transparent elsewhere. Without names:
         everything but the background.
         """
-        return cut_out(self.image, self.labels, self._ids(names or self.label_set.names[1:]))
+        return cut_out(self.image, self.labels, self.label_set.resolve(names or self.label_set.names[1:]))
 
     def save(self, path: str | Path) -> None:
         """Write the labels as an indexed PNG: ids for programs, colours for eyes.
@@ -90,15 +90,6 @@ class Result:
             OutputError: it cannot be written.
         """
         write_palette_png(Path(path), self.labels, self.label_set.palette())
-
-    def _ids(self, names: Sequence[str]) -> tuple[int, ...]:
-        known: Mapping[str, tuple[str, ...]] = {name: (name,) for name in self.label_set.names} | self.label_set.merged
-        for name in names:
-            if name not in known:
-                raise SettingsError(
-                    f"class {name!r}: not in {self.label_set.name} ({', '.join(known)}){nearest(name, known)}"
-                )
-        return self.label_set.ids(dict.fromkeys(part for name in names for part in known[name]))
 
 
 class FaceParser:

@@ -74,6 +74,19 @@ class LabelSet(BaseModel):
     def ids(self, names: Iterable[str]) -> tuple[int, ...]:
         return tuple(self.names.index(name) for name in names)
 
+    def resolve(self, names: Iterable[str], what: str = "class") -> tuple[int, ...]:
+        """Ids of classes and of merged names such as `mouth`, each once. `what` a name is, is what an error says.
+
+        Raises:
+            SettingsError: there is no such class.
+        """
+        known = {name: (name,) for name in self.names} | self.merged
+        names = list(names)
+        for name in names:
+            if name not in known:
+                raise SettingsError(f"{what} {name!r}: not in {self.name} ({', '.join(known)}){nearest(name, known)}")
+        return self.ids(dict.fromkeys(part for name in names for part in known[name]))
+
     def areas(self, labels: np.ndarray) -> dict[str, int]:
         """Class name -> number of pixels, for the classes that are there. `labels` are uint8 ids."""
         counts = np.bincount(labels.ravel(), minlength=len(self))

@@ -9,7 +9,7 @@ from pathlib import Path
 from faceparse.core.export.bundle import read_bundle
 from faceparse.core.export.exported import ExportedModel, read_exported
 from faceparse.core.export.formats import format_of
-from faceparse.core.model.trained import TrainedModel
+from faceparse.core.model.trained import SCHEME, TrainedModel
 from faceparse.core.model.weights import read_checkpoint
 from faceparse.core.serving.checksums import is_bundle
 from faceparse.core.settings import load_settings
@@ -24,7 +24,7 @@ def load_model_from(source: str | Path) -> TrainedModel:
         CheckpointError: there is no model, or it is damaged.
         TrackingError: MLflow cannot be reached.
     """
-    if str(source).startswith("models:/"):
+    if str(source).startswith(SCHEME):
         return _registered(str(source))
     path = Path(source)
     if is_bundle(path):

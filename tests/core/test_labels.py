@@ -191,6 +191,17 @@ def test_helens_merged_scores_are_the_papers() -> None:
     }
 
 
+def test_names_of_classes_and_merged_scores_give_ids() -> None:
+    helen = get_label_set("helen")
+    assert helen.resolve(["hair", "mouth", "upper_lip", "hair"]) == (10, 7, 8, 9)
+    assert helen.resolve(iter(())) == ()
+    with pytest.raises(SettingsError) as caught:
+        helen.resolve(["skin", "mout"], "--classes")
+    assert str(caught.value) == (
+        f"--classes 'mout': not in helen ({', '.join(helen.names)}, eyes, brows, mouth, overall); did you mean 'mouth'?"
+    )
+
+
 def test_own_file_is_read(tmp_path: Path) -> None:
     path = tmp_path / "own.toml"
     path.write_text(OWN)

@@ -1,3 +1,4 @@
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -34,6 +35,14 @@ def test_an_onnx_file_of_somebody_else_is_refused(tmp_path: Path, bundle: Path) 
     onnx.save(model, tmp_path / "other.onnx")
     with pytest.raises(CheckpointError, match="was not written by this 'faceparse export'; export the checkpoint"):
         load_model_from(tmp_path / "other.onnx")
+
+
+@pytest.mark.parametrize("name", ["other.torchscript", "other.pt2"])
+def test_a_program_of_somebody_else_is_refused(tmp_path: Path, name: str) -> None:
+    with zipfile.ZipFile(tmp_path / name, "w") as archive:
+        archive.writestr("archive/version", "3")
+    with pytest.raises(CheckpointError, match="was not written by this 'faceparse export'; export the checkpoint"):
+        load_model_from(tmp_path / name)
 
 
 def test_a_folder_that_is_no_bundle_is_named(tmp_path: Path) -> None:

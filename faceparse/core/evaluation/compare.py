@@ -8,6 +8,7 @@ from faceparse.core.errors import CheckpointError, SettingsError
 from faceparse.core.evaluation.bootstrap import Difference, difference
 from faceparse.core.evaluation.score_checkpoint import Plan
 from faceparse.core.evaluation.summary import Evaluation, Summary
+from faceparse.core.model.trained import SCHEME
 
 
 @dataclass(frozen=True)
@@ -61,7 +62,7 @@ def short_names(checkpoints: Sequence[Path]) -> list[str]:
 def _parts(checkpoint: Path) -> tuple[str, ...]:
     parts = checkpoint.absolute().parts
     # The version alone of a registered model says nothing.
-    return (*parts[:-2], "/".join(parts[-2:])) if str(checkpoint).startswith("models:/") else parts
+    return (*parts[:-2], "/".join(parts[-2:])) if str(checkpoint).startswith(SCHEME) else parts
 
 
 def must_compare(plans: Sequence[Plan]) -> None:
@@ -73,14 +74,15 @@ def must_compare(plans: Sequence[Plan]) -> None:
     first, *others = plans
     short_names([Path(plan.model.source) for plan in plans])
     for other in others:
-        if other.label_set.names != first.label_set.names:
+        ours, theirs = first.split, other.split
+        if theirs.label_set.names != ours.label_set.names:
             raise CheckpointError(
-                f"{other.model.source}: has the {len(other.label_set)} classes of {other.label_set.name}, "
-                f"{first.model.source} the {len(first.label_set)} of {first.label_set.name}; "
+                f"{other.model.source}: has the {len(theirs.label_set)} classes of {theirs.label_set.name}, "
+                f"{first.model.source} the {len(ours.label_set)} of {ours.label_set.name}; "
                 "compare checkpoints of one label set"
             )
-        if other.dataset.resolve() != first.dataset.resolve():
+        if theirs.root.resolve() != ours.root.resolve():
             raise SettingsError(
-                f"{other.model.source} would be scored on {other.dataset}, {first.model.source} on {first.dataset}; "
+                f"{other.model.source} would be scored on {theirs.root}, {first.model.source} on {ours.root}; "
                 "name one with --data-dir"
             )

@@ -8,7 +8,7 @@ import numpy as np
 
 from faceparse.core.evaluation.bootstrap import LEVEL, Difference, Interval
 from faceparse.core.evaluation.compare import Comparison, short_names
-from faceparse.core.evaluation.scores import AT, Score
+from faceparse.core.evaluation.scores import AT, percent
 from faceparse.core.evaluation.summary import Evaluation, Summary
 from faceparse.core.html import data_uri, render
 from faceparse.core.labels import LabelSet
@@ -86,10 +86,6 @@ def rows_of(label_set: LabelSet) -> list[Row]:
     classes = [Row(name, colour, f"f1/{name}") for name, colour in label_set.classes.items()]
     merged = [Row(f"{name} (merged)", "", f"f1/{name}") for name in label_set.merged]
     return [*classes, *merged, *(Row(words, "", name) for name, words in MEANS.items())]
-
-
-def percent(value: Score) -> str:
-    return "absent" if value is None else f"{100 * value:.2f}"
 
 
 def range_phrase(interval: Interval | None) -> str:

@@ -6,19 +6,17 @@ from pathlib import Path
 
 import torch
 
-from faceparse.core.datasets.layout import Sample
 from faceparse.core.evaluation.bootstrap import RESAMPLES
 from faceparse.core.evaluation.evaluate import count_samples, parse_samples
 from faceparse.core.evaluation.pictures import overlay
 from faceparse.core.evaluation.protocols import DEFAULT, resolve_protocols
-from faceparse.core.evaluation.split import find_split
+from faceparse.core.evaluation.split import Split, find_split
 from faceparse.core.evaluation.summary import Evaluation, Summary, WorstImage
 from faceparse.core.evaluation.tta import NONE, Augmentation, augmented_network, check_augmentation
 from faceparse.core.files import read_image
 from faceparse.core.geometry import Size
 from faceparse.core.html import shrink
 from faceparse.core.inference import Parser
-from faceparse.core.labels import LabelSet
 from faceparse.core.model.trained import TrainedModel
 from faceparse.core.parallel import Track, default_processes, untracked
 
@@ -32,10 +30,7 @@ class Plan:
     """What will be scored how, with everything found out that can be wrong before a network runs."""
 
     model: TrainedModel
-    dataset: Path
-    split: str
-    samples: Sequence[Sample]
-    label_set: LabelSet
+    split: Split
     protocols: list[str]
     input_size: Size
     augmentation: Augmentation
@@ -46,10 +41,10 @@ class Plan:
         """
         trained = self.model.settings.data
         height, width = self.input_size
-        own = self.dataset.resolve() == trained.root.resolve()
+        own = self.split.root.resolve() == trained.root.resolve()
         parts = [
-            *([] if own else [self.dataset.name]),
-            self.split,
+            *([] if own else [self.split.root.name]),
+            self.split.name,
             *([] if list(protocols) == [DEFAULT] else ["+".join(protocols)]),
             *([] if self.input_size == trained.input_size else [f"{height}x{width}"]),
             *([self.augmentation.name] if self.augmentation.name else []),
@@ -84,7 +79,7 @@ def plan_evaluation(
     found = find_split(model, data_dir=data_dir, split=split, dataset=dataset, num_classes=num_classes)
     size = input_size or model.settings.data.input_size
     check_augmentation(augmentation, found.label_set, size)
-    return Plan(model, found.root, split, found.samples, found.label_set, names, size, augmentation)
+    return Plan(model, found, names, size, augmentation)
 
 
 def score_checkpoint(
@@ -106,27 +101,28 @@ def score_checkpoint(
         DatasetError: a file is broken.
         CheckpointError: the file does not hold what it should, or takes no other input size.
     """
-    network = augmented_network(plan.model, plan.label_set, plan.augmentation, device, plan.input_size)
+    samples, label_set = plan.split.samples, plan.split.label_set
+    network = augmented_network(plan.model, label_set, plan.augmentation, device, plan.input_size)
     parser = Parser(network, device)
     counts = count_samples(
         parser,
-        plan.samples,
-        len(plan.label_set),
+        samples,
+        len(label_set),
         plan.protocols,
         batch_size=batch_size or 4,
-        workers=min(default_processes(), 8, len(plan.samples) // 4),
+        workers=min(default_processes(), 8, len(samples) // 4),
         track=track,
     )
-    summaries = {name: Summary(of, plan.label_set, resamples) for name, of in counts.items()}
+    summaries = {name: Summary(of, label_set, resamples) for name, of in counts.items()}
     return Evaluation(
         checkpoint=Path(plan.model.source),
         epoch=plan.model.epoch,
-        dataset=plan.dataset,
-        split=plan.split,
+        dataset=plan.split.root,
+        split=plan.split.name,
         input_size=plan.input_size,
         tta=plan.augmentation.name,
-        label_set=plan.label_set,
-        ids=[sample.id for sample in plan.samples],
+        label_set=label_set,
+        ids=[sample.id for sample in samples],
         summaries=summaries,
         worst=_paint_worst(parser, plan, summaries[plan.protocols[0]], worst),
     )
@@ -138,9 +134,9 @@ def _paint_worst(parser: Parser, plan: Plan, summary: Summary, count: int) -> li
     Whatever the protocol, the pictures show the dataset's photograph, as there is none of an aligned face's original.
     """
     worst = summary.worst(count)
-    samples = [plan.samples[image] for image in worst]
-    palette = plan.label_set.palette()
-    parsed = parse_samples(parser, samples, len(plan.label_set), ["label"])
+    samples = [plan.split.samples[image] for image in worst]
+    palette = plan.split.label_set.palette()
+    parsed = parse_samples(parser, samples, len(plan.split.label_set), ["label"])
     found = []
     for image, sample, by_protocol in zip(worst, samples, parsed, strict=True):
         photo = read_image(sample.image)

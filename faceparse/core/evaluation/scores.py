@@ -20,6 +20,11 @@ AT = {tolerance: f"boundary_f1_{tolerance}px" for tolerance in TOLERANCES}
 """Tolerance -> name of the boundary F1."""
 
 
+def percent(score: Score) -> str:
+    """As tables show it, without the sign."""
+    return "absent" if score is None else f"{100 * score:.2f}"
+
+
 @dataclass(frozen=True)
 class Scores:
     """Means leave out background and absent classes."""

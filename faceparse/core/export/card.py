@@ -2,7 +2,7 @@
 
 from string import Template
 
-from faceparse.core.evaluation.scores import Score, Scores
+from faceparse.core.evaluation.scores import Scores, percent
 from faceparse.core.export.exported import ExportedModel
 
 LICENCES = {
@@ -105,10 +105,6 @@ def model_card(model: ExportedModel, file: str, format: str, scores: Scores | No
 def _scores(scores: Scores | None, split: str | None) -> str:
     if scores is None:
         return "This file was not scored on a dataset: there was none when it was exported."
-    rows = [f"| {name} | {_percent(value)} |" for name, value in (scores.f1 | scores.merged_f1).items()]
-    rows.append(f"| **mean without background** | **{_percent(scores.mean_f1)}** |")
+    rows = [f"| {name} | {percent(value)} |" for name, value in (scores.f1 | scores.merged_f1).items()]
+    rows.append(f"| **mean without background** | **{percent(scores.mean_f1)}** |")
     return f"This file's own scores on the split `{split}`:\n\n| class | F1 % |\n|---|---|\n" + "\n".join(rows)
-
-
-def _percent(value: Score) -> str:
-    return "absent" if value is None else f"{100 * value:.2f}"

@@ -78,7 +78,7 @@ class Exporter:
         self.scored_on = scored_on
         self._max_f1_drop = DEFAULT_F1_DROP if max_f1_drop is None else max_f1_drop
         self._kind, self._track = kind, track
-        graph = build_graph(self.checkpoint, kind)
+        graph = build_graph(self.network, kind)
         self._writers = writers(graph, to_metadata(self.checkpoint, kind), self._calibration)
         self._scores: Scores | None = None
 

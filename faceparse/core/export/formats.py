@@ -43,15 +43,14 @@ _onnx = partial(
     graph_input=ArrayInput,
     servable=True,
 )
-_torchscript = partial(Format, read_metadata=programs.read_torchscript_metadata, run=programs.run_torchscript)
-_pt2 = partial(Format, read_metadata=programs.read_program_metadata, run=programs.run_program)
+_program = partial(Format, read_metadata=programs.read_program_metadata)
 
 FORMATS = {
     "onnx": _onnx(".onnx", 1e-3, 0.999),
     "onnx-fp16": _onnx("-fp16.onnx", 3e-2, 0.99),
     "onnx-int8": _onnx("-int8.onnx", math.inf, 0.0, calibrated=True),
-    "torchscript": _torchscript(".torchscript", 1e-3, 0.999),
-    "pt2": _pt2(".pt2", 1e-3, 0.999),
+    "torchscript": _program(".torchscript", 1e-3, 0.999, run=programs.run_torchscript),
+    "pt2": _program(".pt2", 1e-3, 0.999, run=programs.run_program),
 }
 
 Write = Callable[[BinaryIO], None]

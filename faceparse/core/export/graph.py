@@ -9,8 +9,7 @@ from torch import Tensor, nn
 
 from faceparse.core.data.dataset import Normalise
 from faceparse.core.geometry import Size
-from faceparse.core.model.trained import ParsingLogits, ParsingNetwork
-from faceparse.core.model.weights import Checkpoint, load_model
+from faceparse.core.model.trained import ParsingNetwork
 from faceparse.core.preprocessing import normalise
 from faceparse.core.serving.onnx_model import Kind
 from faceparse.core.settings import DataSettings
@@ -33,14 +32,11 @@ class Graph:
     example: Tensor
 
 
-def build_graph(checkpoint: Checkpoint, kind: Kind) -> Graph:
-    """At the input size of the checkpoint's settings."""
-    data = checkpoint.settings.data
-    model = load_model(checkpoint, torch.device("cpu"))
+def build_graph(network: ParsingNetwork, kind: Kind) -> Graph:
+    """Of a network in eval mode on the CPU, whose weights it shares; at its input size."""
     if kind == "logits":
-        return Graph(kind, ParsingLogits(model).eval(), torch.zeros(2, 3, *data.input_size))
-    labels = _Labels(ParsingNetwork(model, data)).eval()
-    return Graph(kind, labels, torch.zeros(2, *data.input_size, 3, dtype=torch.uint8))
+        return Graph(kind, network.logits, torch.zeros(2, 3, *network.input_size))
+    return Graph(kind, _Labels(network).eval(), torch.zeros(2, *network.input_size, 3, dtype=torch.uint8))
 
 
 class GraphInput(nn.Module):

@@ -2,6 +2,7 @@
 
 import json
 import warnings
+import zipfile
 from pathlib import Path
 from typing import BinaryIO
 
@@ -22,12 +23,11 @@ def write_torchscript(graph: Graph, metadata: Metadata, file: BinaryIO) -> None:
         torch.jit.save(traced, file, _extra_files={_ENTRY: json.dumps(metadata)})
 
 
-def read_torchscript_metadata(path: Path) -> Metadata:
-    extra = {_ENTRY: ""}
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        torch.jit.load(str(path), map_location="cpu", _extra_files=extra)
-    return json.loads(extra[_ENTRY])
+def read_program_metadata(path: Path) -> Metadata:
+    """Of a file of either format. Both are zip archives, whose network need not be loaded for it."""
+    with zipfile.ZipFile(path) as archive:
+        found = [name for name in archive.namelist() if name.endswith(f"/extra/{_ENTRY}")]
+        return json.loads(archive.read(found[0])) if found else {}
 
 
 def run_torchscript(path: Path, device: torch.device) -> Run:
@@ -41,13 +41,6 @@ def write_program(graph: Graph, metadata: Metadata, file: BinaryIO) -> None:
     batch = torch.export.Dim("batch", min=1, max=MAX_BATCH)
     program = torch.export.export(graph.module, (graph.example,), dynamic_shapes={INPUT: {0: batch}}, strict=False)
     torch.export.save(program, file, extra_files={_ENTRY: json.dumps(metadata)})
-
-
-def read_program_metadata(path: Path) -> Metadata:
-    extra = {_ENTRY: ""}
-    with path.open("rb") as file:
-        torch.export.load(file, extra_files=extra)
-    return json.loads(extra[_ENTRY])
 
 
 def run_program(path: Path, device: torch.device) -> Run:

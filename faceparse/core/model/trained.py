@@ -17,6 +17,9 @@ from faceparse.core.model.eagrnet import EAGRNet
 from faceparse.core.model.resnet import resize
 from faceparse.core.settings import DataSettings, Settings
 
+SCHEME = "models:/"
+"""What the URI of a model in MLflow's registry begins with."""
+
 
 class Network(Protocol):
     """Crops of photographs -> logits, with whatever preprocessing that takes inside."""
@@ -57,7 +60,7 @@ class TrainedModel(ABC):
     @property
     def short_name(self) -> str:
         """Of what is made of it: `best.pth`, or `face-3` of a registered one."""
-        return self.registered.partition("/")[2].replace("/", "-") if self.registered else self.path.name
+        return self.registered.removeprefix(SCHEME).replace("/", "-") if self.registered else self.path.name
 
     @property
     def home(self) -> Path:

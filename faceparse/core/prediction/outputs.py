@@ -84,19 +84,14 @@ def choose_kinds(save: str) -> tuple[str, ...]:
 
 
 def choose_classes(classes: str | None, label_set: LabelSet) -> tuple[int, ...]:
-    """`hair,skin` -> their ids; without, all but the background (id 0).
+    """`hair,mouth` -> ids of classes and merged names; without, all but the background (id 0).
 
     Raises:
         SettingsError: one is unknown.
     """
     if classes is None:
         return tuple(range(1, len(label_set)))
-    names = [part.strip() for part in classes.split(",")]
-    for name in names:
-        if name not in label_set.classes:
-            known = nearest(name, label_set.names) or f" ({', '.join(label_set.names)})"
-            raise SettingsError(f"--classes {name!r}: no class of {label_set.name}{known}")
-    return label_set.ids(names)
+    return label_set.resolve((part.strip() for part in classes.split(",")), "--classes")
 
 
 def make_output_folder(folder: Path) -> None:

@@ -19,6 +19,7 @@ from faceparse.core.datasets.faces import draw_face
 from faceparse.core.errors import CheckpointError, SettingsError, TrackingError
 from faceparse.core.files import encode_jpeg
 from faceparse.core.labels import nearest
+from faceparse.core.model.trained import SCHEME
 from faceparse.core.serving.checksums import BUNDLE
 from faceparse.core.tracking.store import FAILURES, Store, reason
 
@@ -37,7 +38,6 @@ from mlflow.tracking import MlflowClient
 from mlflow.types.schema import Array, ColSpec, DataType, Map, Schema
 from mlflow.utils.mlflow_tags import MLFLOW_MODEL_VERSIONS
 
-SCHEME = "models:/"
 LATEST = "latest"
 """The alias that MLflow itself gives to the newest version of every name."""
 OURS = "faceparse"
@@ -82,15 +82,19 @@ class Registration:
         """Find what would fail, before the work of an export.
 
         Raises:
-            SettingsError: a name that MLflow does not take.
+            SettingsError: a name that MLflow does not take, or an experiment that was deleted.
             TrackingError: MLflow cannot be reached, or does not know the run.
         """
-        _check_name("--register", self.name, r"[\w.-]+", "letters, digits, '.', '_' and '-'")
-        _check_name("--alias", self.alias, r"(?![vV]\d+$)[\w-]+", "letters, digits, '_' and '-', and no version's 'v1'")
+        _check_name("--register", self.name)
+        _check_name("--alias", self.alias)
+        if re.fullmatch(r"v?\d+", self.alias, re.IGNORECASE):
+            raise SettingsError(f"--alias {self.alias!r}: is a version's name; take another")
         with self._talking("nothing is exported") as client:
             client.search_registered_models(max_results=1)
             if self.run_id is not None:
                 client.get_run(self.run_id)
+            else:
+                Store(self.uri).find_experiment(self.experiment)
 
     def register(self, bundle: Path, *, tags: Mapping[str, str], step: int) -> str:
         """Upload a bundle as a model that MLflow can serve, and make it the newest version of the name.
@@ -143,9 +147,10 @@ class Registration:
             yield client
 
 
-def _check_name(option: str, name: str, pattern: str, allowed: str) -> None:
-    if not re.fullmatch(pattern, name):
-        raise SettingsError(f"{option} {name!r}: a name is of {allowed}")
+def _check_name(option: str, name: str) -> None:
+    """What MLflow takes for a version, a logged model and an alias alike."""
+    if not re.fullmatch(r"[\w-]+", name, re.ASCII):
+        raise SettingsError(f"{option} {name!r}: a name is of letters, digits, '_' and '-'")
 
 
 @contextmanager

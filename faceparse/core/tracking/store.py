@@ -14,7 +14,7 @@ from typing import Any
 
 from faceparse.core.errors import SettingsError
 from faceparse.core.settings import TrackingSettings
-from faceparse.core.tracking.ledger import InputDataset, Line, Status
+from faceparse.core.tracking.ledger import Evaluated, InputDataset, Line, Status
 from faceparse.core.tracking.logged import LoggedRun, Point
 
 # Trying again is the tracker's, which can ask MLflow first what it holds: the client's own tries would repeat points.
@@ -135,18 +135,18 @@ class Store:
         """A run has each of them once, however often it is told."""
         self._client.log_inputs(run_id, [_dataset_input(dataset) for dataset in datasets])
 
-    def log_scores(
-        self, run_id: str, metrics: Mapping[str, float], tags: Mapping[str, str], step: int, dataset: InputDataset
-    ) -> None:
-        """Of an evaluation; also to the logged model of that epoch's checkpoint, where there is one. Equal scores that
-        are there already stay as they are.
+    def log_evaluation(self, run_id: str, done: Evaluated) -> None:
+        """Also to the logged model of that epoch's checkpoint, where there is one. Equal scores that are there already
+        stay as they are.
         """
-        self.log_datasets(run_id, [dataset])
-        model = self._find_model(run_id, step)
-        line: Line = {"epoch": step, "time": time.time(), "metrics": metrics}
-        points = self._as_held(run_id, line, metrics, keep_value=False)
-        self._log_linked(run_id, points, model, (dataset.name, dataset.digest))
-        self.log_labels(run_id, {}, tags)
+        self.log_datasets(run_id, [done.dataset])
+        line: Line = {"epoch": done.epoch, "time": time.time(), "metrics": done.metrics}
+        points = self._as_held(run_id, line, done.metrics, keep_value=False)
+        model = _of_epoch(done.epoch, self._models(run_id))
+        self._log_linked(run_id, points, model, (done.dataset.name, done.dataset.digest))
+        self.log_labels(run_id, {}, done.tags)
+        if Path(done.folder).is_dir():
+            self.upload_folder(run_id, Path(done.folder), done.place)
 
     def link_best(self, run_id: str, line: Line, name: str, checkpoint: str) -> None:
         """Make the logged model of best.pth, with the scores that its epoch's line has; those of earlier bests, whose
@@ -155,9 +155,10 @@ class Store:
         Args:
             checkpoint: its path among the run's artifacts.
         """
-        run = self._client.get_run(run_id)
-        epoch = line["epoch"]
-        model = self._find_model(run_id, epoch) or self._client.create_logged_model(
+        run, epoch, models = self._client.get_run(run_id), line["epoch"], self._models(run_id)
+        if models is None:
+            return
+        model = _of_epoch(epoch, models) or self._client.create_logged_model(
             run.info.experiment_id,
             name=re.sub(r"[/:.%\"']", "-", name),
             source_run_id=run_id,
@@ -176,16 +177,19 @@ class Store:
         outputs = run.outputs.model_outputs if run.outputs else []
         if model.model_id not in {output.model_id for output in outputs}:
             self._client.log_outputs(run_id, [LoggedModelOutput(model.model_id, epoch)])
-        for other in self._models(run_id):
+        for other in models:
             if other.tags.get(_EPOCH_TAG, str(epoch)) != str(epoch):
                 self._client.delete_logged_model(other.model_id)
 
-    def _models(self, run_id: str) -> list[LoggedModel]:
+    def _models(self, run_id: str) -> list[LoggedModel] | None:
+        """Of a run; None on a server before MLflow 3, which has no such thing."""
         experiment = self._client.get_run(run_id).info.experiment_id
-        return list(self._client.search_logged_models([experiment], f"source_run_id = '{run_id}'"))
-
-    def _find_model(self, run_id: str, epoch: int) -> LoggedModel | None:
-        return next((model for model in self._models(run_id) if model.tags.get(_EPOCH_TAG) == str(epoch)), None)
+        try:
+            return list(self._client.search_logged_models([experiment], f"source_run_id = '{run_id}'"))
+        except MlflowException as error:
+            if error.error_code == "ENDPOINT_NOT_FOUND":
+                return None
+            raise
 
     def _as_held(self, run_id: str, line: Line, names: Collection[str], *, keep_value: bool) -> list[Metric]:
         """The line's points, as the run has them where it does: told again just so, MLflow drops them.
@@ -260,6 +264,10 @@ class Store:
         self._client.search_experiments(max_results=1)
 
 
+def _of_epoch(epoch: int, models: Sequence[LoggedModel] | None) -> LoggedModel | None:
+    return next((model for model in models or () if model.tags.get(_EPOCH_TAG) == str(epoch)), None)
+
+
 def _pages(search: Callable[..., PagedList[Any]]) -> Iterator[Any]:
     page = search(max_results=PAGE)
     yield from page
@@ -280,23 +288,13 @@ def _milliseconds(seconds: float) -> int:
     return round(seconds * 1000)
 
 
-def log_scores(
-    uri: str,
-    run_id: str,
-    metrics: Mapping[str, float],
-    tags: Mapping[str, str],
-    step: int,
-    dataset: InputDataset,
-    *,
-    warn: Say,
-) -> bool:
-    """Add to an MLflow run of any age, at once. False, and a warning, where that fails."""
+def log_evaluation(uri: str, run_id: str, done: Evaluated) -> str | None:
+    """Add to an MLflow run of any age, at once. Returns the reason where that fails."""
     try:
-        Store(uri, there=True).log_scores(run_id, metrics, tags, step, dataset)
+        Store(uri, there=True).log_evaluation(run_id, done)
     except FAILURES as error:
-        warn(f"MLflow at {uri} failed, the scores are not logged there: {reason(error)}")
-        return False
-    return True
+        return reason(error)
+    return None
 
 
 def log_folder(uri: str, run_id: str, folder: Path, name: str, *, warn: Say) -> bool:

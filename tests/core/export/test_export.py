@@ -12,6 +12,7 @@ import onnxruntime
 import pytest
 import torch
 
+import faceparse
 from faceparse.core.datasets.layout import DatasetFolder
 from faceparse.core.errors import CheckpointError, DatasetError, ExportError, OutputError, SettingsError
 from faceparse.core.evaluation.split import find_split
@@ -20,7 +21,9 @@ from faceparse.core.export.exported import read_exported
 from faceparse.core.export.formats import FORMATS
 from faceparse.core.export.verify import score
 from faceparse.core.files import read_image
+from faceparse.core.model import weights
 from faceparse.core.model.weights import Checkpoint, read_checkpoint
+from faceparse.core.serving.onnx_model import open_onnx
 from faceparse.core.training.run import RunResult
 
 CPU = torch.device("cpu")
@@ -125,6 +128,23 @@ def test_with_preprocessing_bytes_go_in_and_labels_come_out(
     assert (labels == expected).mean() > 0.999
     assert all(check.difference is None and check.agreement > 0.999 for check in report.checks)
     assert report.scores is None
+    photograph = crops[0].numpy()
+    served = open_onnx(report.path)
+    assert (served.kind, served.input_size, served.label_set) == ("labels", (64, 48), checkpoint.label_set)
+    assert np.array_equal(
+        served.parse(photograph), faceparse.load(report.path, device="cpu").predict(photograph).labels
+    )
+
+
+@pytest.mark.parametrize("name", [name for name, known in FORMATS.items() if known.servable])
+def test_a_server_without_pytorch_gives_the_same_labels(
+    reports: dict[str, ExportReport], faces: Path, name: str
+) -> None:
+    path = reports[name].path
+    for photograph in sorted((faces / "images").iterdir())[:2]:
+        image = read_image(photograph)[:51]
+        expected = faceparse.load(path, device="cpu").predict(image).labels
+        assert np.array_equal(open_onnx(path).parse(image), expected)
 
 
 def test_an_exported_file_takes_no_other_crop(reports: dict[str, ExportReport]) -> None:
@@ -226,6 +246,14 @@ def test_int8_wants_training_photographs(
 def test_a_drop_cannot_be_judged_without_photographs(checkpoint: Checkpoint) -> None:
     with pytest.raises(SettingsError, match="--max-f1-drop needs photographs to score on"):
         Exporter(checkpoint, max_f1_drop=0.1)
+
+
+def test_the_weights_are_loaded_once(checkpoint: Checkpoint, monkeypatch: pytest.MonkeyPatch) -> None:
+    loaded = []
+    load = weights.load_model
+    monkeypatch.setattr(weights, "load_model", lambda *given: loaded.append(given) or load(*given))
+    Exporter(checkpoint)
+    assert len(loaded) == 1
 
 
 def test_photographs_for_calibration_are_of_the_training_set_and_spread_over_it(

@@ -19,7 +19,7 @@ def crops() -> Tensor:
 @pytest.mark.parametrize("kind", ["logits", "labels"])
 def test_a_graph_as_a_network_is_the_checkpoints(trained: RunResult, crops: Tensor, kind: str) -> None:
     checkpoint = read_checkpoint(trained.best)
-    graph = build_graph(checkpoint, kind)  # type: ignore[arg-type]
+    graph = build_graph(checkpoint.network(CPU), kind)  # type: ignore[arg-type]
     assert graph.example.shape == ((2, 3, 64, 64) if kind == "logits" else (2, 64, 64, 3))
     network = GraphNetwork(kind, graph.module, checkpoint.settings.data, 11)  # type: ignore[arg-type]
     with torch.inference_mode():

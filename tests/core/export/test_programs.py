@@ -1,6 +1,5 @@
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -14,10 +13,10 @@ METADATA = {"kind": "logits", "note": "ä"}
 
 
 @pytest.mark.parametrize(
-    ("write", "read", "run"),
+    ("write", "run"),
     [
-        (programs.write_program, programs.read_program_metadata, programs.run_program),
-        (programs.write_torchscript, programs.read_torchscript_metadata, programs.run_torchscript),
+        (programs.write_program, programs.run_program),
+        (programs.write_torchscript, programs.run_torchscript),
     ],
     ids=["pt2", "torchscript"],
 )
@@ -25,14 +24,17 @@ def test_a_program_computes_what_the_module_does(
     graph: Graph,
     images: Tensor,
     tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
     write: Callable[..., None],
-    read: Callable[[Path], Any],
     run: Callable[[Path, torch.device], Callable[[Tensor], Tensor]],
 ) -> None:
     path = tmp_path / "program"
     with path.open("wb") as file:
         write(graph, METADATA, file)
-    assert read(path) == METADATA
+    with monkeypatch.context() as patch:  # what it says of itself is read without loading it
+        patch.setattr(torch.jit, "load", None)
+        patch.setattr(torch.export, "load", None)
+        assert programs.read_program_metadata(path) == METADATA
     program = run(path, CPU)
     with torch.inference_mode():
         for batch in (1, 2, 5):

@@ -27,14 +27,15 @@ def test_labels_and_overlays_are_saved_unless_something_else_is_asked_for(photog
     chosen = plan(photographs, save="json, cutouts,json", classes="hair, nose")
     assert chosen.outputs.kinds == chosen.film_outputs.kinds == ("json", "cutouts")
     assert chosen.outputs.shown == (10, 6)
+    assert plan(photographs, save="cutouts", classes="mouth,hair").outputs.shown == (7, 8, 9, 10)
 
 
 @pytest.mark.parametrize(
     ("options", "expected"),
     [
         ({"save": "label"}, "--save 'label': not one of labels, overlays, cutouts, coco, json; did you mean 'labels'?"),
-        ({"save": "cutouts", "classes": "hat"}, "--classes 'hat': no class of helen; did you mean 'hair'?"),
-        ({"save": "cutouts", "classes": "zzz"}, "--classes 'zzz': no class of helen (background, skin, "),
+        ({"save": "cutouts", "classes": "hat"}, "--classes 'hat': not in helen (background, skin, "),
+        ({"save": "cutouts", "classes": "zzz"}, "--classes 'zzz': not in helen (background, skin, "),
         ({"classes": "hair"}, "--classes is for cut-outs; add --save cutouts"),
         ({"smooth": 0.5}, "--smooth is for videos and cameras, and there are only photographs"),
         ({"faces": Path("faces.pt")}, "--faces faces.pt: not YuNet's .onnx file, nor a .json file of boxes"),

@@ -16,12 +16,15 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import mlflow.artifacts
+import mlflow.pyfunc
 import numpy as np
 import pytest
 from PIL import Image
 
 import faceparse
 from faceparse.core.datasets.faces import draw_face
+from faceparse.core.errors import CheckpointError
 from faceparse.core.files import encode_jpeg, encode_png
 
 FACE = draw_face(np.random.default_rng(11), 120).image
@@ -76,6 +79,17 @@ print(json.dumps([answers, problem]))
     answers, problem = json.loads(done.stdout.splitlines()[-1])
     assert_labels(answers, bundle)
     assert problem == "image 1: not a readable image; replace the file"
+
+
+def test_a_changed_byte_is_refused_when_it_is_loaded(
+    registered: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = Path(mlflow.artifacts.download_artifacts(registered, dst_path=str(tmp_path)))
+    labels = folder / "artifacts" / "bundle" / "labels.toml"
+    labels.write_bytes(labels.read_bytes().replace(b"helen", b"Helen"))
+    monkeypatch.setattr(sys, "path", sys.path.copy())  # loading puts the model's code before it
+    with pytest.raises(CheckpointError, match=r"bundle/labels.toml: was changed since it was exported"):
+        mlflow.pyfunc.load_model(str(folder), suppress_warnings=True)
 
 
 @pytest.fixture(scope="module")
