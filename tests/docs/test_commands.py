@@ -21,6 +21,7 @@ import typer
 import yaml
 
 from faceparse import cli
+from faceparse.core.model import build
 from faceparse.core.settings import keys
 from tests.docs.shown import PAGES, ROOT, SHELL, Block, Command, blocks, commands, inline
 from tests.docs.world import ENVIRONMENT, make_world
@@ -115,6 +116,7 @@ def _link_weights(source: str, target: str) -> None:
 def _settle(patch: pytest.MonkeyPatch, root: Path) -> None:
     patch.chdir(root)
     patch.setattr(os, "sched_getaffinity", lambda _: {0})  # more processes take longer to start than to work
+    patch.setattr(build, "WIDTHS", (8, 16, 32, 64))  # of the backbone, where most of the weights are
     for name, value in ENVIRONMENT.items():
         patch.setenv(name, value)
 
