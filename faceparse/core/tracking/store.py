@@ -141,19 +141,20 @@ class Store:
         """
         self.log_datasets(run_id, [done.dataset])
         line: Line = {"epoch": done.epoch, "time": time.time(), "metrics": done.metrics}
-        points = self._as_held(run_id, line, done.metrics, keep_value=False)
+        points = self._as_held(run_id, line, done.metrics, None, keep_value=False)
         model = _of_epoch(done.epoch, self._models(run_id))
         self._log_linked(run_id, points, model, (done.dataset.name, done.dataset.digest))
         self.log_labels(run_id, {}, done.tags)
         if Path(done.folder).is_dir():
             self.upload_folder(run_id, Path(done.folder), done.place)
 
-    def link_best(self, run_id: str, line: Line, name: str, checkpoint: str) -> None:
+    def link_best(self, run_id: str, line: Line, name: str, checkpoint: str, held: Held | None) -> None:
         """Make the logged model of best.pth, with the scores that its epoch's line has; those of earlier bests, whose
         file is no more, go. Done again, it changes nothing.
 
         Args:
             checkpoint: its path among the run's artifacts.
+            held: points that the run has and that are not the line's; None: to be asked for.
         """
         run, epoch, models = self._client.get_run(run_id), line["epoch"], self._models(run_id)
         if models is None:
@@ -172,7 +173,7 @@ class Store:
         ]
         dataset = (chosen_on[0].name, chosen_on[0].digest) if chosen_on else None
         scores = [name for name in line["metrics"] if name.startswith("val/")]
-        self._log_linked(run_id, self._as_held(run_id, line, scores, keep_value=True), model, dataset)
+        self._log_linked(run_id, self._as_held(run_id, line, scores, held, keep_value=True), model, dataset)
         self._client.finalize_logged_model(model.model_id, LoggedModelStatus.READY)
         outputs = run.outputs.model_outputs if run.outputs else []
         if model.model_id not in {output.model_id for output in outputs}:
@@ -191,13 +192,16 @@ class Store:
                 return None
             raise
 
-    def _as_held(self, run_id: str, line: Line, names: Collection[str], *, keep_value: bool) -> list[Metric]:
+    def _as_held(
+        self, run_id: str, line: Line, names: Collection[str], held: Held | None, *, keep_value: bool
+    ) -> list[Metric]:
         """The line's points, as the run has them where it does: told again just so, MLflow drops them.
 
         Args:
             keep_value: also where the value has become another; else such a point is a new one.
         """
-        held = self.held(run_id, [{**line, "metrics": {name: line["metrics"][name] for name in names}}])
+        if held is None:
+            held = self.held(run_id, [{**line, "metrics": {name: line["metrics"][name] for name in names}}])
         new = [Metric(name, line["metrics"][name], _milliseconds(line["time"]), line["epoch"]) for name in names]
         old = [held.get((metric.key, metric.step), metric) for metric in new]
         return [b if keep_value or a.value == b.value else a for a, b in zip(new, old, strict=True)]

@@ -324,7 +324,7 @@ class Tracker:
         unknown: Line = {"epoch": best, "time": time.time(), "metrics": {}}  # of a disk that was full
         line = next((line for line in self._lines() if line["epoch"] == best), unknown)
         self._go_on()
-        store.link_best(run_id, line, ledger.run_name, ledger.best_artifact or "")
+        store.link_best(run_id, line, ledger.run_name, ledger.best_artifact or "", self._held)
         with self._noting():
             ledger.linked_epoch = best
         parcel.models = 1
