@@ -19,7 +19,7 @@ from faceparse.core.geometry import Size
 from faceparse.core.labels import LabelSet, builtin_label_sets, label_set_from_dict
 from faceparse.core.model.build import build_model
 from faceparse.core.model.eagrnet import EAGRNet
-from faceparse.core.model.trained import ParsingNetwork, TrainedModel
+from faceparse.core.model.trained import SCHEME, ParsingNetwork, TrainedModel
 from faceparse.core.settings import settings_from_dict
 
 FORMAT = "faceparse-checkpoint"
@@ -173,6 +173,8 @@ def _stem(state: State) -> set[str]:
 
 
 def _read(path: Path) -> dict[str, Any]:
+    if str(path).startswith(SCHEME):
+        raise CheckpointError(f"{path}: a registered model has no PyTorch weights; give the checkpoint that it is of")
     if path.is_dir():
         raise CheckpointError(f"{path}: is a folder; give a checkpoint in it, such as {path / 'best.pth'}")
     if not path.is_file():

@@ -36,6 +36,8 @@ def check_sums(folder: Path, *, where: str | None = None, mend: str = COPY_AGAIN
     """
     model: Path | None = None
     name = where or str(folder)
+    if not is_bundle(folder):
+        raise CheckpointError(f"{name}/{SUMS}: is missing from the bundle; {mend}")
     for line in read_bytes(folder / SUMS).decode("utf-8", "replace").splitlines():
         expected, _, file = line.partition("  ")
         path = folder / Path(file).name

@@ -90,10 +90,11 @@ def test_a_changed_byte_is_refused(own: Path, name: str) -> None:
     assert str(caught.value) == expected
 
 
-def test_a_missing_file_is_named(own: Path) -> None:
-    (own / "model.onnx").unlink()
-    with pytest.raises(CheckpointError, match=r"model.onnx: is missing from the bundle; copy the bundle again$"):
-        faceparse.load(own)
+@pytest.mark.parametrize("name", ["model.onnx", "SHA256SUMS"])
+def test_a_missing_file_is_named(own: Path, name: str) -> None:
+    (own / name).unlink()
+    with pytest.raises(CheckpointError, match=rf"{name}: is missing from the bundle; copy the bundle again$"):
+        read_bundle(own)
 
 
 def test_sums_without_a_model_are_refused(own: Path) -> None:
