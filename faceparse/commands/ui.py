@@ -6,7 +6,7 @@ import typer
 
 
 def ui(
-    port: Annotated[int, typer.Option(help="Port on this machine.")] = 5000,
+    port: Annotated[int, typer.Option(min=1, max=65535, help="Port on this machine.")] = 5000,
     uri: Annotated[str | None, typer.Option(help="Tracking URI. Default: as 'train' chooses it, here.")] = None,
 ) -> None:
     """Open the MLflow UI on the runs of this folder, at http://127.0.0.1:PORT."""
@@ -23,7 +23,9 @@ def ui(
         return
     silent_libraries()  # before they are imported
     from faceparse.core.tracking.runs import experiments
+    from faceparse.core.web.server import listen
 
+    listen(port).close()  # of a port that is taken, MLflow would print a traceback
     out.print(f"runs of {store} at http://127.0.0.1:{port} (Ctrl-C ends it)")
     for name, number in experiments(store).items():
         # Without the last part, the UI opens on its pages for language models.

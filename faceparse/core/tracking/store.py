@@ -37,7 +37,7 @@ from mlflow.entities import (
 from mlflow.exceptions import MlflowException
 from mlflow.store.entities import PagedList
 from mlflow.tracking import MlflowClient
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 SQLITE = "sqlite:///"
 START_PATIENCE = 5.0
@@ -352,9 +352,11 @@ def _unusable(uri: str, error: Exception) -> SettingsError:
 
 
 def reason(error: BaseException) -> str:
-    """One line, from the socket where it was a socket: MLflow wraps that in pages of its own."""
-    root = error
+    """One line, from the socket or the database where it was one: MLflow wraps that in pages of its own."""
+    said, root = error, error
     while root.__context__ is not None:
         root = root.__context__
-    text = (root.strerror or str(root) if isinstance(root, OSError) else str(error)).strip()
+        if isinstance(root, DBAPIError) and root.orig is not None:
+            said = root.orig
+    text = (root.strerror or str(root) if isinstance(root, OSError) else str(said)).strip()
     return text.splitlines()[0][:160] if text else type(error).__name__

@@ -27,7 +27,7 @@ def listen(port: int) -> socket.socket:
     except OSError as error:
         listening.close()
         reason = "is in use" if error.errno == errno.EADDRINUSE else f"cannot be used ({error.strerror or error})"
-        raise ResourceError(f"port {port} {reason}; choose another one, or --port 0 for any that is free") from None
+        raise ResourceError(f"port {port} {reason}; choose another one with --port") from None
     return listening
 
 

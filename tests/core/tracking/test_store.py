@@ -1,14 +1,16 @@
+import sqlite3
 import threading
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
 from faceparse.core.errors import SettingsError
 from faceparse.core.settings import TrackingSettings
 from faceparse.core.tracking import store as store_module
-from faceparse.core.tracking.store import check_experiment, check_store, log_evaluation, tracking_uri
+from faceparse.core.tracking.store import check_experiment, check_store, log_evaluation, reason, tracking_uri
 from tests.conftest import Server
 from tests.core.tracking.conftest import Run, datasets, evaluated, history, models, replace_client, scores
 
@@ -38,6 +40,19 @@ def test_a_store_that_can_never_work_is_a_mistake(uri: str) -> None:
         check_experiment(TrackingSettings(uri=uri))
     assert str(caught.value).startswith(f"MLflow store {uri} cannot be opened: ")
     assert "\n" not in str(caught.value)
+
+
+def test_a_database_that_takes_nothing_says_so_itself(tmp_path: Path) -> None:
+    """Not what SQLAlchemy says of when that happened."""
+    path = tmp_path / "mlflow.db"
+    client = MlflowClient(f"sqlite:///{path}")
+    run = client.create_run("0")
+    with sqlite3.connect(path) as database:
+        database.execute("create trigger full before update on runs begin select raise(abort, 'no room'); end")
+    with pytest.raises(MlflowException) as caught:
+        client.set_terminated(run.info.run_id)
+    assert "\n" in str(caught.value)
+    assert reason(caught.value) == "no room"
 
 
 def test_a_server_that_is_away_is_no_mistake(server: Server) -> None:
