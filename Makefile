@@ -7,7 +7,7 @@ BIN := .venv/bin
 # The toolkit's own folder: torch is misled by an nvcc that is only a link or a wrapper on the PATH.
 NVCC := $(firstword $(wildcard $(if $(CUDA_HOME),$(CUDA_HOME)/bin/nvcc) /usr/local/cuda/bin/nvcc /usr/local/cuda-*/bin/nvcc /opt/cuda/bin/nvcc))
 
-.PHONY: setup inplace-abn demo test lint benchmark clean
+.PHONY: setup inplace-abn demo test lint docs docs-serve benchmark clean
 
 setup: .venv/ready
 
@@ -15,13 +15,21 @@ demo: .venv/ready
 	$(BIN)/faceparse demo
 
 # Two at a time: many tests wait for a process that they start.
-test: .venv/ready lint
+test: .venv/ready lint docs
 	$(BIN)/python -m pytest --numprocesses 2 --dist worksteal
 
 lint: .venv/ready
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+# A broken link or anchor, a page that stands nowhere, a setting or option that nobody described: each is an error.
+# (--quiet would silence the warnings that --strict counts.)
+docs: .venv/ready
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
+docs-serve: .venv/ready
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs serve --watch faceparse
 
 benchmark: .venv/ready
 	$(BIN)/python -m benchmarks
@@ -47,4 +55,4 @@ inplace-abn: $(UV)
 	CUDA_HOME=$(NVCC:/bin/nvcc=) $(UV) pip install --quiet --python $(BIN)/python --constraint constraints.txt --editable '.[dev,inplace-abn]'
 
 clean:
-	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache
+	rm -rf .venv site .mypy_cache .ruff_cache .pytest_cache

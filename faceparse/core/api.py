@@ -34,6 +34,7 @@ class Result:
     labels: np.ndarray
     """H x W uint8 class ids."""
     label_set: LabelSet
+    """What the ids mean."""
     _logits: Tensor
     """C x h x w, of the crop that the network saw."""
     _photo: Photo
@@ -94,6 +95,9 @@ class Result:
 class FaceParser:
     """A trained model, ready for photographs of any size."""
 
+    label_set: LabelSet
+    """What the ids mean."""
+
     def __init__(self, parser: Parser, label_set: LabelSet) -> None:
         self._parser = parser
         self.label_set = label_set
@@ -110,10 +114,12 @@ class FaceParser:
 
     @property
     def device(self) -> torch.device:
+        """Where the network runs."""
         return self._parser.device
 
     def predict(self, image: ImageSource) -> Result:
-        """
+        """One photograph, of any size.
+
         Raises:
             DatasetError: not a readable image.
         """

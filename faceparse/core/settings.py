@@ -74,7 +74,9 @@ class DataSettings(_Section):
     channel_order: Literal["rgb", "bgr"] = "rgb"
     """Order of the image channels; the released checkpoints expect bgr with the mean and std in RGB order."""
     mean: Triple = IMAGENET_MEAN
+    """Subtracted from the channels, which go from 0 to 1, in their order."""
     std: PositiveTriple = IMAGENET_STD
+    """What the channels are then divided by."""
     random_scale: bool = True
     """The recipe's augmentation: random scale, and with `rotation_probability` a random rotation."""
     scale_sigma: Annotated[float, Field(ge=0, lt=1)] = 0.25
@@ -82,6 +84,7 @@ class DataSettings(_Section):
     rotation_sigma: NonNegative = 30.0
     """Rotation in degrees is clip(sigma N(0, 1), -2 sigma, 2 sigma)."""
     rotation_probability: Fraction = 0.6
+    """Share of the samples that are rotated, where `random_scale` is on."""
     random_mirror: bool = False
     """Mirror half of the samples, left and right classes changing places."""
     color_jitter: Fraction = 0.0
@@ -110,6 +113,7 @@ class ModelSettings(_Section):
     """The network."""
 
     backbone: Literal["resnet18", "resnet34", "resnet50", "resnet101"] = "resnet101"
+    """The ResNet that the heads stand on; the paper's is resnet101."""
     stem: Literal["deep", "torchvision"] = "deep"
     """Three 3x3 convolutions as in the paper's backbone, or torchvision's single 7x7."""
     norm: Literal["auto", "inplace_abn", "torch"] = "auto"
@@ -123,8 +127,11 @@ class LossSettings(_Section):
     """Weights of the loss terms (eagrnet.md of the paper's code: 1, 1, 4)."""
 
     parsing: NonNegative = 1.0
+    """Of the cross-entropy over all labelled pixels."""
     edge: NonNegative = 1.0
+    """Of the edge head's cross-entropy; the rarer of edge and no edge weighs more."""
     boundary_attention: NonNegative = 4.0
+    """Of the parsing cross-entropy at edge pixels alone."""
     scale: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 2.0
     """Factor on the whole loss. The released code adds each term once for each of its two outputs, so 2."""
 
@@ -133,8 +140,11 @@ class OptimSettings(_Section):
     """SGD with the poly schedule."""
 
     lr: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1e-3
+    """Base learning rate, which `power` and `warmup` multiply over the iterations."""
     momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
+    """Share of the update before in each update."""
     weight_decay: NonNegative = 5e-4
+    """L2 penalty on all weights."""
     power: NonNegative = 0.9
     """lr x (1 - iteration / iterations) ** power."""
     warmup: Annotated[int, Field(ge=0)] = 0
@@ -147,6 +157,7 @@ class TrainSettings(_Section):
     """The run."""
 
     epochs: Positive = 200
+    """Passes over the training set."""
     batch_size: Annotated[int, Field(ge=2)] = 7
     """Photographs at a time in each process. At least 2: batch norm after the pyramid's 1 x 1 pool needs more than one
     value a channel."""
@@ -156,6 +167,7 @@ class TrainSettings(_Section):
     """Share of the old in a running average of the weights, such as 0.999; the average is what is evaluated and kept as
     best.pth. 0 is without."""
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
+    """Of the first weights, the order of the samples and their augmentation."""
     device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+(,\d+)*)?)$")] = "auto"
     """One of auto (the first GPU, else the CPU), cpu, cuda, cuda:N, and cuda:N,N,... for a process on each."""
     checkpoint_every: Annotated[int, Field(ge=0)] = 1000
@@ -166,6 +178,7 @@ class TrainSettings(_Section):
     """Score on `val` that chooses best.pth: mean_f1, mean_iou, pixel_accuracy, or f1/<class or merged name>.
     `auto` is f1/overall where the label set has it (Helen), as in the recipe, else mean_f1."""
     runs_dir: Path = Path("runs")
+    """Folder of all runs."""
     run_dir: Path | None = None
     """The run directory itself. Default: runs_dir/<experiment>/<time>-<id>."""
 
@@ -202,11 +215,13 @@ class TrackingSettings(_Section):
     """MLflow."""
 
     enabled: bool = True
+    """`false` leaves MLflow out; everything is in the run directory all the same."""
     uri: str | None = None
     """Tracking URI. Default: MLFLOW_TRACKING_URI, else mlflow.db (SQLite) in the working folder."""
     experiment: Annotated[str, Field(pattern=r"^[\w.-]+$")] = "faceparse"
     """Experiment name of letters, digits, '.', '_' and '-'; also the folder under `runs_dir`."""
     run_name: str | None = None
+    """The run's name in MLflow. Default: its folder's."""
     overlays: Annotated[int, Field(ge=0, le=64)] = 4
     """Sample overlays of `val` logged with each new best."""
     system_metrics: bool = True

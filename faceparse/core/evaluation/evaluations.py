@@ -13,8 +13,9 @@ from faceparse.core.evaluation.score_checkpoint import Plan, score_checkpoint
 from faceparse.core.evaluation.summary import Evaluation
 from faceparse.core.model.trained import TrainedModel
 from faceparse.core.parallel import Track, untracked
-from faceparse.core.tracking.ledger import InputDataset, read_ledger
-from faceparse.core.tracking.store import log_folder, log_scores
+from faceparse.core.tracking import store as tracking
+from faceparse.core.tracking.ledger import Evaluated, InputDataset, read_ledger
+from faceparse.core.training.sync import leave_to_sync
 
 COMPARISON = "comparison"
 
@@ -69,7 +70,7 @@ def run_evaluations(
     write_folder(together, comparison_files(comparison))
     for plan in plans:
         if tracked := tracked_run(plan.model):
-            log_folder(*tracked, together, f"{plan.place.as_posix()}.{COMPARISON}", warn=warn)
+            tracking.log_folder(*tracked, together, f"{plan.place.as_posix()}.{COMPARISON}", warn=warn)
     return Outcome(evaluations, comparison, together / "comparison.html", runs)
 
 
@@ -83,42 +84,53 @@ def output_folders(plans: Sequence[Plan], output: Path | None) -> list[Path]:
 
 
 def log_evaluation(plan: Plan, evaluation: Evaluation, folder: Path, *, warn: Say) -> str | None:
-    """Log the scores, and the files in `folder`, to the run that made the checkpoint; returns its id, or None where
-    there is none.
+    """Log the scores, and the files in `folder`, to the run that made the checkpoint; returns its id. None where there
+    is none, or where MLflow is away: then a warning says what becomes of them.
     """
-    if (tracked := tracked_run(plan.model)) is None:
+    run_dir, uri, run_id = plan.model.path.parent, plan.model.tracking_uri, _run_id(plan.model)
+    if uri is None or (run_id is None and read_ledger(run_dir) is None):
         return None
+    done = _evaluated(plan, evaluation, folder)
+    problem = "it does not know the run yet" if run_id is None else tracking.log_evaluation(uri, run_id, done)
+    if problem is None:
+        return run_id
+    if leave_to_sync(run_dir, run_id, done):
+        warn(f"MLflow at {uri}: the scores are not delivered ({problem}); later: faceparse sync {run_dir}")
+    else:
+        warn(f"MLflow at {uri} failed, the scores are not logged there: {problem}")
+    return None
+
+
+def _evaluated(plan: Plan, evaluation: Evaluation, folder: Path) -> Evaluated:
+    root, split = evaluation.dataset.resolve(), evaluation.split
+    label_set, images = evaluation.label_set.name, len(evaluation.ids)
+    dataset = InputDataset(root.name, fingerprint(root, [split])[split], str(root), split, images, label_set)
     metrics: dict[str, float] = {}
     tags: dict[str, str] = {}
-    root = evaluation.dataset.resolve()
-    dataset = InputDataset(
-        root.name,
-        fingerprint(root, [evaluation.split])[evaluation.split],
-        str(root),
-        evaluation.split,
-        len(evaluation.ids),
-        evaluation.label_set.name,
-    )
     for protocol, scores in evaluation.scores.items():
         prefix = plan.name([protocol])
         metrics |= {f"{prefix}/{name}": value for name, value in scores.flat().items()}
         about = {
             "checkpoint": str(plan.model.path),
-            "images": str(dataset.images),
+            "images": str(images),
             "dataset": dataset.name,
-            "label_set": dataset.label_set,
+            "label_set": label_set,
             "protocol": protocol,
             "fingerprint": dataset.digest,
         }
         tags |= {f"{prefix}.{key}": value for key, value in about.items()}
-    logged = log_scores(*tracked, metrics, tags, plan.model.epoch or 0, dataset, warn=warn)
-    return tracked[1] if logged and log_folder(*tracked, folder, plan.place.as_posix(), warn=warn) else None
+    return Evaluated(plan.model.epoch or 0, metrics, tags, dataset, str(folder.resolve()), plan.place.as_posix())
 
 
 def tracked_run(model: TrainedModel) -> tuple[str, str] | None:
     """Where the run that made it is tracked, and its id."""
-    uri, run_id = model.tracking_uri, model.run_id
-    if uri is not None and run_id is None:  # written while MLflow was away: its run directory may know by now
-        ledger = read_ledger(model.path.parent)
-        run_id = ledger.run_id if ledger else None
+    uri, run_id = model.tracking_uri, _run_id(model)
     return None if uri is None or run_id is None else (uri, run_id)
+
+
+def _run_id(model: TrainedModel) -> str | None:
+    """In MLflow."""
+    if model.run_id is not None or model.tracking_uri is None:
+        return model.run_id
+    ledger = read_ledger(model.path.parent)  # written while MLflow was away: its run directory may know by now
+    return ledger.run_id if ledger else None

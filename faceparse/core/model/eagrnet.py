@@ -69,7 +69,7 @@ class GraphReasoning(nn.Module):
 
 
 class EdgeAwareGraph(nn.Module):
-    """Pixels -> vertices anchored away from edges -> reasoning -> pixels, added to the input (paper section 3.3)."""
+    """Pixels -> vertices anchored by edges -> reasoning -> pixels, added to the input (paper section 3.3)."""
 
     def __init__(self, *, channels: int, states: int, grid: int, norm: nn.Module) -> None:
         super().__init__()

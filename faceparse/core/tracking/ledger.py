@@ -34,6 +34,8 @@ class Ledger:
     """Path in the run directory -> folder in MLflow; None is the top."""
     datasets: list[dict[str, Any]] = field(default_factory=list)
     """Not delivered yet; the fields of an `InputDataset` each."""
+    evaluations: list[dict[str, Any]] = field(default_factory=list)
+    """Not delivered yet; the fields of an `Evaluated` each."""
     run_id: str | None = None
     delivered: int = 0
     """The last step that is delivered; steps count from 1."""
@@ -63,6 +65,25 @@ class InputDataset:
     label_set: str
 
 
+@dataclass(frozen=True)
+class Evaluated:
+    """The scores of one of the run's checkpoints, counted after it."""
+
+    epoch: int
+    """The checkpoint's."""
+    metrics: dict[str, float]
+    tags: dict[str, str]
+    dataset: InputDataset
+    folder: str
+    """Holds the report and its files."""
+    place: str
+    """Where these go among the run's artifacts."""
+
+    @classmethod
+    def read(cls, noted: dict[str, Any]) -> "Evaluated":
+        return cls(**noted | {"dataset": InputDataset(**noted["dataset"])})
+
+
 @dataclass
 class Parcel:
     """What is to be delivered, or has been."""
@@ -74,6 +95,7 @@ class Parcel:
     datasets: int = 0
     models: int = 0
     """Logged models: best.pth with its scores, once it is known to stay the best."""
+    evaluations: int = 0
     files: int = 0
     missing: int = 0
     """Files that were to be uploaded and are no longer there."""
@@ -88,6 +110,7 @@ class Parcel:
             "params and tags": self.labels,
             "datasets": self.datasets,
             "logged models": self.models,
+            "evaluations": self.evaluations,
             "files": self.files,
             "files that are gone": self.missing,
         }
@@ -101,6 +124,7 @@ def outstanding(ledger: Ledger, lines: Sequence[Line]) -> Parcel:
         labels=len(ledger.params) + len(ledger.tags),
         datasets=len(ledger.datasets),
         models=int(lacks_model(ledger)),
+        evaluations=len(ledger.evaluations),
         files=len(ledger.files),
         status=ledger.status if ledger.status != ledger.told else None,
     )

@@ -14,7 +14,7 @@ from typing import Any
 
 from faceparse.core.errors import SettingsError
 from faceparse.core.settings import TrackingSettings
-from faceparse.core.tracking.ledger import InputDataset, Line, Status
+from faceparse.core.tracking.ledger import Evaluated, InputDataset, Line, Status
 from faceparse.core.tracking.logged import LoggedRun, Point
 
 # Trying again is the tracker's, which can ask MLflow first what it holds: the client's own tries would repeat points.
@@ -135,29 +135,31 @@ class Store:
         """A run has each of them once, however often it is told."""
         self._client.log_inputs(run_id, [_dataset_input(dataset) for dataset in datasets])
 
-    def log_scores(
-        self, run_id: str, metrics: Mapping[str, float], tags: Mapping[str, str], step: int, dataset: InputDataset
-    ) -> None:
-        """Of an evaluation; also to the logged model of that epoch's checkpoint, where there is one. Equal scores that
-        are there already stay as they are.
+    def log_evaluation(self, run_id: str, done: Evaluated) -> None:
+        """Also to the logged model of that epoch's checkpoint, where there is one. Equal scores that are there already
+        stay as they are.
         """
-        self.log_datasets(run_id, [dataset])
-        model = self._find_model(run_id, step)
-        line: Line = {"epoch": step, "time": time.time(), "metrics": metrics}
-        points = self._as_held(run_id, line, metrics, keep_value=False)
-        self._log_linked(run_id, points, model, (dataset.name, dataset.digest))
-        self.log_labels(run_id, {}, tags)
+        self.log_datasets(run_id, [done.dataset])
+        line: Line = {"epoch": done.epoch, "time": time.time(), "metrics": done.metrics}
+        points = self._as_held(run_id, line, done.metrics, None, keep_value=False)
+        model = _of_epoch(done.epoch, self._models(run_id))
+        self._log_linked(run_id, points, model, (done.dataset.name, done.dataset.digest))
+        self.log_labels(run_id, {}, done.tags)
+        if Path(done.folder).is_dir():
+            self.upload_folder(run_id, Path(done.folder), done.place)
 
-    def link_best(self, run_id: str, line: Line, name: str, checkpoint: str) -> None:
+    def link_best(self, run_id: str, line: Line, name: str, checkpoint: str, held: Held | None) -> None:
         """Make the logged model of best.pth, with the scores that its epoch's line has; those of earlier bests, whose
         file is no more, go. Done again, it changes nothing.
 
         Args:
             checkpoint: its path among the run's artifacts.
+            held: points that the run has and that are not the line's; None: to be asked for.
         """
-        run = self._client.get_run(run_id)
-        epoch = line["epoch"]
-        model = self._find_model(run_id, epoch) or self._client.create_logged_model(
+        run, epoch, models = self._client.get_run(run_id), line["epoch"], self._models(run_id)
+        if models is None:
+            return
+        model = _of_epoch(epoch, models) or self._client.create_logged_model(
             run.info.experiment_id,
             name=re.sub(r"[/:.%\"']", "-", name),
             source_run_id=run_id,
@@ -171,29 +173,35 @@ class Store:
         ]
         dataset = (chosen_on[0].name, chosen_on[0].digest) if chosen_on else None
         scores = [name for name in line["metrics"] if name.startswith("val/")]
-        self._log_linked(run_id, self._as_held(run_id, line, scores, keep_value=True), model, dataset)
+        self._log_linked(run_id, self._as_held(run_id, line, scores, held, keep_value=True), model, dataset)
         self._client.finalize_logged_model(model.model_id, LoggedModelStatus.READY)
         outputs = run.outputs.model_outputs if run.outputs else []
         if model.model_id not in {output.model_id for output in outputs}:
             self._client.log_outputs(run_id, [LoggedModelOutput(model.model_id, epoch)])
-        for other in self._models(run_id):
+        for other in models:
             if other.tags.get(_EPOCH_TAG, str(epoch)) != str(epoch):
                 self._client.delete_logged_model(other.model_id)
 
-    def _models(self, run_id: str) -> list[LoggedModel]:
+    def _models(self, run_id: str) -> list[LoggedModel] | None:
+        """Of a run; None on a server before MLflow 3, which has no such thing."""
         experiment = self._client.get_run(run_id).info.experiment_id
-        return list(self._client.search_logged_models([experiment], f"source_run_id = '{run_id}'"))
+        try:
+            return list(self._client.search_logged_models([experiment], f"source_run_id = '{run_id}'"))
+        except MlflowException as error:
+            if error.error_code == "ENDPOINT_NOT_FOUND":
+                return None
+            raise
 
-    def _find_model(self, run_id: str, epoch: int) -> LoggedModel | None:
-        return next((model for model in self._models(run_id) if model.tags.get(_EPOCH_TAG) == str(epoch)), None)
-
-    def _as_held(self, run_id: str, line: Line, names: Collection[str], *, keep_value: bool) -> list[Metric]:
+    def _as_held(
+        self, run_id: str, line: Line, names: Collection[str], held: Held | None, *, keep_value: bool
+    ) -> list[Metric]:
         """The line's points, as the run has them where it does: told again just so, MLflow drops them.
 
         Args:
             keep_value: also where the value has become another; else such a point is a new one.
         """
-        held = self.held(run_id, [{**line, "metrics": {name: line["metrics"][name] for name in names}}])
+        if held is None:
+            held = self.held(run_id, [{**line, "metrics": {name: line["metrics"][name] for name in names}}])
         new = [Metric(name, line["metrics"][name], _milliseconds(line["time"]), line["epoch"]) for name in names]
         old = [held.get((metric.key, metric.step), metric) for metric in new]
         return [b if keep_value or a.value == b.value else a for a, b in zip(new, old, strict=True)]
@@ -260,6 +268,10 @@ class Store:
         self._client.search_experiments(max_results=1)
 
 
+def _of_epoch(epoch: int, models: Sequence[LoggedModel] | None) -> LoggedModel | None:
+    return next((model for model in models or () if model.tags.get(_EPOCH_TAG) == str(epoch)), None)
+
+
 def _pages(search: Callable[..., PagedList[Any]]) -> Iterator[Any]:
     page = search(max_results=PAGE)
     yield from page
@@ -280,23 +292,13 @@ def _milliseconds(seconds: float) -> int:
     return round(seconds * 1000)
 
 
-def log_scores(
-    uri: str,
-    run_id: str,
-    metrics: Mapping[str, float],
-    tags: Mapping[str, str],
-    step: int,
-    dataset: InputDataset,
-    *,
-    warn: Say,
-) -> bool:
-    """Add to an MLflow run of any age, at once. False, and a warning, where that fails."""
+def log_evaluation(uri: str, run_id: str, done: Evaluated) -> str | None:
+    """Add to an MLflow run of any age, at once. Returns the reason where that fails."""
     try:
-        Store(uri, there=True).log_scores(run_id, metrics, tags, step, dataset)
+        Store(uri, there=True).log_evaluation(run_id, done)
     except FAILURES as error:
-        warn(f"MLflow at {uri} failed, the scores are not logged there: {reason(error)}")
-        return False
-    return True
+        return reason(error)
+    return None
 
 
 def log_folder(uri: str, run_id: str, folder: Path, name: str, *, warn: Say) -> bool:

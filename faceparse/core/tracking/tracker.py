@@ -19,6 +19,7 @@ from faceparse.core.errors import InterruptedRunError, TrackingError
 from faceparse.core.settings import TrackingSettings
 from faceparse.core.tracking.ledger import (
     TRACKING_FILE,
+    Evaluated,
     InputDataset,
     Ledger,
     Line,
@@ -248,6 +249,7 @@ class Tracker:
                 self._deliver_datasets(self._store, run_id, ledger, parcel)
                 self._deliver_model(self._store, run_id, ledger, parcel)
                 self._deliver_files(self._store, run_id, ledger, parcel)
+                self._deliver_evaluations(self._store, run_id, ledger, parcel)
             finally:  # a file that MLflow refuses must not leave the run open for ever
                 self._deliver_status(self._store, run_id, ledger, parcel)
         except BaseException:
@@ -322,7 +324,7 @@ class Tracker:
         unknown: Line = {"epoch": best, "time": time.time(), "metrics": {}}  # of a disk that was full
         line = next((line for line in self._lines() if line["epoch"] == best), unknown)
         self._go_on()
-        store.link_best(run_id, line, ledger.run_name, ledger.best_artifact or "")
+        store.link_best(run_id, line, ledger.run_name, ledger.best_artifact or "", self._held)
         with self._noting():
             ledger.linked_epoch = best
         parcel.models = 1
@@ -343,6 +345,17 @@ class Tracker:
                     del ledger.files[name]
             parcel.files += copy is not None
             parcel.missing += copy is None
+
+    def _deliver_evaluations(self, store: Store, run_id: str, ledger: Ledger, parcel: Parcel) -> None:
+        """Once the logged model is there that they are of."""
+        if ledger.status == "RUNNING":
+            return
+        for noted in list(ledger.evaluations):
+            self._go_on()
+            store.log_evaluation(run_id, Evaluated.read(noted))
+            with self._noting():
+                ledger.evaluations.remove(noted)
+            parcel.evaluations += 1
 
     def _deliver_status(self, store: Store, run_id: str, ledger: Ledger, parcel: Parcel) -> None:
         with self._lock:

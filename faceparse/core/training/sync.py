@@ -1,9 +1,10 @@
 """A finished or broken-off run, delivered to MLflow later."""
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from faceparse.core.tracking.ledger import Parcel, read_ledger
+from faceparse.core.errors import FaceparseError
+from faceparse.core.tracking.ledger import Evaluated, Parcel, read_ledger, write_ledger
 from faceparse.core.tracking.tracker import Tracker
 from faceparse.core.training.run_directory import RunDirectory
 
@@ -29,3 +30,27 @@ def sync(run_dir: Path) -> Synced:
         return Synced(tracker.deliver_rest(), tracker.run_id, tracker.uri)
     finally:
         directory.close()
+
+
+def leave_to_sync(run_dir: Path, run_id: str | None, done: Evaluated) -> bool:
+    """Note an evaluation that MLflow did not take; False where that is no directory of the run, or one in use.
+
+    Args:
+        run_id: None where the run itself is not in MLflow yet.
+    """
+    try:
+        directory = RunDirectory.reopen(run_dir)
+    except FaceparseError:
+        return False
+    try:
+        ledger = read_ledger(run_dir)
+        if ledger is None or ledger.run_id != run_id:
+            return False
+        others = [noted for noted in ledger.evaluations if noted["place"] != done.place]
+        ledger.evaluations = [*others, asdict(done)]
+        write_ledger(run_dir, ledger)
+    except FaceparseError:
+        return False
+    finally:
+        directory.close()
+    return True

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+from filelock import FileLock
 from mlflow.tracking import MlflowClient
 
 from faceparse.core.errors import CheckpointError, DatasetError, OutputError, SettingsError
@@ -20,6 +21,8 @@ from faceparse.core.evaluation.tta import Augmentation
 from faceparse.core.labels import get_label_set
 from faceparse.core.model.weights import Checkpoint, read_checkpoint
 from faceparse.core.training.run import RunResult
+from faceparse.core.training.sync import sync
+from tests.conftest import Server
 
 CPU = torch.device("cpu")
 FILES = {"scores.json", "images.csv", "report.html", "worst"}
@@ -127,6 +130,28 @@ def test_a_run_that_is_gone_costs_a_warning(plan: Plan, evaluation: Evaluation, 
     other = dataclasses.replace(plan, model=dataclasses.replace(plan.model, run_id="0" * 32))
     assert log_evaluation(other, evaluation, folder, warn=warnings.append) is None
     assert len(warnings) == 1
+
+
+def test_a_server_that_is_away_gets_the_scores_from_sync(
+    trained: RunResult, evaluation: Evaluation, folder: Path, tmp_path: Path, server: Server, history: History
+) -> None:
+    run_dir = Path(shutil.copytree(trained.run_dir, tmp_path / "run"))
+    state = run_dir / "tracking.json"
+    state.write_text(json.dumps(json.loads(state.read_text()) | {"uri": server.uri}))
+    model = dataclasses.replace(read_checkpoint(run_dir / "best.pth"), tracking_uri=server.uri)
+    plan = dataclasses.replace(plan_evaluation(model), augmentation=Augmentation(flip=True))
+    server.stop()
+    warnings: list[str] = []
+    for _ in range(2):
+        assert log_evaluation(plan, evaluation, folder, warn=warnings.append) is None
+    expected = f"the scores are not delivered (Connection refused); later: faceparse sync {run_dir}"
+    assert warnings == [f"MLflow at {server.uri}: {expected}"] * 2
+    with FileLock(run_dir / ".lock"):  # a run that trains delivers for itself, and knows nothing of evaluations
+        log_evaluation(plan, evaluation, folder, warn=warnings.append)
+    assert warnings[2] == f"MLflow at {server.uri} failed, the scores are not logged there: Connection refused"
+    server.start()
+    assert str(sync(run_dir).delivered) == "1 evaluations"
+    assert history("test.tta-flip/miou") == [(1, pytest.approx(evaluation.scores["eagrnet"].mean_iou))]
 
 
 # Folders.

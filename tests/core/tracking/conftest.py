@@ -12,7 +12,7 @@ from mlflow.tracking import MlflowClient
 from faceparse.core.settings import TrackingSettings
 from faceparse.core.tracking import store as store_module
 from faceparse.core.tracking import tracker
-from faceparse.core.tracking.ledger import InputDataset, Ledger, Parcel, outstanding, read_ledger
+from faceparse.core.tracking.ledger import Evaluated, InputDataset, Ledger, Parcel, outstanding, read_ledger
 from faceparse.core.tracking.tracker import Tracker
 from faceparse.core.training.run_directory import RunDirectory
 
@@ -79,8 +79,14 @@ class Run:
         return outstanding(self.ledger, self.directory.metrics())
 
 
+@pytest.fixture(scope="session")
+def _tables(store: str) -> None:
+    """Made before a run waits for them: on a busy machine that takes longer than a run waits."""
+    MlflowClient(store).search_experiments()
+
+
 @pytest.fixture
-def make(store: str, tmp_path: Path) -> Callable[..., Run]:
+def make(store: str, tmp_path: Path, _tables: None) -> Callable[..., Run]:
     def make(uri: str = store, folder: str = "run", **settings: object) -> Run:
         return Run(uri, tmp_path / folder, **settings)
 
@@ -113,6 +119,10 @@ def models(store: str, run_id: str) -> list[LoggedModel]:
 def scores(model: LoggedModel) -> list[tuple[str, int, float, str | None]]:
     """(name, step, value, digest of its dataset) of each point."""
     return sorted((one.key, one.step, one.value, one.dataset_digest) for one in model.metrics or [])
+
+
+def evaluated(metrics: dict[str, float], epoch: int, folder: str = "/none") -> Evaluated:
+    return Evaluated(epoch, metrics, {"test.images": "2"}, TEST_SPLIT, folder, "eval/best.pth/test")
 
 
 def once(*steps: int) -> list[tuple[int, float]]:

@@ -8,9 +8,9 @@ from mlflow.tracking import MlflowClient
 from faceparse.core.errors import SettingsError
 from faceparse.core.settings import TrackingSettings
 from faceparse.core.tracking import store as store_module
-from faceparse.core.tracking.store import check_experiment, check_store, log_scores, tracking_uri
+from faceparse.core.tracking.store import check_experiment, check_store, log_evaluation, tracking_uri
 from tests.conftest import Server
-from tests.core.tracking.conftest import TEST_SPLIT, Run, datasets, history, models, replace_client, scores
+from tests.core.tracking.conftest import Run, datasets, evaluated, history, models, replace_client, scores
 
 
 def test_the_store_is_the_setting_else_the_environments_else_here(
@@ -60,8 +60,7 @@ def test_scores_are_added_to_a_finished_run_and_its_logged_model(make: Callable[
     run.tracker.finish("FINISHED")
 
     def add(value: float, epoch: int) -> None:
-        scored = {"test/f1_mean": value, "test/miou": 0.5}
-        assert log_scores(store, run.run_id, scored, {"test.images": "2"}, epoch, TEST_SPLIT, warn=pytest.fail)
+        assert log_evaluation(store, run.run_id, evaluated({"test/f1_mean": value, "test/miou": 0.5}, epoch)) is None
 
     for _ in range(2):  # scored again, it is what it was
         add(0.25, 7)
@@ -80,12 +79,9 @@ def test_scores_are_added_to_a_finished_run_and_its_logged_model(make: Callable[
     assert history(store, run.run_id, "test/f1_mean") == [(7, 0.25), (7, 0.5), (8, 0.75)]
 
 
-def test_scores_of_a_run_that_is_gone_are_a_warning(store: str, tmp_path: Path) -> None:
-    warnings: list[str] = []
-    for uri in (store, f"sqlite:///{tmp_path}/none.db"):
-        assert not log_scores(uri, "0" * 32, {"test/f1_mean": 0.25}, {}, 7, TEST_SPLIT, warn=warnings.append)
-        assert warnings.pop().startswith(f"MLflow at {uri} failed, the scores are not logged there: ")
-    assert warnings == []
+def test_scores_that_cannot_be_logged_have_a_reason(store: str, tmp_path: Path) -> None:
+    for uri, expected in ((store, "Run with id=0000"), (f"sqlite:///{tmp_path}/none.db", "the database is not there")):
+        assert str(log_evaluation(uri, "0" * 32, evaluated({"test/f1_mean": 0.25}, 7))).startswith(expected)
     assert list(tmp_path.iterdir()) == []  # no empty database
 
 

@@ -8,18 +8,20 @@ from typing import Any
 
 import pytest
 from mlflow.exceptions import MlflowException
+from mlflow.protos.databricks_pb2 import ENDPOINT_NOT_FOUND
 from mlflow.tracking import MlflowClient
 
 from faceparse.core.errors import InterruptedRunError, TrackingError, TrainingError
 from faceparse.core.tracking import tracker
 from faceparse.core.tracking.ledger import Parcel
-from faceparse.core.tracking.store import check_experiment
+from faceparse.core.tracking.store import check_experiment, log_evaluation
 from tests.conftest import Server
 from tests.core.tracking.conftest import (
     NAMES,
     SPLITS,
     Run,
     datasets,
+    evaluated,
     history,
     models,
     once,
@@ -430,6 +432,41 @@ def test_a_run_that_was_killed_has_its_logged_model_from_sync(
     assert run.sync() == Parcel(points=2, labels=2, datasets=2, models=1, files=1, status="KILLED")
     (model,) = models(store, run.run_id)
     assert scores(model) == [("val/f1/left_eye", 1, 0.5, "digest-val")]
+
+
+def test_an_evaluation_that_was_noted_is_delivered_once(make: Callable[..., Run], store: str, tmp_path: Path) -> None:
+    run = make().start()
+    run.record(1)
+    run.save_best(1)
+    run.tracker.finish("FINISHED")
+    (tmp_path / "report").mkdir()
+    (tmp_path / "report" / "scores.json").write_text("{}")
+    noted = asdict(evaluated({"test/miou": 0.5}, 1, str(tmp_path / "report")))
+    for _ in range(2):  # the second time, a process has died before it could note the first
+        repeat(run, evaluations=[noted])
+        assert run.sync() == Parcel(evaluations=1)
+    assert history(store, run.run_id, "test/miou") == [(1, 0.5)]
+    (model,) = models(store, run.run_id)
+    assert ("test/miou", 1, 0.5, "digest-test") in scores(model)
+    artifacts = MlflowClient(store).list_artifacts(run.run_id, "eval/best.pth/test")
+    assert [file.path for file in artifacts] == ["eval/best.pth/test/scores.json"]
+
+
+def test_a_server_without_logged_models_gets_everything_else(
+    make: Callable[..., Run], store: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(client: MlflowClient, *_: Any) -> None:
+        raise MlflowException("404 Not Found", error_code=ENDPOINT_NOT_FOUND)
+
+    replace_client(monkeypatch, search_logged_models=refuse)
+    run = make().start()
+    run.record(1)
+    run.save_best(1)
+    run.tracker.finish("FINISHED")
+    assert (run.warnings, bool(run.outstanding)) == ([], False)
+    assert log_evaluation(store, run.run_id, evaluated({"test/miou": 0.5}, 1)) is None
+    assert history(store, run.run_id, "test/miou") == [(1, 0.5)]
+    assert history(store, run.run_id) == once(1)
 
 
 def repeat(run: Run, **noted: object) -> None:

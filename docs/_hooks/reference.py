@@ -1,0 +1,222 @@
+"""Fills the pages of reference/ from the code when the site is built, so that neither can say what the other does not.
+
+A page has `<!-- commands -->` where the text of `commands()` goes, and so on. What nobody described fails the build.
+"""
+
+import ast
+import html
+import inspect
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import typer
+from mkdocs.exceptions import PluginError
+
+import faceparse
+from faceparse.cli import app
+from faceparse.commands.train import train
+from faceparse.core import labels, settings
+
+Schema = dict[str, Any]
+"""A piece of JSON schema."""
+
+
+def on_page_markdown(markdown: str, **_: Any) -> str:
+    return re.sub(r"<!-- ([a-z_]+) -->", lambda marker: FILL[marker[1]](), markdown)
+
+
+def on_post_page(output: str, *, page: Any, **_: Any) -> str:
+    """The site can be read without a network."""
+    if fetched := re.search(
+        r"<(?:script|img|iframe|source)\b[^>]*\bsrc=\"?(?:https?:)?//[^>]*|<link\b[^>]*stylesheet[^>]*//", output
+    ):
+        raise PluginError(f"{page.file.src_uri}: fetches something from elsewhere: {fetched[0][:120]}")
+    return output
+
+
+def commands() -> str:
+    """Every command with its help, its arguments and its options."""
+    root: Any = typer.main.get_command(app)
+    general = _parameters(root, root.make_context("faceparse", [], resilient_parsing=True), "faceparse", {})
+    parts = [_command(root.commands[name], f"faceparse {name}", 2) for name in root.list_commands(None)]
+    return "\n".join([*general, *parts])
+
+
+def _command(command: Any, name: str, level: int) -> str:
+    context = command.make_context(name, [], resilient_parsing=True)
+    lines = [
+        f"{'#' * level} {name}",
+        "",
+        html.escape(inspect.cleandoc(_described(command.help, name)), quote=False),
+        "",
+    ]
+    lines += ["```text", context.get_usage().removeprefix("Usage: "), "```", ""]
+    lines += _parameters(command, context, name, option_settings() if name == "faceparse train" else {})
+    sources = getattr(command, "commands", {})
+    lines += [_command(source, f"{name} {key}", level + 1) for key, source in sources.items()]
+    return "\n".join([*lines, ""])
+
+
+def _parameters(command: Any, context: Any, name: str, sets: dict[str, str]) -> list[str]:
+    rows = [_parameter(one, context, name, sets) for one in command.params]
+    return ["| argument or option | |", "|---|---|", *rows, ""] if rows else []
+
+
+def _parameter(parameter: Any, context: Any, command: str, sets: dict[str, str]) -> str:
+    _described(parameter.help, f"{command} {parameter.name}")
+    shown, text = parameter.get_help_record(context)
+    meaning = _cell(text)
+    if parameter.name in sets:
+        meaning += f" Setting [`{sets[parameter.name]}`](settings.md#{sets[parameter.name]})."
+    return f"| {_code(shown)} | {meaning} |"
+
+
+def option_settings() -> dict[str, str]:
+    """Parameter of `faceparse train` -> the setting it gives, read off the tables in its source."""
+    known, known_settings = inspect.signature(train).parameters, settings.keys()
+    tables = [node for node in ast.walk(ast.parse(inspect.getsource(train))) if isinstance(node, ast.Dict)]
+    pairs = [
+        (name.id, key.value)
+        for table in tables
+        for key, value in zip(table.keys, table.values, strict=True)
+        if isinstance(key, ast.Constant) and key.value in known_settings
+        for name in ast.walk(value)
+        if isinstance(name, ast.Name) and name.id in known
+    ]
+    return dict(pairs)
+
+
+def setting_keys() -> str:
+    """Every setting: meaning, values, default, option, variable."""
+    root: Any = typer.main.get_command(app)
+    sets = option_settings()
+    options = {sets[one.name]: one.opts[0] for one in reversed(root.commands["train"].params) if one.name in sets}
+    schema = settings.Settings.model_json_schema()
+    lines = []
+    for section, field in settings.Settings.model_fields.items():
+        model: Any = field.annotation
+        lines += [f"## {section}", "", inspect.cleandoc(_described(model.__doc__, section)), ""]
+        for key, setting in model.model_fields.items():
+            path = f"{section}.{key}"
+            values = _values(schema["$defs"][model.__name__]["properties"][key])
+            facts = [
+                values,
+                f"default {_default(setting.default)}",
+                f"`{settings.ENV_PREFIX}{path.upper().replace('.', '__')}`",
+            ]
+            if path in options:
+                facts.insert(2, f"`{options[path]}`")
+            lines += [f"### {path} {{ #{path} }}", "", _described(setting.description, path), ""]
+            lines += [" · ".join(facts), "{ .facts }", ""]
+    return "\n".join(lines)
+
+
+def _values(schema: Schema) -> str:
+    """What may be written there."""
+    choices = [one for one in schema.get("anyOf", [schema]) if one.get("type") != "null"]
+    return " or ".join(map(_one_kind, choices))
+
+
+def _one_kind(schema: Schema) -> str:
+    if "enum" in schema:
+        return ", ".join(f"`{value}`" for value in schema["enum"])
+    if "const" in schema:
+        return f"`{schema['const']}`"
+    if schema["type"] == "array":
+        items = schema.get("prefixItems", [schema.get("items")])
+        return f"{len(items) if 'prefixItems' in schema else 'any'} values, each {_one_kind(items[0])}"
+    names = {"boolean": "`true`, `false`", "integer": "integer", "number": "number", "string": "text"}
+    bounds = {"minimum": "≥", "exclusiveMinimum": ">", "maximum": "≤", "exclusiveMaximum": "<"}
+    limits = [f"{sign} {schema[key]}" for key, sign in bounds.items() if key in schema and abs(schema[key]) < 2**62]
+    kind = "path" if schema.get("format") == "path" else names[schema["type"]]
+    return " ".join([kind, ", ".join(limits)]).strip()
+
+
+def _default(value: Any) -> str:
+    if value is None:
+        return "unset"
+    if isinstance(value, bool):
+        return f"`{str(value).lower()}`"
+    if isinstance(value, tuple):
+        return f"`{', '.join(map(str, value))}`"
+    return f"`{value:g}`" if isinstance(value, float) else f"`{value}`"
+
+
+def python() -> str:
+    """What `import faceparse` offers, from its source: nothing heavy is imported for it."""
+    path = Path(inspect.getfile(faceparse)).parent / "core" / "api.py"
+    module = ast.parse(path.read_text("utf-8"))
+    found = {node.name: node for node in module.body if isinstance(node, ast.FunctionDef | ast.ClassDef)}
+    offered = [found[name] for name in ("load", *faceparse.__all__) if name in found]
+    return "\n".join(
+        line for node in dict.fromkeys(offered) for line in _python_object(node, f"faceparse.{node.name}", 2)
+    )
+
+
+def _python_object(node: ast.FunctionDef | ast.ClassDef, name: str, level: int) -> Iterator[str]:
+    yield f"{'#' * level} {name.removeprefix('faceparse.')} {{ #{name} }}\n"
+    if isinstance(node, ast.FunctionDef):
+        yield _signature(node)
+    yield _docstring(_described(ast.get_docstring(node), name))
+    if isinstance(node, ast.FunctionDef):
+        return
+    for member, text in zip(node.body, [*node.body[1:], None], strict=True):
+        if isinstance(member, ast.FunctionDef) and member.name[0] != "_":
+            yield from _python_object(member, f"{name}.{member.name}", level + 1)
+        elif isinstance(member, ast.AnnAssign) and isinstance(member.target, ast.Name) and member.target.id[0] != "_":
+            attribute = f"{name}.{member.target.id}"
+            yield f"{'#' * (level + 1)} {attribute.removeprefix('faceparse.')} {{ #{attribute} }}\n"
+            yield f"`{ast.unparse(member.annotation)}`\n"
+            beneath = text.value.value if isinstance(text, ast.Expr) and isinstance(text.value, ast.Constant) else ""
+            yield inspect.cleandoc(_described(str(beneath), attribute)) + "\n"
+
+
+def _signature(node: ast.FunctionDef) -> str:
+    answer = ast.unparse(node.returns) if node.returns else "None"
+    if any(isinstance(one, ast.Name) and "property" in one.id for one in node.decorator_list):
+        return f"`{answer}`\n"
+    node.args.args = [one for one in node.args.args if one.arg != "self"]
+    return f"```python\n{node.name}({ast.unparse(node.args)})\n    -> {answer}\n```\n"
+
+
+def _docstring(text: str) -> str:
+    """Google's sections as lists."""
+    text = re.sub(r"^(Args|Raises):$", r"**\1**\n", text, flags=re.MULTILINE)
+    return re.sub(r"^    (\w+): ", r"- `\1`: ", text, flags=re.MULTILINE) + "\n"
+
+
+def label_sets() -> str:
+    """Every built-in set: ids, names, colours, and what it merges and mirrors."""
+    lines = []
+    for name, one in labels.builtin_label_sets().items():
+        sides = {"viewer": "left is the image's left", "subject": "left is the subject's, the image's right"}
+        lines += [f"## {name}", "", f"{len(one)} classes; {sides.get(one.side, 'no sides')}.", ""]
+        lines += ["| id | class | colour | mirrored |", "|---|---|---|---|"]
+        mirrored = one.mirror_table()
+        for i, (label, colour) in enumerate(one.classes.items()):
+            other = "" if mirrored[i] == i else f"`{one.names[mirrored[i]]}`"
+            swatch = f'<span class="swatch" style="background:{colour}"></span>'
+            lines.append(f"| {i} | `{label}` | {swatch} `{colour}` | {other} |")
+        lines += ["", *(f"- `{merged}` counts {', '.join(parts)} as one" for merged, parts in one.merged.items()), ""]
+    return "\n".join(lines)
+
+
+def _described(text: str | None, what: str) -> str:
+    if not text or not text.strip():
+        raise PluginError(f"{what}: has no description; write one beside it in the code")
+    return text
+
+
+def _cell(text: str) -> str:
+    """Text as one cell of a table."""
+    return html.escape(" ".join(text.split()), quote=False).replace("|", "\\|").replace("*", "\\*").replace("[", "\\[")
+
+
+def _code(text: str) -> str:
+    return f"<code>{html.escape(text, quote=False).replace('|', '&#124;')}</code>"
+
+
+FILL: dict[str, Callable[[], str]] = {one.__name__: one for one in (commands, setting_keys, python, label_sets)}
+"""Marker -> what takes its place."""
