@@ -1,8 +1,8 @@
 """Any trained model by its place: a checkpoint, a released one, an exported file, a bundle, a registered model."""
 
-import atexit
 import shutil
 import tempfile
+import weakref
 from dataclasses import replace
 from pathlib import Path
 
@@ -34,11 +34,17 @@ def load_model_from(source: str | Path) -> TrainedModel:
 
 
 def _registered(source: str) -> ExportedModel:
-    """From a copy in a temporary folder, which is removed when this process ends."""
     from faceparse.core.tracking.registry import download  # MLflow takes seconds to import
     from faceparse.core.tracking.store import tracking_uri
 
-    folder = Path(tempfile.mkdtemp(prefix="faceparse-"))
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    uri, bundle = download(source, tracking_uri(load_settings().tracking), folder)
-    return replace(read_bundle(bundle, where=uri, mend="export and register it again"), registered=uri)
+    copy = _Copy()
+    uri, bundle = download(source, tracking_uri(load_settings().tracking), copy.folder)
+    return replace(read_bundle(bundle, where=uri, mend="export and register it again"), registered=uri, copy=copy)
+
+
+class _Copy:
+    """A temporary folder, which is removed once nobody holds this any more, or when the process ends."""
+
+    def __init__(self) -> None:
+        self.folder = Path(tempfile.mkdtemp(prefix="faceparse-"))
+        weakref.finalize(self, shutil.rmtree, self.folder, ignore_errors=True)

@@ -1,7 +1,7 @@
 """An exported file as a trained model: it carries what it needs, and is used like a checkpoint."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
@@ -28,6 +28,8 @@ class ExportedModel(TrainedModel):
     kind: Kind
     named: bool
     """See `names_are_known`."""
+    copy: object = field(default=None, compare=False, repr=False)
+    """What keeps the temporary copy of a registered model, as long as the model is there."""
 
     @property
     def names_are_known(self) -> bool:
