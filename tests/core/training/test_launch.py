@@ -187,10 +187,12 @@ def test_a_mistake_is_told_once(start: Start) -> None:
 def test_fewer_processes_keep_the_size_of_an_update(start: Start, folder: Path, reference: Path) -> None:
     run_dir = folder / "fewer"
     shutil.copytree(reference, run_dir)
+    (run_dir / "train.log").unlink()  # which says that it is finished
     process = start("fewer", "--processes", 1, resume=True)
     out, err = process.communicate(timeout=200)
     assert process.returncode == 0, (out, err)
     assert "2 batches make an update of 4 photographs" in err
+    (run_dir / "train.log").unlink()
     process = start("fewer", "--processes", 3, resume=True)
     out, err = process.communicate(timeout=200)
     assert process.returncode == 2
