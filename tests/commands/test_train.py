@@ -131,7 +131,7 @@ def write_experiment(text: str) -> str:
         (["--processes", "0"], "option: launch.processes = 0: input should be greater than 0"),
         (
             ["--processes", "2", "--gpus", "0"],
-            "launch.processes = 2 and train.device = 'cuda:0': on GPUs name ",
+            "launch.processes = 2 and train.device = 'cuda:0': processes are counted on CPUs only",
         ),
         (["--nodes", "2"], "launch.nodes = 2: say where they meet, such as --rendezvous host:29400"),
         (["--rendezvous", "host"], "option: launch.rendezvous = 'host': Where the machines meet, host:port of one"),

@@ -33,7 +33,13 @@ def answered(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 def test_it_serves_until_it_is_told_to_stop(trained: RunResult, faces: Path) -> None:
     """The real thing, in a process of its own."""
     command = [sys.executable, "-m", "faceparse.cli", "web", str(trained.best), "--port", "0", "--device", "cpu"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a shell's background jobs ignore it
+    ) as process:
         assert process.stdout is not None
         line = process.stdout.readline()
         assert line.startswith(f"{trained.best} at http://127.0.0.1:")
