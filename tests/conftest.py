@@ -78,7 +78,7 @@ class Silent:
     def progress(self, progress: Progress) -> None:
         self.reports.append(progress)
 
-    def epoch_finished(self, epoch: int, metrics: dict[str, float], best: bool) -> None:
+    def epoch_finished(self, epoch: int, metrics: dict[str, float], best: bool, metric: str) -> None:
         self.epochs.append((epoch, metrics, best))
 
 

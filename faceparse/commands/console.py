@@ -7,6 +7,7 @@ from typing import TypeVar
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Table
 
 T = TypeVar("T")
 
@@ -14,8 +15,23 @@ T = TypeVar("T")
 out = Console(highlight=False, soft_wrap=True, markup=False, emoji=False)
 err = Console(stderr=True, highlight=False, soft_wrap=True, markup=False, emoji=False)
 
+WIDEST = 10_000
+"""Columns of what is no terminal."""
 LINE_EVERY = 15.0
 """Seconds between two progress lines where there is no terminal."""
+
+
+def table_width(table: Table) -> int:
+    """Columns that it needs for all of its text."""
+    return out.measure(table, options=out.options.update(width=WIDEST)).maximum
+
+
+def print_table(table: Table) -> None:
+    """In a pipe as wide as it must be: nobody there can widen the window."""
+    if out.is_terminal:
+        out.print(table)
+    else:
+        Console(width=max(out.width, table_width(table)), highlight=False, markup=False, emoji=False).print(table)
 
 
 def progress_bar() -> Progress:

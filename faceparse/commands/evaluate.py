@@ -20,7 +20,7 @@ from faceparse.commands.options import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from faceparse.core.evaluation.compare import Comparison
     from faceparse.core.evaluation.summary import Evaluation, Summary
@@ -70,7 +70,7 @@ def evaluate(
     num_classes: NumClasses = None,
 ) -> None:
     """Score checkpoints: F1, IoU and boundary F1 with intervals, as a report, logged to the MLflow run of each."""
-    from faceparse.commands.console import err, out, silent_libraries, track
+    from faceparse.commands.console import err, out, print_table, silent_libraries, track
     from faceparse.core.device import resolve_device
     from faceparse.core.evaluation.evaluations import run_evaluations
     from faceparse.core.evaluation.score_checkpoint import plan_evaluation
@@ -107,9 +107,10 @@ def evaluate(
     if as_json:
         print(json.dumps(evaluation_dict(first) if comparison is None else comparison_dict(comparison)))
         return
-    tables = [_table(first)] if comparison is None else _comparison_tables(comparison)
-    for table in tables:
-        out.print(table)
+    if comparison is None:
+        print_table(_table(first))
+    else:
+        _show_comparison(comparison)
     out.print(f"report: {outcome.report}")
     for run in dict.fromkeys(outcome.runs):
         out.print(f"logged to MLflow run {run}")
@@ -158,26 +159,44 @@ def _by_protocol(summaries: "Mapping[str, Summary]", title: str) -> Any:
     return table
 
 
-def _comparison_tables(comparison: "Comparison") -> list[Any]:
-    """Side by side, of each protocol; a star where chance hardly explains the difference."""
+def _show_comparison(comparison: "Comparison") -> None:
+    """The first checkpoint and all others side by side, or one by one where the terminal is too narrow for that."""
+    from faceparse.commands.console import out, print_table, table_width
+
+    for number, name in enumerate(comparison.names):
+        out.print(f"{_letter(number)}: {name}")
+    others = range(1, len(comparison.names))
+    for protocol in comparison.evaluations[0].summaries:
+        table = _comparison_table(comparison, protocol, others)
+        if out.is_terminal and table_width(table) > out.width:
+            for other in others:
+                print_table(_comparison_table(comparison, protocol, [other]))
+        else:
+            print_table(table)
+
+
+def _letter(number: int) -> str:
+    """Of a checkpoint, whose name is too long to head a column."""
+    return chr(ord("A") + number) if number < 26 else f"#{number + 1}"
+
+
+def _comparison_table(comparison: "Comparison", protocol: str, others: "Sequence[int]") -> Any:
+    """A star stands where chance hardly explains the difference."""
     from faceparse.core.evaluation.report import difference_phrase, difference_range, p_phrase, rows_of
     from faceparse.core.evaluation.scores import percent
 
-    first, *others = comparison.evaluations
-    tables = []
-    for protocol, summary in first.summaries.items():
-        title = f"{first.dataset.name} {first.split}, {len(first.ids)} images, F1 %, protocol {protocol}"
-        headings = [heading for name in comparison.names[1:] for heading in (name, "diff", "95 %", "p")]
-        table = _new_table(title, comparison.names[0], *headings)
-        for row in rows_of(first.label_set):
-            cells = [percent(summary.scores.get(row.score))]
-            for other, differences in zip(others, comparison.differences[protocol], strict=True):
-                one = differences[row.score]
-                cells.append(percent(other.summaries[protocol].scores.get(row.score)))
-                cells += [difference_phrase(one), difference_range(one), p_phrase(one)]
-            table.add_row(row.name, *cells)
-        tables.append(table)
-    return tables
+    first = comparison.evaluations[0]
+    title = f"{first.dataset.name} {first.split}, {len(first.ids)} images, F1 %, protocol {protocol}"
+    headings = [heading for other in others for heading in (_letter(other), "diff", "95 %", "p")]
+    table = _new_table(title, _letter(0), *headings)
+    for row in rows_of(first.label_set):
+        cells = [percent(first.summaries[protocol].scores.get(row.score))]
+        for other in others:
+            one = comparison.differences[protocol][other - 1][row.score]
+            cells.append(percent(comparison.evaluations[other].summaries[protocol].scores.get(row.score)))
+            cells += [difference_phrase(one), difference_range(one), p_phrase(one)]
+        table.add_row(row.name, *cells)
+    return table
 
 
 def _new_table(title: str, *headings: str) -> Any:
@@ -185,7 +204,7 @@ def _new_table(title: str, *headings: str) -> Any:
     from rich.table import Table
 
     table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
-    table.add_column("class")
+    table.add_column("class", no_wrap=True)
     for heading in headings:
         table.add_column(heading, justify="right", no_wrap=True)
     return table

@@ -62,18 +62,17 @@ def export(
     input_size: InputSize = None,
 ) -> None:
     """Write the network for other programs: checked against PyTorch, in numbers and in F1, before it is called done."""
-    from faceparse.commands.console import err, out, silent_libraries, track
+    from faceparse.commands.console import err, out, print_table, silent_libraries, track
     from faceparse.core.errors import SettingsError
-    from faceparse.core.export.export import Exporter
+    from faceparse.core.export.export import Exporter, read_exportable
     from faceparse.core.export.formats import FORMATS, resolve_formats
     from faceparse.core.export.latency import measure
-    from faceparse.core.model.weights import read_checkpoint
 
     silent_libraries()
     formats = resolve_formats(format_)
     if alias is not None and register is None:
         raise SettingsError("--alias: is of a registered version; add --register NAME")
-    loaded = read_checkpoint(checkpoint)
+    loaded = read_exportable(checkpoint)
     registration = None
     if register is not None:
         from faceparse.core.export.registration import plan_registration  # MLflow takes seconds to import
@@ -98,7 +97,7 @@ def export(
         reports.append(exporter.export(name, path, bundle=bundle))
         out.print(_line(reports[-1]))
     if exporter.scores is not None and exporter.scored_on is not None:
-        out.print(_f1_table(exporter.scored_on, exporter.scores, reports))
+        print_table(_f1_table(exporter.scored_on, exporter.scores, reports))
     if registration is not None:
         from faceparse.core.export.registration import register_report
 
@@ -110,7 +109,7 @@ def export(
             "PyTorch": exporter.network,
             **{one.format: one.model.network(exporter.device) for one in reports},
         }
-        out.print(_speed_table(measure(networks), reports))
+        print_table(_speed_table(measure(networks), reports))
 
 
 def _scored_on(checkpoint: "Checkpoint", data_dir: Path | None, split: str, limit: int | None) -> "Split | None":

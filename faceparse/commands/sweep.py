@@ -106,9 +106,9 @@ def sweep(
 
 def _show(result: "SweepResult") -> None:
     """Exit code 1 where a trial failed."""
-    from faceparse.commands.console import out
+    from faceparse.commands.console import out, print_table
 
-    out.print(_table(result))
+    print_table(_table(result))
     for trial in result.trials:
         if trial.error is not None:
             out.print(f"{trial.name} failed: {trial.error}")

@@ -52,13 +52,11 @@ class TrainingDisplay:
         if progress.iteration == self._iterations:
             self._end_bar()
 
-    def epoch_finished(self, epoch: int, metrics: dict[str, float], best: bool) -> None:
+    def epoch_finished(self, epoch: int, metrics: dict[str, float], best: bool, metric: str) -> None:
         self._end_bar()
-        scores = ", ".join(
-            f"{label} {metrics[name]:.4f}"
-            for label, name in (("F1", "val/f1_mean"), ("mIoU", "val/miou"))
-            if name in metrics
-        )
+        shown = {"val/f1_mean": "F1", "val/miou": "mIoU"}
+        shown.setdefault(metric, metric.removeprefix("val/"))
+        scores = ", ".join(f"{label} {metrics[name]:.4f}" for name, label in shown.items() if name in metrics)
         line = f"epoch {epoch}/{self._epochs}: loss {metrics['train/loss']:.3f}, lr {metrics['train/lr']:.2e}"
         err.print(
             f"{line}, {metrics['train/images_per_second']:.1f} images/s"

@@ -11,15 +11,16 @@ import torch
 from PIL import Image, ImageOps
 from torch import Tensor
 
-from faceparse.core.errors import DatasetError
+from faceparse.core.errors import DatasetError, SettingsError
 from faceparse.core.evaluation.pictures import cut_out, overlay
-from faceparse.core.files import decode_image, read_image, write_palette_png
+from faceparse.core.files import decode_photograph, must_be_small_enough, read_bytes, write_palette_png
 from faceparse.core.geometry import Size, unwarp_label
 from faceparse.core.inference import Parser, classes_of, load_parser
 from faceparse.core.labels import LabelSet
 from faceparse.core.load import load_model_from
 from faceparse.core.polygons import polygons
 from faceparse.core.preprocessing import Photo, prepare_photo
+from faceparse.core.settings import load_settings
 
 ImageSource = np.ndarray | Image.Image | bytes | str | Path
 """H x W x 3 uint8 RGB, a PIL picture, an encoded picture's bytes, or a file."""
@@ -74,7 +75,13 @@ class Result:
         return self.label_set.areas(self.labels)
 
     def overlay(self, *, opacity: float = 0.55) -> np.ndarray:
-        """H x W x 3 uint8 RGB: the classes in their colours over the photograph, the background left as it is."""
+        """H x W x 3 uint8 RGB: the classes in their colours over the photograph, the background left as it is.
+
+        Raises:
+            SettingsError: the opacity is not from 0 to 1.
+        """
+        if not 0 <= opacity <= 1:
+            raise SettingsError(f"opacity = {opacity}: give 0 (the photograph) to 1 (the classes)")
         return overlay(self.image, self.labels, self.label_set.palette(), opacity=opacity)
 
     def cut_out(self, *names: str) -> np.ndarray:
@@ -87,8 +94,11 @@ class Result:
         """Write the labels as an indexed PNG: ids for programs, colours for eyes.
 
         Raises:
+            SettingsError: the name is not that of a PNG; other kinds of picture would change ids.
             OutputError: it cannot be written.
         """
+        if Path(path).suffix.lower() != ".png":
+            raise SettingsError(f"{path}: labels are saved as PNG; let the name end in .png")
         write_palette_png(Path(path), self.labels, self.label_set.palette())
 
 
@@ -155,7 +165,10 @@ def load(source: str | Path, *, device: str = "auto", input_size: Size | None = 
         CheckpointError: there is no model, or it is damaged.
         TrackingError: MLflow cannot be reached.
         DeviceError: the device is not there.
+        SettingsError: an input size that no network takes.
     """
+    if input_size is not None:
+        input_size = load_settings(options={"data.input_size": input_size}).data.input_size
     model = load_model_from(source)
     return FaceParser(load_parser(model, model.device(device), input_size), model.label_set)
 
@@ -164,13 +177,18 @@ def as_image(source: ImageSource) -> np.ndarray:
     """H x W x 3 uint8 RGB.
 
     Raises:
-        DatasetError: not a readable image, or an array of another shape or type.
+        DatasetError: not a readable image, an array of another shape or type, or more pixels than `MAX_PIXELS`.
     """
     if isinstance(source, np.ndarray):
         return _checked(source)
     if isinstance(source, Image.Image):
+        must_be_small_enough(source.width * source.height, "image")
         return np.asarray(ImageOps.exif_transpose(source).convert("RGB"))
-    return decode_image(source, "image") if isinstance(source, bytes) else read_image(Path(source))
+    if isinstance(source, bytes):
+        return decode_photograph(source, "image")
+    if isinstance(source, str | Path):
+        return decode_photograph(read_bytes(Path(source)), str(source))
+    raise DatasetError(f"image: a {type(source).__name__}; give an array, a PIL picture, bytes, or a file's path")
 
 
 def _checked(array: np.ndarray) -> np.ndarray:
@@ -178,4 +196,5 @@ def _checked(array: np.ndarray) -> np.ndarray:
         raise DatasetError(
             f"image: an array of {array.dtype} and shape {array.shape}; give H x W x 3 uint8 in RGB order"
         )
+    must_be_small_enough(array.shape[0] * array.shape[1], "image")
     return array

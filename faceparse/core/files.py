@@ -1,5 +1,6 @@
 """Reading pictures strictly and writing files whole."""
 
+import errno
 import io
 import secrets
 import shutil
@@ -106,7 +107,9 @@ def append_line(path: Path, line: str) -> None:
 
 
 def cannot_write(path: Path, error: OSError) -> OutputError:
-    return OutputError(f"cannot write {path}: {error.strerror or error}; free space or choose another place")
+    in_the_way = error.errno in (errno.EEXIST, errno.ENOTDIR)  # a file where a folder should be
+    mend = "choose another place" if in_the_way else "free space or choose another place"
+    return OutputError(f"cannot write {path}: {error.strerror or error}; {mend}")
 
 
 def make_folder(path: Path) -> None:
@@ -141,7 +144,15 @@ def check_pixels(data: bytes, where: str) -> None:
     Raises:
         DatasetError: more than `MAX_PIXELS`.
     """
-    if _pixels(data) > MAX_PIXELS:
+    must_be_small_enough(_pixels(data), where)
+
+
+def must_be_small_enough(pixels: float, where: str) -> None:
+    """
+    Raises:
+        DatasetError: more than `MAX_PIXELS`.
+    """
+    if pixels > MAX_PIXELS:
         raise DatasetError(f"{where}: more than {MAX_PIXELS // 10**6} megapixels; make it smaller")
 
 

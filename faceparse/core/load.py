@@ -11,7 +11,7 @@ from faceparse.core.export.exported import ExportedModel, read_exported
 from faceparse.core.export.formats import format_of
 from faceparse.core.model.trained import SCHEME, TrainedModel
 from faceparse.core.model.weights import read_checkpoint
-from faceparse.core.serving.checksums import is_bundle
+from faceparse.core.serving.checksums import MODEL, is_bundle
 from faceparse.core.settings import load_settings
 
 
@@ -29,6 +29,8 @@ def load_model_from(source: str | Path) -> TrainedModel:
     path = Path(source)
     if is_bundle(path):
         return read_bundle(path)
+    if path.name.startswith(MODEL) and is_bundle(path.parent):  # its checksum lies beside it
+        return read_bundle(path.parent)
     known = format_of(path)
     return read_exported(path, known) if known else read_checkpoint(path)
 

@@ -61,14 +61,15 @@ def test_an_epoch_is_a_line(capsys: pytest.CaptureFixture[str]) -> None:
         display.epoch_started(1, 2, 3)
         for iteration in (1, 3):
             display.progress(progress(iteration))
-        display.epoch_finished(1, METRICS, best=True)
+        display.epoch_finished(1, METRICS | {"val/f1/hair": 0.75}, best=True, metric="val/f1/hair")
         display.epoch_started(2, 2, 3)
-        display.epoch_finished(2, {key: value for key, value in METRICS.items() if "val" not in key}, best=False)
+        trained = {key: value for key, value in METRICS.items() if "val" not in key}
+        display.epoch_finished(2, trained, best=False, metric="val/f1/hair")
         display.message("[x] message")
         display.warning("careful")
     captured = capsys.readouterr()
     assert captured.err.splitlines() == [
-        "epoch 1/2: loss 1.250, lr 1.00e-03, 10.0 images/s, val F1 0.5000, mIoU 0.2500 *",
+        "epoch 1/2: loss 1.250, lr 1.00e-03, 10.0 images/s, val F1 0.5000, mIoU 0.2500, f1/hair 0.7500 *",
         "epoch 2/2: loss 1.250, lr 1.00e-03, 10.0 images/s",
         "[x] message",
         "warning: careful",
@@ -89,7 +90,7 @@ def test_an_epoch_on_a_terminal_has_a_bar_that_goes_away(terminal: io.StringIO) 
         display.epoch_started(1, 2, 3)
         display.progress(progress(1))
         display.progress(progress(3))
-        display.epoch_finished(1, METRICS, best=False)
+        display.epoch_finished(1, METRICS, best=False, metric="val/miou")
         display.epoch_started(2, 2, 3)
         display.progress(progress(1))  # and now it fails,
         display.epoch_started(1, 2, 3)

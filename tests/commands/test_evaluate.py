@@ -1,3 +1,4 @@
+import io
 import json
 import re
 import shutil
@@ -7,7 +8,9 @@ from typing import Any
 import pytest
 import torch
 from mlflow.tracking import MlflowClient
+from rich.console import Console
 
+from faceparse.commands import console
 from faceparse.core.evaluation.protocols import PROTOCOLS
 from faceparse.core.evaluation.score_checkpoint import plan_evaluation, score_checkpoint
 from faceparse.core.evaluation.tta import augmented_network
@@ -237,8 +240,29 @@ def test_several_checkpoints_are_compared(cli: Any, best: Path, tmp_path: Path) 
     one = found["differences"]["eagrnet"]["other.pth"]["mean_f1"]
     scores = [found["checkpoints"][name]["mean_f1"] for name in ("best.pth", "other.pth")]
     assert one["difference"] == scores[1] - scores[0]
+    assert done.out.splitlines()[:2] == ["A: best.pth", "B: other.pth"]
     row = cells_of(done.out)["mean F1"]
     assert row[:3] == [percent(scores[0]), percent(scores[1]), f"{100 * one['difference']:+.2f}"]
+
+
+def test_a_comparison_is_whole_in_a_pipe_and_fits_a_terminal(
+    cli: Any, best: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    others = [tmp_path / f"a-run-with-a-long-name-{number}" / "best.pth" for number in (1, 2)]
+    for other in others:
+        other.parent.mkdir()
+        shutil.copy(best, other)
+    arguments = ["eval", best, *others, "--output", "here", "--worst", 0, "--bootstrap", 20]
+    piped = cli(*arguments).out
+    assert "…" not in piped
+    assert piped.count("protocol eagrnet") == 1
+    terminal = Console(file=io.StringIO(), force_terminal=True, width=80, no_color=True, soft_wrap=True)
+    monkeypatch.setattr(console, "out", terminal)
+    assert cli(*arguments).code == 0
+    shown = terminal.file.getvalue()  # type: ignore[attr-defined]
+    assert "…" not in shown
+    assert shown.count("protocol eagrnet") == 2
+    assert shown.count("left_eye") == 2
 
 
 def test_an_empty_split_is_refused(cli: Any, best: Path, own_faces: Path, tree: Any) -> None:
@@ -251,7 +275,7 @@ def test_an_empty_split_is_refused(cli: Any, best: Path, own_faces: Path, tree: 
 def test_a_registered_model_is_scored_and_compared(cli: Any, best: Path, registered: str) -> None:
     done = cli("eval", "models:/parser@champion", best, "--worst", 0, "--bootstrap", 20)
     assert done.code == 0, done.err
-    assert done.out.splitlines()[2].split()[:2] == ["class", "parser/1"]
+    assert done.out.splitlines()[0] == "A: parser/1"
     found = json.loads(Path("eval/parser-1/test/scores.json").read_text())  # its own folder is a temporary one
     assert found["checkpoint"] == registered
     assert "report: eval/parser-1/test.comparison/comparison.html" in done.out

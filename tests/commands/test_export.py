@@ -162,7 +162,8 @@ def test_what_is_exported_is_registered(
     assert f"{100 * float(version.tags['test/f1_mean']):.2f}" in shown
     model = load_model_from(f"models:/{name}@latest")
     assert sorted(path.name for path in model.path.parent.iterdir()) == sorted(path.name for path in bundle.iterdir())
-    assert "This file's own scores on the split `test`:" in (model.path.parent / "README.md").read_text()
+    card = (model.path.parent / "README.md").read_text()
+    assert "This file's own scores on 2 photographs of `faces`, split `test`:" in card
     assert Path("best").is_dir() == bool(bundled)
 
 

@@ -132,7 +132,7 @@ class Killer(Silent):
         super().__init__()
         self.server, self.state = server, run_dir / "tracking.json"
 
-    def epoch_finished(self, epoch: int, metrics: dict[str, float], best: bool) -> None:
+    def epoch_finished(self, epoch: int, metrics: dict[str, float], best: bool, metric: str) -> None:
         if epoch == 1:
             until(lambda: json.loads(self.state.read_text())["delivered"] == 1)
             self.server.kill()

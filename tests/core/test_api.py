@@ -10,6 +10,7 @@ import torch
 from PIL import Image
 
 import faceparse
+from faceparse.core import files
 from faceparse.core.errors import CheckpointError, DatasetError, DeviceError, SettingsError
 from faceparse.core.files import read_image, read_label
 from faceparse.core.inference import Parser
@@ -73,6 +74,35 @@ def test_a_turned_photograph_is_turned_upright_in_every_form(
     Image.fromarray(photograph).save(buffer, "JPEG", exif=exif)
     shapes = {bands.predict(source).labels.shape for source in (buffer.getvalue(), Image.open(buffer))}
     assert shapes == {(90, 60)}
+
+
+@pytest.mark.parametrize("kind", ["path", "bytes", "pillow", "array"])
+def test_a_vast_photograph_is_refused_in_every_form(
+    bands: faceparse.FaceParser, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    monkeypatch.setattr(files, "MAX_PIXELS", 10_000)
+    path = tmp_path / "photo.png"
+    Image.new("1", (101, 100)).save(path)
+    array = np.zeros((100, 101, 3), np.uint8)
+    source = {"path": path, "bytes": path.read_bytes(), "pillow": Image.open(path), "array": array}[kind]
+    with pytest.raises(DatasetError, match=r": more than 0 megapixels; make it smaller$"):
+        bands.predict(source)  # type: ignore[arg-type]
+
+
+def test_what_is_no_photograph_is_named(bands: faceparse.FaceParser) -> None:
+    with pytest.raises(DatasetError) as caught:
+        bands.predict(None)  # type: ignore[arg-type]
+    assert str(caught.value) == "image: a NoneType; give an array, a PIL picture, bytes, or a file's path"
+
+
+def test_opacity_name_and_input_size_are_checked(result: faceparse.Result, trained: RunResult, tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match=r"^opacity = 2: "):
+        result.overlay(opacity=2)
+    with pytest.raises(SettingsError, match=r"labels\.jpg: labels are saved as PNG"):
+        result.save(tmp_path / "labels.jpg")
+    assert not list(tmp_path.glob("labels*"))
+    with pytest.raises(SettingsError, match=r"data\.input_size"):
+        faceparse.load(trained.best, input_size=(3, 3))
 
 
 def test_probabilities_are_those_of_the_crop_at_the_photographs_place(result: faceparse.Result) -> None:

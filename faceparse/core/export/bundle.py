@@ -14,6 +14,7 @@ import tomli_w
 
 from faceparse.core.errors import CheckpointError
 from faceparse.core.evaluation.scores import Scores
+from faceparse.core.evaluation.split import Split
 from faceparse.core.export.card import model_card
 from faceparse.core.export.exported import ExportedModel, read_exported, to_metadata
 from faceparse.core.export.formats import format_of
@@ -24,11 +25,13 @@ from faceparse.core.settings import to_toml
 _PREPROCESSING = ("kind", "input_size", "channel_order", "mean", "std", "preprocessing")
 
 
-def fill_bundle(folder: Path, model: ExportedModel, format: str, scores: Scores | None, scored_on: str | None) -> None:
+def fill_bundle(
+    folder: Path, model: ExportedModel, format: str, scores: Scores | None, scored_on: Split | None
+) -> None:
     """Add everything else to a folder that holds the model's file.
 
     Args:
-        scores: of this file, on the dataset's split `scored_on`.
+        scores: of this file, on `scored_on`.
     """
     metadata = to_metadata(model, model.kind)
     steps = {key: _as_json(metadata[key]) for key in _PREPROCESSING}

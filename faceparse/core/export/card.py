@@ -3,6 +3,7 @@
 from string import Template
 
 from faceparse.core.evaluation.scores import Scores, percent
+from faceparse.core.evaluation.split import Split
 from faceparse.core.export.exported import ExportedModel
 
 LICENCES = {
@@ -75,8 +76,8 @@ _SIDES = {
 }
 
 
-def model_card(model: ExportedModel, file: str, format: str, scores: Scores | None, scored_on: str | None) -> str:
-    """Markdown. `scores` are this file's own, on the split `scored_on`."""
+def model_card(model: ExportedModel, file: str, format: str, scores: Scores | None, scored_on: Split | None) -> str:
+    """Markdown. `scores` are this file's own, on `scored_on`."""
     data, label_set = model.settings.data, model.label_set
     height, width = data.input_size
     without = Template(_LOGITS if model.kind == "logits" else _LABELS).substitute(
@@ -102,9 +103,10 @@ def model_card(model: ExportedModel, file: str, format: str, scores: Scores | No
     )
 
 
-def _scores(scores: Scores | None, split: str | None) -> str:
-    if scores is None:
+def _scores(scores: Scores | None, split: Split | None) -> str:
+    if scores is None or split is None:
         return "This file was not scored on a dataset: there was none when it was exported."
     rows = [f"| {name} | {percent(value)} |" for name, value in (scores.f1 | scores.merged_f1).items()]
     rows.append(f"| **mean without background** | **{percent(scores.mean_f1)}** |")
-    return f"This file's own scores on the split `{split}`:\n\n| class | F1 % |\n|---|---|\n" + "\n".join(rows)
+    where = f"{len(split.samples)} photographs of `{split.root.name}`, split `{split.name}`"
+    return f"This file's own scores on {where}:\n\n| class | F1 % |\n|---|---|\n" + "\n".join(rows)

@@ -9,21 +9,21 @@ import torch
 from torch import Tensor
 
 from faceparse.core.datasets.layout import DatasetFolder, Sample
-from faceparse.core.errors import ExportError, FaceparseError, SettingsError
+from faceparse.core.errors import CheckpointError, ExportError, FaceparseError, SettingsError
 from faceparse.core.evaluation.scores import Scores
 from faceparse.core.evaluation.split import Split
 from faceparse.core.export.bundle import fill_bundle
 from faceparse.core.export.exported import ExportedModel, first_line, read_exported, to_metadata
-from faceparse.core.export.formats import FORMATS, writers
+from faceparse.core.export.formats import FORMATS, format_of, writers
 from faceparse.core.export.graph import GraphInput, build_graph
 from faceparse.core.export.verify import CHECKED_BATCHES, Check, compare_numbers, drawn_crops, score
 from faceparse.core.files import make_folder, read_image, write_atomic_with, write_folder_with
 from faceparse.core.geometry import Size
 from faceparse.core.model.trained import Network
-from faceparse.core.model.weights import Checkpoint
+from faceparse.core.model.weights import Checkpoint, read_checkpoint
 from faceparse.core.parallel import Track, untracked
 from faceparse.core.preprocessing import prepare_photo
-from faceparse.core.serving.checksums import MODEL
+from faceparse.core.serving.checksums import MODEL, is_bundle
 from faceparse.core.serving.onnx_model import Kind
 
 CALIBRATION = 64
@@ -43,6 +43,16 @@ class ExportReport:
 
 
 DEFAULT_F1_DROP = 0.01
+
+
+def read_exportable(source: Path) -> Checkpoint:
+    """
+    Raises:
+        CheckpointError: not a checkpoint.
+    """
+    if format_of(source) or is_bundle(source):
+        raise CheckpointError(f"{source}: is exported already; give the checkpoint that it was made from")
+    return read_checkpoint(source)
 
 
 class Exporter:
@@ -104,7 +114,7 @@ class Exporter:
             with (folder / f"{MODEL}{FORMATS[format].suffix}").open("wb") as file:
                 write_and_verify(file)
             assert report is not None
-            fill_bundle(folder, report.model, format, report.scores, self.scored_on.name if self.scored_on else None)
+            fill_bundle(folder, report.model, format, report.scores, self.scored_on)
 
         if bundle:
             write_folder_with(path, fill)

@@ -54,7 +54,7 @@ def register_report(registration: Registration, report: ExportReport, scored_on:
         else:
             bundle.mkdir()
             shutil.copyfile(report.path, bundle / f"{MODEL}{FORMATS[report.format].suffix}")
-            fill_bundle(bundle, report.model, report.format, report.scores, scored_on.name if scored_on else None)
+            fill_bundle(bundle, report.model, report.format, report.scores, scored_on)
         return registration.register(bundle, tags=_tags(report, scored_on), step=report.model.epoch or 0)
 
 
@@ -75,5 +75,5 @@ def _tags(report: ExportReport, scored_on: Split | None) -> dict[str, str]:
     split, scores = "val", model.scores
     if report.scores is not None and scored_on is not None:
         split, scores = scored_on.name, report.scores.flat()
-        tags["scored_on"] = scored_on.root.name
+        tags |= {"scored_on": scored_on.root.name, "scored_images": str(len(scored_on.samples))}
     return tags | {f"{split}/{name}": f"{value:.4f}" for name, value in scores.items() if name.startswith(_SCORES)}

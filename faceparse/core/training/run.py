@@ -248,7 +248,7 @@ class _Run:
                     self._save_overlays(epoch)
         if scores is not None:
             self._save_last(epoch)
-        self.observer.epoch_finished(epoch, metrics, best)
+        self.observer.epoch_finished(epoch, metrics, best, _logged_name(self.plan.metric, self.label_set))
 
     def _restore(self, checkpoint: Checkpoint) -> None:
         assert checkpoint.training is not None

@@ -171,5 +171,5 @@ def test_a_dataset_without_labels_says_where_they_come_from(tmp_path: Path) -> N
 
 def test_a_place_that_cannot_be_written_is_refused_before_any_work(dataset: Path) -> None:
     (dataset / "edges").write_bytes(b"a file in its place")
-    with pytest.raises(OutputError, match=r"cannot write .*edges: .*; free space or choose another place"):
+    with pytest.raises(OutputError, match=r"cannot write .*edges: File exists; choose another place"):
         update_edges(dataset)

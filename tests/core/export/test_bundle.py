@@ -42,7 +42,7 @@ def test_the_card_says_what_the_model_is(bundle: Path, trained: RunResult) -> No
     rows = re.findall(r"^\| (\d+) \| (\w+) \| (#\w{6}) \|$", card, re.MULTILINE)
     assert [(int(i), name) for i, name, _ in rows] == list(enumerate(names))
     assert "## Licences" in card
-    assert "This file's own scores on the split `test`:" in card
+    assert "This file's own scores on 2 photographs of `faces`, split `test`:" in card
     assert "$" not in card
 
 
@@ -88,6 +88,14 @@ def test_a_changed_byte_is_refused(own: Path, name: str) -> None:
         read_bundle(own)
     expected = f"{own / name}: was changed since it was exported (SHA-256 differs); copy the bundle again"
     assert str(caught.value) == expected
+
+
+def test_a_bundles_model_is_read_with_its_checksum(own: Path) -> None:
+    assert load_model_from(own / "model.onnx").settings == read_bundle(own).settings
+    with (own / "model.onnx").open("ab") as file:
+        file.write(b"x")
+    with pytest.raises(CheckpointError, match=r"model\.onnx: was changed since it was exported"):
+        load_model_from(own / "model.onnx")
 
 
 @pytest.mark.parametrize("name", ["model.onnx", "SHA256SUMS"])

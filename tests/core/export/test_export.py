@@ -16,7 +16,7 @@ import faceparse
 from faceparse.core.datasets.layout import DatasetFolder
 from faceparse.core.errors import CheckpointError, DatasetError, ExportError, OutputError, SettingsError
 from faceparse.core.evaluation.split import find_split
-from faceparse.core.export.export import Exporter, ExportReport
+from faceparse.core.export.export import Exporter, ExportReport, read_exportable
 from faceparse.core.export.exported import read_exported
 from faceparse.core.export.formats import FORMATS
 from faceparse.core.export.verify import score
@@ -54,6 +54,13 @@ def exporter(checkpoint: Checkpoint) -> Exporter:
 def reports(exporter: Exporter, tmp_path_factory: pytest.TempPathFactory) -> dict[str, ExportReport]:
     folder = tmp_path_factory.mktemp("export")
     return {name: exporter.export(name, folder / name / f"best{known.suffix}") for name, known in FORMATS.items()}
+
+
+def test_what_is_exported_already_is_no_checkpoint(bundle: Path) -> None:
+    for source in (bundle, bundle / "model.onnx"):
+        with pytest.raises(CheckpointError) as caught:
+            read_exportable(source)
+        assert str(caught.value) == f"{source}: is exported already; give the checkpoint that it was made from"
 
 
 @pytest.fixture(scope="module")

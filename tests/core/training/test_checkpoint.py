@@ -127,7 +127,7 @@ def test_a_place_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(OutputError) as caught:
         save(tmp_path / "file" / BEST, content(1))
-    expected = f"cannot write {tmp_path / 'file' / BEST}: File exists; free space or choose another place"
+    expected = f"cannot write {tmp_path / 'file' / BEST}: File exists; choose another place"
     assert str(caught.value) in (expected, expected.replace("File exists", "Not a directory"))
 
 

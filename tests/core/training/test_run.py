@@ -46,8 +46,8 @@ class Watcher(Silent):
     def epoch_started(self, epoch: int, epochs: int, iterations: int) -> None:
         assert iterations == 3
 
-    def epoch_finished(self, epoch: int, metrics: dict[str, float], best: bool) -> None:
-        super().epoch_finished(epoch, metrics, best)
+    def epoch_finished(self, epoch: int, metrics: dict[str, float], best: bool, metric: str) -> None:
+        super().epoch_finished(epoch, metrics, best, metric)
         if epoch == self.stop_after:
             raise KeyboardInterrupt
 
