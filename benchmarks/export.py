@@ -3,12 +3,12 @@
 import tempfile
 from pathlib import Path
 
-from benchmarks.harness import Result, make_faces
+from benchmarks.harness import Result, make_faces, speedup
 from faceparse.commands.console import silent_libraries
 from faceparse.core.evaluation.split import find_split
-from faceparse.core.export.export import Exporter, ExportReport
-from faceparse.core.export.latency import BATCH, Speed, measure
-from faceparse.core.model.weights import read_checkpoint
+from faceparse.core.export.export import Exporter
+from faceparse.core.export.latency import BATCH, measure
+from faceparse.core.model.weights import Checkpoint, read_checkpoint
 from faceparse.core.settings import load_settings
 from faceparse.core.training.observer import Bystander
 from faceparse.core.training.run import train
@@ -30,6 +30,10 @@ SETTINGS = {
 """Those of `faceparse demo`: a network whose F1 says something."""
 
 
+TIMED = (225, 161)
+"""Crop of the experiments on photographs."""
+
+
 def run() -> list[Result]:
     silent_libraries()
     with tempfile.TemporaryDirectory() as folder:
@@ -37,25 +41,33 @@ def run() -> list[Result]:
         make_faces(root / "faces", 120, 192)
         options = SETTINGS | {"data.root": root / "faces", "train.run_dir": root / "run"}
         checkpoint = read_checkpoint(train(load_settings(options=options), Bystander()).best)
-        exporter = Exporter(checkpoint, scored_on=find_split(checkpoint), max_f1_drop=1)
-        reports = {name: exporter.export(name, root / f"best-{name}.onnx") for name in FORMATS}
-        networks = {name: report.model.network(exporter.device) for name, report in reports.items()}
-        speeds = measure({"PyTorch": exporter.network, **networks})
-        assert exporter.scores is not None
-        return [
-            *(_throughput(name, speeds) for name in FORMATS),
-            _f1("onnx-int8", reports["onnx-int8"], exporter.scores.mean_f1),
-        ]
+        return [*_speeds(Exporter(checkpoint, input_size=TIMED), root), _f1(checkpoint, root)]
 
 
-def _throughput(name: str, speeds: dict[str, Speed]) -> Result:
+def _speeds(exporter: Exporter, root: Path) -> list[Result]:
     """ONNX Runtime and PyTorch have the same number of threads."""
-    ours, peer = (1 / speeds[which].throughput for which in (name, "PyTorch"))
-    what = f"export: {name}, ResNet-18 at 129 x 129, {BATCH} crops at a time: its rate as a multiple of PyTorch's"
-    return Result(what, ours, peer, peer / ours, 1.0, "at least")
+    reports = {name: exporter.export(name, root / f"timed-{name}.onnx") for name in FORMATS}
+    networks = {name: report.model.network(exporter.device) for name, report in reports.items()}
+    speeds = measure({"PyTorch": exporter.network, **networks})
+    peer = speeds["PyTorch"]
+    results = []
+    for name in FORMATS:
+        alone, together = speeds[name].latency, 1 / speeds[name].throughput
+        what = f"export: {name}, ResNet-18 at {TIMED[0]} x {TIMED[1]}, times as fast as PyTorch"
+        results += [
+            speedup(f"{what}, one crop", alone, peer.latency, 1.0),
+            speedup(f"{what}, each of {BATCH} crops", together, 1 / peer.throughput, 1.0),
+        ]
+    return results
 
 
-def _f1(name: str, report: ExportReport, reference: float) -> Result:
-    assert report.scores is not None
-    what = f"export: {name}, its mean F1 as a share of PyTorch's"
-    return Result(what, report.scores.mean_f1, reference, report.scores.mean_f1 / reference, 0.99, "at least", "F1")
+def _f1(checkpoint: Checkpoint, root: Path) -> Result:
+    """Of a network of a few epochs, for which more pixels are close calls than for one that is trained to its end."""
+    exporter = Exporter(checkpoint, scored_on=find_split(checkpoint), max_f1_drop=1)
+    scores = exporter.export("onnx-int8", root / "scored.onnx").scores
+    assert scores is not None
+    assert exporter.scores is not None
+    ours, peer = scores.mean_f1, exporter.scores.mean_f1
+    return Result(
+        "export: onnx-int8, its mean F1 as a share of PyTorch's", ours, peer, ours / peer, 0.95, "at least", "F1"
+    )
