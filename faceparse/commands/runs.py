@@ -176,10 +176,9 @@ def _distinct_names(runs: "Sequence[LoggedRun]") -> list[str]:
 def _print_table(title: str, columns: "Iterable[str]", rows: "Sequence[dict[str, str]]") -> None:
     """As wide as it must be for programs; on a terminal no wider than that, with fewer columns and folded cells."""
     from rich import box
-    from rich.console import Console
     from rich.table import Table
 
-    from faceparse.commands.console import out
+    from faceparse.commands.console import out, print_table
 
     shown = [column for column in columns if any(row.get(column) for row in rows)]
     widths = {column: max(len(text) for text in (column, *(row.get(column, "") for row in rows))) for column in shown}
@@ -198,8 +197,7 @@ def _print_table(title: str, columns: "Iterable[str]", rows: "Sequence[dict[str,
     for row in rows:
         table.add_row(*(row.get(column, "") for column in shown))
     out.print(title)
-    wide = Console(width=min(width(), out.width) if out.is_terminal else width(), markup=False, emoji=False)
-    (out if out.is_terminal else wide).print(table)
+    print_table(table)
     out.print()
 
 
