@@ -59,7 +59,8 @@ def runs(
 @app.command("compare")
 def compare(
     references: Annotated[
-        list[str], typer.Argument(metavar="RUN RUN...", help="Each a run directory, the beginning of an id, or a name.")
+        list[str],
+        typer.Argument(metavar="RUN RUN...", help="Each a run directory, or the beginning of a name or an id."),
     ],
     uri: Uri = None,
     as_json: AsJson = False,

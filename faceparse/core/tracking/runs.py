@@ -105,7 +105,7 @@ def experiments(uri: str) -> dict[str, str]:
 def compare_runs(references: Sequence[str], uri: str) -> RunComparison:
     """
     Args:
-        references: each a run directory, the beginning of an id, or a name.
+        references: each a run directory, the beginning of a name or of an id.
         uri: the store of those that are no run directories.
 
     Raises:
@@ -138,7 +138,7 @@ def find_run(reference: str, uri: str) -> LoggedRun:
         runs = store.runs(store.experiments())
     for found in (
         [run for run in runs if run.name == reference],
-        [run for run in runs if reference and run.id.startswith(reference)],
+        [run for run in runs if reference and (run.id.startswith(reference) or run.name.startswith(reference))],
     ):
         if len(found) > 1:
             ids = ", ".join(f"{run.short_id} ({run.experiment}/{run.name})" for run in found[:3])

@@ -85,9 +85,9 @@ def test_what_is_misspelt_is_named_with_the_nearest(log: Callable[..., Run], sto
     assert find_run("misspelt", store).id == run.run_id
 
 
-def test_a_run_goes_by_directory_name_or_the_beginning_of_its_id(log: Callable[..., Run], store: str) -> None:
+def test_a_run_goes_by_directory_or_the_beginning_of_its_name_or_id(log: Callable[..., Run], store: str) -> None:
     run = log("by-name", 0.5)
-    for reference in (run.directory.path, "by-name", run.run_id, run.run_id[:12]):
+    for reference in (run.directory.path, "by-name", "by-na", run.run_id, run.run_id[:12]):
         assert find_run(str(reference), store).id == run.run_id
     with pytest.raises(SettingsError, match="no run at"):
         find_run("", store)
