@@ -31,7 +31,8 @@ def print_table(table: Table) -> None:
     if out.is_terminal:
         out.print(table)
     else:
-        Console(width=max(out.width, table_width(table)), highlight=False, markup=False, emoji=False).print(table)
+        width = max(out.width, table_width(table))
+        Console(width=width, highlight=False, soft_wrap=True, markup=False, emoji=False).print(table)
 
 
 def progress_bar() -> Progress:
