@@ -80,6 +80,6 @@ def parse_set(assignments: list[str]) -> dict[str, str]:
 
 def parse_size(text: str | None) -> tuple[int, int] | None:
     """`473,473` -> (473, 473)."""
-    from faceparse.core.settings import load_settings
+    from faceparse.core.settings import parse_input_size
 
-    return None if text is None else load_settings(options={"data.input_size": text}).data.input_size
+    return None if text is None else parse_input_size(text)

@@ -20,7 +20,7 @@ from faceparse.core.labels import LabelSet
 from faceparse.core.load import load_model_from
 from faceparse.core.polygons import polygons
 from faceparse.core.preprocessing import Photo, prepare_photo
-from faceparse.core.settings import load_settings
+from faceparse.core.settings import parse_input_size
 
 ImageSource = np.ndarray | Image.Image | bytes | str | Path
 """H x W x 3 uint8 RGB, a PIL picture, an encoded picture's bytes, or a file."""
@@ -168,7 +168,7 @@ def load(source: str | Path, *, device: str = "auto", input_size: Size | None = 
         SettingsError: an input size that no network takes.
     """
     if input_size is not None:
-        input_size = load_settings(options={"data.input_size": input_size}).data.input_size
+        input_size = parse_input_size(input_size)
     model = load_model_from(source)
     return FaceParser(load_parser(model, model.device(device), input_size), model.label_set)
 

@@ -296,6 +296,15 @@ def load_settings(file: Path | None = None, options: Mapping[str, Any] | None = 
     return settings_from_dict(merged, layers)
 
 
+def parse_input_size(value: Any) -> tuple[int, int]:
+    """Height and width as `data.input_size` takes them: two numbers, or `473,473` as typed.
+
+    Raises:
+        SettingsError: anything else, or a size that no network takes.
+    """
+    return load_settings(options={"data.input_size": value}).data.input_size
+
+
 def settings_from_dict(data: Mapping[str, Any], layers: dict[str, Any] | None = None) -> Settings:
     """Settings from a nested dict; `layers` (place -> dict) lets an error name the place of the bad value."""
     try:
