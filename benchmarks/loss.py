@@ -9,7 +9,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from benchmarks.harness import Result, medians, overhead
 from faceparse.core.labels import IGNORE
-from faceparse.core.model.eagrnet import Output
+from faceparse.core.model.parsing import Output
 from faceparse.core.training.loss import EAGRNetLoss
 
 # What makes the host wait for a GPU's answer: values read back, and shapes that depend on them.

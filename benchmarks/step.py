@@ -9,10 +9,10 @@ from torch.optim import SGD
 from benchmarks.harness import Result, medians, overhead
 from faceparse.core.data.dataset import Batch, Normalise
 from faceparse.core.model.build import build_model
-from faceparse.core.model.eagrnet import EAGRNet
+from faceparse.core.model.parsing import ParsingModel
 from faceparse.core.settings import DataSettings, ModelSettings, OptimSettings
 from faceparse.core.training.loss import EAGRNetLoss
-from faceparse.core.training.schedule import poly_schedule
+from faceparse.core.training.schedule import make_schedule
 from faceparse.core.training.trainer import Trainer
 
 SIZE, BATCH_SIZE, CLASSES = (129, 129), 6, 11
@@ -57,13 +57,13 @@ def make_step(size: tuple[int, int], batch_size: int) -> Callable[[], object]:
     return lambda: trainer.step([batch])
 
 
-def make_trainer(model: EAGRNet, device: torch.device, size: tuple[int, int] = SIZE) -> Trainer:
+def make_trainer(model: ParsingModel, device: torch.device, size: tuple[int, int] = SIZE) -> Trainer:
     optimizer = SGD(model.parameters(), lr=1e-3, momentum=0.9, weight_decay=5e-4, fused=True)
     return Trainer(
         model=model,
         loss=EAGRNetLoss(),
         optimizer=optimizer,
-        schedule=poly_schedule(optimizer, OptimSettings(), 10**6),
+        schedule=make_schedule(optimizer, OptimSettings(), 10**6),
         normalise=Normalise(DataSettings(input_size=size)).to(device),
         device=device,
     )

@@ -27,7 +27,7 @@ from faceparse.core.evaluation.split import find_split
 from faceparse.core.export.bundle import read_bundle
 from faceparse.core.export.export import Exporter, ExportReport
 from faceparse.core.export.registration import plan_registration, register_report
-from faceparse.core.model.eagrnet import Output
+from faceparse.core.model.parsing import Output
 from faceparse.core.model.weights import read_checkpoint
 from faceparse.core.parallel import untracked
 from faceparse.core.settings import Settings, load_settings

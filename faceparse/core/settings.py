@@ -4,6 +4,7 @@ Precedence: option typed > environment (`FACEPARSE_TRAIN__EPOCHS`) > TOML file >
 """
 
 import os
+import re
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Annotated, Any, Literal
 
 import tomli_w
 from pydantic import (
+    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -50,7 +52,23 @@ Finite = Annotated[float, Field(allow_inf_nan=False)]
 Triple = Annotated[tuple[Finite, Finite, Finite], BeforeValidator(_split)]
 PositiveFloat = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Switch = Annotated[bool | None, BeforeValidator(_unset)]
+PositivePair = Annotated[tuple[PositiveFloat, PositiveFloat], BeforeValidator(_split)]
 PositiveTriple = Annotated[tuple[PositiveFloat, PositiveFloat, PositiveFloat], BeforeValidator(_split)]
+
+
+RESNETS = ("resnet18", "resnet34", "resnet50", "resnet101")
+TIMM = "timm:"
+"""What the name of a backbone from timm begins with."""
+
+
+def _backbone(name: str) -> str:
+    own = (*RESNETS, "mobilenet_v2")
+    if name not in own and not re.fullmatch(rf"{TIMM}[\w.-]+", name):
+        raise ValueError(f"no such backbone{nearest(name, own)}; there are {', '.join(own)} and {TIMM}NAME")
+    return name
+
+
+Backbone = Annotated[str, AfterValidator(_backbone)]
 
 
 class _Section(BaseModel):
@@ -87,8 +105,23 @@ class DataSettings(_Section):
     """Share of the samples that are rotated, where `random_scale` is on."""
     random_mirror: bool = False
     """Mirror half of the samples, left and right classes changing places."""
+    shift: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Random shift, in both directions, of up to this share of the crop's side; 0 in the recipe."""
     color_jitter: Fraction = 0.0
     """Random brightness, contrast and saturation of up to this share; 0 in the recipe."""
+    grey: Fraction = 0.0
+    """Share of the samples that lose their colours."""
+    blur: Fraction = 0.0
+    """Share of the samples that are blurred, by a Gaussian of 0.3 to 2 % of the crop's side."""
+    jpeg: Fraction = 0.0
+    """Share of the samples that are compressed as JPEG, with a quality from 20 to 90."""
+    noise: Fraction = 0.0
+    """Share of the samples that get Gaussian noise of up to 8 % of the range."""
+    erase: Fraction = 0.0
+    """Share of the samples in which a rectangle of 2 to 15 % of the crop is grey; its label stays."""
+    rare_first: Fraction = 0.0
+    """Photographs with a class that fewer than this share of the photographs have are drawn more often, by the root of
+    how much rarer it is (Gupta et al., LVIS, CVPR 2019); 0 draws each photograph once an epoch, as in the recipe."""
     workers: Annotated[int, Field(ge=0)] = 2
     """Loader processes; 0 loads in the training process."""
     persistent_workers: bool = True
@@ -109,22 +142,45 @@ class DataSettings(_Section):
         return prefetch
 
 
+def _is_light(heads: str | None, backbone: str) -> bool:
+    return heads == "light" or (heads == "auto" and backbone not in RESNETS)
+
+
 class ModelSettings(_Section):
     """The network."""
 
-    backbone: Literal["resnet18", "resnet34", "resnet50", "resnet101"] = "resnet101"
-    """The ResNet that the heads stand on; the paper's is resnet101."""
+    backbone: Backbone = "resnet101"
+    """What the heads stand on: resnet18, resnet34, resnet50, resnet101 (the paper's), mobilenet_v2, or timm:NAME, a
+    feature network of timm with maps at 1/4, 1/8, 1/16 and 1/32."""
     stem: Literal["deep", "torchvision"] = "deep"
-    """Three 3x3 convolutions as in the paper's backbone, or torchvision's single 7x7."""
+    """Of a ResNet: three 3x3 convolutions as in the paper's backbone, or torchvision's single 7x7."""
+    heads: Literal["auto", "paper", "light"] = "auto"
+    """`paper`: the published heads on maps at 1/4 and 1/8; `light`: a lean pyramid on maps at 1/4 to 1/32, for a tenth
+    of the computation. `auto`: `paper` on a ResNet, else `light`."""
+    graph: bool = False
+    """An edge-anchored graph in the light heads, too. The paper's heads always have two."""
     norm: Literal["auto", "inplace_abn", "torch"] = "auto"
     """`auto`: inplace_abn on a GPU where it is installed, else the exact plain twin."""
     pretrained: str = "none"
-    """`none`; `imagenet`, torchvision's weights of that backbone (made for its 7x7 stem); or a weights file to start
-    from: a checkpoint, a released EAGRNet, or a ResNet backbone."""
+    """`none`; `imagenet`, torchvision's or timm's weights of that backbone (a ResNet's are made for its 7x7 stem); or a
+    weights file to start from: a checkpoint, a released EAGRNet, or a backbone."""
+
+    @property
+    def light(self) -> bool:
+        """Whether the heads are the light ones."""
+        return _is_light(self.heads, self.backbone)
+
+    @field_validator("graph")
+    @classmethod
+    def _of_light_heads(cls, graph: bool, info: ValidationInfo) -> bool:
+        heads, backbone = info.data.get("heads"), info.data.get("backbone", "")
+        if graph and not _is_light(heads, backbone):
+            raise ValueError("the paper's heads always have their graphs; model.graph is for the light ones")
+        return graph
 
 
 class LossSettings(_Section):
-    """Weights of the loss terms (eagrnet.md of the paper's code: 1, 1, 4)."""
+    """Weights of the three loss terms; the published code uses 1, 1 and 4."""
 
     parsing: NonNegative = 1.0
     """Of the cross-entropy over all labelled pixels."""
@@ -134,19 +190,39 @@ class LossSettings(_Section):
     """Of the parsing cross-entropy at edge pixels alone."""
     scale: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 2.0
     """Factor on the whole loss. The released code adds each term once for each of its two outputs, so 2."""
+    class_weights: Literal["none", "root", "enet"] = "none"
+    """Weight of a pixel by its class's share p of all training pixels, in both parsing terms. `root`: 1 / sqrt(p x
+    classes); `enet`: 1 / ln(1.02 + p) (Paszke et al., ENet, 2016); `none`: 1, as in the recipe."""
+    class_weight_range: PositivePair = (0.5, 5.0)
+    """Class weights below the first number are raised to it, those above the second lowered to it."""
+
+    @field_validator("class_weight_range")
+    @classmethod
+    def _ascending(cls, limits: tuple[float, float]) -> tuple[float, float]:
+        if limits[0] > limits[1]:
+            raise ValueError("the lower limit comes first")
+        return limits
 
 
 class OptimSettings(_Section):
-    """SGD with the poly schedule."""
+    """How the loss changes the weights; the recipe is SGD with the poly schedule."""
 
+    name: Literal["sgd", "adamw"] = "sgd"
+    """`sgd` as in the recipe, or `adamw` (Loshchilov and Hutter, ICLR 2019), which suits light networks."""
     lr: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1e-3
-    """Base learning rate, which `power` and `warmup` multiply over the iterations."""
+    """Base learning rate, which `schedule` and `warmup` multiply over the iterations."""
+    backbone_lr: PositiveFloat | None = None
+    """Base learning rate of the backbone. Default: `lr`."""
     momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
-    """Share of the update before in each update."""
+    """Share of the update before in each update of sgd; adamw's first beta."""
     weight_decay: NonNegative = 5e-4
-    """L2 penalty on all weights."""
+    """sgd: L2 penalty on all weights. adamw: decay of all weights but norms and biases."""
+    clip: NonNegative = 0.0
+    """Longest gradient, as the L2 norm over all weights; a longer one is shortened to it. 0 clips nothing."""
+    schedule: Literal["poly", "cosine"] = "poly"
+    """Fall of the learning rate: `poly`, lr x (1 - iteration / iterations) ** power, or `cosine`, half a wave."""
     power: NonNegative = 0.9
-    """lr x (1 - iteration / iterations) ** power."""
+    """Of the poly schedule."""
     warmup: Annotated[int, Field(ge=0)] = 0
     """Iterations over which lr rises linearly from 0; 0 in the recipe."""
     fused: bool = True

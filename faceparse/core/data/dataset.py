@@ -10,7 +10,14 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from faceparse.core.data.cache import SampleCache
-from faceparse.core.data.transforms import Augmentation, draw_augmentation, jitter_colour, warp_image_and_edge
+from faceparse.core.data.sampler import Draw
+from faceparse.core.data.transforms import (
+    Augmentation,
+    degrade,
+    draw_augmentation,
+    jitter_colour,
+    warp_image_and_edge,
+)
 from faceparse.core.datasets.layout import Sample
 from faceparse.core.errors import DatasetError
 from faceparse.core.files import read_image, read_label
@@ -45,7 +52,7 @@ class Arrays(NamedTuple):
 
 
 class TrainingSet(Dataset[tuple[Arrays, int]]):
-    """Augmented crops. Item `(epoch, index)`: what a sample looks like depends on the epoch, not on who loads it."""
+    """Augmented crops. An item is a `Draw`: what a sample looks like depends on the epoch, not on who loads it."""
 
     def __init__(
         self,
@@ -67,9 +74,9 @@ class TrainingSet(Dataset[tuple[Arrays, int]]):
     def __len__(self) -> int:
         return len(self.samples)
 
-    def __getitem__(self, key: tuple[int, int]) -> tuple[Arrays, int]:
-        epoch, index = key
-        augmentation = draw_augmentation(self.settings, seed=self.seed, epoch=epoch, index=index)
+    def __getitem__(self, draw: tuple[int, ...]) -> tuple[Arrays, int]:
+        epoch, index, copy = Draw(*draw)
+        augmentation = draw_augmentation(self.settings, seed=self.seed, epoch=epoch, index=index, copy=copy)
         return augment(self._decoded(index), augmentation, self.settings.input_size, self.mirror), index
 
     def _decoded(self, index: int) -> Arrays:
@@ -91,10 +98,11 @@ class TrainingSet(Dataset[tuple[Arrays, int]]):
 
 
 def augment(arrays: Arrays, augmentation: Augmentation, size: Size, mirror: np.ndarray) -> Arrays:
-    """Crop, rotate, scale, mirror and recolour one sample. `mirror` is the label set's 256-entry table."""
+    """Crop, rotate, scale, shift, mirror, recolour and degrade one sample; `mirror`: the label set's 256 entries."""
     matrix = crop_matrix(arrays.label.shape, size, scale=augmentation.scale, rotation=augmentation.rotation)
+    matrix[:, 2] += np.multiply(augmentation.shift, size[::-1])
     image, edge = warp_image_and_edge(arrays.image, arrays.edge, matrix, size)
-    image = jitter_colour(image, augmentation)
+    image = degrade(jitter_colour(image, augmentation), augmentation)
     label = warp_label(arrays.label, matrix, size)
     if augmentation.mirror:
         image, label, edge = cv2.flip(image, 1), cv2.LUT(cv2.flip(label, 1), mirror), cv2.flip(edge, 1)

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
+import torch
+from torchvision.transforms.v2 import functional as F
 
 from faceparse.core.geometry import Size, warp_image
 from faceparse.core.settings import DataSettings
@@ -21,30 +23,67 @@ class Augmentation:
     """Side of the region that is cut out, as a multiple of the image box: above 1 the face gets smaller."""
     rotation: float = 0.0
     """Degrees."""
+    shift: tuple[float, float] = (0.0, 0.0)
+    """To the right and down, as shares of the crop's sides."""
     mirror: bool = False
     brightness: float = 1.0
     contrast: float = 1.0
     saturation: float = 1.0
+    grey: bool = False
+    blur: float = 0.0
+    """Standard deviation as a share of the crop's height."""
+    jpeg: int = 0
+    """Quality; 0 leaves the picture as it is."""
+    noise: float = 0.0
+    """Standard deviation as a share of the range."""
+    noise_seed: int = 0
+    erase: tuple[float, float, float, float] | None = None
+    """Left, top, width and height of a rectangle, as shares of the crop's sides."""
 
 
-def draw_augmentation(settings: DataSettings, *, seed: int, epoch: int, index: int) -> Augmentation:
-    """A pure function of its arguments: the same sample looks the same in the same epoch, whoever loads it."""
+def draw_augmentation(settings: DataSettings, *, seed: int, epoch: int, index: int, copy: int = 0) -> Augmentation:
+    """A pure function of its arguments: the same sample looks the same in the same epoch, whoever loads it.
+
+    Args:
+        copy: which of its appearances in the epoch, from 0.
+    """
     # Python's own generator: seeded from text it is the same everywhere, and costs a tenth of NumPy's to set up.
-    draw = random.Random(f"{seed} {epoch} {index}")
+    draw = random.Random(f"{seed} {epoch} {index}" + (f" {copy}" if copy else ""))
     # Every number is drawn whatever the settings, so that switching one off leaves the others as they were.
     normal_scale, normal_rotation = draw.gauss(), draw.gauss()
     turned, mirrored, *jitter = (draw.random() for _ in range(5))
     sigma = settings.scale_sigma if settings.random_scale else 0.0
     rotate = settings.random_scale and turned < settings.rotation_probability
     brightness, contrast, saturation = (1 + settings.color_jitter * (2 * value - 1) for value in jitter)
+    right, down, grey, blurred, sharpness, compressed, quality, noisy, noise = (draw.random() for _ in range(9))
+    noise_seed, erased, area, aspect, left, top = draw.getrandbits(32), *(draw.random() for _ in range(5))
     return Augmentation(
         scale=_clip(1 + sigma * normal_scale, 1 - sigma, 1 + sigma),
         rotation=settings.rotation_sigma * _clip(normal_rotation, -2, 2) if rotate else 0.0,
+        shift=(settings.shift * (2 * right - 1), settings.shift * (2 * down - 1)),
         mirror=settings.random_mirror and mirrored < 0.5,
         brightness=brightness,
         contrast=contrast,
         saturation=saturation,
+        grey=grey < settings.grey,
+        blur=_between(0.003, 0.02, sharpness) if blurred < settings.blur else 0.0,
+        jpeg=round(_between(20, 90, quality)) if compressed < settings.jpeg else 0,
+        noise=0.08 * noise if noisy < settings.noise else 0.0,
+        noise_seed=noise_seed,
+        erase=_rectangle(area, aspect, left, top) if erased < settings.erase else None,
     )
+
+
+def _between(low: float, high: float, share: float) -> float:
+    """`share` of the way, in even factors."""
+    return float(low * (high / low) ** share)
+
+
+def _rectangle(area: float, aspect: float, left: float, top: float) -> tuple[float, float, float, float]:
+    """2 to 15 % of the crop, up to twice as wide as high or the reverse (Zhong et al., Random erasing, AAAI 2020)."""
+    side, stretch = _between(0.02, 0.15, area) ** 0.5, _between(0.5, 2.0, aspect) ** 0.5
+    width, height = side * stretch, side / stretch
+    return left * (1 - width), top * (1 - height), width, height
 
 
 def _clip(value: float, low: float, high: float) -> float:
@@ -75,3 +114,35 @@ def jitter_colour(image: np.ndarray, augmentation: Augmentation) -> np.ndarray:
     mean = float(image.mean())
     # Not `convertScaleAbs`: it takes the absolute value, so that what contrast makes darker than black turns bright.
     return cv2.addWeighted(image, a.brightness * a.contrast, image, 0, a.brightness * (1 - a.contrast) * mean)
+
+
+def degrade(image: np.ndarray, augmentation: Augmentation) -> np.ndarray:
+    """What cameras and networks do to an H x W x 3 uint8 RGB image: grey, blur, noise, JPEG, a rectangle lost."""
+    a = augmentation
+    if not (a.grey or a.blur or a.noise or a.jpeg or a.erase):
+        return image
+    picture = torch.from_numpy(image).permute(2, 0, 1)
+    if a.grey:
+        picture = F.rgb_to_grayscale(picture, num_output_channels=3)
+    if a.blur:
+        sigma = a.blur * image.shape[0]
+        reach = 2 * round(2 * sigma) + 1
+        picture = F.gaussian_blur(picture, [reach, reach], [sigma, sigma])
+    if a.noise:
+        # Not F.gaussian_noise: it draws numbers of its own.
+        noise = np.random.default_rng(a.noise_seed).standard_normal(picture.shape, np.float32)
+        picture = (picture + 255 * a.noise * torch.from_numpy(noise)).clamp(0, 255).to(torch.uint8)
+    if a.jpeg:
+        picture = F.jpeg(picture.contiguous(), a.jpeg)
+    if a.erase:
+        height, width = image.shape[:2]
+        left, top, across, down = a.erase
+        picture = F.erase(
+            picture,
+            round(top * height),
+            round(left * width),
+            round(down * height),
+            round(across * width),
+            torch.full((3, 1, 1), 127, dtype=torch.uint8),
+        )
+    return np.ascontiguousarray(picture.permute(1, 2, 0).numpy())

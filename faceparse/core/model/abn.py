@@ -37,15 +37,53 @@ class ActivatedBatchNorm(nn.BatchNorm2d):
 
     def forward(self, x: Tensor) -> Tensor:
         scale = self.weight.abs() + EPS
-        if self.training and self.num_batches_tracked is not None:
-            self.num_batches_tracked.add_(1)
-        if self.training and self.group is not None:
-            normed: Tensor = _SyncBatchNorm.apply(x, scale, self.bias, self.running_mean, self.running_var, self.group)
+        return F.leaky_relu(_batch_norm(self, x, scale, self.bias, self.group), SLOPE, inplace=True)
+
+
+class SyncedBatchNorm(nn.BatchNorm2d):
+    """A plain batch norm of a foreign network, with the statistics of all processes in training.
+
+    timm's norms hold dropout and activation; they come along.
+    """
+
+    @classmethod
+    def like(cls, norm: nn.BatchNorm2d, group: Any) -> "SyncedBatchNorm":
+        """The same parameters, buffers and options."""
+        synced = cls(norm.num_features, norm.eps, norm.momentum, norm.affine, norm.track_running_stats)
+        synced._parameters, synced._buffers = norm._parameters, norm._buffers
+        synced.group = group
+        synced.drop, synced.act = (getattr(norm, part, nn.Identity()) for part in ("drop", "act"))
+        return synced.train(norm.training)
+
+    group: Any
+    drop: nn.Module
+    act: nn.Module
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.act(self.drop(_batch_norm(self, x, self.weight, self.bias, self.group)))
+
+
+def synchronise(module: nn.Module, group: Any) -> None:
+    """Let all plain batch norms inside `module` take their statistics over the processes of `group`."""
+    for name, child in module.named_children():
+        if isinstance(child, nn.BatchNorm2d):
+            setattr(module, name, SyncedBatchNorm.like(child, group))
         else:
-            normed = F.batch_norm(
-                x, self.running_mean, self.running_var, scale, self.bias, self.training, MOMENTUM, EPS
-            )
-        return F.leaky_relu(normed, SLOPE, inplace=True)
+            synchronise(child, group)
+
+
+def _batch_norm(norm: nn.BatchNorm2d, x: Tensor, weight: Tensor | None, bias: Tensor | None, group: Any) -> Tensor:
+    """Batch norm with the state of `norm`; in training over all processes of `group`, if there is one."""
+    if norm.training and norm.num_batches_tracked is not None:
+        norm.num_batches_tracked.add_(1)
+    momentum = MOMENTUM if norm.momentum is None else norm.momentum
+    if norm.training and group is not None:
+        assert weight is not None and bias is not None
+        synced: Tensor = _SyncBatchNorm.apply(
+            x, weight, bias, norm.running_mean, norm.running_var, norm.eps, momentum, group
+        )
+        return synced
+    return F.batch_norm(x, norm.running_mean, norm.running_var, weight, bias, norm.training, momentum, norm.eps)
 
 
 class _SyncBatchNorm(torch.autograd.Function):
@@ -57,7 +95,15 @@ class _SyncBatchNorm(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, running_mean: Tensor, running_var: Tensor, group: Any
+        ctx: Any,
+        x: Tensor,
+        weight: Tensor,
+        bias: Tensor,
+        running_mean: Tensor,
+        running_var: Tensor,
+        eps: float,
+        momentum: float,
+        group: Any,
     ) -> Tensor:
         world = dist.get_world_size(group)
         count = world * x.numel() // x.shape[1]
@@ -66,27 +112,27 @@ class _SyncBatchNorm(torch.autograd.Function):
         dist.all_gather(parts, local, group=group)
         variances, means = torch.stack(parts, dim=1)  # each R x C
         mean, var = means.mean(0), variances.mean(0) + means.var(0, correction=0)
-        running_mean.lerp_(mean, MOMENTUM)
-        running_var.lerp_(var * (count / (count - 1)), MOMENTUM)
+        running_mean.lerp_(mean, momentum)
+        running_var.lerp_(var * (count / (count - 1)), momentum)
         ctx.save_for_backward(x, weight, mean, var)
-        ctx.group, ctx.count = group, count
-        return F.batch_norm(x, mean, var, weight, bias, training=False, eps=EPS)
+        ctx.group, ctx.count, ctx.eps = group, count, eps
+        return F.batch_norm(x, mean, var, weight, bias, training=False, eps=eps)
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         x, weight, mean, var = ctx.saved_tensors
         # As if mean and variance were constants,
         dx, d_weight, d_bias = torch.ops.aten.native_batch_norm_backward(
-            gradient.contiguous(memory_format=_format(x)), x, weight, mean, var, None, None, False, EPS, [True] * 3
+            gradient.contiguous(memory_format=_format(x)), x, weight, mean, var, None, None, False, ctx.eps, [True] * 3
         )
         # and then what x does through them, in all processes.
         sums = torch.stack([d_weight, d_bias])
         dist.all_reduce(sums, group=ctx.group)
-        inverse = (var + EPS).rsqrt()
+        inverse = (var + ctx.eps).rsqrt()
         slope = -weight * inverse**2 * sums[0] / ctx.count
         offset = -weight * inverse * sums[1] / ctx.count - slope * mean
         dx += (x * _channels(slope) + _channels(offset)).to(dx.dtype)
-        return dx, d_weight, d_bias, None, None, None
+        return dx, d_weight, d_bias, None, None, None, None, None
 
 
 def _channels(values: Tensor) -> Tensor:

@@ -6,8 +6,11 @@ from typing import Any, NamedTuple
 import torch
 from torch import nn
 
-from faceparse.core.model.abn import NormLayer, norm_layer
+from faceparse.core.model.abn import NormLayer, norm_layer, synchronise
+from faceparse.core.model.backbones import Backbone, mobilenet_v2, timm_backbone
 from faceparse.core.model.eagrnet import Decoder, EAGRNet, EdgeAwareGraph, EdgeHead, PyramidPooling
+from faceparse.core.model.light import LeanPyramid, LightEAGRNet, LightEdgeHead, Separable
+from faceparse.core.model.parsing import ParsingModel
 from faceparse.core.model.resnet import ConvNorm, Residual, ResNet, basic, bottleneck, deep_stem, torchvision_stem
 from faceparse.core.settings import ModelSettings
 
@@ -18,15 +21,15 @@ class _Depth(NamedTuple):
     blocks: tuple[int, int, int, int]
 
 
-BACKBONES = {
+RESNETS = {
     "resnet18": _Depth(basic, 1, (2, 2, 2, 2)),
     "resnet34": _Depth(basic, 1, (3, 4, 6, 3)),
     "resnet50": _Depth(bottleneck, 4, (3, 4, 6, 3)),
     "resnet101": _Depth(bottleneck, 4, (3, 4, 23, 3)),
 }
 WIDTHS = (64, 128, 256, 512)
-STRIDES = (1, 2, 1, 1)
-DILATIONS = (1, 1, 1, 2)
+DILATED = ((1, 1), (2, 1), (1, 1), (1, 2))  # stride and dilation of the four stages: maps at 1/4, 1/8, 1/8, 1/8
+STRIDED = ((1, 1), (2, 1), (2, 1), (2, 1))  # maps at 1/4, 1/8, 1/16, 1/32
 STEMS = {"deep": (deep_stem, 128), "torchvision": (torchvision_stem, 64)}
 
 GRIDS = (1, 2, 3, 6)  # pyramid pooling
@@ -36,28 +39,42 @@ VERTEX_GRID = 4  # 4 x 4 = 16 vertices
 DEEP_STATES, SHALLOW_STATES = 128, 64
 DECODER, DETAIL = 256, 48
 
+LIGHT = 96  # channels of the lean pyramid
+LIGHT_EDGE = 32
+LIGHT_STATES = 32
+
 
 def build_model(
     settings: ModelSettings, num_classes: int, device: torch.device | None = None, group: Any = None
-) -> EAGRNet:
-    """An EAGRNet with fresh weights, in train mode, on `device` (default: the CPU).
+) -> ParsingModel:
+    """A network with fresh weights, in train mode, on `device` (default: the CPU).
 
     Args:
         group: processes that batch norm synchronises over in training; None for this one alone.
 
     Raises:
-        SettingsError: the norm layer that was asked for is not installed.
+        SettingsError: the norm layer or the backbone that was asked for is not installed, or is of no use here.
     """
     device = device or torch.device("cpu")
     norm = norm_layer(settings.norm, device, group)
-    backbone, channels = _build_backbone(settings, norm)
+    backbone = _build_backbone(settings, norm)
+    if group is not None and settings.backbone not in RESNETS:
+        synchronise(backbone.network, group)
+    heads = light_heads if settings.light else paper_heads
+    options = {"graph": settings.graph} if settings.light else {}
+    return heads(backbone, num_classes, norm, **options).to(device)
+
+
+def paper_heads(backbone: Backbone, num_classes: int, norm: NormLayer) -> EAGRNet:
+    """The published heads on a backbone's four maps."""
+    channels = backbone.channels
     shallow, context = channels[0], channels[3]
-    model = EAGRNet(
-        backbone=backbone,
+    return EAGRNet(
+        backbone=backbone.network,
         pyramid=PyramidPooling(
             grids=GRIDS,
             branches=[ConvNorm(norm, context, context // len(GRIDS), 1) for _ in GRIDS],
-            fuse=ConvNorm(norm, 2 * context, POOLED, 3),
+            fuse=ConvNorm(norm, context // len(GRIDS) * len(GRIDS) + context, POOLED, 3),
         ),
         edge_head=EdgeHead(
             project=[ConvNorm(norm, c, EDGE, 1) for c in channels[:3]],
@@ -73,18 +90,54 @@ def build_model(
             classify=nn.Conv2d(DECODER, num_classes, 1),
         ),
     )
-    return model.to(device)
 
 
-def _build_backbone(settings: ModelSettings, norm: NormLayer) -> tuple[ResNet, list[int]]:
-    """The backbone and the channels of its four maps."""
-    depth = BACKBONES[settings.backbone]
+def light_heads(
+    backbone: Backbone, num_classes: int, norm: NormLayer, *, edge_head: bool = True, graph: bool = False
+) -> LightEAGRNet:
+    """The light heads on a backbone's four maps; without `edge_head`, a graph has no anchors and is left out, too."""
+    channels = backbone.channels
+    join = LIGHT + LIGHT_EDGE if edge_head else LIGHT
+    return LightEAGRNet(
+        backbone=backbone.network,
+        pyramid=LeanPyramid(
+            project=[ConvNorm(norm, c, LIGHT, 1) for c in channels],
+            context=nn.Conv2d(LIGHT, LIGHT, 1),
+            refine=[Separable(norm, LIGHT, LIGHT) for _ in channels],
+            graph=EdgeAwareGraph(channels=LIGHT, states=LIGHT_STATES, grid=VERTEX_GRID, norm=norm(LIGHT))
+            if graph and edge_head
+            else None,
+        ),
+        edge_head=LightEdgeHead(
+            project=[nn.Conv2d(c, LIGHT_EDGE, 1) for c in channels[:3]],
+            fuse=Separable(norm, LIGHT_EDGE, LIGHT_EDGE),
+            predict=nn.Conv2d(LIGHT_EDGE, 2, 1),
+        )
+        if edge_head
+        else None,
+        fuse=[Separable(norm, join, LIGHT), Separable(norm, LIGHT, LIGHT)],
+        classify=nn.Conv2d(LIGHT, num_classes, 1),
+    )
+
+
+def _build_backbone(settings: ModelSettings, norm: NormLayer) -> Backbone:
+    dilated = not settings.light  # the paper's heads want fine maps, the light ones bring coarse ones in
+    if settings.backbone in RESNETS:
+        return _resnet(settings, norm, dilated=dilated)
+    if settings.backbone == "mobilenet_v2":
+        return mobilenet_v2(dilated=dilated)
+    return timm_backbone(settings.backbone, dilated=dilated)
+
+
+def _resnet(settings: ModelSettings, norm: NormLayer, *, dilated: bool) -> Backbone:
+    depth = RESNETS[settings.backbone]
     make_stem, c_in = STEMS[settings.stem]
     stages, channels = [], []
-    for blocks, width, stride, dilation in zip(depth.blocks, WIDTHS, STRIDES, DILATIONS, strict=True):
+    plan = DILATED if dilated else STRIDED
+    for blocks, width, (stride, dilation) in zip(depth.blocks, WIDTHS, plan, strict=True):
         first = depth.block(norm, c_in, width, stride=stride, dilation=dilation)
         c_in = width * depth.expansion
         rest = [depth.block(norm, c_in, width, stride=1, dilation=dilation) for _ in range(blocks - 1)]
         stages.append(nn.Sequential(first, *rest))
         channels.append(c_in)
-    return ResNet(stem=make_stem(norm), stages=stages), channels
+    return Backbone(ResNet(stem=make_stem(norm), stages=stages), channels)

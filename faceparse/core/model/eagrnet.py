@@ -4,22 +4,13 @@ Shape legend: N batch, C channels, S state width, V vertices, h x w map size.
 """
 
 from collections.abc import Sequence
-from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from faceparse.core.model.resnet import ConvNorm, Features, ResNet, resize
-
-
-class Output(NamedTuple):
-    """Logits at 1/4 of the input size."""
-
-    parsing: Tensor
-    """N x classes x h x w."""
-    edge: Tensor
-    """N x 2 x h x w; channel 1 is 'edge'."""
+from faceparse.core.model.parsing import Output, ParsingModel
+from faceparse.core.model.resnet import ConvNorm, resize
 
 
 class PyramidPooling(nn.Module):
@@ -110,21 +101,22 @@ class Decoder(nn.Module):
         return self.classify(self.fuse(torch.cat([context, self.shallow(shallow)], dim=1)))
 
 
-class EAGRNet(nn.Module):
+class EAGRNet(ParsingModel):
     """N x 3 x H x W normalised images -> `Output`."""
+
+    align_corners = True  # as the published evaluation has it
 
     def __init__(
         self,
         *,
-        backbone: ResNet,
+        backbone: nn.Module,
         pyramid: PyramidPooling,
         edge_head: EdgeHead,
         deep_graph: EdgeAwareGraph,
         shallow_graph: EdgeAwareGraph,
         decoder: Decoder,
     ) -> None:
-        super().__init__()
-        self.backbone = backbone
+        super().__init__(backbone)
         self.pyramid = pyramid
         self.edge_head = edge_head
         self.deep_graph = deep_graph
@@ -132,10 +124,10 @@ class EAGRNet(nn.Module):
         self.decoder = decoder
 
     def forward(self, image: Tensor) -> Output:
-        features: Features = self.backbone(image)
-        pooled = self.pyramid(features.stage4)
-        edge = self.edge_head(features[:3])
+        maps: Sequence[Tensor] = self.backbone(image)
+        pooled = self.pyramid(maps[3])
+        edge = self.edge_head(maps[:3])
         hint = edge.detach()  # the parsing loss does not train the edge head
         deep = self.deep_graph(pooled, hint)
-        shallow = self.shallow_graph(features.stage1, hint)
+        shallow = self.shallow_graph(maps[0], hint)
         return Output(self.decoder(deep, shallow), edge)

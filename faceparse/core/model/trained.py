@@ -13,8 +13,7 @@ from faceparse.core.data.dataset import Normalise
 from faceparse.core.device import resolve_device
 from faceparse.core.geometry import Size
 from faceparse.core.labels import LabelSet
-from faceparse.core.model.eagrnet import EAGRNet
-from faceparse.core.model.resnet import resize
+from faceparse.core.model.parsing import ParsingModel
 from faceparse.core.settings import DataSettings, Settings
 
 SCHEME = "models:/"
@@ -88,18 +87,18 @@ class TrainedModel(ABC):
 class ParsingLogits(nn.Module):
     """N x 3 x H x W normalised images -> N x C x H x W parsing logits at the input's own size."""
 
-    def __init__(self, model: EAGRNet) -> None:
+    def __init__(self, model: ParsingModel) -> None:
         super().__init__()
         self.model = model
 
     def forward(self, image: Tensor) -> Tensor:
-        return resize(self.model(image).parsing, image.shape[2:])
+        return self.model.parse(image)
 
 
 class ParsingNetwork(nn.Module):
     """N x H x W x 3 uint8 RGB crops -> N x C x H x W parsing logits: the settings' preprocessing and the network."""
 
-    def __init__(self, model: EAGRNet, settings: DataSettings) -> None:
+    def __init__(self, model: ParsingModel, settings: DataSettings) -> None:
         """The model's mode (train or eval) is the caller's to set."""
         super().__init__()
         self.normalise = Normalise(settings)

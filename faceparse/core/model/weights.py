@@ -17,8 +17,10 @@ from torch import Tensor, nn
 from faceparse.core.errors import CheckpointError, FaceparseError
 from faceparse.core.geometry import Size
 from faceparse.core.labels import LabelSet, builtin_label_sets, label_set_from_dict
+from faceparse.core.model.backbones import TimmFeatures, timm_backbone
 from faceparse.core.model.build import build_model
-from faceparse.core.model.eagrnet import EAGRNet
+from faceparse.core.model.parsing import ParsingModel
+from faceparse.core.model.resnet import ResNet
 from faceparse.core.model.trained import SCHEME, ParsingNetwork, TrainedModel
 from faceparse.core.settings import settings_from_dict
 
@@ -33,7 +35,7 @@ class Checkpoint(TrainedModel):
     """A model as PyTorch weights."""
 
     weights: State
-    """Keys as in `EAGRNet.state_dict()`."""
+    """Keys as in the network's `state_dict()`."""
     origin: Literal["faceparse", "released"] = "faceparse"
     training: Mapping[str, Any] | None = None
     """What a resumed run needs beside the weights: only in last.pth and its older one."""
@@ -66,7 +68,7 @@ def read_checkpoint(path: Path) -> Checkpoint:
     return _released(path, state)
 
 
-def load_model(checkpoint: Checkpoint, device: torch.device) -> EAGRNet:
+def load_model(checkpoint: Checkpoint, device: torch.device) -> ParsingModel:
     """The checkpoint's network in eval mode on `device`.
 
     With plain norms, whichever it was trained with: they have the same state, compute the same, exist everywhere and
@@ -118,10 +120,13 @@ class LoadReport:
         return ", ".join(parts)
 
 
-def initialise(model: EAGRNet, path: Path) -> LoadReport:
-    """Start `model` from a checkpoint (ours or released, which must fit exactly) or from a ResNet backbone.
+def initialise(model: ParsingModel, path: Path, backbone: str) -> LoadReport:
+    """Start `model` from a checkpoint (ours or released, which must fit exactly) or from the weights of its backbone.
 
-    A backbone may have another stem than the network: what does not fit stays as it is and is reported.
+    A ResNet may have another stem than the network: what does not fit stays as it is and is reported.
+
+    Args:
+        backbone: as in `model.backbone`.
     """
     content = _read(path)
     if content.get("format") == FORMAT:
@@ -133,10 +138,49 @@ def initialise(model: EAGRNet, path: Path) -> LoadReport:
         weights = _renamed(path, state)
         load_exactly(model, weights, path, released=True)
         return LoadReport("released EAGRNet", len(weights))
-    return _initialise_backbone(model, state, path)
+    if isinstance(model.backbone, ResNet):
+        return _initialise_resnet(model, state, path)
+    if isinstance(model.backbone, TimmFeatures):
+        return initialise_from_timm(model, backbone, state, path)
+    return _initialise_mobilenet(model, state, path)
 
 
-def _initialise_backbone(model: EAGRNet, state: State, path: Path) -> LoadReport:
+def initialise_from_timm(
+    model: ParsingModel, backbone: str, state: State | None = None, path: Path | None = None
+) -> LoadReport:
+    """Start the backbone from timm's own weights for it, or from `state`, a whole network's of timm, read from `path`.
+
+    Raises:
+        CheckpointError: they are of another network, or cannot be had.
+    """
+    try:
+        source = timm_backbone(backbone, weights=state, pretrained=True).network
+    except FaceparseError:
+        raise
+    except Exception as error:  # the hub's client and timm raise anything
+        where = path or f"timm's weights of {backbone}"
+        reason = str(error).splitlines()[0][:120] if str(error) else type(error).__name__
+        raise CheckpointError(
+            f"{where}: cannot be loaded ({reason}); give a weights file of that network, or model.pretrained = none"
+        ) from None
+    model.backbone.load_state_dict(source.state_dict())
+    return LoadReport(f"{backbone}", len(source.state_dict()))
+
+
+def _initialise_mobilenet(model: ParsingModel, state: State, path: Path) -> LoadReport:
+    target = model.backbone.state_dict()
+    missing = [key for key in target if key not in state or state[key].shape != target[key].shape]
+    if missing:
+        raise CheckpointError(
+            f"{path}: of another network than model.backbone, {len(missing)} tensors such as {missing[0]!r} are not in "
+            "it; change model.backbone or the file"
+        )
+    model.backbone.load_state_dict({key: state[key] for key in target})
+    unused = tuple(key for key in state if key not in target and not key.endswith("num_batches_tracked"))
+    return LoadReport("MobileNetV2", len(target), unused=unused)
+
+
+def _initialise_resnet(model: ParsingModel, state: State, path: Path) -> LoadReport:
     target = model.backbone.state_dict()
     theirs = {
         ours.removeprefix("backbone."): key
@@ -323,6 +367,6 @@ def _to_released(key: str) -> str:
     return f"{_tables()[1].get(module, module)}.{leaf}"
 
 
-def released_state(model: EAGRNet) -> dict[str, Tensor]:
+def released_state(model: ParsingModel) -> dict[str, Tensor]:
     """The network's state under the released key names."""
     return {_to_released(key): tensor for key, tensor in model.state_dict().items()}

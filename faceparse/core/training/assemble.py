@@ -2,38 +2,36 @@
 
 from typing import Any
 
-from torch.optim import SGD
-
 from faceparse.core.data.dataset import Normalise, TrainingSet, collate
 from faceparse.core.data.loader import Loader
 from faceparse.core.training.loss import EAGRNetLoss
+from faceparse.core.training.optimizer import make_optimizer
 from faceparse.core.training.plan import Plan
-from faceparse.core.training.schedule import poly_schedule
+from faceparse.core.training.schedule import make_schedule
 from faceparse.core.training.trainer import Trainer
 
 
 def make_trainer(plan: Plan) -> Trainer:
     """All processes must call this together."""
     settings, optim, loss, speed = plan.settings, plan.settings.optim, plan.settings.loss, plan.speed
-    optimizer = SGD(
-        plan.model.parameters(),
-        lr=optim.lr,
-        momentum=optim.momentum,
-        weight_decay=optim.weight_decay,
-        fused=optim.fused,
-    )
+    optimizer = make_optimizer(plan.model, optim)
     return Trainer(
         model=plan.model,
         loss=EAGRNetLoss(
-            parsing=loss.parsing, edge=loss.edge, boundary_attention=loss.boundary_attention, scale=loss.scale
-        ),
+            parsing=loss.parsing,
+            edge=loss.edge,
+            boundary_attention=loss.boundary_attention,
+            scale=loss.scale,
+            class_weights=plan.class_weights,
+        ).to(plan.device),
         optimizer=optimizer,
-        schedule=poly_schedule(optimizer, optim, settings.train.epochs * plan.batches.iterations),
+        schedule=make_schedule(optimizer, optim, settings.train.epochs * plan.batches.iterations),
         normalise=Normalise(settings.data).to(plan.device),
         device=plan.device,
         world=plan.world,
         accumulate=plan.batches.accumulate,
         ema=settings.train.ema,
+        clip=optim.clip,
         dtype=speed.dtype,
         channels_last=speed.channels_last,
         compile=speed.compile,

@@ -5,13 +5,13 @@ from typing import Any
 
 import torch
 
-from faceparse.core.model.eagrnet import EAGRNet
+from faceparse.core.model.parsing import ParsingModel
 
 
 class WeightAverage:
     """Exponential moving average of all weights and running statistics of a network."""
 
-    def __init__(self, model: EAGRNet, decay: float, group: Any = None) -> None:
+    def __init__(self, model: ParsingModel, decay: float, group: Any = None) -> None:
         """Starts as a copy of `model`; `group` is the process group that its norm layers share, if they do."""
         self.model = copy.deepcopy(model, {id(group): group}).requires_grad_(False)
         self.decay = decay

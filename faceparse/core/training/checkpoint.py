@@ -11,7 +11,7 @@ import torch
 from faceparse.core.errors import CheckpointError
 from faceparse.core.files import write_atomic_with
 from faceparse.core.labels import LabelSet
-from faceparse.core.model.eagrnet import EAGRNet
+from faceparse.core.model.parsing import ParsingModel
 from faceparse.core.model.weights import FORMAT, VERSION, Checkpoint, read_checkpoint
 from faceparse.core.settings import Settings, to_dict
 
@@ -21,7 +21,7 @@ SETTINGS_FILE = "settings.toml"
 
 
 def pack(
-    model: EAGRNet,
+    model: ParsingModel,
     *,
     settings: Settings,
     label_set: LabelSet,

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from faceparse.core.labels import IGNORE
-from faceparse.core.model.eagrnet import Output
+from faceparse.core.model.parsing import Output
 
 
 class LossTerms(NamedTuple):
@@ -34,10 +34,20 @@ def count_pixels(label: Tensor, edge: Tensor) -> Tensor:
 class EAGRNetLoss(nn.Module):
     """total = scale x (parsing x P + edge x E + boundary_attention x B)."""
 
+    class_weights: Tensor | None
+
     def __init__(
-        self, *, parsing: float = 1.0, edge: float = 1.0, boundary_attention: float = 4.0, scale: float = 1.0
+        self,
+        *,
+        parsing: float = 1.0,
+        edge: float = 1.0,
+        boundary_attention: float = 4.0,
+        scale: float = 1.0,
+        class_weights: Tensor | None = None,
     ) -> None:
+        """`class_weights`: one a class, on each pixel's part in P and B; the terms stay means over pixels."""
         super().__init__()
+        self.register_buffer("class_weights", class_weights, persistent=False)
         self.parsing = parsing
         self.edge = edge
         self.boundary_attention = boundary_attention
@@ -52,17 +62,16 @@ class EAGRNetLoss(nn.Module):
         labelled, edges, pixels, images = count_pixels(label, edge) if counts is None else counts
         size = label.shape[-2:]
         parsing_logits = F.interpolate(output.parsing, size=size, mode="bilinear", align_corners=False)
-        edge_logits = F.interpolate(output.edge, size=size, mode="bilinear", align_corners=False)
 
-        per_pixel = F.cross_entropy(parsing_logits, label, ignore_index=IGNORE, reduction="none")  # N x H x W
+        per_pixel = F.cross_entropy(
+            parsing_logits, label, weight=self.class_weights, ignore_index=IGNORE, reduction="none"
+        )  # N x H x W
         # An all-ignored batch has no pixel to average over: 0, not NaN.
         parsing = per_pixel.sum() / labelled.clamp(min=1)
 
-        share = edges / pixels
-        # Each class weighs as much as the *other* is frequent; all over the batch. With one class only, that is 0 / 0.
-        weight = torch.stack([share, 1 - share]).to(edge_logits.dtype)
-        weighed = 2 * edges * (1 - share)  # the sum of the weights of all pixels
-        edge_term = F.cross_entropy(edge_logits, edge, weight=weight, reduction="sum") / weighed.clamp(min=1)
+        edge_term = parsing.new_zeros(())
+        if output.edge is not None:
+            edge_term = _edge_term(output.edge, edge, edges, pixels)
 
         # The published code divides by zero for an image without edges; here that image contributes 0.
         positives = edge.sum(dim=(1, 2))  # N
@@ -70,3 +79,12 @@ class EAGRNetLoss(nn.Module):
 
         total = self.scale * (self.parsing * parsing + self.edge * edge_term + self.boundary_attention * attention)
         return LossTerms(total, parsing.detach(), edge_term.detach(), attention.detach())
+
+
+def _edge_term(logits: Tensor, edge: Tensor, edges: Tensor, pixels: Tensor) -> Tensor:
+    """Cross-entropy in which each class weighs as much as the *other* is frequent, all over the batch."""
+    logits = F.interpolate(logits, size=edge.shape[-2:], mode="bilinear", align_corners=False)
+    share = edges / pixels
+    weight = torch.stack([share, 1 - share]).to(logits.dtype)
+    weighed = 2 * edges * (1 - share)  # the sum of the weights of all pixels; with one class only, 0
+    return F.cross_entropy(logits, edge, weight=weight, reduction="sum") / weighed.clamp(min=1)

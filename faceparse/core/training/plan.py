@@ -2,10 +2,14 @@
 
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import torch
+from torch import Tensor
 
 from faceparse.core.data.cache import SampleCache, open_cache
+from faceparse.core.data.frequency import class_weights, count_classes, sampling_shares
 from faceparse.core.data.loader import pins
 from faceparse.core.data.sampler import EpochSampler
 from faceparse.core.datasets.edges import make_missing_edges
@@ -15,12 +19,13 @@ from faceparse.core.distributed import World
 from faceparse.core.errors import CheckpointError, SettingsError
 from faceparse.core.evaluation.scores import resolve_metric
 from faceparse.core.labels import LabelSet
+from faceparse.core.model.backbones import timm_preprocessing
 from faceparse.core.model.build import build_model
-from faceparse.core.model.eagrnet import EAGRNet
 from faceparse.core.model.imagenet import IMAGENET, imagenet_file
-from faceparse.core.model.weights import Checkpoint, LoadReport, initialise, read_checkpoint
+from faceparse.core.model.parsing import ParsingModel
+from faceparse.core.model.weights import Checkpoint, LoadReport, initialise, initialise_from_timm, read_checkpoint
 from faceparse.core.parallel import Track, default_processes
-from faceparse.core.settings import Settings
+from faceparse.core.settings import TIMM, ModelSettings, Settings
 from faceparse.core.training.observer import Observer
 from faceparse.core.training.speed import Speed, resolve_speed
 
@@ -37,7 +42,9 @@ class Plan:
     device: torch.device
     speed: Speed
     batches: EpochSampler
-    model: EAGRNet
+    model: ParsingModel
+    class_weights: Tensor | None = None
+    """One a class, for the loss."""
     start: LoadReport | None = None
     """What `model.pretrained` gave to the network."""
     fingerprint: dict[str, str] = field(default_factory=dict)
@@ -57,7 +64,8 @@ def make_plan(settings: Settings, track: Track, world: World, resumed: Checkpoin
     Raises:
         FaceparseError: something in settings, dataset, weights or device stands in the way; in all processes.
     """
-    plan = world.together(lambda: _look(settings, world, resumed))
+    counts = world.first(lambda: _count_classes(settings, track))
+    plan = world.together(lambda: _look(settings, world, resumed, counts))
     start = None
     if resumed is None and (pretrained := settings.model.pretrained) != "none":
         # The other processes get their first weights from the first one.
@@ -72,7 +80,16 @@ def make_plan(settings: Settings, track: Track, world: World, resumed: Checkpoin
     return replace(plan, start=start, fingerprint=prints, cache=cache, cached=cached)
 
 
-def _look(settings: Settings, world: World, resumed: Checkpoint | None) -> Plan:
+def _count_classes(settings: Settings, track: Track) -> np.ndarray | None:
+    """Pixels by training sample and class, where a setting asks for them: every label is read for it."""
+    if not settings.data.rare_first and settings.loss.class_weights == "none":
+        return None
+    samples = DatasetFolder(settings.data.root).samples("train")
+    classes = len(resolve_label_set(settings.data))
+    return count_classes(samples, classes, processes=default_processes(), track=track)
+
+
+def _look(settings: Settings, world: World, resumed: Checkpoint | None, counts: np.ndarray | None) -> Plan:
     """What each process finds out on its own."""
     device = resolve_device(settings.train.device, world.local_rank)
     speed = resolve_speed(settings, device, world.size)
@@ -81,18 +98,49 @@ def _look(settings: Settings, world: World, resumed: Checkpoint | None) -> Plan:
     metric = resolve_metric(settings.train.best_metric, label_set)
     folder = DatasetFolder(settings.data.root)
     train, val = folder.samples("train"), folder.samples(settings.data.val_split)
-    batches = _batches(settings, len(train), world, resumed)
+    rare_first = settings.data.rare_first
+    shares = sampling_shares(counts, rare_first) if counts is not None and rare_first else None
+    batches = _batches(settings, len(train), world, resumed, shares)
+    kind, limits = settings.loss.class_weights, settings.loss.class_weight_range
+    weights = None
+    if counts is not None and kind != "none":
+        weights = torch.from_numpy(class_weights(counts, kind, limits))
     torch.manual_seed(settings.train.seed)
     network = settings.model.model_copy(update={"norm": speed.norm})
     model = build_model(network, len(label_set), device, world.data)
-    return Plan(settings, world, label_set, metric, train, val, device, speed, batches, model)
+    _try_size(model, settings)
+    return Plan(settings, world, label_set, metric, train, val, device, speed, batches, model, weights)
 
 
-def _initialise(model: EAGRNet, pretrained: str, backbone: str, track: Track) -> LoadReport:
-    return initialise(model, imagenet_file(backbone, track) if pretrained == IMAGENET else Path(pretrained))
+def _try_size(model: ParsingModel, settings: Settings) -> None:
+    """Some foreign backbones take one size only, or multiples of some number.
+
+    Raises:
+        SettingsError: this one does not take `data.input_size`.
+    """
+    if not settings.model.backbone.startswith(TIMM):
+        return
+    height, width = settings.data.input_size
+    try:
+        with torch.inference_mode():
+            model.eval().backbone(torch.zeros(1, 3, height, width, device=next(model.parameters()).device))
+    except (RuntimeError, AssertionError, ValueError) as error:
+        raise SettingsError(
+            f"data.input_size = {height},{width}: {settings.model.backbone} does not take it "
+            f"({str(error).splitlines()[0][:80]}); try 224,224 or 256,256"
+        ) from None
+    model.train()
 
 
-def _batches(settings: Settings, count: int, world: World, resumed: Checkpoint | None) -> EpochSampler:
+def _initialise(model: ParsingModel, pretrained: str, backbone: str, track: Track) -> LoadReport:
+    if pretrained == IMAGENET and backbone.startswith(TIMM):
+        return initialise_from_timm(model, backbone)
+    return initialise(model, imagenet_file(backbone, track) if pretrained == IMAGENET else Path(pretrained), backbone)
+
+
+def _batches(
+    settings: Settings, count: int, world: World, resumed: Checkpoint | None, shares: np.ndarray | None
+) -> EpochSampler:
     """With other processes than before, as many photographs as before still make one update."""
     train, accumulate = settings.train, settings.train.accumulate
     large = train.batch_size * world.size
@@ -109,6 +157,7 @@ def _batches(settings: Settings, count: int, world: World, resumed: Checkpoint |
         rank=world.rank,
         size=world.size,
         accumulate=before // large,
+        shares=shares,
     )
     if batches.iterations == 0:
         times = f" x {world.size} processes" * (world.size > 1) + f" x train.accumulate = {accumulate}" * (
@@ -121,16 +170,24 @@ def _batches(settings: Settings, count: int, world: World, resumed: Checkpoint |
 
 
 def adopt_preprocessing(settings: Settings, observer: Observer) -> Settings:
-    """Take channel order, mean and std from the checkpoint that training starts from, where the user named none."""
-    if settings.model.pretrained in ("none", IMAGENET):
-        return settings  # the default preprocessing is that of ImageNet's networks
-    try:
-        start = read_checkpoint(Path(settings.model.pretrained)).settings.data
-    except CheckpointError:
-        return settings  # a backbone, or a file that `initialise` will have more to say about
+    """Take channel order, mean and std from what training starts from, where the user named none."""
+    start = _preprocessing(settings.model)
     chosen = settings.data.model_fields_set
-    taken = {key: getattr(start, key) for key in ("channel_order", "mean", "std") if key not in chosen}
+    taken = {key: value for key, value in start.items() if key not in chosen}
     changed = {key: value for key, value in taken.items() if value != getattr(settings.data, key)}
     if changed:
         observer.message(f"{settings.model.pretrained} was trained with {changed}: training goes on so")
     return settings.model_copy(update={"data": settings.data.model_copy(update=changed)})
+
+
+def _preprocessing(model: ModelSettings) -> dict[str, Any]:
+    """What the weights that training starts from expect; empty where the default fits or nothing says it."""
+    if model.pretrained == IMAGENET and model.backbone.startswith(TIMM):
+        return timm_preprocessing(model.backbone)
+    if model.pretrained in ("none", IMAGENET):
+        return {}  # the default preprocessing is that of torchvision's networks
+    try:
+        start = read_checkpoint(Path(model.pretrained)).settings.data
+    except CheckpointError:
+        return {}  # a backbone, or a file that `initialise` will have more to say about
+    return {key: getattr(start, key) for key in ("channel_order", "mean", "std")}

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
+from torch.nn.modules.batchnorm import _BatchNorm
 
 import faceparse
 from faceparse.core.data.loader import Loader
@@ -24,7 +25,7 @@ from faceparse.core.inference import Parser
 from faceparse.core.labels import LabelSet
 from faceparse.core.model.trained import ParsingNetwork
 from faceparse.core.model.weights import Checkpoint, load_exactly
-from faceparse.core.settings import Settings, flatten
+from faceparse.core.settings import RESNETS, Settings, flatten
 from faceparse.core.tracking.git import git_tags
 from faceparse.core.tracking.ledger import InputDataset, read_ledger
 from faceparse.core.tracking.store import check_experiment
@@ -430,14 +431,15 @@ class _Run:
 
     def _announce(self) -> None:
         model, batches = self.settings.model, self.plan.batches
-        norm = type(self.model.pyramid.fuse.norm).__name__
+        norm = [type(module).__name__ for module in self.model.modules() if isinstance(module, _BatchNorm)][-1]
+        parts = [f"{model.stem} stem"] * (model.backbone in RESNETS) + ["light heads"] * model.light + [norm]
         size = f"{parameters(self.model) / 1e6:.1f} M parameters"
         classes = f"{len(self.label_set)} classes of {self.label_set.name}"
         if self.record is not None:
             self._say(f"run directory {self.record.directory.path}")
         processes = f" in {self.world.size} processes" if self.world.size > 1 else ""
         self._say(
-            f"{model.backbone} ({model.stem} stem, {norm}), {size}, {classes}, on {self.device.type}{processes} "
+            f"{model.backbone} ({', '.join(parts)}), {size}, {classes}, on {self.device.type}{processes} "
             f"({self.plan.speed})"
         )
         self._say(

@@ -1,4 +1,6 @@
-"""The poly learning-rate schedule."""
+"""Learning-rate schedules: how the learning rate rises and falls over the iterations."""
+
+import math
 
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
@@ -8,13 +10,23 @@ from faceparse.core.settings import OptimSettings
 
 def poly_factor(iteration: int, *, iterations: int, power: float, warmup: int = 0) -> float:
     """(1 - iteration / iterations) ** power, after a linear rise over `warmup` iterations."""
-    rise = min(1.0, (iteration + 1) / (warmup + 1))
-    return rise * max(0.0, 1 - iteration / iterations) ** power
+    return _rise(iteration, warmup) * max(0.0, 1 - iteration / iterations) ** power
 
 
-def poly_schedule(optimizer: Optimizer, settings: OptimSettings, iterations: int) -> LambdaLR:
-    """Stepped once per iteration."""
+def cosine_factor(iteration: int, *, iterations: int, warmup: int = 0) -> float:
+    """Half a cosine wave from 1 to 0 (Loshchilov and Hutter, SGDR, ICLR 2017), times the same rise."""
+    return _rise(iteration, warmup) * (1 + math.cos(math.pi * min(1.0, iteration / iterations))) / 2
+
+
+def _rise(iteration: int, warmup: int) -> float:
+    return min(1.0, (iteration + 1) / (warmup + 1))
+
+
+def make_schedule(optimizer: Optimizer, settings: OptimSettings, iterations: int) -> LambdaLR:
+    """The schedule of the settings for all parameter groups; stepped once per iteration."""
+    warmup = settings.warmup
+    if settings.schedule == "cosine":
+        return LambdaLR(optimizer, lambda step: cosine_factor(step, iterations=iterations, warmup=warmup))
     return LambdaLR(
-        optimizer,
-        lambda iteration: poly_factor(iteration, iterations=iterations, power=settings.power, warmup=settings.warmup),
+        optimizer, lambda step: poly_factor(step, iterations=iterations, power=settings.power, warmup=warmup)
     )

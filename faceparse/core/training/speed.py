@@ -4,6 +4,7 @@ import shutil
 from dataclasses import dataclass
 
 import torch
+from torch import Tensor, nn
 
 from faceparse.core.errors import SettingsError
 from faceparse.core.model.abn import NormKind
@@ -50,3 +51,29 @@ def resolve_speed(settings: Settings, device: torch.device, processes: int = 1) 
         raise SettingsError("speed.compile = true: on a CPU it needs a C++ compiler (g++), and there is none")
     plain = precision == "bf16" or speed.compile
     return Speed(DTYPES[precision], "torch" if plain else norm, speed.channels_last, speed.compile)
+
+
+class FloatConv2d(nn.Conv2d):
+    """A convolution that stays in float32 under autocast."""
+
+    @classmethod
+    def like(cls, conv: nn.Conv2d) -> "FloatConv2d":
+        """The same parameters and options."""
+        twin = cls.__new__(cls)
+        twin.__dict__.update(conv.__dict__)
+        return twin
+
+    def forward(self, x: Tensor) -> Tensor:
+        with torch.autocast(x.device.type, enabled=False):
+            return super().forward(x.float())
+
+
+def keep_slow_in_float(model: nn.Module) -> None:
+    """Take strided depthwise convolutions out of bf16 on a CPU, which has no kernel for their gradient: it is 2 to 30
+    times slower than in float32, and was a third of a light network's step.
+    """
+    for name, child in model.named_children():
+        if type(child) is nn.Conv2d and child.groups > 1 and child.stride != (1, 1):
+            setattr(model, name, FloatConv2d.like(child))
+        else:
+            keep_slow_in_float(child)

@@ -9,7 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
-from torch.optim import SGD
+from torch.nn.utils import clip_grad_norm_
+from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 from torch.profiler import record_function
 
@@ -17,9 +18,10 @@ from faceparse.core.data.dataset import Batch, Normalise
 from faceparse.core.device import full_memory_named
 from faceparse.core.distributed import ALONE, World, lost_processes_named
 from faceparse.core.errors import TrainingError
-from faceparse.core.model.eagrnet import EAGRNet, Output
+from faceparse.core.model.parsing import Output, ParsingModel
 from faceparse.core.training.average import WeightAverage
 from faceparse.core.training.loss import EAGRNetLoss, LossTerms, count_pixels
+from faceparse.core.training.speed import keep_slow_in_float
 
 REPORT_EVERY = 10
 """Iterations between two looks at the loss: each look waits for the GPU."""
@@ -54,15 +56,16 @@ class Trainer:
     def __init__(
         self,
         *,
-        model: EAGRNet,
+        model: ParsingModel,
         loss: EAGRNetLoss,
-        optimizer: SGD,
+        optimizer: Optimizer,
         schedule: LRScheduler,
         normalise: Normalise,
         device: torch.device,
         world: World = ALONE,
         accumulate: int = 1,
         ema: float = 0.0,
+        clip: float = 0.0,
         dtype: torch.dtype = torch.float32,
         channels_last: bool = True,
         compile: bool = False,
@@ -73,6 +76,7 @@ class Trainer:
             world: the processes whose batches make one large batch; those of the first are everybody's first weights.
             accumulate: batches for one update.
             ema: share of the old in the running average of the weights; 0 keeps none.
+            clip: longest gradient, as a norm over all weights; 0 clips nothing.
             dtype: of forward and backward; weights and loss stay float32.
         """
         self.model = model
@@ -83,7 +87,10 @@ class Trainer:
         self.device = device
         self.world = world
         self.accumulate = accumulate
+        self.clip = clip
         self.dtype, self.channels_last = dtype, channels_last
+        if dtype == torch.bfloat16 and device.type == "cpu":
+            keep_slow_in_float(model)
         model.to(memory_format=torch.channels_last if channels_last else torch.contiguous_format)
         self._parallel = self._parallelised(model)
         self.average = WeightAverage(model, ema, world.data) if ema else None
@@ -102,7 +109,7 @@ class Trainer:
         """Loss and sample indices of the iterations since the last look."""
 
     @property
-    def best_model(self) -> EAGRNet:
+    def best_model(self) -> ParsingModel:
         """The network to evaluate and to keep: the running average, where there is one."""
         return self.average.model if self.average is not None else self.model
 
@@ -138,7 +145,7 @@ class Trainer:
             output = self._network(image)
         with record_function("loss"):
             if self.dtype != torch.float32:
-                output = Output(*(logits.float() for logits in output))
+                output = Output(output.parsing.float(), None if output.edge is None else output.edge.float())
             counts = self.world.sum(count_pixels(label, edge))
             terms: LossTerms = self.loss(output, label, edge, counts)
         with record_function("backward"):
@@ -147,14 +154,19 @@ class Trainer:
         return self.world.sum(torch.stack([term.detach() for term in terms])) / batches
 
     def _update(self, loss: Tensor) -> None:
-        """Unless the loss is not finite, or with fp16 a gradient."""
+        """Unless the loss is not finite, or with fp16 or clipping a gradient."""
+        judged = loss
+        if self.clip:
+            self._scaler.unscale_(self.optimizer)
+            # Not finite, the norm would make every gradient it shortens not finite, too.
+            judged = loss + clip_grad_norm_(self.model.parameters(), self.clip)
         if self._scaler.is_enabled():
             self._scaler.step(self.optimizer)
             self._scaler.update()
         elif self._fused:
-            self.optimizer.found_inf = (~torch.isfinite(loss)).float()  # type: ignore[attr-defined]
+            self.optimizer.found_inf = (~torch.isfinite(judged)).float()  # type: ignore[attr-defined]
             self.optimizer.step()
-        elif loss.isfinite():
+        elif judged.isfinite():
             self.optimizer.step()
 
     def start_epoch(self) -> None:
@@ -217,7 +229,7 @@ class Trainer:
         means = (self.sums / max(self.done, 1)).tolist()
         return Progress(self.done, dict(zip(names, means, strict=True)), self.lr, speed)
 
-    def _parallelised(self, model: EAGRNet) -> DistributedDataParallel | None:
+    def _parallelised(self, model: ParsingModel) -> DistributedDataParallel | None:
         if self.world.size == 1:
             return None
         self.world.copy_from_first(model.state_dict().values())
@@ -259,7 +271,7 @@ class Trainer:
         torch.set_rng_state(state["rng"].cpu())
 
 
-def _without_messages(network: nn.Module, model: EAGRNet) -> nn.Module:
+def _without_messages(network: nn.Module, model: ParsingModel) -> nn.Module:
     """What sends messages to other processes is not to be compiled."""
     for module in model.modules():
         if getattr(module, "group", None) is not None:

@@ -16,7 +16,7 @@ from faceparse.core.evaluation.evaluate import evaluate, parse_samples
 from faceparse.core.evaluation.protocols import PROTOCOLS
 from faceparse.core.files import encode_png, read_image, read_label
 from faceparse.core.inference import Parser
-from faceparse.core.model.eagrnet import Output
+from faceparse.core.model.parsing import Output
 from faceparse.core.model.trained import ParsingNetwork
 from faceparse.core.settings import DataSettings
 

@@ -15,7 +15,7 @@ from faceparse.core.evaluation.evaluate import Parsed, parse_samples
 from faceparse.core.evaluation.protocols import PROTOCOLS, read_case, read_matrix, resolve_protocols
 from faceparse.core.files import encode_png, read_image, read_label
 from faceparse.core.inference import Parser
-from faceparse.core.model.eagrnet import Output
+from faceparse.core.model.parsing import Output
 from faceparse.core.model.trained import ParsingNetwork
 from faceparse.core.settings import DataSettings
 

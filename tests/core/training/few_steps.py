@@ -16,7 +16,7 @@ from faceparse.core.distributed import join
 from faceparse.core.model.build import build_model
 from faceparse.core.settings import DataSettings, ModelSettings, OptimSettings
 from faceparse.core.training.loss import EAGRNetLoss
-from faceparse.core.training.schedule import poly_schedule
+from faceparse.core.training.schedule import make_schedule
 from faceparse.core.training.trainer import Trainer
 
 SIZE, PHOTOGRAPHS = (32, 32), 4
@@ -39,7 +39,7 @@ def main(out: Path, batch_size: int, steps: int) -> None:
             model=model,
             loss=EAGRNetLoss(scale=2.0),
             optimizer=optimizer,
-            schedule=poly_schedule(optimizer, OptimSettings(), 100),
+            schedule=make_schedule(optimizer, OptimSettings(), 100),
             normalise=lambda image: normalise(image).double(),  # type: ignore[arg-type]
             device=device,
             world=world,

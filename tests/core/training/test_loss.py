@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from faceparse.core.model.eagrnet import Output
+from faceparse.core.model.parsing import Output
 from faceparse.core.training.loss import EAGRNetLoss
 
 

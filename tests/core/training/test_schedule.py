@@ -3,12 +3,12 @@ import torch
 from torch.optim import SGD
 
 from faceparse.core.settings import OptimSettings
-from faceparse.core.training.schedule import poly_factor, poly_schedule
+from faceparse.core.training.schedule import poly_factor, make_schedule
 
 
 def rates(settings: OptimSettings, iterations: int) -> list[float]:
     optimizer = SGD([torch.nn.Parameter(torch.zeros(1))], lr=settings.lr)
-    schedule = poly_schedule(optimizer, settings, iterations)
+    schedule = make_schedule(optimizer, settings, iterations)
     found = []
     for _ in range(iterations):
         found.append(optimizer.param_groups[0]["lr"])
@@ -44,7 +44,7 @@ def test_the_rate_ends_at_zero_and_stays_there() -> None:
 def test_a_schedule_goes_on_where_it_was_saved() -> None:
     settings = OptimSettings(lr=0.01)
     optimizers = [SGD([torch.nn.Parameter(torch.zeros(1))], lr=0.01) for _ in range(2)]
-    first, second = (poly_schedule(optimizer, settings, 10) for optimizer in optimizers)
+    first, second = (make_schedule(optimizer, settings, 10) for optimizer in optimizers)
     for _ in range(4):
         optimizers[0].step()
         first.step()

@@ -16,7 +16,7 @@ from faceparse.core.model.build import build_model
 from faceparse.core.settings import DataSettings, ModelSettings, OptimSettings
 from faceparse.core.training.loss import EAGRNetLoss
 from faceparse.core.training.profile import PARTS
-from faceparse.core.training.schedule import poly_schedule
+from faceparse.core.training.schedule import make_schedule
 from faceparse.core.training.trainer import REPORT_EVERY, NonFiniteLossError, Progress, Trainer, parameters
 
 CPU = torch.device("cpu")
@@ -34,7 +34,7 @@ def make_trainer(iterations: int = 10, *, fused: bool = True, **options: Any) ->
         model=model,
         loss=EAGRNetLoss(),
         optimizer=optimizer,
-        schedule=poly_schedule(optimizer, OPTIM, iterations),
+        schedule=make_schedule(optimizer, OPTIM, iterations),
         normalise=Normalise(DATA),
         device=CPU,
         **options,

@@ -1,0 +1,44 @@
+"""The optimizer, and which weights it treats how."""
+
+from typing import Any
+
+from torch import nn
+from torch.optim import SGD, AdamW, Optimizer
+
+from faceparse.core.model.parsing import ParsingModel
+from faceparse.core.settings import OptimSettings
+
+
+def make_optimizer(model: ParsingModel, settings: OptimSettings) -> Optimizer:
+    """SGD over all weights as in the recipe, or AdamW without decay on norms and biases.
+
+    With a learning rate of its own, the backbone's weights are a group of their own.
+    """
+    groups = _groups(model, settings)
+    if settings.name == "adamw":
+        return AdamW(
+            groups,
+            lr=settings.lr,
+            betas=(settings.momentum, 0.999),
+            weight_decay=settings.weight_decay,
+            fused=settings.fused,
+        )
+    return SGD(
+        groups, lr=settings.lr, momentum=settings.momentum, weight_decay=settings.weight_decay, fused=settings.fused
+    )
+
+
+def _groups(model: ParsingModel, settings: OptimSettings) -> list[dict[str, Any]]:
+    """Parameter groups, those of the heads first: what is shown as the learning rate is theirs."""
+    backbone = {id(parameter) for parameter in model.backbone.parameters()}
+    parts: dict[tuple[bool, bool], list[nn.Parameter]] = {}
+    for parameter in model.parameters():
+        apart = settings.backbone_lr is not None and id(parameter) in backbone
+        plain = settings.name == "adamw" and parameter.ndim < 2
+        parts.setdefault((apart, plain), []).append(parameter)
+    return [
+        {"params": parameters}
+        | ({"lr": settings.backbone_lr} if apart else {})
+        | ({"weight_decay": 0.0} if plain else {})
+        for (apart, plain), parameters in sorted(parts.items(), key=lambda part: part[0])
+    ]
