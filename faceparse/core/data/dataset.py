@@ -181,10 +181,7 @@ def collate(items: Sequence[tuple[Arrays, int]]) -> Batch:
 
 
 class Normalise(nn.Module):
-    """N x H x W x 3 uint8 RGB -> N x 3 x H x W float32: channels ordered, scaled to 0..1, less mean, by std.
-
-    The width is that of `settings.input_size`.
-    """
+    """N x H x W x 3 uint8 RGB -> N x 3 x H x W float32: channels ordered, scaled to 0..1, less mean, by std."""
 
     scale: Tensor
     shift: Tensor
@@ -192,14 +189,14 @@ class Normalise(nn.Module):
     def __init__(self, settings: DataSettings) -> None:
         super().__init__()
         self.bgr = settings.channel_order == "bgr"
-        # For a whole row of pixels at a time: three channels alone are too few for a processor's vectors.
-        width = settings.input_size[1]
         scale, shift = map(torch.from_numpy, scale_and_shift(settings.mean, settings.std))
-        self.register_buffer("scale", scale.repeat(width), persistent=False)
-        self.register_buffer("shift", shift.repeat(width), persistent=False)
+        self.register_buffer("scale", scale, persistent=False)
+        self.register_buffer("shift", shift, persistent=False)
 
     def forward(self, image: Tensor) -> Tensor:
         if self.bgr:
             image = image.flip(3)
         rows = image.flatten(2).float()
-        return torch.addcmul(self.shift, rows, self.scale, out=rows).view(image.shape).permute(0, 3, 1, 2)
+        # For a whole row of pixels at a time: three channels alone are too few for a processor's vectors.
+        scale, shift = (numbers.repeat(image.shape[2]) for numbers in (self.scale, self.shift))
+        return torch.addcmul(shift, rows, scale, out=rows).view(image.shape).permute(0, 3, 1, 2)

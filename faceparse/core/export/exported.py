@@ -11,6 +11,7 @@ from faceparse.core.errors import CheckpointError, FaceparseError
 from faceparse.core.export.formats import Format
 from faceparse.core.export.graph import GraphNetwork
 from faceparse.core.export.onnx import Metadata
+from faceparse.core.face_geometry import read_geometry
 from faceparse.core.geometry import Size
 from faceparse.core.labels import label_set_from_dict
 from faceparse.core.model.trained import TrainedModel
@@ -72,6 +73,7 @@ def to_metadata(trained: TrainedModel, kind: Kind) -> Metadata:
         "settings": json.dumps(to_dict(trained.settings)),
         "epoch": json.dumps(trained.epoch),
         "scores": json.dumps(dict(trained.scores)),
+        "geometry": json.dumps(trained.geometry.to_dict() if trained.geometry is not None else None),
     }
 
 
@@ -95,6 +97,7 @@ def read_exported(path: Path, known: Format) -> ExportedModel:
         label_set=label_set_from_dict(json.loads(metadata["label_set"]), str(path)),
         epoch=json.loads(metadata["epoch"]),
         scores=json.loads(metadata["scores"]),
+        geometry=read_geometry(json.loads(metadata.get("geometry", "null"))),
         format=known,
         kind=kind,
         named=json.loads(metadata["names_are_known"]),

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from faceparse.core.errors import CheckpointError, FaceparseError
+from faceparse.core.face_geometry import read_geometry
 from faceparse.core.geometry import Size
 from faceparse.core.labels import LabelSet, builtin_label_sets, label_set_from_dict
 from faceparse.core.model.backbones import TimmFeatures, timm_backbone
@@ -261,10 +262,13 @@ def _ours(path: Path, content: Mapping[str, Any]) -> Checkpoint:
             tracking_uri=content["tracking_uri"],
             epoch=content["epoch"],
             scores=content["scores"],
+            geometry=read_geometry(content.get("geometry")),
             training=content.get("training"),
         )
     except KeyError as error:
         raise CheckpointError(f"{path}: damaged checkpoint, {error} is missing; copy it again") from None
+    except (TypeError, ValueError) as error:
+        raise CheckpointError(f"{path}: damaged checkpoint ({error}); copy it again") from None
     except FaceparseError as error:
         raise CheckpointError(
             f"{path}: written by another faceparse, whose settings this one does not know ({error})"
