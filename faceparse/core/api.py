@@ -21,7 +21,7 @@ from faceparse.core.labels import LabelSet
 from faceparse.core.load import load_model_from
 from faceparse.core.polygons import polygons
 from faceparse.core.prediction.batches import batch_logits
-from faceparse.core.prediction.crops import Crop, crop_picture, paste
+from faceparse.core.prediction.crops import Crop, crop_picture, paste, settle
 from faceparse.core.prediction.faces import Face, Finder
 from faceparse.core.prediction.own_faces import AUTO, MIN_FACE, check_min_face, choose_finder, own_finder
 from faceparse.core.settings import parse_input_size
@@ -44,12 +44,8 @@ class ParsedFace:
     """2 x 3, photograph -> crop."""
     labels: np.ndarray
     """h x w uint8 class ids of the crop."""
-    _logits: Tensor
-
-    @cached_property
-    def probabilities(self) -> np.ndarray:
-        """C x h x w float32 of the crop, over classes summing to 1."""
-        return self._logits.softmax(dim=0).cpu().numpy()
+    probabilities: np.ndarray
+    """C x h x w float32 of the crop, over classes summing to 1."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,23 +63,23 @@ class Result:
     owner: np.ndarray
     """H x W uint16: which face a pixel's class is of, counted from 1; 0 where there is background."""
     _crops: Sequence[Crop]
-    _logits: Sequence[Tensor]
+    _answers: Sequence[np.ndarray]
 
     @cached_property
     def probabilities(self) -> np.ndarray:
-        """C x H x W float32, over classes summing to 1; computed when first asked for, from the logits of the crop that
-        the pixel's class is of. Outside all crops it is background, for sure. A model that was exported with labels as
-        its answer is as sure of each as can be.
+        """C x H x W float32, over classes summing to 1; computed when first asked for, from the crops by bilinear
+        interpolation. Outside all crops it is background, for sure. A model that was exported with labels as its answer
+        is as sure of each as can be.
         """
         height, width = self.labels.shape
         total = np.zeros((len(self.label_set), height, width), np.float32)
         total[0] = 1
         flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-        for number, (crop, logits) in enumerate(zip(self._crops, self._logits, strict=True), 1):
-            inside = unwarp_label(np.ones(logits.shape[1:], np.uint8), crop.matrix, (height, width)) != 0
-            inside &= (self.owner == number) | (self.owner == 0)
-            planes = logits.softmax(dim=0).cpu().numpy()
-            for one, plane in zip(total, planes, strict=True):
+        for i in sorted(range(len(self._crops)), key=lambda i: not self._crops[i].wide):
+            crop, answer = self._crops[i], self._answers[i]
+            inside = unwarp_label(np.ones(answer.shape[1:], np.uint8), crop.matrix, (height, width)) != 0
+            inside &= (self.owner == crop.face + 1) | (self.owner == 0)
+            for one, plane in zip(total, answer, strict=True):
                 warped = cv2.warpAffine(
                     plane, crop.matrix, (width, height), flags=flags, borderMode=cv2.BORDER_REPLICATE
                 )
@@ -207,15 +203,20 @@ class FaceParser:
 
     def _result(self, picture: "_Picture", logits: list[Tensor]) -> Result:
         image, crops = picture.image, picture.crops
-        arrays = [arrays_later(one)() for one in logits]
-        parsed = paste(arrays, crops, (image.shape[0], image.shape[1]))
+        answers = settle([arrays_later(one.softmax(dim=0))() for one in logits], crops)
+        parsed = paste(answers, crops, (image.shape[0], image.shape[1]))
         faces = None
         if picture.faces is not None:
+            aligned = [(crop, answer) for crop, answer in zip(crops, answers, strict=True) if not crop.wide]
             faces = tuple(
-                ParsedFace(face.box, face.score, face.points, crop.matrix, array.argmax(axis=0).astype(np.uint8), one)
-                for face, crop, array, one in zip(picture.faces, crops, arrays, logits, strict=True)
+                ParsedFace(face.box, face.score, face.points, crop.matrix, _ids(answer), answer)
+                for face, (crop, answer) in zip(picture.faces, aligned, strict=True)
             )
-        return Result(image, parsed.label, self.label_set, faces, parsed.owner, crops, logits)
+        return Result(image, parsed.label, self.label_set, faces, parsed.owner, crops, answers)
+
+
+def _ids(answer: np.ndarray) -> np.ndarray:
+    return answer.argmax(axis=0).astype(np.uint8)
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from faceparse.core.geometry import Size
 from faceparse.core.inference import Later, Parser, arrays_later
 from faceparse.core.parallel import Track, map_threads, untracked
 from faceparse.core.prediction.batches import batch_logits
-from faceparse.core.prediction.crops import Crop, crop_picture, paste
+from faceparse.core.prediction.crops import Crop, crop_picture, paste, settle
 from faceparse.core.prediction.faces import Finder
 from faceparse.core.prediction.outputs import Outputs
 from faceparse.core.prediction.smoothing import Flicker, Smoother
@@ -157,9 +157,13 @@ def _crop_ahead(
 
 def _parse(parser: Parser, frames: Iterator[_Cropped], smoother: Smoother, batch_size: int) -> Iterator[_Parsed]:
     for cropped, logits in batch_logits(parser, frames, batch_size):
-        raw = [arrays_later(one) for one in logits]
+        raw = [arrays_later(one.softmax(dim=0)) for one in logits]
         smoothed = [arrays_later(one) for one in smoother(cropped.crops, logits)] if smoother.keep else raw
         yield _Parsed(cropped.frame, cropped.crops, raw, smoothed)
+
+
+def _labels(answers: list[Later], crops: list[Crop], size: Size) -> np.ndarray:
+    return paste(settle([one() for one in answers], crops), crops, size).label
 
 
 class _Saver:
@@ -187,7 +191,7 @@ class _Saver:
         if not self.frames:
             self._start((image.shape[0], image.shape[1]))
         ids = [parsed.raw] if parsed.smoothed is parsed.raw else [parsed.raw, parsed.smoothed]
-        labels = [paste([one() for one in later], parsed.crops, self.size).label for later in ids]
+        labels = [_labels(later, parsed.crops, self.size) for later in ids]
         raw, label = labels[0], labels[-1]
         self.flicker.add(image, raw, label)
         self.pixels += np.bincount(label.ravel(), minlength=len(self.pixels))

@@ -15,7 +15,7 @@ from faceparse.core.inference import Later, Parser, arrays_later
 from faceparse.core.parallel import Track, default_processes, map_threads, untracked
 from faceparse.core.prediction.batches import batch_logits
 from faceparse.core.prediction.coco import annotations, coco_file
-from faceparse.core.prediction.crops import Crop, crop_picture, paste
+from faceparse.core.prediction.crops import Crop, crop_picture, paste, settle
 from faceparse.core.prediction.faces import Face, Finder
 from faceparse.core.prediction.inputs import Source
 from faceparse.core.prediction.outputs import Outputs
@@ -71,7 +71,7 @@ def predict_photographs(
     read = partial(_read, finder=finder, size=parser.input_size, geometry=geometry)
     photographs = map_threads(read, sources, threads, ahead=2 * batch_size)
     parsed = (
-        (photo, [arrays_later(one) for one in logits])
+        (photo, [arrays_later(one.softmax(dim=0)) for one in logits])
         for photo, logits in batch_logits(parser, photographs, batch_size)
     )
     saved = map_threads(partial(_save, outputs), parsed, threads, ahead=2 * batch_size)
@@ -101,12 +101,12 @@ def _read(
 
 
 def _save(outputs: Outputs, parsed: tuple[_Photograph | _Broken, list[Later]]) -> _Saved | _Broken:
-    photo, logits = parsed
+    photo, answers = parsed
     if isinstance(photo, _Broken):
         return photo
     source, image = photo.source, photo.image
     size = (image.shape[0], image.shape[1])
-    found = paste([one() for one in logits], photo.crops, size)
+    found = paste(settle([one() for one in answers], photo.crops), photo.crops, size)
     outputs.save_picture(source.name, image, found.label)
     if "json" in outputs.kinds:
         pixels = np.bincount(found.label.ravel(), minlength=len(outputs.label_set))
