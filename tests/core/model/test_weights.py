@@ -141,7 +141,7 @@ def test_a_key_of_another_shape_is_named_as_the_file_names_it(save_tensors: Save
     state["layer5.bottleneck.0.weight"] = torch.zeros(512, 1024, 1, 1)
     path = save_tensors(state)
     with pytest.raises(CheckpointError) as caught:
-        initialise(model, path)
+        initialise(model, path, "resnet18")
     message = one_line(caught.value, path)
     assert "key 'layer5.bottleneck.0.weight' has shape (512, 1024, 1, 1), the network (512, 1024, 3, 3)" in message
     assert "model.backbone" in message
@@ -150,7 +150,7 @@ def test_a_key_of_another_shape_is_named_as_the_file_names_it(save_tensors: Save
 def test_a_network_starts_from_a_released_file_that_fits_it(save_tensors: SaveTensors) -> None:
     source, model = small(), small()
     path = save_tensors({f"module.{key}": tensor for key, tensor in released_state(source).items()})
-    report = initialise(model, path)
+    report = initialise(model, path, "resnet18")
     assert (report.kind, report.loaded, report.skipped) == ("released EAGRNet", len(source.state_dict()), ())
     assert all(torch.equal(model.state_dict()[key], tensor) for key, tensor in source.state_dict().items())
 
@@ -202,14 +202,14 @@ def test_the_stored_norm_does_not_bind_the_reader(save_tensors: SaveTensors) -> 
 
 def test_a_network_starts_from_our_checkpoint(own: tuple[EAGRNet, Path]) -> None:
     model = small()
-    report = initialise(model, own[1])
+    report = initialise(model, own[1], "resnet18")
     assert str(report) == f"checkpoint: {len(own[0].state_dict())} tensors loaded"
     assert all(torch.equal(model.state_dict()[key], tensor) for key, tensor in own[0].state_dict().items())
 
 
 def test_another_class_count_is_refused_with_both_shapes(own: tuple[EAGRNet, Path]) -> None:
     with pytest.raises(CheckpointError) as caught:
-        initialise(small(classes=6), own[1])
+        initialise(small(classes=6), own[1], "resnet18")
     message = one_line(caught.value, own[1])
     assert "'decoder.classify.weight' has shape (11, 256, 1, 1), the network (6, 256, 1, 1) (and 1 more)" in message
     assert message.endswith("check the class count and model.backbone")
@@ -228,7 +228,7 @@ def test_our_keys_are_named_as_our_file_names_them(save_tensors: SaveTensors) ->
     del content["model"]["pyramid.fuse.conv.weight"]  # type: ignore[attr-defined]
     path = save_tensors(content)
     with pytest.raises(CheckpointError, match=r"key 'pyramid\.fuse\.conv\.weight' is missing; "):
-        initialise(small(), path)
+        initialise(small(), path, "resnet18")
 
 
 @pytest.mark.parametrize(
@@ -278,7 +278,7 @@ def test_code_in_a_weights_file_is_refused_and_not_run(tmp_path: Path, save_tens
     marker = tmp_path / "marker"
     content = {"layer6.conv4.weight": torch.zeros(11, 1), "x": RunsCode(marker)}
     path = save_tensors(content, _use_new_zipfile_serialization=zipped)
-    for read in (read_checkpoint, lambda path: initialise(small(), path)):
+    for read in (read_checkpoint, lambda path: initialise(small(), path, "resnet18")):
         with pytest.raises(CheckpointError) as caught:
             read(path)
         assert one_line(caught.value, path) == f"{path}: {REFUSED}"
@@ -399,7 +399,7 @@ def backbone_state(model: EAGRNet) -> dict[str, Tensor]:
 def test_a_deep_stem_backbone_fills_a_deep_stem_network(save_tensors: SaveTensors) -> None:
     source, model = small(stem="deep"), small(stem="deep")
     heads = {key: tensor.clone() for key, tensor in model.state_dict().items() if not key.startswith("backbone.")}
-    report = initialise(model, save_tensors(backbone_state(source)))
+    report = initialise(model, save_tensors(backbone_state(source)), "resnet18")
     expected = source.backbone.state_dict()
     assert str(report) == (
         f"ResNet backbone with a deep 3x3 stem: {len(expected)} tensors loaded, "
@@ -414,7 +414,7 @@ def test_what_torchvisions_backbone_cannot_fill_in_a_deep_stem_network_is_report
     weights = {key: tensor.double().float() for key, tensor in models.resnet18().state_dict().items()}
     model = small(stem="deep")
     before = {key: tensor.clone() for key, tensor in model.backbone.state_dict().items()}
-    report = initialise(model, save_tensors(weights))
+    report = initialise(model, save_tensors(weights), "resnet18")
     assert str(report).startswith("ResNet backbone with a 7x7 stem: ")
     # The whole stem (its first norm would fit, but belongs to another convolution), and what the first block does with
     # 128 channels where theirs has 64.
@@ -440,10 +440,10 @@ def test_what_torchvisions_backbone_cannot_fill_in_a_deep_stem_network_is_report
 def test_a_backbone_of_another_depth_is_refused(save_tensors: SaveTensors) -> None:
     path = save_tensors(backbone_state(small(backbone="resnet34")))
     model = small()
-    assert initialise(small(backbone="resnet34"), path).skipped == ()
+    assert initialise(small(backbone="resnet34"), path, "resnet34").skipped == ()
     path = save_tensors(backbone_state(model))
     with pytest.raises(CheckpointError) as caught:
-        initialise(small(backbone="resnet34"), path)
+        initialise(small(backbone="resnet34"), path, "resnet34")
     message = one_line(caught.value, path)
     assert "of another ResNet than model.backbone" in message
     assert "'stages.0.2.body.0.conv.weight'" in message
@@ -453,7 +453,7 @@ def test_a_deeper_backbone_is_refused_too(save_tensors: SaveTensors) -> None:
     """All that a shallower network asks for is in it, as a part of longer stages."""
     path = save_tensors(backbone_state(small(backbone="resnet34")))
     with pytest.raises(CheckpointError) as caught:
-        initialise(small(), path)
+        initialise(small(), path, "resnet18")
     message = one_line(caught.value, path)
     assert "of another ResNet than model.backbone" in message
     assert "'stages.0.2.body.0.conv.weight'" in message
@@ -466,20 +466,20 @@ def test_the_recipes_own_backbone_fills_the_default_network(
     state = {key: tensor for key, tensor in rebuilt.items() if key.startswith(modules)}
     path = save_tensors({**state, "fc.weight": torch.zeros(1000, 2048), "fc.bias": torch.zeros(1000)})
     model = build_model(ModelSettings(), 11)
-    report = initialise(model, path)
+    report = initialise(model, path, "resnet18")
     assert (report.loaded, report.skipped, report.unused) == (len(state), (), ("fc.weight", "fc.bias"))
     assert torch.equal(model.backbone.state_dict()["stages.2.22.body.2.conv.weight"], state["layer3.22.conv3.weight"])
 
 
 def test_old_backbones_without_batch_counts_lack_nothing(save_tensors: SaveTensors) -> None:
     state = {key: tensor for key, tensor in backbone_state(small()).items() if not key.endswith("num_batches_tracked")}
-    assert initialise(small(), save_tensors(state)).skipped == ()
+    assert initialise(small(), save_tensors(state), "resnet18").skipped == ()
 
 
 def test_an_unrelated_network_is_no_backbone(save_tensors: SaveTensors) -> None:
     path = save_tensors({"features.0.weight": torch.zeros(8, 3, 3, 3), "features.0.bias": torch.zeros(8)})
     with pytest.raises(CheckpointError) as caught:
-        initialise(small(), path)
+        initialise(small(), path, "resnet18")
     expected = f"{path}: none of its 2 keys belongs to a ResNet backbone or an EAGRNet"
     assert one_line(caught.value, path) == expected
 
@@ -488,7 +488,7 @@ def test_gammas_are_taken_as_they_are(save_tensors: SaveTensors) -> None:
     state = backbone_state(small())
     state["bn1.weight"] = torch.linspace(-1, 1, 64)
     model = small()
-    initialise(model, save_tensors(state))
+    initialise(model, save_tensors(state), "resnet18")
     assert torch.equal(model.backbone.state_dict()["stem.0.norm.weight"], state["bn1.weight"])
 
 
