@@ -3,6 +3,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import timm
 import torch
 from torch import Tensor, nn
 from torchvision import models
@@ -10,11 +11,13 @@ from torchvision import models
 from faceparse.core.errors import CheckpointError
 from faceparse.core.labels import get_label_set
 from faceparse.core.model.abn import ActivatedBatchNorm, inplace_abn_problem
+from faceparse.core.model.backbones import timm_backbone
 from faceparse.core.model.build import build_model
 from faceparse.core.model.eagrnet import EAGRNet
 from faceparse.core.model.weights import (
     Checkpoint,
     initialise,
+    initialise_from_timm,
     label_set_of_size,
     load_exactly,
     load_model,
@@ -482,6 +485,76 @@ def test_an_unrelated_network_is_no_backbone(save_tensors: SaveTensors) -> None:
         initialise(small(), path, "resnet18")
     expected = f"{path}: none of its 2 keys belongs to a ResNet backbone or an EAGRNet"
     assert one_line(caught.value, path) == expected
+
+
+def trained_elsewhere(network: nn.Module) -> dict[str, Tensor]:
+    """The network's state with statistics that a fresh one does not have."""
+    state = network.state_dict()
+    for key, tensor in state.items():
+        if key.endswith(("running_mean", "running_var")):
+            tensor.uniform_(0.5, 1.5)
+    return state
+
+
+def test_torchvisions_mobilenet_fills_the_backbone(save_tensors: SaveTensors) -> None:
+    source = models.mobilenet_v2()
+    path = save_tensors(trained_elsewhere(source))
+    model = build_model(ModelSettings(backbone="mobilenet_v2"), 5).eval()
+    heads = {key: tensor.clone() for key, tensor in model.state_dict().items() if not key.startswith("backbone.")}
+    report = initialise(model, path, "mobilenet_v2")
+    assert str(report) == (
+        f"MobileNetV2: {len(model.backbone.state_dict())} tensors loaded, 7 of the file not used "
+        "(features.18.0.weight, features.18.1.weight, features.18.1.bias, features.18.1.running_mean, ...)"
+    )
+    image = torch.randn(2, 3, 64, 96)
+    with torch.inference_mode():
+        assert torch.equal(model.backbone(image)[3], source.eval().features[:18](image))
+    assert all(torch.equal(model.state_dict()[key], tensor) for key, tensor in heads.items())
+
+
+@pytest.mark.parametrize("backbone", ["mobilenet_v2", "timm:mobilenetv3_small_050"])
+def test_a_backbone_from_elsewhere_refuses_the_file_of_another(save_tensors: SaveTensors, backbone: str) -> None:
+    """Also where timm itself would take it, and leave everything at random."""
+    path = save_tensors(timm.create_model("convnext_atto").state_dict())
+    model = build_model(ModelSettings(backbone=backbone), 5)
+    with pytest.raises(CheckpointError) as caught:
+        initialise(model, path, backbone)
+    message = one_line(caught.value, path)
+    assert message.startswith(f"{path}: of another network than model.backbone, ")
+    assert message.endswith(" are not in it; change model.backbone or the file")
+
+
+@pytest.mark.parametrize("name", ["mobilenetv3_small_050", "pvt_v2_b0"])
+def test_a_whole_network_of_timm_fills_its_feature_network(save_tensors: SaveTensors, name: str) -> None:
+    source = timm.create_model(name)
+    path = save_tensors(trained_elsewhere(source))
+    model = build_model(ModelSettings(backbone=f"timm:{name}"), 5)
+    report = initialise(model, path, f"timm:{name}")
+    assert str(report) == f"timm:{name}: {len(model.backbone.state_dict())} tensors loaded"
+    image = torch.randn(2, 3, 64, 96)
+    with torch.inference_mode():
+        found = model.eval().backbone(image)[3]
+        _, expected = source.eval().forward_intermediates(image, indices=1)
+    torch.testing.assert_close(found, expected[0], rtol=1e-4, atol=1e-4)
+
+
+def test_a_file_that_timm_cannot_read_into_the_network_is_one_line(save_tensors: SaveTensors) -> None:
+    path = save_tensors(timm.create_model("mobilenetv3_small_050").state_dict())
+    model = build_model(ModelSettings(backbone="timm:resnet18"), 5)
+    with pytest.raises(CheckpointError) as caught:
+        initialise(model, path, "timm:resnet18")
+    message = one_line(caught.value, path)
+    assert message.endswith("; give a weights file of that network, or model.pretrained = none")
+
+
+def test_a_network_without_weights_at_timm_is_not_left_at_random() -> None:
+    name = "timm:resnet10t"
+    model = build_model(ModelSettings(backbone=name), 5)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("faceparse.core.model.weights.timm_backbone", lambda *_, **__: timm_backbone(name))
+        with pytest.raises(CheckpointError) as caught:
+            initialise_from_timm(model, name)
+    assert str(caught.value) == f"timm has no weights of {name}; give a weights file, or model.pretrained = none"
 
 
 def test_gammas_are_taken_as_they_are(save_tensors: SaveTensors) -> None:
