@@ -27,7 +27,7 @@ from faceparse.core.evaluation.split import find_split
 from faceparse.core.export.bundle import read_bundle
 from faceparse.core.export.export import Exporter, ExportReport
 from faceparse.core.export.registration import plan_registration, register_report
-from faceparse.core.model.parsing import Output
+from faceparse.core.model.parsing import Output, ParsingModel
 from faceparse.core.model.weights import read_checkpoint
 from faceparse.core.parallel import untracked
 from faceparse.core.settings import Settings, load_settings
@@ -87,8 +87,13 @@ def shown_to(observer: Observer) -> Display:
     return lambda: nullcontext(observer)
 
 
-class Bands(nn.Module):
+class Bands(ParsingModel):
     """In the network's place: eleven classes from dark to bright, at a quarter of the image's size."""
+
+    align_corners = True
+
+    def __init__(self) -> None:
+        super().__init__(nn.Identity())
 
     def forward(self, image: Tensor) -> Output:
         grey = image.mean(dim=1, keepdim=True)[:, :, ::4, ::4]

@@ -64,7 +64,7 @@ TIMM = "timm:"
 def _backbone(name: str) -> str:
     own = (*RESNETS, "mobilenet_v2")
     if name not in own and not re.fullmatch(rf"{TIMM}[\w.-]+", name):
-        raise ValueError(f"no such backbone{nearest(name, own)}; there are {', '.join(own)} and {TIMM}NAME")
+        raise ValueError(f"not one of {', '.join(own)} and {TIMM}NAME{nearest(name, own)}")
     return name
 
 

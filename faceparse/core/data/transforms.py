@@ -9,7 +9,6 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 import torch
-from torchvision.transforms.v2 import functional as F
 
 from faceparse.core.geometry import Size, warp_image
 from faceparse.core.settings import DataSettings
@@ -110,7 +109,7 @@ def draw_augmentation(settings: DataSettings, *, seed: int, epoch: int, index: i
         blur=_between(0.003, 0.02, sharpness) if blurred < settings.blur else 0.0,
         jpeg=round(_between(20, 90, quality)) if compressed < settings.jpeg else 0,
         noise=0.08 * noise if noisy < settings.noise else 0.0,
-        noise_seed=noise_seed,
+        noise_seed=noise_seed if noisy < settings.noise else 0,
         erase=_rectangle(area, aspect, left, top) if erased < settings.erase else None,
     )
 
@@ -183,6 +182,8 @@ def degrade(image: np.ndarray, augmentation: Augmentation) -> np.ndarray:
     a = augmentation
     if not (a.grey or a.blur or a.noise or a.jpeg or a.erase):
         return image
+    from torchvision.transforms.v2 import functional as F  # takes its time, and most sets need none of it
+
     picture = torch.from_numpy(image).permute(2, 0, 1)
     if a.grey:
         picture = F.rgb_to_grayscale(picture, num_output_channels=3)
