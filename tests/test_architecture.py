@@ -13,7 +13,8 @@ PACKAGE = Path(faceparse.__file__).parent
 ROWS = [
     ["faceparse", "core", "core.errors", "core.labels", "core.settings", "core.device", "core.files"],
     ["core.geometry", "core.polygons"],
-    ["core.preprocessing"],
+    ["core.preprocessing", "core.face_geometry"],
+    ["core.finding"],
     ["core.serving"],
     ["core.parallel", "core.html", "core.evaluation.confusion"],
     ["core.datasets"],

@@ -71,7 +71,7 @@ def predict_photographs(
     read = partial(_read, finder=finder, size=parser.input_size, geometry=geometry)
     photographs = map_threads(read, sources, threads, ahead=2 * batch_size)
     parsed = (
-        (photo, [arrays_later(one.softmax(dim=0)) for one in logits])
+        (photo, [arrays_later(one) for one in logits])
         for photo, logits in batch_logits(parser, photographs, batch_size)
     )
     saved = map_threads(partial(_save, outputs), parsed, threads, ahead=2 * batch_size)
