@@ -106,8 +106,13 @@ def _save(outputs: Outputs, parsed: tuple[_Photograph | _Broken, list[Later]]) -
         return photo
     source, image = photo.source, photo.image
     size = (image.shape[0], image.shape[1])
-    found = paste(settle([one() for one in answers], photo.crops), photo.crops, size)
+    settled = settle([one() for one in answers], photo.crops)
+    found = paste(settled, photo.crops, size)
     outputs.save_picture(source.name, image, found.label)
+    outputs.save_instances(source.name, found.owner)
+    for crop, answer in zip(photo.crops, settled, strict=True):
+        if not crop.wide:
+            outputs.save_crop(source.name, crop.face, crop, answer)
     if "json" in outputs.kinds:
         pixels = np.bincount(found.label.ravel(), minlength=len(outputs.label_set))
         faces = {} if photo.faces is None else {"faces": [face.describe() for face in photo.faces]}
