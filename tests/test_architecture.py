@@ -15,6 +15,7 @@ ROWS = [
     ["core.geometry", "core.polygons"],
     ["core.preprocessing"],
     ["core.serving"],
+    ["core.names"],
     ["core.parallel", "core.html", "core.evaluation.confusion"],
     ["core.datasets"],
     ["core.data"],

@@ -22,7 +22,11 @@ def export(
     checkpoint: Annotated[Path, typer.Argument(help="best.pth, or a checkpoint of the released code.")],
     format_: Annotated[
         str,
-        typer.Option("--format", help="onnx, onnx-fp16, onnx-int8, torchscript, pt2; several separated by commas."),
+        typer.Option(
+            "--format",
+            help="onnx, onnx-fp16, onnx-int8, torchscript, pt2, safetensors (weights in float16), safetensors-fp32; "
+            "several separated by commas.",
+        ),
     ] = "onnx",
     output: Annotated[
         Path | None,
@@ -69,7 +73,7 @@ def export(
     from faceparse.core.export.latency import measure
 
     silent_libraries()
-    formats = resolve_formats(format_)
+    formats = resolve_formats(format_, preprocessing=preprocessing)
     if alias is not None and register is None:
         raise SettingsError("--alias: is of a registered version; add --register NAME")
     loaded = read_exportable(checkpoint)

@@ -7,10 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from faceparse.core.export.bundle import read_bundle
-from faceparse.core.export.exported import ExportedModel, read_exported
-from faceparse.core.export.formats import format_of
+from faceparse.core.export.read import read_model
 from faceparse.core.model.trained import SCHEME, TrainedModel
-from faceparse.core.model.weights import read_checkpoint
 from faceparse.core.serving.checksums import MODEL, is_bundle
 from faceparse.core.settings import load_settings
 
@@ -31,11 +29,10 @@ def load_model_from(source: str | Path) -> TrainedModel:
         return read_bundle(path)
     if path.name.startswith(MODEL) and is_bundle(path.parent):  # its checksum lies beside it
         return read_bundle(path.parent)
-    known = format_of(path)
-    return read_exported(path, known) if known else read_checkpoint(path)
+    return read_model(path)
 
 
-def _registered(source: str) -> ExportedModel:
+def _registered(source: str) -> TrainedModel:
     from faceparse.core.tracking.registry import download  # MLflow takes seconds to import
     from faceparse.core.tracking.store import tracking_uri
 

@@ -116,6 +116,12 @@ def test_other_formats_are_refused(cli: Any, trained: RunResult, tree: Tree) -> 
     assert tree() == {}
 
 
+def test_weights_have_no_graph_for_preprocessing(cli: Any, trained: RunResult, tree: Tree) -> None:
+    done = cli("export", trained.best, "--format", "onnx,safetensors", "--preprocessing")
+    assert done.message == "--preprocessing: safetensors has weights and no graph to hold it; take another format"
+    assert tree() == {}
+
+
 @pytest.mark.parametrize("place", ["file/best.onnx", "/proc/x/best.onnx"])
 def test_a_place_that_cannot_be_written_is_named_before_the_work(
     cli: Any, trained: RunResult, tree: Tree, place: str, monkeypatch: pytest.MonkeyPatch

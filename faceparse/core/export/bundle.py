@@ -1,6 +1,6 @@
 """A bundle: a folder with an exported model and all that one needs to know of it.
 
-model.onnx, model.pt2, ...         the network; carries its own labels and preprocessing, too
+model.onnx, model.safetensors, ... the network; carries its own labels and preprocessing, too
 labels.toml settings.toml         what the ids mean; all settings of the training run
 preprocessing.json                what turns a photograph into the input
 README.md                         model card: what it is, how to run it without faceparse, data, scores, licences
@@ -16,9 +16,11 @@ from faceparse.core.errors import CheckpointError
 from faceparse.core.evaluation.scores import Scores
 from faceparse.core.evaluation.split import Split
 from faceparse.core.export.card import model_card
-from faceparse.core.export.exported import ExportedModel, read_exported, to_metadata
+from faceparse.core.export.exported import ExportedModel, to_metadata
 from faceparse.core.export.formats import format_of
+from faceparse.core.export.read import read_model
 from faceparse.core.files import write_atomic
+from faceparse.core.model.trained import TrainedModel
 from faceparse.core.serving.checksums import COPY_AGAIN, MODEL, SUMS, check_sums, write_sums
 from faceparse.core.settings import to_toml
 
@@ -47,7 +49,7 @@ def fill_bundle(
     write_sums(folder)
 
 
-def read_bundle(folder: Path, *, where: str | None = None, mend: str = COPY_AGAIN) -> ExportedModel:
+def read_bundle(folder: Path, *, where: str | None = None, mend: str = COPY_AGAIN) -> TrainedModel:
     """
     Args:
         where, mend: as `check_sums`.
@@ -56,10 +58,9 @@ def read_bundle(folder: Path, *, where: str | None = None, mend: str = COPY_AGAI
         CheckpointError: a file is missing or is not the one that was written.
     """
     model = check_sums(folder, where=where, mend=mend)
-    known = format_of(model)
-    if known is None:
+    if format_of(model) is None:
         raise CheckpointError(f"{where or folder}/{SUMS}: names no model; export the bundle again")
-    return read_exported(model, known)
+    return read_model(model)
 
 
 def _as_json(text: str) -> object:

@@ -69,6 +69,10 @@ _LABELS = """\
 `$file` takes `image`, N x $size x 3 uint8 RGB: the photograph scaled into $size with its aspect kept and
 centred on black. It answers with `labels`, N x $size uint8 ids; everything between is inside."""
 
+_WEIGHTS = """\
+`$file` holds the network's weights by the keys of faceparse's `state_dict()`, matrices and kernels perhaps in
+float16, and no graph. Export it for other programs: `faceparse export THIS_FOLDER` makes an ONNX file of it."""
+
 _SIDES = {
     "viewer": "`left_...` is on the left of the picture.",
     "subject": "`left_...` is the person's own left, on the right of the picture.",
@@ -80,7 +84,8 @@ def model_card(model: ExportedModel, file: str, format: str, scores: Scores | No
     """Markdown. `scores` are this file's own, on `scored_on`."""
     data, label_set = model.settings.data, model.label_set
     height, width = data.input_size
-    without = Template(_LOGITS if model.kind == "logits" else _LABELS).substitute(
+    graph = _LOGITS if model.kind == "logits" else _LABELS
+    without = Template(_WEIGHTS if model.format.holds_weights else graph).substitute(
         file=file,
         size=f"{height} x {width}",
         count=len(label_set),

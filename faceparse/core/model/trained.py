@@ -45,6 +45,8 @@ class TrainedModel(ABC):
     epoch: int | None = None
     scores: Mapping[str, float] = field(default_factory=dict)
     """Scores on `val` when it was written."""
+    copy: object = field(default=None, compare=False, repr=False)
+    """What keeps the temporary copy of a registered model, as long as the model is there."""
 
     @property
     def names_are_known(self) -> bool:

@@ -63,6 +63,12 @@ def test_what_is_exported_already_is_no_checkpoint(bundle: Path) -> None:
         assert str(caught.value) == f"{source}: is exported already; give the checkpoint that it was made from"
 
 
+def test_exported_weights_are_a_checkpoint(reports: dict[str, ExportReport], checkpoint: Checkpoint) -> None:
+    found = read_exportable(reports["safetensors-fp32"].path)
+    assert found.weights.keys() == checkpoint.weights.keys()
+    assert all(torch.equal(found.weights[key], checkpoint.weights[key]) for key in found.weights)
+
+
 @pytest.fixture(scope="module")
 def crops(faces: Path) -> torch.Tensor:
     images = [read_image(path)[:64, :64] for path in sorted((faces / "images").iterdir())[:5]]
@@ -86,7 +92,7 @@ def test_every_format_is_a_model_like_its_checkpoint(
     with torch.inference_mode():
         expected, found = checkpoint.network(CPU)(crops), model.network(CPU)(crops)
     difference = float((found - expected).abs().max() / expected.abs().max())
-    assert difference <= {"onnx-fp16": 3e-2, "onnx-int8": 0.5}.get(name, 1e-4)
+    assert difference <= {"onnx-fp16": 3e-2, "safetensors": 3e-2, "onnx-int8": 0.5}.get(name, 1e-4)
     assert [path.name for path in report.path.parent.iterdir()] == [report.path.name]  # the file is all there is
     assert report.size == report.path.stat().st_size
 
@@ -97,6 +103,7 @@ def test_the_report_says_what_was_compared(checkpoint: Checkpoint, reports: dict
     assert all(check.agreement > 0.999 and (check.difference or 0) < 1e-3 for check in report.checks)
     assert reports["onnx-int8"].size < 0.3 * report.size
     assert reports["onnx-fp16"].size < 0.6 * report.size
+    assert reports["safetensors"].size < 0.6 * reports["safetensors-fp32"].size
     split = find_split(checkpoint)
     expected = score(checkpoint.network(CPU), split.samples, split.label_set)
     assert report.scores is not None
