@@ -79,7 +79,7 @@ def predict(
         typed,
         output,
         label_set=loaded.label_set,
-        model=loaded.registered or checkpoint,
+        model=loaded.source,
         recursive=recursive,
         save=save,
         classes=classes,

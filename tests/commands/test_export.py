@@ -219,4 +219,4 @@ def test_a_model_without_a_run_goes_to_the_settings_store(
     assert done.out.splitlines()[-1] == "registered as models:/alone/1 (@latest)"
     (version,) = client.search_model_versions("name = 'alone'")
     assert not version.run_id
-    assert load_model_from("models:/alone@latest").registered == "models:/alone/1"
+    assert load_model_from("models:/alone@latest").address == "models:/alone/1"

@@ -12,11 +12,11 @@ from faceparse.core.datasets.layout import DatasetFolder, Sample
 from faceparse.core.errors import CheckpointError, ExportError, FaceparseError, SettingsError
 from faceparse.core.evaluation.scores import Scores
 from faceparse.core.evaluation.split import Split
-from faceparse.core.export.bundle import fill_bundle, read_bundle
+from faceparse.core.export.bundle import fill_bundle
 from faceparse.core.export.exported import ExportedModel, first_line, read_exported, to_metadata
 from faceparse.core.export.formats import FORMATS, writers
 from faceparse.core.export.graph import GraphInput, build_graph
-from faceparse.core.export.read import read_model
+from faceparse.core.export.read import load_file
 from faceparse.core.export.verify import CHECKED_BATCHES, Check, compare_numbers, drawn_crops, score
 from faceparse.core.files import make_folder, read_image, write_atomic_with, write_folder_with
 from faceparse.core.geometry import Size
@@ -24,7 +24,7 @@ from faceparse.core.model.trained import Network
 from faceparse.core.model.weights import Checkpoint
 from faceparse.core.parallel import Track, untracked
 from faceparse.core.preprocessing import prepare_photo
-from faceparse.core.serving.checksums import MODEL, is_bundle
+from faceparse.core.serving.checksums import MODEL
 from faceparse.core.serving.onnx_model import Kind
 
 CALIBRATION = 64
@@ -46,12 +46,12 @@ class ExportReport:
 DEFAULT_F1_DROP = 0.01
 
 
-def read_exportable(source: Path) -> Checkpoint:
+def read_exportable(source: str | Path) -> Checkpoint:
     """
     Raises:
         CheckpointError: not a checkpoint.
     """
-    model = read_bundle(source) if is_bundle(source) else read_model(source)
+    model = load_file(source)
     if not isinstance(model, Checkpoint):
         raise CheckpointError(f"{source}: is exported already; give the checkpoint that it was made from")
     return model

@@ -23,7 +23,7 @@ from faceparse.core.model.metadata import read_fields
 from faceparse.core.model.parsing import ParsingModel
 from faceparse.core.model.portable import SAFETENSORS, read_weights
 from faceparse.core.model.resnet import ResNet
-from faceparse.core.model.trained import SCHEME, ParsingNetwork, TrainedModel
+from faceparse.core.model.trained import ParsingNetwork, TrainedModel
 from faceparse.core.names.content import must_be_a_model, read_safetensors_metadata
 from faceparse.core.settings import settings_from_dict
 
@@ -228,8 +228,6 @@ def _stem(state: State) -> set[str]:
 
 
 def _read(path: Path) -> dict[str, Any]:
-    if str(path).startswith(SCHEME):
-        raise CheckpointError(f"{path}: a registered model has no PyTorch weights; give the checkpoint that it is of")
     if path.is_dir():
         raise CheckpointError(f"{path}: is a folder; give a checkpoint in it, such as {path / 'best.pth'}")
     if not path.is_file():
