@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from faceparse.commands.options import DataDir, InputSize, parse_size
+from faceparse.commands.model import tell_terms
+from faceparse.commands.options import TRAINED, DataDir, InputSize, parse_size
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -19,7 +20,9 @@ if TYPE_CHECKING:
 
 
 def export(
-    checkpoint: Annotated[Path, typer.Argument(help="best.pth, or a checkpoint of the released code.")],
+    checkpoint: Annotated[
+        str, typer.Argument(help=f"{TRAINED} It has to hold PyTorch weights: a graph is exported already.")
+    ],
     format_: Annotated[
         str,
         typer.Option(
@@ -68,7 +71,7 @@ def export(
     """Write the network for other programs: checked against PyTorch, in numbers and in F1, before it is called done."""
     from faceparse.commands.console import err, out, print_table, silent_libraries, track
     from faceparse.core.errors import SettingsError
-    from faceparse.core.export.export import Exporter, read_exportable
+    from faceparse.core.export.export import Exporter, beside_model, read_exportable
     from faceparse.core.export.formats import FORMATS, resolve_formats
     from faceparse.core.export.latency import measure
 
@@ -77,6 +80,7 @@ def export(
     if alias is not None and register is None:
         raise SettingsError("--alias: is of a registered version; add --register NAME")
     loaded = read_exportable(checkpoint)
+    tell_terms(loaded.address)
     registration = None
     if register is not None:
         from faceparse.core.export.registration import plan_registration  # MLflow takes seconds to import
@@ -95,7 +99,7 @@ def export(
     reports = []
     for name in formats:
         ending = f"-{name}.bundle" if bundle else FORMATS[name].suffix
-        beside = checkpoint.with_name(f"{checkpoint.stem}{ending}")
+        beside = beside_model(loaded, ending)
         path = beside if output is None else output if len(formats) == 1 else output / beside.name
         err.print(f"exporting {checkpoint} to {name}, then comparing it with PyTorch ...")
         reports.append(exporter.export(name, path, bundle=bundle))

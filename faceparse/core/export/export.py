@@ -20,11 +20,12 @@ from faceparse.core.export.read import load_file
 from faceparse.core.export.verify import CHECKED_BATCHES, Check, compare_numbers, drawn_crops, score
 from faceparse.core.files import make_folder, read_image, write_atomic_with, write_folder_with
 from faceparse.core.geometry import Size
-from faceparse.core.model.trained import Network
+from faceparse.core.model.trained import Network, TrainedModel
 from faceparse.core.model.weights import Checkpoint
+from faceparse.core.names.place import SUFFIXES
 from faceparse.core.parallel import Track, untracked
 from faceparse.core.preprocessing import prepare_photo
-from faceparse.core.serving.checksums import MODEL
+from faceparse.core.serving.checksums import MODEL, is_bundle
 from faceparse.core.serving.onnx_model import Kind
 
 CALIBRATION = 64
@@ -55,6 +56,16 @@ def read_exportable(source: str | Path) -> Checkpoint:
     if not isinstance(model, Checkpoint):
         raise CheckpointError(f"{source}: is exported already; give the checkpoint that it was made from")
     return model
+
+
+def beside_model(model: TrainedModel, ending: str) -> Path:
+    """Where a file that is made of a model lies by default: beside its own file or its bundle, in the working folder
+    where that is a copy.
+    """
+    own = model.path.parent if is_bundle(model.path.parent) else model.path
+    name = own.name if model.address is None else model.short_name
+    stem = name.removesuffix(Path(name).suffix if name.endswith((*SUFFIXES, ".bundle")) else "")
+    return (Path() if model.address else own.parent) / f"{stem}{ending}"
 
 
 class Exporter:
