@@ -1,5 +1,6 @@
 """faceparse export CHECKPOINT"""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -56,6 +57,13 @@ def export(
         str | None,
         typer.Option(help="Alias of that version. Default: latest, which MLflow itself gives to the newest of a name."),
     ] = None,
+    licence: Annotated[
+        str | None,
+        typer.Option(
+            help="Terms of use that the file states: a name such as cc-by-4.0, or a sentence. Default: the dataset's, "
+            "where they are known."
+        ),
+    ] = None,
     data_dir: DataDir = None,
     split: Annotated[str, typer.Option(help="Split on which F1 is compared: train, val or test.")] = "test",
     limit: Annotated[int | None, typer.Option(min=1, help="Compare F1 on so many photographs of it only.")] = None,
@@ -80,6 +88,8 @@ def export(
     if alias is not None and register is None:
         raise SettingsError("--alias: is of a registered version; add --register NAME")
     loaded = read_exportable(checkpoint)
+    if licence is not None:
+        loaded = replace(loaded, own_licence=licence)
     tell_terms(loaded.address)
     registration = None
     if register is not None:
@@ -122,8 +132,6 @@ def export(
 
 def _scored_on(checkpoint: "Checkpoint", data_dir: Path | None, split: str, limit: int | None) -> "Split | None":
     """None where nobody named a dataset and that of the training is not here."""
-    from dataclasses import replace
-
     from faceparse.core.evaluation.split import find_split
 
     if data_dir is None and not checkpoint.settings.data.root.is_dir():

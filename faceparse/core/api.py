@@ -158,9 +158,9 @@ def load(
     """A trained model: the one that comes with faceparse, or any other by its name.
 
     Args:
-        source: the name of a shipped model; the path of a checkpoint (of faceparse, or of the released code), an exported
-            file or a bundle; hf:ORG/NAME or hf:ORG/NAME@REVISION of the Hugging Face hub; https://HOST/FILE#sha256=HEX;
-            models:/NAME/VERSION or models:/NAME@ALIAS of MLflow's registry.
+        source: the name of a shipped model; the path of a checkpoint (of faceparse, or of the released code), an
+            exported file or a bundle; hf:ORG/NAME or hf:ORG/NAME@REVISION of the Hugging Face hub;
+            https://HOST/FILE#sha256=HEX; models:/NAME/VERSION or models:/NAME@ALIAS of MLflow's registry.
         device: auto (a GPU where there is one), cpu, cuda or cuda:N.
         input_size: height and width of the crop, in place of the model's own; exported files take no other.
 

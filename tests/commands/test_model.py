@@ -8,6 +8,8 @@ import pytest
 
 from faceparse.commands.model import chosen_model, split_model
 from faceparse.core.errors import SettingsError
+from faceparse.core.model.weights import read_checkpoint
+from faceparse.core.names.licences import LICENCES
 from faceparse.core.names.shipped import DEFAULT
 from faceparse.core.training.run import RunResult
 from tests.conftest import TINY
@@ -92,6 +94,11 @@ def test_export_takes_names_and_writes_where_one_stands(cli: Any, shipped: Path)
     assert done.out.startswith(f"{DEFAULT}.safetensors: image N x 3 x 64 x 64")
     assert Path(f"{DEFAULT}.safetensors").is_file()
     assert NOTICE in done.err
+    assert read_checkpoint(Path(f"{DEFAULT}.safetensors")).licence == LICENCES["celebamask-hq"]
+    assert (
+        cli("export", DEFAULT, "--format", "safetensors", "--licence", "cc-by-4.0", "-o", "own.safetensors").code == 0
+    )
+    assert read_checkpoint(Path("own.safetensors")).licence == "cc-by-4.0"
 
 
 def test_training_starts_from_a_name(cli: Any, shipped: Path, faces: Path) -> None:

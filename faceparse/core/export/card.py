@@ -5,13 +5,7 @@ from string import Template
 from faceparse.core.evaluation.scores import Scores, percent
 from faceparse.core.evaluation.split import Split
 from faceparse.core.export.exported import ExportedModel
-
-LICENCES = {
-    "celebamask-hq": "CelebAMask-HQ is for non-commercial research only.",
-    "lapa": "LaPa is for non-commercial research only.",
-    "fasseg": "FASSEG asks for citation: Khan, Mauro, Leonardi, Multi-class semantic segmentation of faces, ICIP 2015.",
-}
-"""What datasets ask of models that were trained on them, as far as their pages say it; by label set."""
+from faceparse.core.names.licences import is_identifier
 
 _UNKNOWN = "The terms of its data are not known to faceparse: ask whoever made them, or trained the model."
 
@@ -104,8 +98,14 @@ def model_card(model: ExportedModel, file: str, format: str, scores: Scores | No
         label_set=label_set.name,
         epoch=f", epoch {model.epoch}" if model.epoch is not None else "",
         scores=_scores(scores, scored_on),
-        licence=LICENCES.get(label_set.name, _UNKNOWN),
+        licence=_terms(model.licence),
     )
+
+
+def _terms(licence: str | None) -> str:
+    if licence is None:
+        return _UNKNOWN
+    return f"The weights are under the licence {licence}." if is_identifier(licence) else licence
 
 
 def _scores(scores: Scores | None, split: Split | None) -> str:

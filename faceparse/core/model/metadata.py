@@ -24,6 +24,7 @@ def read_fields(metadata: Mapping[str, str], path: Path) -> dict[str, Any]:
             "label_set": label_set_from_dict(json.loads(metadata["label_set"]), str(path)),
             "epoch": json.loads(metadata["epoch"]),
             "scores": json.loads(metadata["scores"]),
+            "own_licence": metadata.get("licence"),
         }
     except KeyError as error:
         raise CheckpointError(f"{path}: its metadata lacks {error}; export the checkpoint again") from None

@@ -14,6 +14,7 @@ from faceparse.core.device import resolve_device
 from faceparse.core.geometry import Size
 from faceparse.core.labels import LabelSet
 from faceparse.core.model.parsing import ParsingModel
+from faceparse.core.names.licences import LICENCES
 from faceparse.core.names.place import short_name
 from faceparse.core.settings import DataSettings, Settings
 
@@ -44,6 +45,8 @@ class TrainedModel(ABC):
     epoch: int | None = None
     scores: Mapping[str, float] = field(default_factory=dict)
     """Scores on `val` when it was written."""
+    own_licence: str | None = None
+    """Its terms of use, where its file says them."""
     copy: object = field(default=None, compare=False, repr=False)
     """What keeps the temporary copy of a registered model, as long as the model is there."""
 
@@ -51,6 +54,11 @@ class TrainedModel(ABC):
     def names_are_known(self) -> bool:
         """Whether the label set was written with the weights, not guessed from the number of classes."""
         return True
+
+    @property
+    def licence(self) -> str | None:
+        """Its terms of use: a sentence, or a name such as `cc-by-4.0`. None where nobody knows."""
+        return self.own_licence or LICENCES.get(self.label_set.name)
 
     @property
     def source(self) -> str:

@@ -1,6 +1,7 @@
 """A safetensors file is a checkpoint: from `export` back to a network, and what is none of ours."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,10 +10,12 @@ import torch
 
 from faceparse.core.errors import CheckpointError
 from faceparse.core.export.export import Exporter
+from faceparse.core.export.exported import to_metadata
 from faceparse.core.model.build import build_model
 from faceparse.core.model.portable import pack_weights
 from faceparse.core.model.weights import Checkpoint, initialise, read_checkpoint
 from faceparse.core.names.content import read_safetensors_metadata
+from faceparse.core.names.licences import LICENCES
 from faceparse.core.training.run import RunResult
 
 CPU = torch.device("cpu")
@@ -67,6 +70,16 @@ def test_a_released_network_s_guessed_names_stay_a_guess(half: Path, tmp_path: P
     path = tmp_path / "released.safetensors"
     path.write_bytes(pack_weights(weights, metadata, half=True))
     assert not read_checkpoint(path).names_are_known
+
+
+def test_terms_are_its_own_else_its_dataset_s(half: Path, trained: RunResult, light: Path, tmp_path: Path) -> None:
+    assert read_checkpoint(trained.best).licence is None
+    assert read_checkpoint(half).licence is None
+    assert read_checkpoint(light / "model.safetensors").licence == LICENCES["celebamask-hq"]
+    own = replace(read_checkpoint(half), own_licence="cc-by-4.0")
+    path = tmp_path / "licensed.safetensors"
+    path.write_bytes(pack_weights(own.weights, to_metadata(own, "logits"), half=True))
+    assert read_checkpoint(path).licence == "cc-by-4.0"
 
 
 def spoilt(half: Path, path: Path, *, drop: str = "", rename: str = "", settings: object = None) -> Path:

@@ -1,3 +1,4 @@
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from faceparse.core.names import shipped as core
 from faceparse.core.names.shipped import DEFAULT, notice_of, shipped_models
 from faceparse.core.serving.checksums import sha256
 
+ROOT = Path(__file__).parents[3]
 LARGEST = 5_000_000
 """Bytes of a shipped model: what an installation may grow by for it."""
 
@@ -27,6 +29,15 @@ def test_the_list_of_the_package_is_true() -> None:
             assert model.path.with_suffix(".md").is_file()
             assert model.score is not None
             assert model.protocol
+
+
+def test_the_package_s_metadata_names_both_licences() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    assert project["license"].startswith("MIT AND LicenseRef-")
+    assert "non-commercial-research" in project["license"]
+    assert all((ROOT / name).is_file() for name in project["license-files"])
+    terms = (core.FOLDER / "LICENSE.md").read_text("utf-8")
+    assert all(f"`{name}`" in terms for name in shipped_models())
 
 
 def test_the_default_is_the_shipped_model(shipped: Path) -> None:
