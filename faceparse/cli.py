@@ -16,6 +16,7 @@ from faceparse.commands import (
     export,
     predict,
     prepare,
+    push,
     runs,
     sweep,
     sync,
@@ -59,6 +60,7 @@ app.command("eval")(evaluate.evaluate)
 app.command()(predict.predict)
 app.command()(web.web)
 app.command()(export.export)
+app.command()(push.push)
 app.add_typer(runs.app, name="runs")
 app.command()(sync.sync)
 app.command()(ui.ui)

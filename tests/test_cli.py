@@ -24,6 +24,7 @@ COMMANDS = [
     "eval",
     "predict",
     "export",
+    "push",
     "runs",
     "sync",
     "ui",

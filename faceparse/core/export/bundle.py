@@ -3,6 +3,7 @@
 model.onnx, model.safetensors, ... the network; carries its own labels and preprocessing, too
 labels.toml settings.toml         what the ids mean; all settings of the training run
 preprocessing.json                what turns a photograph into the input
+config.json                       all of it, and the scores, for hubs and other programs
 README.md                         model card: what it is, how to run it without faceparse, data, scores, licences
 SHA256SUMS                        of every other file, as `sha256sum --check` reads it
 """
@@ -16,6 +17,7 @@ from faceparse.core.errors import CheckpointError
 from faceparse.core.evaluation.scores import Scores
 from faceparse.core.evaluation.split import Split
 from faceparse.core.export.card import model_card
+from faceparse.core.export.config import hub_config
 from faceparse.core.export.exported import ExportedModel, to_metadata
 from faceparse.core.export.formats import format_of
 from faceparse.core.export.read import read_model
@@ -38,10 +40,12 @@ def fill_bundle(
     metadata = to_metadata(model, model.kind)
     steps = {key: _as_json(metadata[key]) for key in _PREPROCESSING}
     (file,) = folder.glob(f"{MODEL}*")
+    config = hub_config(model, file.name, format, steps, scores, scored_on)
     texts = {
         "labels.toml": tomli_w.dumps(model.label_set.to_toml()),
         "settings.toml": to_toml(model.settings),
         "preprocessing.json": json.dumps(steps, indent=2) + "\n",
+        "config.json": json.dumps(config, indent=2) + "\n",
         "README.md": model_card(model, file.name, format, scores, scored_on),
     }
     for name, text in texts.items():

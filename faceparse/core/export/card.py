@@ -1,5 +1,6 @@
 """The model card of a bundle: what a stranger needs in order to use, judge and cite the model."""
 
+from pathlib import Path
 from string import Template
 
 from faceparse.core.evaluation.scores import Scores, percent
@@ -10,6 +11,14 @@ from faceparse.core.names.licences import is_identifier
 _UNKNOWN = "The terms of its data are not known to faceparse: ask whoever made them, or trained the model."
 
 _CARD = Template("""\
+---
+${license}library_name: faceparse
+pipeline_tag: image-segmentation
+tags:
+- face-parsing
+- $kind
+---
+
 # Face parsing with EAGRNet: $classes_count classes, $format
 
 $backbone, trained by faceparse. It gives every pixel of a face photograph one of these classes:
@@ -34,8 +43,8 @@ result.overlay()   # H x W x 3 uint8 RGB
 
 Without it, $without
 
-`labels.toml`, `settings.toml` and `preprocessing.json` hold the same for programs. `sha256sum --check SHA256SUMS` tells
-whether all of it is as it was exported.
+`config.json`, `labels.toml`, `settings.toml` and `preprocessing.json` hold the same for programs. `sha256sum --check
+SHA256SUMS` tells whether all of it is as it was exported.
 
 ## Data and scores
 
@@ -88,6 +97,8 @@ def model_card(model: ExportedModel, file: str, format: str, scores: Scores | No
         std=list(data.std),
     )
     return _CARD.substitute(
+        license=_front_matter(model.licence, label_set.name),
+        kind=Path(file).suffix.removeprefix("."),
         classes_count=len(label_set),
         format=format,
         backbone=model.settings.model.backbone,
@@ -100,6 +111,13 @@ def model_card(model: ExportedModel, file: str, format: str, scores: Scores | No
         scores=_scores(scores, scored_on),
         licence=_terms(model.licence),
     )
+
+
+def _front_matter(licence: str | None, label_set: str) -> str:
+    """Of the card, as hubs read it; they know licences by their names."""
+    if licence is None:
+        return ""
+    return f"license: {licence}\n" if is_identifier(licence) else f"license: other\nlicense_name: {label_set}-terms\n"
 
 
 def _terms(licence: str | None) -> str:

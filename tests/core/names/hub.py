@@ -29,6 +29,8 @@ class Hub:
     """Method and path of each request."""
     answers: dict[str, tuple[int, bytes]] = field(default_factory=dict)
     """Path -> status and content of what a broken hub answers."""
+    failing: str | None = None
+    """Part of the paths of uploads that the hub fails at."""
     port: int = 0
 
     @property
@@ -127,11 +129,13 @@ class _Handler(BaseHTTPRequestHandler):
         body = self.rfile.read(int(self.headers.get("Content-Length", 0))) or self._chunks()
         if self.headers.get("Authorization", "").removeprefix("Bearer ") not in self.hub.tokens:
             self._answer(401, b"")
+        elif self.hub.failing and self.hub.failing in path:
+            self._answer(400, b"no")
         elif path == "/api/repos/create":
             asked = json.loads(body)
             name = f"{asked['organization']}/{asked['name']}"
             if name in self.hub.repositories:
-                self._answer(409, b"")
+                self._json({"url": f"{self.hub.url}/{name}", "error": "it exists"}, status=409)
                 return
             self.hub.repositories[name] = {}
             if asked.get("private") or asked.get("visibility") == "private":
@@ -163,8 +167,8 @@ class _Handler(BaseHTTPRequestHandler):
             self.rfile.readline()
         return body
 
-    def _json(self, content: Any) -> None:
-        self._answer(200, json.dumps(content).encode(), {"Content-Type": "application/json"})
+    def _json(self, content: Any, status: int = 200) -> None:
+        self._answer(status, json.dumps(content).encode(), {"Content-Type": "application/json"})
 
     def _answer(self, status: int, content: bytes, headers: dict[str, str] | None = None) -> None:
         self.send_response(status)
