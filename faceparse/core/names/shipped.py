@@ -16,6 +16,9 @@ LIST = "models.toml"
 DEFAULT = "celebamask-hq-light"
 """What is taken where nobody names a model."""
 
+LARGEST = 5_000_000
+"""Bytes of a shipped model's file: what an installation may grow by for it."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Shipped:

@@ -8,12 +8,10 @@ from faceparse.core.labels import builtin_label_sets
 from faceparse.core.load import load_model_from
 from faceparse.core.model.weights import Checkpoint
 from faceparse.core.names import shipped as core
-from faceparse.core.names.shipped import DEFAULT, notice_of, shipped_models
+from faceparse.core.names.shipped import DEFAULT, LARGEST, notice_of, shipped_models
 from faceparse.core.serving.checksums import sha256
 
 ROOT = Path(__file__).parents[3]
-LARGEST = 5_000_000
-"""Bytes of a shipped model: what an installation may grow by for it."""
 
 
 def test_the_list_of_the_package_is_true() -> None:
