@@ -14,6 +14,7 @@ from faceparse.commands import (
     edges,
     evaluate,
     export,
+    models,
     predict,
     prepare,
     push,
@@ -59,6 +60,7 @@ app.command()(sweep.sweep)
 app.command("eval")(evaluate.evaluate)
 app.command()(predict.predict)
 app.command()(web.web)
+app.command()(models.models)
 app.command()(export.export)
 app.command()(push.push)
 app.add_typer(runs.app, name="runs")

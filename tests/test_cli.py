@@ -23,6 +23,7 @@ COMMANDS = [
     "sweep",
     "eval",
     "predict",
+    "models",
     "export",
     "push",
     "runs",

@@ -32,6 +32,13 @@ def fetch_bundle(source: str) -> Place:
     return Place(_model_in(folder, address), address)
 
 
+def hub_cache() -> Path:
+    """Where its client keeps what it fetched; it need not exist."""
+    from huggingface_hub.constants import HF_HUB_CACHE
+
+    return Path(HF_HUB_CACHE)
+
+
 def split_address(source: str) -> tuple[str, str | None]:
     """hf:ORG/NAME@REVISION -> ORG/NAME, REVISION.
 
