@@ -32,7 +32,7 @@ from faceparse.core.export.formats import FORMATS
 from faceparse.core.export.registration import plan_registration, register_report
 from faceparse.core.labels import get_label_set
 from faceparse.core.model.build import build_model
-from faceparse.core.model.parsing import Output
+from faceparse.core.model.parsing import Output, ParsingModel
 from faceparse.core.model.portable import pack_weights
 from faceparse.core.model.weights import Checkpoint, read_checkpoint
 from faceparse.core.names.shipped import DEFAULT
@@ -94,8 +94,13 @@ def shown_to(observer: Observer) -> Display:
     return lambda: nullcontext(observer)
 
 
-class Bands(nn.Module):
+class Bands(ParsingModel):
     """In the network's place: eleven classes from dark to bright, at a quarter of the image's size."""
+
+    align_corners = True
+
+    def __init__(self) -> None:
+        super().__init__(nn.Identity())
 
     def forward(self, image: Tensor) -> Output:
         grey = image.mean(dim=1, keepdim=True)[:, :, ::4, ::4]

@@ -12,7 +12,7 @@ PACKAGE = Path(faceparse.__file__).parent
 
 ROWS = [
     ["faceparse", "core", "core.errors", "core.labels", "core.settings", "core.device", "core.files"],
-    ["core.geometry", "core.polygons"],
+    ["core.geometry", "core.face_geometry", "core.polygons"],
     ["core.preprocessing"],
     ["core.serving"],
     ["core.names"],
@@ -21,6 +21,7 @@ ROWS = [
     ["core.data"],
     ["core.model"],
     ["core.inference"],
+    ["core.finding"],
     ["core.evaluation", "core.prediction"],
     ["core.checks"],
     ["core.tracking", "core.tracking.ledger", "core.tracking.git"],

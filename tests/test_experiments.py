@@ -23,8 +23,15 @@ def test_it_is_valid_and_a_run_of_its_own_name(file: Path) -> None:
     assert file.read_text().splitlines()[1].startswith("#   faceparse prepare ")
 
 
-@pytest.mark.parametrize("file", [file for file in FILES if file.stem.endswith("-light")], ids=lambda file: file.stem)
-def test_light_ones_need_no_network_and_say_how_to_start_from_imagenet(file: Path) -> None:
+LAPTOP = [file for file in FILES if "on a laptop" in file.read_text()]
+
+
+def test_every_dataset_of_the_paper_has_one_for_a_laptop() -> None:
+    assert {load_settings(file).data.label_set for file in LAPTOP} == set(PAPER)
+
+
+@pytest.mark.parametrize("file", LAPTOP, ids=lambda file: file.stem)
+def test_those_for_a_laptop_need_no_network_and_say_how_to_start_from_imagenet(file: Path) -> None:
     assert load_settings(file).model.pretrained == "none"
     assert "--restore-from imagenet" in file.read_text()
 

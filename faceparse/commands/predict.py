@@ -41,12 +41,17 @@ def predict(
         typer.Option(help="Classes and merged names that cut-outs keep, such as hair,mouth. Default: no background."),
     ] = None,
     faces: Annotated[
-        Path | None,
+        str,
         typer.Option(
-            metavar="yunet.onnx|boxes.json",
-            help="Parse each face by itself: found by OpenCV's YuNet, or given as boxes. Default: the whole picture.",
+            metavar="auto|none|yunet.onnx|boxes.json",
+            help="auto: each face that the model finds (the whole picture, if its training pictures were not aligned); "
+            "none: the whole picture; a file: faces found by OpenCV's YuNet, or given as boxes.",
         ),
-    ] = None,
+    ] = "auto",
+    min_face: Annotated[
+        float,
+        typer.Option(help="Height of the smallest face that `auto` looks for, as a share of the picture's height."),
+    ] = 0.08,
     smooth: Annotated[
         float, typer.Option(help="Share of the frame before in a video's averaged probabilities, such as 0.8.")
     ] = 0.0,
@@ -87,11 +92,12 @@ def predict(
         save=save,
         classes=classes,
         faces=faces,
+        min_face=min_face,
         smooth=smooth,
         stdin=sys.stdin.buffer.read,
     )
     parser = load_parser(loaded, loaded.device(device_name(gpus, device) or "auto"), parse_size(input_size))
-    report = plan.run(parser, batch_size=batch_size or 4, track=track)
+    report = plan.run(parser, geometry=loaded.geometry, batch_size=batch_size or 4, track=track)
     for where in report.faceless:
         err.print(f"no face: {where}")
     for problem in report.broken:
@@ -101,7 +107,9 @@ def predict(
             err.print(f"cut short: {film.where}: {film.problem}; what could be read is parsed")
         out.print(f"{film.where}: {film.frames} frames, {film.frames / film.seconds:.1f}/s{_flicker(film)}")
     done = report.photographs + len(report.films)
-    faceless = f", {len(report.faceless)} without a face" if report.faceless else ""
+    faceless = (
+        f", {len(report.faceless)} without a face (--faces none parses whole pictures)" if report.faceless else ""
+    )
     broken = f", {len(report.broken)} left out" if report.broken else ""
     out.print(f"{output}: {done} parsed{faceless}{broken}")
     if report.broken or any(film.problem for film in report.films):

@@ -1,6 +1,6 @@
 """The Python interface: `faceparse.load().predict(image)`."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -13,17 +13,39 @@ from torch import Tensor
 
 from faceparse.core.errors import DatasetError, SettingsError
 from faceparse.core.evaluation.pictures import cut_out, overlay
+from faceparse.core.face_geometry import FaceGeometry
 from faceparse.core.files import decode_photograph, must_be_small_enough, read_bytes, write_palette_png
 from faceparse.core.geometry import Size, unwarp_label
-from faceparse.core.inference import Parser, classes_of, load_parser
+from faceparse.core.inference import Parser, arrays_later, load_parser
 from faceparse.core.labels import LabelSet
 from faceparse.core.load import load_model_from
 from faceparse.core.polygons import polygons
-from faceparse.core.preprocessing import Photo, prepare_photo
+from faceparse.core.prediction.batches import batch_logits
+from faceparse.core.prediction.crops import Crop, crop_picture, paste, settle
+from faceparse.core.prediction.faces import Face, Finder
+from faceparse.core.prediction.own_faces import AUTO, MIN_FACE, check_min_face, choose_finder, own_finder
 from faceparse.core.settings import parse_input_size
 
 ImageSource = np.ndarray | Image.Image | bytes | str | Path
 """H x W x 3 uint8 RGB, a PIL picture, an encoded picture's bytes, or a file."""
+
+
+@dataclass(frozen=True, eq=False)
+class ParsedFace:
+    """One face of a photograph, as the network saw it."""
+
+    box: tuple[float, float, float, float]
+    """x, y, width, height of the face, hairline to chin, in the photograph."""
+    score: float
+    """How sure the finder is of it, 0 to 1."""
+    points: np.ndarray | None
+    """5 x 2 (x, y) in the photograph: eyes, nose and mouth corners, in image order."""
+    matrix: np.ndarray
+    """2 x 3, photograph -> crop."""
+    labels: np.ndarray
+    """h x w uint8 class ids of the crop."""
+    probabilities: np.ndarray
+    """C x h x w float32 of the crop, over classes summing to 1."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,24 +58,33 @@ class Result:
     """H x W uint8 class ids."""
     label_set: LabelSet
     """What the ids mean."""
-    _logits: Tensor
-    """C x h x w, of the crop that the network saw."""
-    _photo: Photo
+    faces: tuple[ParsedFace, ...] | None
+    """The faces that were found; None where the photograph was parsed as a whole."""
+    owner: np.ndarray
+    """H x W uint16: which face a pixel's class is of, counted from 1; 0 where there is background."""
+    _crops: Sequence[Crop]
+    _answers: Sequence[np.ndarray]
 
     @cached_property
     def probabilities(self) -> np.ndarray:
-        """C x H x W float32, over classes summing to 1; computed when first asked for. Made of the crop's by bilinear
-        interpolation, so that along a border the largest need not be the pixel's label. A model that was exported with
-        labels as its answer is as sure of each as can be.
+        """C x H x W float32, over classes summing to 1; computed when first asked for, from the crops by bilinear
+        interpolation. Outside all crops it is background, for sure. A model that was exported with labels as its answer
+        is as sure of each as can be.
         """
-        crop = self._logits.softmax(dim=0).cpu().numpy()
-        flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
         height, width = self.labels.shape
-        planes = [
-            cv2.warpAffine(plane, self._photo.matrix, (width, height), flags=flags, borderMode=cv2.BORDER_REPLICATE)
-            for plane in crop
-        ]
-        return np.stack(planes)
+        total = np.zeros((len(self.label_set), height, width), np.float32)
+        total[0] = 1
+        flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+        for i in sorted(range(len(self._crops)), key=lambda i: not self._crops[i].wide):
+            crop, answer = self._crops[i], self._answers[i]
+            inside = unwarp_label(np.ones(answer.shape[1:], np.uint8), crop.matrix, (height, width)) != 0
+            inside &= (self.owner == crop.face + 1) | (self.owner == 0)
+            for one, plane in zip(total, answer, strict=True):
+                warped = cv2.warpAffine(
+                    plane, crop.matrix, (width, height), flags=flags, borderMode=cv2.BORDER_REPLICATE
+                )
+                np.copyto(one, warped, where=inside)
+        return total
 
     def mask(self, *names: str) -> np.ndarray:
         """H x W bool: where the class is one of `names`, classes or merged scores such as `mouth`.
@@ -108,8 +139,17 @@ class FaceParser:
     label_set: LabelSet
     """What the ids mean."""
 
-    def __init__(self, parser: Parser, label_set: LabelSet) -> None:
+    def __init__(
+        self, parser: Parser, label_set: LabelSet, geometry: FaceGeometry | None = None, *, min_face: float = MIN_FACE
+    ) -> None:
+        """
+        Args:
+            geometry: where faces lie in the training crops; needed to find faces.
+            min_face: height of the smallest face that is looked for, as a share of the photograph's.
+        """
         self._parser = parser
+        self._geometry = geometry if geometry is not None and geometry.consistent else None
+        self._own = own_finder(parser, self._geometry, label_set, check_min_face(min_face))
         self.label_set = label_set
 
     @property
@@ -127,33 +167,71 @@ class FaceParser:
         """Where the network runs."""
         return self._parser.device
 
-    def predict(self, image: ImageSource) -> Result:
+    def predict(self, image: ImageSource, *, faces: str | Path = AUTO) -> Result:
         """One photograph, of any size.
+
+        Args:
+            faces: `auto` parses each face that the model finds, where its training pictures were aligned, else the
+                whole photograph; `none` parses the whole photograph; or the file of YuNet.
 
         Raises:
             DatasetError: not a readable image.
+            SettingsError: `faces` is something else.
         """
-        return self.predict_batch([image])[0]
+        return self.predict_batch([image], faces=faces)[0]
 
-    def predict_batch(self, images: Sequence[ImageSource]) -> list[Result]:
+    def predict_batch(self, images: Sequence[ImageSource], *, faces: str | Path = AUTO) -> list[Result]:
         """Several photographs in one run of the network, which is faster on a GPU; of any sizes.
 
         Raises:
-            DatasetError: one is not a readable image.
+            DatasetError, SettingsError: as `predict`.
         """
         if not images:
             return []
-        pictures = [as_image(image) for image in images]
-        photos = [prepare_photo(picture, self.input_size) for picture in pictures]
-        logits = self._parser.logits(torch.from_numpy(np.stack([photo.crop for photo in photos])))
-        return [
-            Result(picture, unwarp_label(label, photo.matrix, photo.size), self.label_set, one, photo)
-            for picture, photo, one, label in zip(pictures, photos, logits, classes_of(logits), strict=True)
-        ]
+        chosen = choose_finder(str(faces))
+        finder = self._own if chosen == "auto" else chosen
+        return [self._result(picture, found) for picture, found in self._found(images, finder)]
+
+    def _found(self, images: Sequence[ImageSource], finder: Finder | None) -> Iterator[tuple["_Picture", list[Tensor]]]:
+        pictures = []
+        for source in images:
+            image = as_image(source)
+            where = str(source) if isinstance(source, str | Path) else "image"
+            found = finder(where, image) if finder is not None else None
+            pictures.append(_Picture(image, found, crop_picture(image, found, self.input_size, self._geometry)))
+        return batch_logits(self._parser, pictures, len(pictures))
+
+    def _result(self, picture: "_Picture", logits: list[Tensor]) -> Result:
+        image, crops = picture.image, picture.crops
+        answers = settle([arrays_later(one.softmax(dim=0))() for one in logits], crops)
+        parsed = paste(answers, crops, (image.shape[0], image.shape[1]))
+        faces = None
+        if picture.faces is not None:
+            aligned = [(crop, answer) for crop, answer in zip(crops, answers, strict=True) if not crop.wide]
+            faces = tuple(
+                ParsedFace(face.box, face.score, face.points, crop.matrix, _ids(answer), answer)
+                for face, (crop, answer) in zip(picture.faces, aligned, strict=True)
+            )
+        return Result(image, parsed.label, self.label_set, faces, parsed.owner, crops, answers)
+
+
+def _ids(answer: np.ndarray) -> np.ndarray:
+    return answer.argmax(axis=0).astype(np.uint8)
+
+
+@dataclass(frozen=True)
+class _Picture:
+    image: np.ndarray
+    faces: list[Face] | None
+    crops: list[Crop]
 
 
 def load(
-    source: str | Path = "celebamask-hq-light", *, device: str = "auto", input_size: Size | None = None
+    source: str | Path = "celebamask-hq-light",
+    *,
+    device: str = "auto",
+    input_size: Size | None = None,
+    min_face: float = MIN_FACE,
 ) -> FaceParser:
     """A trained model: the one that comes with faceparse, or any other by its name.
 
@@ -163,6 +241,7 @@ def load(
             https://HOST/FILE#sha256=HEX; models:/NAME/VERSION or models:/NAME@ALIAS of MLflow's registry.
         device: auto (a GPU where there is one), cpu, cuda or cuda:N.
         input_size: height and width of the crop, in place of the model's own; exported files take no other.
+        min_face: height of the smallest face that is looked for, hairline to chin, as a share of the photograph's.
 
     Raises:
         CheckpointError: there is no model, it is damaged, or it cannot be fetched.
@@ -174,7 +253,8 @@ def load(
     if input_size is not None:
         input_size = parse_input_size(input_size)
     model = load_model_from(source)
-    return FaceParser(load_parser(model, model.device(device), input_size), model.label_set)
+    parser = load_parser(model, model.device(device), input_size)
+    return FaceParser(parser, model.label_set, model.geometry, min_face=min_face)
 
 
 def as_image(source: ImageSource) -> np.ndarray:

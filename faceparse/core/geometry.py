@@ -57,6 +57,48 @@ def invert(matrix: np.ndarray) -> np.ndarray:
     return cv2.invertAffineTransform(matrix.astype(np.float64))
 
 
+def chain(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """2 x 3: `first`, then `second`."""
+    return second[:, :2] @ first + np.hstack([np.zeros((2, 2)), second[:, 2:]])
+
+
 def apply(matrix: np.ndarray, points: np.ndarray) -> np.ndarray:
     """N x 2 points (x, y) through a 2 x 3 matrix."""
     return points @ matrix[:, :2].T + matrix[:, 2]
+
+
+def enlarge_logits(logits: np.ndarray, matrix: np.ndarray, size: Size) -> np.ndarray:
+    """C x h x w float32 logits of a crop -> H x W uint8 ids of a picture of `size`, through the picture -> crop matrix:
+    bilinear, then the largest; 0 outside the crop.
+
+    Where the four logits around a pixel have one winner, it wins between them, too: only what lies along borders has to
+    be interpolated.
+    """
+    ids = logits.argmax(axis=0).astype(np.uint8)
+    labels = unwarp_label(ids, matrix, size)
+    low, high = cv2.erode(ids, _BLOCK, anchor=(0, 0)), cv2.dilate(ids, _BLOCK, anchor=(0, 0))
+    mixed = cv2.dilate((low != high).astype(np.uint8), np.ones((3, 3), np.uint8))  # one more all around: warps round
+    rows, columns = np.nonzero(unwarp_label(mixed, matrix, size))
+    if not len(rows):
+        return labels
+    places = apply(matrix, np.stack([columns, rows], axis=1).astype(np.float64)).astype(np.float32)
+    classes = np.unique(ids)
+    values = np.concatenate([_sampled(logits[four], places) for four in np.split(classes, range(4, len(classes), 4))])
+    labels[rows, columns] = classes[values.argmax(axis=0)]
+    return labels
+
+
+_BLOCK = np.ones((2, 2), np.uint8)
+_WIDTH = 4096
+"""OpenCV remaps to pictures, whose sides must not be too long: points are laid out in rows of this many."""
+
+
+def _sampled(planes: np.ndarray, places: np.ndarray) -> np.ndarray:
+    """Up to four planes (C x h x w) at N places (x, y), bilinear; the border's values beyond it. C x N."""
+    height = -(-len(places) // _WIDTH)
+    grid = np.zeros((height * _WIDTH, 2), np.float32)
+    grid[: len(places)] = places
+    picture = np.ascontiguousarray(planes.transpose(1, 2, 0))
+    x, y = cv2.split(grid.reshape(height, _WIDTH, 2))
+    sampled = cv2.remap(picture, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    return np.asarray(sampled.reshape(height * _WIDTH, -1)[: len(places)].T)

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from faceparse.core.geometry import Size, unwarp_label
-from faceparse.core.model.trained import Network, TrainedModel
+from faceparse.core.model.trained import Network, PictureNetwork, TrainedModel
 from faceparse.core.preprocessing import prepare_photo
 
 Later = Callable[[], np.ndarray]
@@ -28,6 +28,21 @@ class Parser:
         """N x H x W x 3 uint8 RGB -> N x C x H x W logits on the device."""
         return self.network(crops.to(self.device, non_blocking=True))
 
+    @property
+    def takes_pictures(self) -> bool:
+        """Whether `part_maps` takes pictures of any size."""
+        return isinstance(self.network, PictureNetwork) and self.network.any_size
+
+    @torch.inference_mode()
+    def part_maps(self, pictures: np.ndarray, parts: Sequence[Sequence[int]]) -> np.ndarray:
+        """N x H x W x 3 uint8 RGB pictures -> N x P x h x w float32 probabilities of P sets of classes, at 1/4 of the
+        pictures' size or finer. Sides are multiples of 32, or `input_size` where the network takes no other.
+        """
+        assert isinstance(self.network, PictureNetwork)
+        logits = self.network.coarse(torch.from_numpy(pictures).to(self.device, non_blocking=True))
+        probabilities = logits.softmax(dim=1)
+        return torch.stack([probabilities[:, list(ids)].sum(dim=1) for ids in parts], dim=1).float().cpu().numpy()
+
     def parse_crops(self, crops: Tensor) -> np.ndarray:
         """N x H x W x 3 uint8 RGB -> N x H x W uint8 ids."""
         return classes_of(self.logits(crops))
@@ -47,15 +62,24 @@ def classes_of(logits: Tensor) -> np.ndarray:
 def classes_later(logits: Tensor) -> Later:
     """The same, without waiting for the device: whoever needs the ids calls for them, in whatever thread."""
     largest = logits.max(dim=-3).indices  # `argmax` takes five times as long on a CPU
-    ids = largest.to(torch.uint8).to("cpu", non_blocking=True)
-    if logits.device.type == "cpu":
-        return ids.numpy
+    return _later(largest.to(torch.uint8))
+
+
+def arrays_later(logits: Tensor) -> Later:
+    """C x h x w logits as float32 on the CPU, without waiting for the device."""
+    return _later(logits.float())
+
+
+def _later(tensor: Tensor) -> Later:
+    here = tensor.to("cpu", non_blocking=True)
+    if tensor.device.type == "cpu":
+        return here.numpy
     arrived = torch.cuda.Event()
-    arrived.record(torch.cuda.current_stream(logits.device))
+    arrived.record(torch.cuda.current_stream(tensor.device))
 
     def wait() -> np.ndarray:
         arrived.synchronize()
-        return ids.numpy()
+        return here.numpy()
 
     return wait
 

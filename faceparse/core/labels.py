@@ -87,6 +87,15 @@ class LabelSet(BaseModel):
                 raise SettingsError(f"{what} {name!r}: not in {self.name} ({', '.join(known)}){nearest(name, known)}")
         return self.ids(dict.fromkeys(part for name in names for part in known[name]))
 
+    def part_ids(self) -> tuple[tuple[int, ...], ...]:
+        """Ids of the image's left eye, its right eye, the nose and the mouth; empty where the classes do not tell them
+        apart, as with one class for both eyes.
+        """
+        if len(self.landmarks.get("eyes", ())) != 2:
+            return ()
+        left, right = self.landmarks["eyes"]
+        return tuple(map(self.ids, ((left,), (right,), self.landmarks["nose"], self.landmarks["mouth"])))
+
     def areas(self, labels: np.ndarray) -> dict[str, int]:
         """Class name -> number of pixels, for the classes that are there. `labels` are uint8 ids."""
         counts = np.bincount(labels.ravel(), minlength=len(self))

@@ -64,7 +64,7 @@ TIMM = "timm:"
 def _backbone(name: str) -> str:
     own = (*RESNETS, "mobilenet_v2")
     if name not in own and not re.fullmatch(rf"{TIMM}[\w.-]+", name):
-        raise ValueError(f"no such backbone{nearest(name, own)}; there are {', '.join(own)} and {TIMM}NAME")
+        raise ValueError(f"not one of {', '.join(own)} and {TIMM}NAME{nearest(name, own)}")
     return name
 
 
@@ -119,6 +119,13 @@ class DataSettings(_Section):
     """Share of the samples that get Gaussian noise of up to 8 % of the range."""
     erase: Fraction = 0.0
     """Share of the samples in which a rectangle of 2 to 15 % of the crop is grey; its label stays."""
+    backgrounds: Path | None = None
+    """Folder of pictures without faces. Half of the samples show them beyond the photograph's border, as background to
+    the loss; else black is there, which the loss ignores. `far` and `empty` need it."""
+    far: Fraction = 0.0
+    """Share of the samples that are shown small and turned on such a picture, with up to three other photographs."""
+    empty: Fraction = 0.0
+    """Share of the samples that are replaced by a piece of such a picture."""
     rare_first: Fraction = 0.0
     """Photographs with a class that fewer than this share of the photographs have are drawn more often, by the root of
     how much rarer it is (Gupta et al., LVIS, CVPR 2019); 0 draws each photograph once an epoch, as in the recipe."""
@@ -133,6 +140,13 @@ class DataSettings(_Section):
     cache: Literal["auto", "off", "on"] = "auto"
     """Keep decoded training samples in memory, one block for all loader processes: `auto` where half of the free memory
     is enough, `on` where nine tenths are, else the run is refused. Numbers are the same either way."""
+
+    @field_validator("far", "empty")
+    @classmethod
+    def _needs_backgrounds(cls, share: float, info: ValidationInfo) -> float:
+        if share and info.data.get("backgrounds") is None:
+            raise ValueError("needs pictures without faces; name their folder as data.backgrounds")
+        return share
 
     @field_validator("prefetch")
     @classmethod

@@ -8,7 +8,8 @@ from torch import Tensor, nn
 from faceparse.core.files import read_image
 from faceparse.core.inference import Parser, load_parser
 from faceparse.core.model.build import build_model
-from faceparse.core.model.eagrnet import EAGRNet, Output
+from faceparse.core.model.eagrnet import EAGRNet
+from faceparse.core.model.parsing import Output, ParsingModel
 from faceparse.core.model.trained import ParsingLogits, ParsingNetwork
 from faceparse.core.model.weights import read_checkpoint
 from faceparse.core.settings import DataSettings, ModelSettings
@@ -24,8 +25,13 @@ def model() -> EAGRNet:
     return build_model(ModelSettings(backbone="resnet18", stem="torchvision"), 5).eval()
 
 
-class Brightness(nn.Module):
+class Brightness(ParsingModel):
     """In the network's place: class 1 where the image is bright, at a quarter of its size."""
+
+    align_corners = True
+
+    def __init__(self) -> None:
+        super().__init__(nn.Identity())
 
     def forward(self, image: Tensor) -> Output:
         grey = image.mean(dim=1, keepdim=True)[:, :, ::4, ::4]

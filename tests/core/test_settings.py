@@ -229,7 +229,8 @@ def test_bad_value_in_the_environment_is_said_to_come_from_there(monkeypatch: py
 def test_bad_option_is_said_to_be_one() -> None:
     message = refusal(options={"model.backbone": "resnet102"})
     assert message == (
-        "option: model.backbone = 'resnet102': input should be 'resnet18', 'resnet34', 'resnet50' or 'resnet101'"
+        "option: model.backbone = 'resnet102': not one of resnet18, resnet34, resnet50, resnet101, mobilenet_v2 and "
+        "timm:NAME; did you mean 'resnet101'?"
     )
 
 

@@ -9,10 +9,12 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
+from faceparse.core.data.backgrounds import Backgrounds
 from faceparse.core.data.cache import SampleCache
 from faceparse.core.data.sampler import Draw
 from faceparse.core.data.transforms import (
     Augmentation,
+    Piece,
     degrade,
     draw_augmentation,
     jitter_colour,
@@ -70,14 +72,22 @@ class TrainingSet(Dataset[tuple[Arrays, int]]):
         self.mirror = label_set.mirror_table()
         self.seed = seed
         self.cache = cache
+        self.backgrounds = Backgrounds(settings.backgrounds) if settings.backgrounds else None
 
     def __len__(self) -> int:
         return len(self.samples)
 
     def __getitem__(self, draw: tuple[int, ...]) -> tuple[Arrays, int]:
         epoch, index, copy = Draw(*draw)
-        augmentation = draw_augmentation(self.settings, seed=self.seed, epoch=epoch, index=index, copy=copy)
-        return augment(self._decoded(index), augmentation, self.settings.input_size, self.mirror), index
+        size = self.settings.input_size
+        a = draw_augmentation(self.settings, seed=self.seed, epoch=epoch, index=index, copy=copy)
+        if a.behind is None:
+            return augment(self._decoded(index), a, size, self.mirror), index
+        assert self.backgrounds is not None
+        layers = [] if a.empty else [self._decoded(index)]
+        others = [self._decoded(int(piece.sample * len(self))) for piece in a.others]
+        canvas = compose(self.backgrounds.window(a.behind, size), [*layers, *others], a, self.mirror)
+        return canvas._replace(image=degrade(jitter_colour(canvas.image, a), a)), index
 
     def _decoded(self, index: int) -> Arrays:
         if self.cache is None:
@@ -99,14 +109,46 @@ class TrainingSet(Dataset[tuple[Arrays, int]]):
 
 def augment(arrays: Arrays, augmentation: Augmentation, size: Size, mirror: np.ndarray) -> Arrays:
     """Crop, rotate, scale, shift, mirror, recolour and degrade one sample; `mirror`: the label set's 256 entries."""
-    matrix = crop_matrix(arrays.label.shape, size, scale=augmentation.scale, rotation=augmentation.rotation)
-    matrix[:, 2] += np.multiply(augmentation.shift, size[::-1])
+    a = augmentation
+    matrix = placed(arrays.label.shape, size, a)
     image, edge = warp_image_and_edge(arrays.image, arrays.edge, matrix, size)
-    image = degrade(jitter_colour(image, augmentation), augmentation)
+    image = degrade(jitter_colour(image, a), a)
     label = warp_label(arrays.label, matrix, size)
-    if augmentation.mirror:
-        image, label, edge = cv2.flip(image, 1), cv2.LUT(cv2.flip(label, 1), mirror), cv2.flip(edge, 1)
-    return Arrays(image, label, edge)
+    crop = Arrays(image, label, edge)
+    return mirrored(crop, mirror) if a.mirror else crop
+
+
+def compose(canvas: np.ndarray, layers: Sequence[Arrays], augmentation: Augmentation, mirror: np.ndarray) -> Arrays:
+    """Photographs on a picture without faces (H x W x 3 uint8), each over those before; colours are left as they are.
+
+    Args:
+        layers: the sample that the augmentation is for, and its `others`.
+    """
+    size = (canvas.shape[0], canvas.shape[1])
+    total = Arrays(canvas, np.zeros(size, np.uint8), np.zeros(size, np.uint8))
+    places: list[Augmentation | Piece] = [augmentation, *augmentation.others]
+    for arrays, place in zip(layers, places, strict=False):
+        matrix = placed(arrays.label.shape, size, place)
+        image, edge = warp_image_and_edge(arrays.image, arrays.edge, matrix, size)
+        layer = Arrays(image, warp_label(arrays.label, matrix, size), edge)
+        there = warp_label(np.ones_like(arrays.label), matrix, size, border=0)
+        if place.mirror:
+            layer, there = mirrored(layer, mirror), cv2.flip(there, 1)
+        for below, above in zip(total, layer, strict=True):
+            cv2.copyTo(above, there, below)
+    return total
+
+
+def placed(image: Size, size: Size, place: Augmentation | Piece) -> np.ndarray:
+    """2 x 3, photograph -> crop."""
+    matrix = crop_matrix(image, size, scale=place.scale, rotation=place.rotation)
+    matrix[:, 2] += np.multiply(place.shift, size[::-1])
+    return matrix
+
+
+def mirrored(crop: Arrays, mirror: np.ndarray) -> Arrays:
+    """The crop's mirror image, whose left and right classes have changed places."""
+    return Arrays(cv2.flip(crop.image, 1), cv2.LUT(cv2.flip(crop.label, 1), mirror), cv2.flip(crop.edge, 1))
 
 
 def read_pair(sample: Sample, classes: int) -> tuple[np.ndarray, np.ndarray]:
@@ -139,10 +181,7 @@ def collate(items: Sequence[tuple[Arrays, int]]) -> Batch:
 
 
 class Normalise(nn.Module):
-    """N x H x W x 3 uint8 RGB -> N x 3 x H x W float32: channels ordered, scaled to 0..1, less mean, by std.
-
-    The width is that of `settings.input_size`.
-    """
+    """N x H x W x 3 uint8 RGB -> N x 3 x H x W float32: channels ordered, scaled to 0..1, less mean, by std."""
 
     scale: Tensor
     shift: Tensor
@@ -150,14 +189,14 @@ class Normalise(nn.Module):
     def __init__(self, settings: DataSettings) -> None:
         super().__init__()
         self.bgr = settings.channel_order == "bgr"
-        # For a whole row of pixels at a time: three channels alone are too few for a processor's vectors.
-        width = settings.input_size[1]
         scale, shift = map(torch.from_numpy, scale_and_shift(settings.mean, settings.std))
-        self.register_buffer("scale", scale.repeat(width), persistent=False)
-        self.register_buffer("shift", shift.repeat(width), persistent=False)
+        self.register_buffer("scale", scale, persistent=False)
+        self.register_buffer("shift", shift, persistent=False)
 
     def forward(self, image: Tensor) -> Tensor:
         if self.bgr:
             image = image.flip(3)
         rows = image.flatten(2).float()
-        return torch.addcmul(self.shift, rows, self.scale, out=rows).view(image.shape).permute(0, 3, 1, 2)
+        # For a whole row of pixels at a time: three channels alone are too few for a processor's vectors.
+        scale, shift = (numbers.repeat(image.shape[2]) for numbers in (self.scale, self.shift))
+        return torch.addcmul(shift, rows, scale, out=rows).view(image.shape).permute(0, 3, 1, 2)

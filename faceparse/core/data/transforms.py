@@ -9,7 +9,6 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 import torch
-from torchvision.transforms.v2 import functional as F
 
 from faceparse.core.geometry import Size, warp_image
 from faceparse.core.settings import DataSettings
@@ -39,6 +38,35 @@ class Augmentation:
     noise_seed: int = 0
     erase: tuple[float, float, float, float] | None = None
     """Left, top, width and height of a rectangle, as shares of the crop's sides."""
+    behind: "Window | None" = None
+    """What is seen beyond the photograph's border; black, and ignored, where this is None."""
+    empty: bool = False
+    """Nothing but `behind` is seen."""
+    others: "tuple[Piece, ...]" = ()
+    """Further photographs, where this one is shown from afar."""
+
+
+@dataclass(frozen=True)
+class Window:
+    """A square piece of a picture, by numbers from 0 to 1."""
+
+    picture: float
+    """Which one."""
+    left: float
+    top: float
+    side: float
+
+
+@dataclass(frozen=True)
+class Piece:
+    """Another photograph in the crop."""
+
+    sample: float
+    """Which one, from 0 to 1."""
+    scale: float
+    rotation: float
+    shift: tuple[float, float]
+    mirror: bool
 
 
 def draw_augmentation(settings: DataSettings, *, seed: int, epoch: int, index: int, copy: int = 0) -> Augmentation:
@@ -57,10 +85,22 @@ def draw_augmentation(settings: DataSettings, *, seed: int, epoch: int, index: i
     brightness, contrast, saturation = (1 + settings.color_jitter * (2 * value - 1) for value in jitter)
     right, down, grey, blurred, sharpness, compressed, quality, noisy, noise = (draw.random() for _ in range(9))
     noise_seed, erased, area, aspect, left, top = draw.getrandbits(32), *(draw.random() for _ in range(5))
+    scale = _clip(1 + sigma * normal_scale, 1 - sigma, 1 + sigma)
+    rotation = settings.rotation_sigma * _clip(normal_rotation, -2, 2) if rotate else 0.0
+    shift = (settings.shift * (2 * right - 1), settings.shift * (2 * down - 1))
+    kind, framed, *numbers = (draw.random() for _ in range(6))
+    far, empty = kind < settings.far, 1 - kind <= settings.empty
+    filled = settings.backgrounds is not None and (far or empty or framed < 0.5)
+    pieces = _pieces(draw, random_mirror=settings.random_mirror)
+    if far:
+        scale, rotation, shift = pieces[0].scale, pieces[0].rotation, pieces[0].shift
     return Augmentation(
-        scale=_clip(1 + sigma * normal_scale, 1 - sigma, 1 + sigma),
-        rotation=settings.rotation_sigma * _clip(normal_rotation, -2, 2) if rotate else 0.0,
-        shift=(settings.shift * (2 * right - 1), settings.shift * (2 * down - 1)),
+        scale=scale,
+        rotation=rotation,
+        shift=shift,
+        behind=Window(*numbers) if filled else None,
+        empty=empty,
+        others=tuple(pieces[1:]) if far else (),
         mirror=settings.random_mirror and mirrored < 0.5,
         brightness=brightness,
         contrast=contrast,
@@ -69,9 +109,30 @@ def draw_augmentation(settings: DataSettings, *, seed: int, epoch: int, index: i
         blur=_between(0.003, 0.02, sharpness) if blurred < settings.blur else 0.0,
         jpeg=round(_between(20, 90, quality)) if compressed < settings.jpeg else 0,
         noise=0.08 * noise if noisy < settings.noise else 0.0,
-        noise_seed=noise_seed,
+        noise_seed=noise_seed if noisy < settings.noise else 0,
         erase=_rectangle(area, aspect, left, top) if erased < settings.erase else None,
     )
+
+
+def _pieces(draw: random.Random, *, random_mirror: bool) -> list[Piece]:
+    """One to four photographs at 1 / 1.3 to 1 / 3.6 of their size, turned up to 45 degrees, each about a quarter of the
+    crop of its own; parts of them may lie outside.
+    """
+    quarters = [(-0.25, -0.25), (0.25, -0.25), (-0.25, 0.25), (0.25, 0.25)]
+    draw.shuffle(quarters)
+    pieces = []
+    for x, y in quarters[: 1 + draw.randrange(4)]:
+        size, turn, right, down, mirrored, sample = (draw.random() for _ in range(6))
+        pieces.append(
+            Piece(
+                sample=sample,
+                scale=_between(1.3, 3.6, size),
+                rotation=45 * (2 * turn - 1),
+                shift=(x + 0.4 * (right - 0.5), y + 0.4 * (down - 0.5)),
+                mirror=random_mirror and mirrored < 0.5,
+            )
+        )
+    return pieces
 
 
 def _between(low: float, high: float, share: float) -> float:
@@ -121,6 +182,8 @@ def degrade(image: np.ndarray, augmentation: Augmentation) -> np.ndarray:
     a = augmentation
     if not (a.grey or a.blur or a.noise or a.jpeg or a.erase):
         return image
+    from torchvision.transforms.v2 import functional as F  # takes its time, and most sets need none of it
+
     picture = torch.from_numpy(image).permute(2, 0, 1)
     if a.grey:
         picture = F.rgb_to_grayscale(picture, num_output_channels=3)

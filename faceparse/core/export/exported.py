@@ -70,6 +70,7 @@ def to_metadata(trained: TrainedModel, kind: Kind) -> Metadata:
         "settings": json.dumps(to_dict(trained.settings)),
         "epoch": json.dumps(trained.epoch),
         "scores": json.dumps(dict(trained.scores)),
+        "geometry": json.dumps(trained.geometry.to_dict() if trained.geometry is not None else None),
         **({"licence": trained.licence} if trained.licence else {}),
     }
 

@@ -69,12 +69,24 @@ class GraphNetwork(nn.Module):
     """A graph as a `Network`. One that answers with labels alone is as sure of each as can be."""
 
     def __init__(
-        self, kind: Kind, run: Run, data: DataSettings, classes: int, graph_input: MakeInput = GraphInput
+        self,
+        kind: Kind,
+        run: Run,
+        data: DataSettings,
+        classes: int,
+        graph_input: MakeInput = GraphInput,
+        *,
+        any_size: bool = False,
     ) -> None:
+        """`any_size`: the graph takes any height and width that are multiples of 32."""
         super().__init__()
         self.input_size: Size = data.input_size
         self.input = graph_input(kind, data)
         self._kind, self._run, self._classes = kind, run, classes
+        self.any_size = any_size
+
+    def coarse(self, pictures: Tensor) -> Tensor:
+        return self(pictures)[:, :, 1::4, 1::4]
 
     def forward(self, crops: Tensor) -> Tensor:
         answer = torch.cat([self._run(self.input(part)) for part in crops.split(MAX_BATCH)])

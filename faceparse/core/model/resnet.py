@@ -1,7 +1,7 @@
-"""Dilated ResNets with activated batch norm: four feature maps for the heads.
+"""ResNets with activated batch norm: four feature maps for the heads.
 
-Shape legend: N batch, H x W input size. Strides 1, 2, 1, 1 and dilations 1, 1, 1, 2, so the maps have 1/4, 1/8, 1/8
-and 1/8 of the input size.
+Shape legend: N batch, H x W input size. For the paper's heads strides are 1, 2, 1, 1 and dilations 1, 1, 1, 2, so the
+maps have 1/4, 1/8, 1/8 and 1/8 of the input size; for the light ones strides are 1, 2, 2, 2.
 """
 
 from collections.abc import Sequence
@@ -80,7 +80,7 @@ def torchvision_stem(norm: NormLayer) -> nn.ModuleList:
 
 
 class Features(NamedTuple):
-    """N x C x h x w maps of the four stages, at 1/4, 1/8, 1/8 and 1/8 of the input size."""
+    """N x C x h x w maps of the four stages, from fine to coarse."""
 
     stage1: Tensor
     stage2: Tensor

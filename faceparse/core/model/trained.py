@@ -4,13 +4,14 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
 
 from faceparse.core.data.dataset import Normalise
 from faceparse.core.device import resolve_device
+from faceparse.core.face_geometry import FaceGeometry
 from faceparse.core.geometry import Size
 from faceparse.core.labels import LabelSet
 from faceparse.core.model.parsing import ParsingModel
@@ -29,6 +30,18 @@ class Network(Protocol):
         """N x H x W x 3 uint8 RGB crops of `input_size` -> N x C x H x W float32 logits."""
 
 
+@runtime_checkable
+class PictureNetwork(Network, Protocol):
+    """A network that can look over whole pictures, too."""
+
+    @property
+    def any_size(self) -> bool:
+        """Whether `coarse` takes pictures of any height and width that are multiples of 32."""
+
+    def coarse(self, pictures: Tensor) -> Tensor:
+        """N x H x W x 3 uint8 RGB pictures -> N x C x h x w float32 logits, at 1/4 of the size or finer."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class TrainedModel(ABC):
     """A network, what its classes mean, and where it came from. A checkpoint is one, an exported file another."""
@@ -45,6 +58,8 @@ class TrainedModel(ABC):
     epoch: int | None = None
     scores: Mapping[str, float] = field(default_factory=dict)
     """Scores on `val` when it was written."""
+    geometry: FaceGeometry | None = None
+    """Where faces lie in its training crops; None where nobody measured it."""
     own_licence: str | None = None
     """Its terms of use, where its file says them."""
     copy: object = field(default=None, compare=False, repr=False)
@@ -114,5 +129,10 @@ class ParsingNetwork(nn.Module):
         self.logits = ParsingLogits(model)
         self.input_size: Size = settings.input_size
 
+    any_size = True
+
     def forward(self, crops: Tensor) -> Tensor:
         return self.logits(self.normalise(crops))
+
+    def coarse(self, pictures: Tensor) -> Tensor:
+        return self.logits.model(self.normalise(pictures)).parsing

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from faceparse.core.errors import CheckpointError, FaceparseError
+from faceparse.core.face_geometry import read_geometry
 from faceparse.core.geometry import Size
 from faceparse.core.labels import LabelSet, builtin_label_sets, label_set_from_dict
 from faceparse.core.model.backbones import TimmFeatures, timm_backbone
@@ -165,7 +166,8 @@ def initialise_from_timm(
         CheckpointError: they are of another network, or cannot be had.
     """
     try:
-        source = timm_backbone(backbone, weights=state, pretrained=True).network
+        # timm passes over keys that it does not know: what two networks differ in came from nowhere.
+        source, again = (timm_backbone(backbone, weights=state, pretrained=True).network.state_dict() for _ in range(2))
     except FaceparseError:
         raise
     except Exception as error:  # the hub's client and timm raise anything
@@ -174,21 +176,29 @@ def initialise_from_timm(
         raise CheckpointError(
             f"{where}: cannot be loaded ({reason}); give a weights file of that network, or model.pretrained = none"
         ) from None
-    model.backbone.load_state_dict(source.state_dict())
-    return LoadReport(f"{backbone}", len(source.state_dict()))
+    if random := [key for key in source if not torch.equal(source[key], again[key])]:
+        if path is None:
+            raise CheckpointError(f"timm has no weights of {backbone}; give a weights file, or model.pretrained = none")
+        raise _of_another_network(path, random)
+    model.backbone.load_state_dict(source)
+    return LoadReport(backbone, len(source))
 
 
 def _initialise_mobilenet(model: ParsingModel, state: State, path: Path) -> LoadReport:
     target = model.backbone.state_dict()
     missing = [key for key in target if key not in state or state[key].shape != target[key].shape]
     if missing:
-        raise CheckpointError(
-            f"{path}: of another network than model.backbone, {len(missing)} tensors such as {missing[0]!r} are not in "
-            "it; change model.backbone or the file"
-        )
+        raise _of_another_network(path, missing)
     model.backbone.load_state_dict({key: state[key] for key in target})
     unused = tuple(key for key in state if key not in target and not key.endswith("num_batches_tracked"))
     return LoadReport("MobileNetV2", len(target), unused=unused)
+
+
+def _of_another_network(path: Path, missing: list[str]) -> CheckpointError:
+    return CheckpointError(
+        f"{path}: of another network than model.backbone, {len(missing)} tensors such as {missing[0]!r} are not in "
+        "it; change model.backbone or the file"
+    )
 
 
 def _initialise_resnet(model: ParsingModel, state: State, path: Path) -> LoadReport:
@@ -270,10 +280,13 @@ def _ours(path: Path, content: Mapping[str, Any]) -> Checkpoint:
             tracking_uri=content["tracking_uri"],
             epoch=content["epoch"],
             scores=content["scores"],
+            geometry=read_geometry(content.get("geometry")),
             training=content.get("training"),
         )
     except KeyError as error:
         raise CheckpointError(f"{path}: damaged checkpoint, {error} is missing; copy it again") from None
+    except (TypeError, ValueError) as error:
+        raise CheckpointError(f"{path}: damaged checkpoint ({error}); copy it again") from None
     except FaceparseError as error:
         raise CheckpointError(
             f"{path}: written by another faceparse, whose settings this one does not know ({error})"

@@ -30,12 +30,15 @@ class Face:
     score: float = 1.0
     points: np.ndarray | None = None
     """5 x 2 (x, y): eyes, nose tip, mouth corners, in image order, as alignment takes them."""
+    matrix: np.ndarray | None = None
+    """2 x 3, picture -> shares of the crop's square (see `FaceGeometry`), where the finder aligned the face itself."""
 
     @property
     def area(self) -> float:
         return self.box[2] * self.box[3]
 
     def describe(self) -> dict[str, Any]:
+        """What is saved of it."""
         found: dict[str, Any] = {"box": [round(float(value), 2) for value in self.box], "score": round(self.score, 4)}
         if self.points is not None:
             found["points"] = np.round(self.points.astype(float), 2).tolist()
@@ -57,7 +60,7 @@ def face_finder(path: Path) -> Finder:
         return YuNet(path)
     if path.suffix.lower() == ".json":
         return Boxes(path)
-    raise SettingsError(f"--faces {path}: not YuNet's .onnx file, nor a .json file of boxes")
+    raise SettingsError(f"--faces {path}: not auto, none, YuNet's .onnx file or a .json file of boxes")
 
 
 class YuNet:

@@ -12,12 +12,13 @@ import numpy as np
 
 from faceparse.core.errors import DatasetError
 from faceparse.core.evaluation.pictures import overlay
+from faceparse.core.face_geometry import FaceGeometry
 from faceparse.core.files import atomic_file
 from faceparse.core.geometry import Size
-from faceparse.core.inference import Later, Parser, classes_later
+from faceparse.core.inference import Later, Parser, arrays_later
 from faceparse.core.parallel import Track, map_threads, untracked
 from faceparse.core.prediction.batches import batch_logits
-from faceparse.core.prediction.crops import Crop, crop_picture, paste
+from faceparse.core.prediction.crops import Crop, crop_picture, paste, settle
 from faceparse.core.prediction.faces import Finder
 from faceparse.core.prediction.outputs import Outputs
 from faceparse.core.prediction.smoothing import Flicker, Smoother
@@ -81,6 +82,7 @@ def predict_film(
     outputs: Outputs,
     *,
     finder: Finder | None = None,
+    geometry: FaceGeometry | None = None,
     smooth: float = 0.0,
     batch_size: int = 4,
     track: Track = untracked,
@@ -97,7 +99,7 @@ def predict_film(
     """
     started = time.monotonic()
     with film, _Saver(film, name, outputs) as saver:
-        cropped = _crop_ahead(film.frames(), film.where, finder, parser, 2 * batch_size)
+        cropped = _crop_ahead(film.frames(), film.where, finder, geometry, parser, 2 * batch_size)
         parsed = _parse(parser, cropped, Smoother(smooth), batch_size)
         for _ in track(map_threads(saver.save, parsed, 1, ahead=2 * batch_size), film.total, name):
             pass
@@ -131,7 +133,12 @@ def _describe(report: FilmReport, saver: "_Saver", outputs: Outputs, smooth: flo
 
 
 def _crop_ahead(
-    frames: Iterator[Frame], where: str, finder: Finder | None, parser: Parser, ahead: int
+    frames: Iterator[Frame],
+    where: str,
+    finder: Finder | None,
+    geometry: FaceGeometry | None,
+    parser: Parser,
+    ahead: int,
 ) -> Iterator[_Cropped]:
     """Frames with their crops, made in a thread of their own."""
 
@@ -140,7 +147,7 @@ def _crop_ahead(
         if frame is None:
             return None
         faces = finder(where, frame.image) if finder else None
-        return _Cropped(frame, crop_picture(frame.image, faces, parser.input_size))
+        return _Cropped(frame, crop_picture(frame.image, faces, parser.input_size, geometry))
 
     for cropped in map_threads(step, repeat(None), 1, ahead=ahead):
         if cropped is None:
@@ -150,9 +157,13 @@ def _crop_ahead(
 
 def _parse(parser: Parser, frames: Iterator[_Cropped], smoother: Smoother, batch_size: int) -> Iterator[_Parsed]:
     for cropped, logits in batch_logits(parser, frames, batch_size):
-        raw = [classes_later(one) for one in logits]
-        smoothed = [classes_later(one) for one in smoother(cropped.crops, logits)] if smoother.keep else raw
+        raw = [arrays_later(one.softmax(dim=0)) for one in logits]
+        smoothed = [arrays_later(one) for one in smoother(cropped.crops, logits)] if smoother.keep else raw
         yield _Parsed(cropped.frame, cropped.crops, raw, smoothed)
+
+
+def _labels(answers: list[Later], crops: list[Crop], size: Size) -> np.ndarray:
+    return paste(settle([one() for one in answers], crops), crops, size).label
 
 
 class _Saver:
@@ -180,7 +191,7 @@ class _Saver:
         if not self.frames:
             self._start((image.shape[0], image.shape[1]))
         ids = [parsed.raw] if parsed.smoothed is parsed.raw else [parsed.raw, parsed.smoothed]
-        labels = [paste([one() for one in later], parsed.crops, self.size).label for later in ids]
+        labels = [_labels(later, parsed.crops, self.size) for later in ids]
         raw, label = labels[0], labels[-1]
         self.flicker.add(image, raw, label)
         self.pixels += np.bincount(label.ravel(), minlength=len(self.pixels))

@@ -9,12 +9,13 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from faceparse.core.errors import FaceparseError
+from faceparse.core.face_geometry import FaceGeometry
 from faceparse.core.files import decode_photograph
-from faceparse.core.inference import Later, Parser, classes_later
+from faceparse.core.inference import Later, Parser, arrays_later
 from faceparse.core.parallel import Track, default_processes, map_threads, untracked
 from faceparse.core.prediction.batches import batch_logits
 from faceparse.core.prediction.coco import annotations, coco_file
-from faceparse.core.prediction.crops import Crop, crop_picture, paste
+from faceparse.core.prediction.crops import Crop, crop_picture, paste, settle
 from faceparse.core.prediction.faces import Face, Finder
 from faceparse.core.prediction.inputs import Source
 from faceparse.core.prediction.outputs import Outputs
@@ -56,6 +57,7 @@ def predict_photographs(
     outputs: Outputs,
     *,
     finder: Finder | None = None,
+    geometry: FaceGeometry | None = None,
     batch_size: int = 4,
     track: Track = untracked,
 ) -> PhotographsReport:
@@ -66,10 +68,10 @@ def predict_photographs(
     """
     done, faceless, broken = 0, list[str](), list[str]()
     threads = min(default_processes(), 8)
-    read = partial(_read, finder=finder, size=parser.input_size)
+    read = partial(_read, finder=finder, size=parser.input_size, geometry=geometry)
     photographs = map_threads(read, sources, threads, ahead=2 * batch_size)
     parsed = (
-        (photo, [classes_later(one) for one in logits])
+        (photo, [arrays_later(one.softmax(dim=0)) for one in logits])
         for photo, logits in batch_logits(parser, photographs, batch_size)
     )
     saved = map_threads(partial(_save, outputs), parsed, threads, ahead=2 * batch_size)
@@ -87,22 +89,24 @@ def predict_photographs(
     return PhotographsReport(done, faceless, broken)
 
 
-def _read(source: Source, *, finder: Finder | None, size: tuple[int, int]) -> _Photograph | _Broken:
+def _read(
+    source: Source, *, finder: Finder | None, size: tuple[int, int], geometry: FaceGeometry | None
+) -> _Photograph | _Broken:
     try:
         image = decode_photograph(source.bytes(), source.where)
         faces = finder(source.where, image) if finder else None
     except FaceparseError as error:  # one broken photograph must not cost the others
         return _Broken(str(error))
-    return _Photograph(source, image, faces, crop_picture(image, faces, size))
+    return _Photograph(source, image, faces, crop_picture(image, faces, size, geometry))
 
 
 def _save(outputs: Outputs, parsed: tuple[_Photograph | _Broken, list[Later]]) -> _Saved | _Broken:
-    photo, ids = parsed
+    photo, answers = parsed
     if isinstance(photo, _Broken):
         return photo
     source, image = photo.source, photo.image
     size = (image.shape[0], image.shape[1])
-    found = paste([one() for one in ids], photo.crops, size)
+    found = paste(settle([one() for one in answers], photo.crops), photo.crops, size)
     outputs.save_picture(source.name, image, found.label)
     if "json" in outputs.kinds:
         pixels = np.bincount(found.label.ravel(), minlength=len(outputs.label_set))

@@ -3,16 +3,19 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Literal
 
 from faceparse.core.errors import DatasetError, SettingsError
+from faceparse.core.face_geometry import FaceGeometry
 from faceparse.core.inference import Parser
 from faceparse.core.labels import LabelSet
 from faceparse.core.parallel import Track, untracked
 from faceparse.core.prediction.camera import Camera
-from faceparse.core.prediction.faces import Boxes, Finder, face_finder
+from faceparse.core.prediction.faces import Boxes, Finder
 from faceparse.core.prediction.films import Film, FilmReport, predict_film
 from faceparse.core.prediction.inputs import Inputs, gather
 from faceparse.core.prediction.outputs import Outputs, choose_classes, choose_kinds, make_output_folder
+from faceparse.core.prediction.own_faces import AUTO, MIN_FACE, check_min_face, choose_finder, own_finder
 from faceparse.core.prediction.photographs import predict_photographs
 from faceparse.core.prediction.smoothing import check_keep
 from faceparse.core.prediction.video import Video, check_pyav
@@ -40,20 +43,45 @@ class Plan:
     inputs: Inputs
     outputs: Outputs
     film_outputs: Outputs
-    finder: Finder | None
+    finder: Finder | Literal["auto"] | None
+    """`auto` is the parser itself, where it can; None parses pictures as a whole."""
+    min_face: float
     smooth: float
 
-    def run(self, parser: Parser, *, batch_size: int = 4, track: Track = untracked) -> PredictReport:
-        """
+    def run(
+        self,
+        parser: Parser,
+        *,
+        geometry: FaceGeometry | None = None,
+        batch_size: int = 4,
+        track: Track = untracked,
+    ) -> PredictReport:
+        """Parse everything.
+
+        Args:
+            geometry: where faces lie in the training crops of the parser.
+
         Raises:
             OutputError: the output folder cannot be written, or holds a dataset.
             DeviceError: there is no such camera.
         """
         make_output_folder(self.outputs.folder)
         report = PredictReport()
+        geometry = geometry if geometry is not None and geometry.consistent else None
+        finder = (
+            self.finder
+            if self.finder != "auto"
+            else own_finder(parser, geometry, self.outputs.label_set, self.min_face)
+        )
         if self.inputs.photographs:
             report.photographs, report.faceless, report.broken = predict_photographs(
-                parser, self.inputs.photographs, self.outputs, finder=self.finder, batch_size=batch_size, track=track
+                parser,
+                self.inputs.photographs,
+                self.outputs,
+                finder=finder,
+                geometry=geometry,
+                batch_size=batch_size,
+                track=track,
             )
         films: list[tuple[str, Film]] = [(source.name, Video(source.where)) for source in self.inputs.videos]
         films += [(f"webcam-{number}", Camera(number)) for number in self.inputs.cameras]
@@ -65,7 +93,8 @@ class Plan:
                         film,
                         name,
                         self.film_outputs,
-                        finder=self.finder,
+                        finder=finder,
+                        geometry=geometry,
                         smooth=self.smooth,
                         batch_size=batch_size,
                         track=track,
@@ -85,7 +114,8 @@ def make_plan(
     recursive: bool = False,
     save: str | None = None,
     classes: str | None = None,
-    faces: Path | None = None,
+    faces: str = AUTO,
+    min_face: float = MIN_FACE,
     smooth: float = 0.0,
     stdin: Callable[[], bytes] = bytes,
 ) -> Plan:
@@ -93,6 +123,8 @@ def make_plan(
 
     Args:
         model: where the network is from, for the JSON.
+        faces: auto, none, YuNet's .onnx file or a .json file of boxes.
+        min_face: height of the smallest face that `auto` looks for, as a share of the picture's.
         stdin: reads what `-` stands for.
 
     Raises:
@@ -110,10 +142,11 @@ def make_plan(
     if smooth and not films:
         raise SettingsError("--smooth is for videos and cameras, and there are only photographs")
     check_keep(smooth)
-    finder = face_finder(faces) if faces else None
+    finder = choose_finder(faces)
     if films and isinstance(finder, Boxes):
         raise SettingsError(f"--faces {faces}: boxes are of photographs; for videos name YuNet's .onnx file")
     if films:
         check_pyav()
     outputs = Outputs(output, label_set, kinds or DEFAULT_SAVE, choose_classes(classes, label_set), model)
-    return Plan(inputs, outputs, replace(outputs, kinds=kinds or DEFAULT_SAVE_OF_FILMS), finder, smooth)
+    of_films = replace(outputs, kinds=kinds or DEFAULT_SAVE_OF_FILMS)
+    return Plan(inputs, outputs, of_films, finder, check_min_face(min_face), smooth)

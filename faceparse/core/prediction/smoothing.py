@@ -38,20 +38,20 @@ class Smoother:
     def __init__(self, keep: float) -> None:
         """`keep` passes `check_keep`."""
         self.keep = keep
-        self._before: list[tuple[Box, Tensor]] = []
+        self._before: list[tuple[bool, Box, Tensor]] = []
 
     def __call__(self, crops: Sequence[Crop], logits: Sequence[Tensor]) -> list[Tensor]:
         """C x h x w logits of each crop of the next frame -> averaged probabilities."""
         before, now = self._before, []
         for crop, one in zip(crops, logits, strict=True):
             probabilities = one.softmax(dim=0)
-            overlaps = [overlap(crop.box, box) for box, _ in before]
+            overlaps = [overlap(crop.box, box) if wide == crop.wide else 0.0 for wide, box, _ in before]
             if overlaps and max(overlaps) > SAME_FACE:
-                _, average = before.pop(overlaps.index(max(overlaps)))
+                *_, average = before.pop(overlaps.index(max(overlaps)))
                 probabilities = self.keep * average + (1 - self.keep) * probabilities
-            now.append((crop.box, probabilities))
+            now.append((crop.wide, crop.box, probabilities))
         self._before = list(now)
-        return [probabilities for _, probabilities in now]
+        return [probabilities for *_, probabilities in now]
 
 
 def overlap(one: Box, other: Box) -> float:

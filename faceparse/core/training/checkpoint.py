@@ -9,6 +9,7 @@ from typing import Any, BinaryIO
 import torch
 
 from faceparse.core.errors import CheckpointError
+from faceparse.core.face_geometry import FaceGeometry
 from faceparse.core.files import write_atomic_with
 from faceparse.core.labels import LabelSet
 from faceparse.core.model.parsing import ParsingModel
@@ -29,6 +30,7 @@ def pack(
     scores: Mapping[str, float],
     run_id: str | None,
     tracking_uri: str | None,
+    geometry: FaceGeometry | None = None,
     training: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Tensors and plain containers only, so that `weights_only=True` reads it back.
@@ -46,6 +48,7 @@ def pack(
         "scores": dict(scores),
         "run_id": run_id,
         "tracking_uri": tracking_uri,
+        "geometry": geometry.to_dict() if geometry is not None else None,
         **({"training": dict(training)} if training is not None else {}),
     }
 

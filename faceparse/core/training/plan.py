@@ -13,10 +13,12 @@ from faceparse.core.data.loader import pins
 from faceparse.core.data.sampler import EpochSampler
 from faceparse.core.datasets.edges import make_missing_edges
 from faceparse.core.datasets.layout import DatasetFolder, Sample, fingerprint, resolve_label_set
+from faceparse.core.datasets.measure import measure_geometry
 from faceparse.core.device import resolve_device
 from faceparse.core.distributed import World
 from faceparse.core.errors import CheckpointError, SettingsError
 from faceparse.core.evaluation.scores import resolve_metric
+from faceparse.core.face_geometry import FaceGeometry
 from faceparse.core.labels import LabelSet
 from faceparse.core.model.backbones import timm_preprocessing
 from faceparse.core.model.build import build_model
@@ -45,6 +47,8 @@ class Plan:
     model: ParsingModel
     class_weights: Tensor | None = None
     """One a class, for the loss."""
+    geometry: FaceGeometry | None = None
+    """Where faces lie in the training crops, where the labels tell."""
     start: LoadReport | None = None
     """What `model.pretrained` gave to the network."""
     fingerprint: dict[str, str] = field(default_factory=dict)
@@ -77,7 +81,13 @@ def make_plan(settings: Settings, track: Track, world: World, resumed: Checkpoin
     splits = ("train", settings.data.val_split) if settings.tracking.enabled else ()
     prints = world.first(lambda: fingerprint(settings.data.root, splits))
     cache, cached = world.together(lambda: open_cache(plan.train, settings.data.cache, processes=world.local_size))
-    return replace(plan, start=start, fingerprint=prints, cache=cache, cached=cached)
+    geometry = world.first(lambda: _measure(plan, track))
+    return replace(plan, start=start, fingerprint=prints, geometry=geometry, cache=cache, cached=cached)
+
+
+def _measure(plan: Plan, track: Track) -> FaceGeometry | None:
+    size = plan.settings.data.input_size
+    return measure_geometry(plan.train, plan.label_set, size, processes=default_processes(), track=track)
 
 
 def _count_classes(settings: Settings, track: Track) -> np.ndarray | None:

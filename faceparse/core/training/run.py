@@ -351,6 +351,7 @@ class _Run:
             scores=self.scores,
             run_id=self.record.tracker.run_id,
             tracking_uri=self.record.tracker.uri,
+            geometry=self.plan.geometry,
         )
 
     def _save_last(self, epoch: int) -> None:

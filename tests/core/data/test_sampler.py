@@ -2,17 +2,17 @@
 
 import pytest
 
-from faceparse.core.data.sampler import EpochSampler
+from faceparse.core.data.sampler import Draw, EpochSampler
 
 
-def order(count: int, *, batch_size: int = 4, seed: int = 0, epoch: int = 0) -> list[list[tuple[int, int]]]:
+def order(count: int, *, batch_size: int = 4, seed: int = 0, epoch: int = 0) -> list[list[Draw]]:
     sampler = EpochSampler(count, batch_size=batch_size, seed=seed)
     sampler.epoch = epoch
     return list(sampler)
 
 
-def flat(batches: list[list[tuple[int, int]]]) -> list[int]:
-    return [index for batch in batches for _, index in batch]
+def flat(batches: list[list[Draw]]) -> list[int]:
+    return [index for batch in batches for _, index, _ in batch]
 
 
 @pytest.mark.parametrize(("count", "batch_size"), [(12, 4), (13, 4), (15, 4), (7, 7), (8, 3), (3, 4), (0, 4)])
@@ -32,7 +32,7 @@ def test_who_is_left_out_changes_with_the_epoch() -> None:
 
 def test_the_epoch_travels_with_each_index() -> None:
     for epoch in (0, 1, 7):
-        assert {with_it for batch in order(12, epoch=epoch) for with_it, _ in batch} == {epoch}
+        assert {with_it for batch in order(12, epoch=epoch) for with_it, *_ in batch} == {epoch}
 
 
 def test_equal_seed_and_epoch_give_the_equal_order() -> None:

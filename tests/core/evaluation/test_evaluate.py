@@ -16,7 +16,7 @@ from faceparse.core.evaluation.evaluate import evaluate, parse_samples
 from faceparse.core.evaluation.protocols import PROTOCOLS
 from faceparse.core.files import encode_png, read_image, read_label
 from faceparse.core.inference import Parser
-from faceparse.core.model.parsing import Output
+from faceparse.core.model.parsing import Output, ParsingModel
 from faceparse.core.model.trained import ParsingNetwork
 from faceparse.core.settings import DataSettings
 
@@ -24,8 +24,13 @@ WEIGHTS = np.random.default_rng(0).standard_normal((11, 3)) * 3
 BIAS = np.linspace(0.5, -0.5, 11)
 
 
-class Coloured(nn.Module):
+class Coloured(ParsingModel):
     """A network that judges each pixel by its colour alone."""
+
+    align_corners = True
+
+    def __init__(self) -> None:
+        super().__init__(nn.Identity())
 
     def forward(self, image: Tensor) -> Output:
         weights, bias = torch.from_numpy(WEIGHTS).float(), torch.from_numpy(BIAS).float()

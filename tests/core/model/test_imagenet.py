@@ -192,7 +192,7 @@ def test_what_is_not_torchvisions_file_never_enters_the_cache(
 def test_it_fills_the_backbone_with_torchvisions_stem(imagenet: Path, norm: str) -> None:
     assert imagenet_file("resnet18") == imagenet
     model = build_model(ModelSettings(backbone="resnet18", stem="torchvision", norm=norm), 3)  # type: ignore[arg-type]
-    report = initialise(model, imagenet)
+    report = initialise(model, imagenet, "resnet18")
     state, source = model.backbone.state_dict(), torch.load(imagenet, weights_only=True)
     assert str(report) == (
         f"ResNet backbone with a 7x7 stem: {len(state)} tensors loaded, 2 of the file not used (fc.weight, fc.bias)"
@@ -204,7 +204,7 @@ def test_it_fills_the_backbone_with_torchvisions_stem(imagenet: Path, norm: str)
 def test_with_the_deep_stem_the_report_names_what_stays_random(imagenet: Path) -> None:
     model = build_model(ModelSettings(backbone="resnet18", stem="deep"), 3)
     before = model.backbone.state_dict()["stem.0.conv.weight"].clone()
-    report = initialise(model, imagenet_file("resnet18"))
+    report = initialise(model, imagenet_file("resnet18"), "resnet18")
     assert torch.equal(model.backbone.state_dict()["stem.0.conv.weight"], before)
     assert "left at random (stem.0.conv.weight, stem.0.norm.weight, " in str(report)
     assert report.unused == (
@@ -240,7 +240,7 @@ def test_code_in_it_is_not_run(offline: Path, tmp_path: Path, monkeypatch: pytes
     (offline / name_of(content)).write_bytes(content)
     model = build_model(ModelSettings(backbone="resnet18"), 3)
     with pytest.raises(CheckpointError):
-        initialise(model, imagenet_file("resnet18"))
+        initialise(model, imagenet_file("resnet18"), "resnet18")
     assert not (tmp_path / "marker").exists()
     pickle.loads(content)  # the trap is a real one
     assert (tmp_path / "marker").exists()

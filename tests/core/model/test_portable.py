@@ -33,6 +33,7 @@ def test_it_is_a_checkpoint_in_float32(half: Path, trained: RunResult) -> None:
     assert isinstance(found, Checkpoint)
     assert found.settings == expected.settings
     assert (found.label_set, found.epoch, found.scores) == (expected.label_set, expected.epoch, expected.scores)
+    assert found.geometry == expected.geometry
     assert found.names_are_known
     assert (found.run_id, found.tracking_uri, found.training) == (None, None, None)
     assert found.weights.keys() == expected.weights.keys()

@@ -48,7 +48,7 @@ def test_torchvisions_network_with_our_strides_and_norm_computes_the_same(name: 
     torch.save(reference.state_dict(), tmp_path / "backbone.pth")
 
     model = build_model(ModelSettings(backbone=name, stem="torchvision", norm="torch"), 3).eval()  # type: ignore[arg-type]
-    report = initialise(model, tmp_path / "backbone.pth")
+    report = initialise(model, tmp_path / "backbone.pth", name)
     assert not report.skipped
 
     image = torch.randn(2, 3, 49, 64)

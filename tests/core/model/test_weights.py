@@ -3,6 +3,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import timm
 import torch
 from torch import Tensor, nn
 from torchvision import models
@@ -10,11 +11,13 @@ from torchvision import models
 from faceparse.core.errors import CheckpointError
 from faceparse.core.labels import get_label_set
 from faceparse.core.model.abn import ActivatedBatchNorm, inplace_abn_problem
+from faceparse.core.model.backbones import timm_backbone
 from faceparse.core.model.build import build_model
 from faceparse.core.model.eagrnet import EAGRNet
 from faceparse.core.model.weights import (
     Checkpoint,
     initialise,
+    initialise_from_timm,
     label_set_of_size,
     load_exactly,
     load_model,
@@ -141,7 +144,7 @@ def test_a_key_of_another_shape_is_named_as_the_file_names_it(save_tensors: Save
     state["layer5.bottleneck.0.weight"] = torch.zeros(512, 1024, 1, 1)
     path = save_tensors(state)
     with pytest.raises(CheckpointError) as caught:
-        initialise(model, path)
+        initialise(model, path, "resnet18")
     message = one_line(caught.value, path)
     assert "key 'layer5.bottleneck.0.weight' has shape (512, 1024, 1, 1), the network (512, 1024, 3, 3)" in message
     assert "model.backbone" in message
@@ -150,7 +153,7 @@ def test_a_key_of_another_shape_is_named_as_the_file_names_it(save_tensors: Save
 def test_a_network_starts_from_a_released_file_that_fits_it(save_tensors: SaveTensors) -> None:
     source, model = small(), small()
     path = save_tensors({f"module.{key}": tensor for key, tensor in released_state(source).items()})
-    report = initialise(model, path)
+    report = initialise(model, path, "resnet18")
     assert (report.kind, report.loaded, report.skipped) == ("released EAGRNet", len(source.state_dict()), ())
     assert all(torch.equal(model.state_dict()[key], tensor) for key, tensor in source.state_dict().items())
 
@@ -202,14 +205,14 @@ def test_the_stored_norm_does_not_bind_the_reader(save_tensors: SaveTensors) -> 
 
 def test_a_network_starts_from_our_checkpoint(own: tuple[EAGRNet, Path]) -> None:
     model = small()
-    report = initialise(model, own[1])
+    report = initialise(model, own[1], "resnet18")
     assert str(report) == f"checkpoint: {len(own[0].state_dict())} tensors loaded"
     assert all(torch.equal(model.state_dict()[key], tensor) for key, tensor in own[0].state_dict().items())
 
 
 def test_another_class_count_is_refused_with_both_shapes(own: tuple[EAGRNet, Path]) -> None:
     with pytest.raises(CheckpointError) as caught:
-        initialise(small(classes=6), own[1])
+        initialise(small(classes=6), own[1], "resnet18")
     message = one_line(caught.value, own[1])
     assert "'decoder.classify.weight' has shape (11, 256, 1, 1), the network (6, 256, 1, 1) (and 1 more)" in message
     assert message.endswith("check the class count and model.backbone")
@@ -228,7 +231,7 @@ def test_our_keys_are_named_as_our_file_names_them(save_tensors: SaveTensors) ->
     del content["model"]["pyramid.fuse.conv.weight"]  # type: ignore[attr-defined]
     path = save_tensors(content)
     with pytest.raises(CheckpointError, match=r"key 'pyramid\.fuse\.conv\.weight' is missing; "):
-        initialise(small(), path)
+        initialise(small(), path, "resnet18")
 
 
 @pytest.mark.parametrize(
@@ -278,7 +281,7 @@ def test_code_in_a_weights_file_is_refused_and_not_run(tmp_path: Path, save_tens
     marker = tmp_path / "marker"
     content = {"layer6.conv4.weight": torch.zeros(11, 1), "x": RunsCode(marker)}
     path = save_tensors(content, _use_new_zipfile_serialization=zipped)
-    for read in (read_checkpoint, lambda path: initialise(small(), path)):
+    for read in (read_checkpoint, lambda path: initialise(small(), path, "resnet18")):
         with pytest.raises(CheckpointError) as caught:
             read(path)
         assert one_line(caught.value, path) == f"{path}: {REFUSED}"
@@ -398,7 +401,7 @@ def backbone_state(model: EAGRNet) -> dict[str, Tensor]:
 def test_a_deep_stem_backbone_fills_a_deep_stem_network(save_tensors: SaveTensors) -> None:
     source, model = small(stem="deep"), small(stem="deep")
     heads = {key: tensor.clone() for key, tensor in model.state_dict().items() if not key.startswith("backbone.")}
-    report = initialise(model, save_tensors(backbone_state(source)))
+    report = initialise(model, save_tensors(backbone_state(source)), "resnet18")
     expected = source.backbone.state_dict()
     assert str(report) == (
         f"ResNet backbone with a deep 3x3 stem: {len(expected)} tensors loaded, "
@@ -413,7 +416,7 @@ def test_what_torchvisions_backbone_cannot_fill_in_a_deep_stem_network_is_report
     weights = {key: tensor.double().float() for key, tensor in models.resnet18().state_dict().items()}
     model = small(stem="deep")
     before = {key: tensor.clone() for key, tensor in model.backbone.state_dict().items()}
-    report = initialise(model, save_tensors(weights))
+    report = initialise(model, save_tensors(weights), "resnet18")
     assert str(report).startswith("ResNet backbone with a 7x7 stem: ")
     # The whole stem (its first norm would fit, but belongs to another convolution), and what the first block does with
     # 128 channels where theirs has 64.
@@ -439,10 +442,10 @@ def test_what_torchvisions_backbone_cannot_fill_in_a_deep_stem_network_is_report
 def test_a_backbone_of_another_depth_is_refused(save_tensors: SaveTensors) -> None:
     path = save_tensors(backbone_state(small(backbone="resnet34")))
     model = small()
-    assert initialise(small(backbone="resnet34"), path).skipped == ()
+    assert initialise(small(backbone="resnet34"), path, "resnet34").skipped == ()
     path = save_tensors(backbone_state(model))
     with pytest.raises(CheckpointError) as caught:
-        initialise(small(backbone="resnet34"), path)
+        initialise(small(backbone="resnet34"), path, "resnet34")
     message = one_line(caught.value, path)
     assert "of another ResNet than model.backbone" in message
     assert "'stages.0.2.body.0.conv.weight'" in message
@@ -452,7 +455,7 @@ def test_a_deeper_backbone_is_refused_too(save_tensors: SaveTensors) -> None:
     """All that a shallower network asks for is in it, as a part of longer stages."""
     path = save_tensors(backbone_state(small(backbone="resnet34")))
     with pytest.raises(CheckpointError) as caught:
-        initialise(small(), path)
+        initialise(small(), path, "resnet18")
     message = one_line(caught.value, path)
     assert "of another ResNet than model.backbone" in message
     assert "'stages.0.2.body.0.conv.weight'" in message
@@ -465,29 +468,99 @@ def test_the_recipes_own_backbone_fills_the_default_network(
     state = {key: tensor for key, tensor in rebuilt.items() if key.startswith(modules)}
     path = save_tensors({**state, "fc.weight": torch.zeros(1000, 2048), "fc.bias": torch.zeros(1000)})
     model = build_model(ModelSettings(), 11)
-    report = initialise(model, path)
+    report = initialise(model, path, "resnet18")
     assert (report.loaded, report.skipped, report.unused) == (len(state), (), ("fc.weight", "fc.bias"))
     assert torch.equal(model.backbone.state_dict()["stages.2.22.body.2.conv.weight"], state["layer3.22.conv3.weight"])
 
 
 def test_old_backbones_without_batch_counts_lack_nothing(save_tensors: SaveTensors) -> None:
     state = {key: tensor for key, tensor in backbone_state(small()).items() if not key.endswith("num_batches_tracked")}
-    assert initialise(small(), save_tensors(state)).skipped == ()
+    assert initialise(small(), save_tensors(state), "resnet18").skipped == ()
 
 
 def test_an_unrelated_network_is_no_backbone(save_tensors: SaveTensors) -> None:
     path = save_tensors({"features.0.weight": torch.zeros(8, 3, 3, 3), "features.0.bias": torch.zeros(8)})
     with pytest.raises(CheckpointError) as caught:
-        initialise(small(), path)
+        initialise(small(), path, "resnet18")
     expected = f"{path}: none of its 2 keys belongs to a ResNet backbone or an EAGRNet"
     assert one_line(caught.value, path) == expected
+
+
+def trained_elsewhere(network: nn.Module) -> dict[str, Tensor]:
+    """The network's state with statistics that a fresh one does not have."""
+    state = network.state_dict()
+    for key, tensor in state.items():
+        if key.endswith(("running_mean", "running_var")):
+            tensor.uniform_(0.5, 1.5)
+    return state
+
+
+def test_torchvisions_mobilenet_fills_the_backbone(save_tensors: SaveTensors) -> None:
+    source = models.mobilenet_v2()
+    path = save_tensors(trained_elsewhere(source))
+    model = build_model(ModelSettings(backbone="mobilenet_v2"), 5).eval()
+    heads = {key: tensor.clone() for key, tensor in model.state_dict().items() if not key.startswith("backbone.")}
+    report = initialise(model, path, "mobilenet_v2")
+    assert str(report) == (
+        f"MobileNetV2: {len(model.backbone.state_dict())} tensors loaded, 7 of the file not used "
+        "(features.18.0.weight, features.18.1.weight, features.18.1.bias, features.18.1.running_mean, ...)"
+    )
+    image = torch.randn(2, 3, 64, 96)
+    with torch.inference_mode():
+        assert torch.equal(model.backbone(image)[3], source.eval().features[:18](image))
+    assert all(torch.equal(model.state_dict()[key], tensor) for key, tensor in heads.items())
+
+
+@pytest.mark.parametrize("backbone", ["mobilenet_v2", "timm:mobilenetv3_small_050"])
+def test_a_backbone_from_elsewhere_refuses_the_file_of_another(save_tensors: SaveTensors, backbone: str) -> None:
+    """Also where timm itself would take it, and leave everything at random."""
+    path = save_tensors(timm.create_model("convnext_atto").state_dict())
+    model = build_model(ModelSettings(backbone=backbone), 5)
+    with pytest.raises(CheckpointError) as caught:
+        initialise(model, path, backbone)
+    message = one_line(caught.value, path)
+    assert message.startswith(f"{path}: of another network than model.backbone, ")
+    assert message.endswith(" are not in it; change model.backbone or the file")
+
+
+@pytest.mark.parametrize("name", ["mobilenetv3_small_050", "pvt_v2_b0"])
+def test_a_whole_network_of_timm_fills_its_feature_network(save_tensors: SaveTensors, name: str) -> None:
+    source = timm.create_model(name)
+    path = save_tensors(trained_elsewhere(source))
+    model = build_model(ModelSettings(backbone=f"timm:{name}"), 5)
+    report = initialise(model, path, f"timm:{name}")
+    assert str(report) == f"timm:{name}: {len(model.backbone.state_dict())} tensors loaded"
+    image = torch.randn(2, 3, 64, 96)
+    with torch.inference_mode():
+        found = model.eval().backbone(image)[3]
+        _, expected = source.eval().forward_intermediates(image, indices=1)
+    torch.testing.assert_close(found, expected[0], rtol=1e-4, atol=1e-4)
+
+
+def test_a_file_that_timm_cannot_read_into_the_network_is_one_line(save_tensors: SaveTensors) -> None:
+    path = save_tensors(timm.create_model("mobilenetv3_small_050").state_dict())
+    model = build_model(ModelSettings(backbone="timm:resnet18"), 5)
+    with pytest.raises(CheckpointError) as caught:
+        initialise(model, path, "timm:resnet18")
+    message = one_line(caught.value, path)
+    assert message.endswith("; give a weights file of that network, or model.pretrained = none")
+
+
+def test_a_network_without_weights_at_timm_is_not_left_at_random() -> None:
+    name = "timm:resnet10t"
+    model = build_model(ModelSettings(backbone=name), 5)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("faceparse.core.model.weights.timm_backbone", lambda *_, **__: timm_backbone(name))
+        with pytest.raises(CheckpointError) as caught:
+            initialise_from_timm(model, name)
+    assert str(caught.value) == f"timm has no weights of {name}; give a weights file, or model.pretrained = none"
 
 
 def test_gammas_are_taken_as_they_are(save_tensors: SaveTensors) -> None:
     state = backbone_state(small())
     state["bn1.weight"] = torch.linspace(-1, 1, 64)
     model = small()
-    initialise(model, save_tensors(state))
+    initialise(model, save_tensors(state), "resnet18")
     assert torch.equal(model.backbone.state_dict()["stem.0.norm.weight"], state["bn1.weight"])
 
 

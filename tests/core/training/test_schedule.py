@@ -3,7 +3,7 @@ import torch
 from torch.optim import SGD
 
 from faceparse.core.settings import OptimSettings
-from faceparse.core.training.schedule import poly_factor, make_schedule
+from faceparse.core.training.schedule import make_schedule, poly_factor
 
 
 def rates(settings: OptimSettings, iterations: int) -> list[float]:

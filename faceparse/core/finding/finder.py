@@ -1,0 +1,200 @@
+"""A parser finds the faces itself: it knows where eyes, nose and mouth are, and how they lie in its training pictures.
+
+The whole picture is parsed at a few scales, one pass each. Proposals from all scales are cropped, parsed, aligned by
+what is seen in the crop, and scored. No second network is needed, and nothing here needs PyTorch.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from faceparse.core.face_geometry import PARTS, FaceGeometry
+from faceparse.core.finding.proposals import merge, propose
+from faceparse.core.geometry import Size
+
+PartMaps = Callable[[np.ndarray], np.ndarray]
+"""N x H x W x 3 uint8 RGB pictures, H and W multiples of 32 -> N x 4 x h x w float32 probabilities of `PARTS`, at 1/4
+of the size or finer."""
+
+STRIDE = 32
+"""Sides of pictures are multiples of it."""
+
+
+@dataclass(frozen=True)
+class FinderOptions:
+    """How thoroughly faces are looked for."""
+
+    min_face: float = 0.08
+    """Height of the smallest face, hairline to chin, as a share of the picture's height."""
+    side: int = 128
+    """Pixels of a crop's side in what the finder looks at."""
+    step: float = 1.6
+    """Factor between two scales."""
+    threshold: float = 0.6
+    """Score from which a proposal is a face."""
+    candidates: int = 64
+    """Most proposals that are looked at again."""
+
+
+FACE_SHARE = 0.6
+"""Height of a face, hairline to chin, as a share of an aligned crop's side."""
+
+
+@dataclass(frozen=True)
+class FoundFace:
+    """A face in a picture."""
+
+    matrix: np.ndarray
+    """2 x 3: picture -> crop, in shares of the crop's side (0 to 1)."""
+    score: float
+    """0 to 1."""
+    centres: np.ndarray
+    """4 x 2 (x, y) of `PARTS` in the picture."""
+
+
+class FaceFinder:
+    """Pictures -> faces, best first."""
+
+    def __init__(self, maps: PartMaps, geometry: FaceGeometry, options: FinderOptions | None = None) -> None:
+        self._maps = maps
+        self._geometry = geometry
+        self._template = np.array(geometry.centres) @ (1, 1j)
+        self.options = options or FinderOptions()
+
+    def __call__(self, image: np.ndarray) -> list[FoundFace]:
+        """The faces of an H x W x 3 uint8 RGB picture."""
+        proposals = self.proposals(image)
+        return self.refine(image, proposals)
+
+    def proposals(self, image: np.ndarray) -> np.ndarray:
+        """M x 2 complex (a, b) as in `propose`, in pixels of the picture; best first."""
+        found, support = [], []
+        for side in self._sides((image.shape[0], image.shape[1])):
+            zoom = self.options.side / side
+            picture, scale = _resized(image, zoom)
+            maps = self._maps(picture[None])[0]
+            stride = picture.shape[1] / maps.shape[2]
+            proposed, supported = propose(maps, self._geometry, self.options.side / stride)
+            found.append(_rescaled(proposed, stride / scale))
+            support.append(supported)
+        proposals, weights = np.concatenate(found), np.concatenate(support)
+        order = np.argsort(-weights, kind="stable")
+        return proposals[order][merge(proposals[order], self._template, 0.12)][: self.options.candidates]
+
+    def refine(self, image: np.ndarray, proposals: np.ndarray) -> list[FoundFace]:
+        """The faces among M x 2 proposals: each is aligned by what is seen in its crop, three times."""
+        scores = np.zeros(len(proposals))
+        least = 0.25
+        for last in (False, False, True):
+            if not len(proposals):
+                return []
+            proposals, scores = self._aligned(image, proposals)
+            order = np.argsort(-scores, kind="stable")
+            order = order[scores[order] >= (self.options.threshold if last else least)]
+            order = order[merge(proposals[order], self._template)]
+            proposals, scores, least = proposals[order], scores[order], 0.4
+        return [self._face(proposal, score) for proposal, score in zip(proposals, scores, strict=True)]
+
+    def _face(self, proposal: np.ndarray, score: float) -> FoundFace:
+        a, b = proposal
+        centres = a * self._template + b
+        back, shift = 1 / a, -b / a
+        matrix = np.array([[back.real, -back.imag, shift.real], [back.imag, back.real, shift.imag]])
+        return FoundFace(matrix, float(score), np.stack([centres.real, centres.imag], axis=1))
+
+    def _aligned(self, image: np.ndarray, proposals: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Each proposal brought to lie as its crop says, and its score."""
+        side, pyramid = self.options.side, _halves(image)
+        crops = np.stack([_crop(pyramid, proposal, side) for proposal in proposals])
+        maps = np.concatenate([self._maps(part) for part in np.array_split(crops, -(-len(crops) // 16))])
+        centres, evidence = _measure(maps, side, self._template, self._geometry.areas)
+        moved, scores = np.empty_like(proposals), np.zeros(len(proposals))
+        for k in range(len(proposals)):
+            step, scores[k] = _fit(self._template, centres[k], evidence[k])
+            a, b = proposals[k]
+            moved[k] = a * step[0], a * step[1] + b  # crop -> where it should have been -> picture
+        return moved, scores
+
+    def _sides(self, size: Size) -> list[float]:
+        """Sides of the crops that are looked for, in pixels of the picture."""
+        options = self.options
+        smallest = max(options.min_face * size[0] / FACE_SHARE, 16.0) * options.step**0.5
+        largest = max(size)
+        count = max(1, int(np.ceil(np.log(largest / smallest) / np.log(options.step))) + 1)
+        return [largest / options.step**k for k in range(count)]
+
+
+def _resized(image: np.ndarray, zoom: float) -> tuple[np.ndarray, float]:
+    """The picture at `zoom`, black below and at the right up to multiples of `STRIDE`; and the zoom it came out at."""
+    height, width = image.shape[:2]
+    h, w = max(1, round(height * zoom)), max(1, round(width * zoom))
+    small = cv2.resize(image, (w, h), interpolation=cv2.INTER_AREA if zoom < 1 else cv2.INTER_LINEAR)
+    right, below = -w % STRIDE, -h % STRIDE
+    return cv2.copyMakeBorder(small, 0, below, 0, right, cv2.BORDER_CONSTANT, value=(0, 0, 0)), w / width
+
+
+def _rescaled(proposals: np.ndarray, factor: float) -> np.ndarray:
+    """Proposals for a picture `factor` times as large. The corners of pictures coincide, not their first pixels."""
+    half = 0.5 + 0.5j
+    return np.stack([proposals[:, 0] * factor, (proposals[:, 1] + half) * factor - half], axis=1)
+
+
+def _halves(image: np.ndarray) -> list[np.ndarray]:
+    """The picture, its half, its quarter ... as far as a face could need them."""
+    pyramid = [image]
+    while min(pyramid[-1].shape[:2]) >= 128:
+        height, width = pyramid[-1].shape[:2]
+        pyramid.append(cv2.resize(pyramid[-1], (width // 2, height // 2), interpolation=cv2.INTER_AREA))
+    return pyramid
+
+
+def _crop(pyramid: Sequence[np.ndarray], proposal: np.ndarray, side: int) -> np.ndarray:
+    """side x side x 3: what a proposal stands for, from the level whose pixels are nearest to the crop's."""
+    level = min(len(pyramid) - 1, max(0, round(np.log2(abs(proposal[0]) / side))))
+    ((a, b),) = _rescaled(proposal[None], pyramid[level].shape[1] / pyramid[0].shape[1])
+    a = a / (side - 1)
+    matrix = np.array([[a.real, -a.imag, b.real], [a.imag, a.real, b.imag]])
+    return cv2.warpAffine(pyramid[level], matrix, (side, side), flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP)
+
+
+def _measure(
+    maps: np.ndarray, side: int, template: np.ndarray, areas: Sequence[float]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Complex centres (M x 4, in shares of the side) and evidence (M x 4, 0 to 1) of the parts in M x 4 x h x w maps.
+
+    A part is looked for around where it should be, so that the neighbour's eye does not count. Evidence is the mean
+    probability of the pixels that are the part, if they are nearly as many as in the training pictures.
+    """
+    height, width = maps.shape[2:]
+    shares = ((np.arange(width) + 0.5) * side / width - 0.5) / (side - 1)
+    places = shares[None] + 1j * shares[:height, None]
+    around = np.exp(-(abs(places - template[:, None, None]) ** 2) / (2 * 0.12**2))  # 4 x h x w
+    weighed = maps * around
+    mass = weighed.sum(axis=(2, 3))
+    total = np.maximum(mass, 1e-9)
+    centres = (weighed * places).sum(axis=(2, 3)) / total
+    sure = (weighed * maps).sum(axis=(2, 3)) / total
+    enough = np.minimum(1.0, mass / (height * width) / (0.3 * np.array(areas)))
+    return centres, sure * enough
+
+
+def _fit(template: np.ndarray, centres: np.ndarray, evidence: np.ndarray) -> tuple[tuple[complex, complex], float]:
+    """The similarity (a, b) that takes the template nearest to the centres, weighed by evidence, and a score: the mean
+    evidence of the best three parts, less four times what the fit leaves over.
+    """
+    weights = evidence**2 + 1e-6
+    weights = weights / weights.sum()
+    mean_t, mean_c = (weights * template).sum(), (weights * centres).sum()
+    t, c = template - mean_t, centres - mean_c
+    a = (weights * t.conj() * c).sum() / (weights * abs(t) ** 2).sum()
+    b = mean_c - a * mean_t
+    left = np.sqrt((weights * abs(a * template + b - centres) ** 2).sum())
+    score = np.sort(evidence)[1:].mean() - 4 * left
+    if abs(a) < 0.3 or abs(np.angle(a)) > np.pi / 2:
+        return (1 + 0j, 0j), 0.0
+    return (complex(a), complex(b)), float(score)
+
+
+__all__ = ["PARTS", "FaceFinder", "FinderOptions", "FoundFace", "PartMaps"]

@@ -1,0 +1,87 @@
+"""The faces that a parser finds itself."""
+
+import threading
+from functools import partial
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from faceparse.core.errors import SettingsError
+from faceparse.core.face_geometry import FaceGeometry
+from faceparse.core.finding.finder import FaceFinder, FinderOptions
+from faceparse.core.geometry import apply, invert
+from faceparse.core.inference import Parser
+from faceparse.core.labels import LabelSet
+from faceparse.core.prediction.faces import Face, Finder, face_finder
+
+MIN_FACE = 0.08
+"""Height of the smallest face that is looked for, hairline to chin, as a share of the picture's."""
+
+AUTO, NONE = "auto", "none"
+
+BOX = ((0.2, 0.26), (0.8, 0.86))
+"""Where a face lies in an aligned crop, hairline to chin: two corners in shares of its side."""
+
+
+def finds_faces(parser: Parser, geometry: FaceGeometry | None, label_set: LabelSet) -> bool:
+    """Whether a model can: its training pictures are aligned, its classes tell the parts, and it takes any size."""
+    return bool(geometry is not None and geometry.consistent and label_set.part_ids() and parser.takes_pictures)
+
+
+def choose_finder(faces: str) -> Finder | Literal["auto"] | None:
+    """What `--faces` stands for: `auto` as it is, None for `none`, else the finder of a file.
+
+    Raises:
+        SettingsError: it is none of them.
+        DatasetError: the file is missing, or does not hold a finder.
+    """
+    if faces == AUTO:
+        return "auto"
+    return None if faces == NONE else face_finder(Path(faces))
+
+
+def check_min_face(min_face: float) -> float:
+    """The same number.
+
+    Raises:
+        SettingsError: it is no share that a face can have.
+    """
+    if not 0.01 <= min_face <= 1:
+        raise SettingsError(f"--min-face {min_face:g}: a share of the picture's height, from 0.01 to 1")
+    return min_face
+
+
+def own_finder(
+    parser: Parser, geometry: FaceGeometry | None, label_set: LabelSet, min_face: float = MIN_FACE
+) -> Finder | None:
+    """The parser as a finder; None where it cannot find faces, so that pictures are parsed as a whole."""
+    if geometry is None or not finds_faces(parser, geometry, label_set):
+        return None
+    return OwnFaces(parser, geometry, label_set, min_face=min_face)
+
+
+class OwnFaces:
+    """A finder that needs no second network."""
+
+    def __init__(
+        self, parser: Parser, geometry: FaceGeometry, label_set: LabelSet, *, min_face: float = MIN_FACE
+    ) -> None:
+        """`finds_faces` must be true of the three."""
+        maps = partial(parser.part_maps, parts=label_set.part_ids())
+        self._finder = FaceFinder(maps, geometry, FinderOptions(min_face=min_face))
+        self._points = np.array(geometry.points)
+        self._turn = threading.Lock()  # readers are many, the network has all cores already
+
+    def __call__(self, where: str, image: np.ndarray) -> list[Face]:
+        with self._turn:
+            found = self._finder(image)
+        return [self._face(face.matrix, face.score) for face in found]
+
+    def _face(self, matrix: np.ndarray, score: float) -> Face:
+        back = invert(matrix)
+        (left, top), (right, bottom) = BOX
+        corners = apply(back, np.array([[left, top], [right, top], [left, bottom], [right, bottom]]))
+        x, y = corners.min(axis=0)
+        width, height = corners.max(axis=0) - (x, y)
+        return Face((float(x), float(y), float(width), float(height)), score, apply(back, self._points), matrix)
