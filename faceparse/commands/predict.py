@@ -16,7 +16,7 @@ def predict(
     inputs: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="[MODEL] INPUT...",
+            metavar="INPUT",
             help="Photographs, videos, folders of them, patterns such as 'a/**/*.jpg', webcam:0; - for a photograph "
             "on standard input. A first one that names a model is the --model.",
         ),

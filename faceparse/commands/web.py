@@ -9,7 +9,7 @@ from faceparse.commands.options import Device, Gpus, InputSize, device_name, par
 
 
 def web(
-    word: Annotated[str | None, typer.Argument(metavar="[MODEL]", help="The --model, in fewer words.")] = None,
+    word: Annotated[str | None, typer.Argument(metavar="MODEL", help="The --model, in fewer words.")] = None,
     model: Model = None,
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port on this machine; 0 takes a free one.")] = 8420,
     open_: Annotated[bool, typer.Option("--open", help="Open the page in a browser, too.")] = False,

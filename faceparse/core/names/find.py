@@ -4,6 +4,7 @@ import difflib
 from pathlib import Path
 
 from faceparse.core.errors import CheckpointError
+from faceparse.core.names.content import must_be_a_model
 from faceparse.core.names.hub import fetch_bundle
 from faceparse.core.names.place import HUB, SCHEME, SUFFIXES, WEB, Place
 from faceparse.core.names.shipped import find_shipped, shipped_models
@@ -46,6 +47,8 @@ def _find_file(path: Path) -> Path:
         return check_sums(path.parent)
     if not path.exists():
         raise CheckpointError(f"{path}: no such checkpoint file{_nearest(path)}")
+    if path.is_file():
+        must_be_a_model(path, str(path))
     return path
 
 

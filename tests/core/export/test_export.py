@@ -16,7 +16,7 @@ import faceparse
 from faceparse.core.datasets.layout import DatasetFolder
 from faceparse.core.errors import CheckpointError, DatasetError, ExportError, OutputError, SettingsError
 from faceparse.core.evaluation.split import find_split
-from faceparse.core.export.export import Exporter, ExportReport, read_exportable
+from faceparse.core.export.export import Exporter, ExportReport, beside_model, read_exportable
 from faceparse.core.export.exported import read_exported
 from faceparse.core.export.formats import FORMATS
 from faceparse.core.export.verify import score
@@ -67,6 +67,17 @@ def test_exported_weights_are_a_checkpoint(reports: dict[str, ExportReport], che
     found = read_exportable(reports["safetensors-fp32"].path)
     assert found.weights.keys() == checkpoint.weights.keys()
     assert all(torch.equal(found.weights[key], checkpoint.weights[key]) for key in found.weights)
+
+
+def test_what_is_made_of_a_model_lies_beside_it(checkpoint: Checkpoint, light: Path) -> None:
+    """Beside its bundle, not within; in the working folder where it has no place of its own."""
+    file = checkpoint.path
+    assert beside_model(checkpoint, "-fp16.onnx") == file.parent / "best-fp16.onnx"
+    assert beside_model(read_exportable(light), ".onnx") == light.parent / "light.onnx"
+    remote = dataclasses.replace(checkpoint, address="hf:org/face.v2@0123456789")
+    assert beside_model(remote, ".onnx") == Path("org-face.v2-0123456.onnx")
+    remote = dataclasses.replace(checkpoint, address="https://host/face.safetensors#sha256=00")
+    assert beside_model(remote, "-onnx.bundle") == Path("face-onnx.bundle")
 
 
 @pytest.fixture(scope="module")

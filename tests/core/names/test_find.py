@@ -46,6 +46,18 @@ def test_a_name_that_is_no_model_has_neighbours(shipped: Path, name: str, expect
     assert str(caught.value) == f"{name}: no such checkpoint file{expected}"
 
 
+@pytest.mark.parametrize("name", ["best.pth", "best.onnx", "best.pt2"])
+def test_what_downloads_leave_in_a_model_s_place_is_named(name: str) -> None:
+    for content, expected in (
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n", "a Git LFS pointer, not the model"),
+        (b"<!DOCTYPE html><title>Sign in</title>", "a web page, not a model; download the file itself"),
+    ):
+        Path(name).write_bytes(content)
+        with pytest.raises(CheckpointError) as caught:
+            find_model(name)
+        assert str(caught.value).startswith(f"{name}: {expected}")
+
+
 def test_a_registered_model_has_no_file() -> None:
     with pytest.raises(CheckpointError, match="a registered model has no PyTorch weights; give the checkpoint"):
         find_model("models:/face@latest")
