@@ -9,13 +9,19 @@ from faceparse.core.names.hub import fetch_bundle
 from faceparse.core.names.place import HUB, SCHEME, SUFFIXES, WEB, Place
 from faceparse.core.names.shipped import find_shipped, shipped_models
 from faceparse.core.names.web import fetch_file
-from faceparse.core.serving.checksums import MODEL, check_sums, is_bundle
+from faceparse.core.serving.checksums import MODEL, check_sums, is_bundle, listed_files
 
 
 def names_model(text: str) -> bool:
-    """Whether a word is a model's name, by its form alone, and no photograph's, video's or folder's."""
+    """Whether a word is a model's name, by its form, and no photograph's, video's or folder's."""
     schemes = (SCHEME, HUB, *WEB)
-    return text.startswith(schemes) or text.endswith(SUFFIXES) or text in shipped_models() or is_bundle(Path(text))
+    return text.startswith(schemes) or text.endswith(SUFFIXES) or text in shipped_models() or _lists_model(Path(text))
+
+
+def _lists_model(folder: Path) -> bool:
+    """Whether it is a bundle, and no folder of photographs with checksums of their own."""
+    names = listed_files(folder) if is_bundle(folder) else {}
+    return any(name.startswith(MODEL) and name.endswith(SUFFIXES) for name in names)
 
 
 def find_model(source: str | Path) -> Place:

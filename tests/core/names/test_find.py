@@ -67,7 +67,9 @@ def test_words_that_name_a_model(shipped: Path, light: Path) -> None:
     models = ["best.pth", "a/b.onnx", "c.safetensors", "d.pt2", "e.torchscript", "hf:a/b", "models:/a/1", str(light)]
     for word in [*models, "https://host/a.onnx#sha256=0", DEFAULT]:
         assert names_model(word), word
-    for word in ("photo.jpg", "holidays/", "-", "webcam:0", "**/*.jpg", "film.mp4", str(light.parent)):
+    Path("checked").mkdir()
+    Path("checked/SHA256SUMS").write_text(f"{'0' * 64}  model-1.jpg\n")
+    for word in ("checked", "photo.jpg", "holidays/", "-", "webcam:0", "**/*.jpg", "film.mp4", str(light.parent)):
         assert not names_model(word), word
 
 
