@@ -12,8 +12,9 @@ PACKAGE = Path(faceparse.__file__).parent
 
 ROWS = [
     ["faceparse", "core", "core.errors", "core.labels", "core.settings", "core.device", "core.files"],
-    ["core.geometry", "core.face_geometry", "core.polygons"],
-    ["core.preprocessing"],
+    ["core.geometry", "core.polygons"],
+    ["core.preprocessing", "core.face_geometry"],
+    ["core.finding"],
     ["core.serving"],
     ["core.names"],
     ["core.parallel", "core.html", "core.evaluation.confusion"],
@@ -21,7 +22,6 @@ ROWS = [
     ["core.data"],
     ["core.model"],
     ["core.inference"],
-    ["core.finding"],
     ["core.evaluation", "core.prediction"],
     ["core.checks"],
     ["core.tracking", "core.tracking.ledger", "core.tracking.git"],

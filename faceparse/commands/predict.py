@@ -33,7 +33,8 @@ def predict(
     save: Annotated[
         str | None,
         typer.Option(
-            help="Any of labels, overlays, cutouts, coco, json. Default: labels,overlays; of a video, overlays."
+            help="Any of labels, overlays, cutouts, coco, json, instances, crops. Default: labels,overlays; of videos "
+            "overlays."
         ),
     ] = None,
     classes: Annotated[
@@ -62,7 +63,8 @@ def predict(
 ) -> None:
     """Parse photographs, videos and cameras: label maps, overlays, cut-outs, polygons, class areas.
 
-    Photographs: labels/NAME.png (ids, with a palette), overlays/NAME.jpg, cutouts/NAME.png, json/NAME.json, coco.json.
+    Photographs: labels/NAME.png (ids, with a palette), overlays/NAME.jpg, cutouts/NAME.png, json/NAME.json, coco.json,
+    instances/NAME.png (which face a pixel is of), crops/NAME/0.jpg, .png, .npy (aligned photograph, labels, matrix).
     Videos: overlays/NAME.mp4 with the sound, labels/NAME/000000.png, cutouts/NAME/000000.png, json/NAME.json.
     """
     import sys

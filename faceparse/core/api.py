@@ -44,8 +44,13 @@ class ParsedFace:
     """2 x 3, photograph -> crop."""
     labels: np.ndarray
     """h x w uint8 class ids of the crop."""
-    probabilities: np.ndarray
-    """C x h x w float32 of the crop, over classes summing to 1."""
+    _answer: np.ndarray
+    """C x h x w logits."""
+
+    @cached_property
+    def probabilities(self) -> np.ndarray:
+        """C x h x w float32 of the crop, over classes summing to 1."""
+        return _softmax(self._answer)
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,7 +84,7 @@ class Result:
             crop, answer = self._crops[i], self._answers[i]
             inside = unwarp_label(np.ones(answer.shape[1:], np.uint8), crop.matrix, (height, width)) != 0
             inside &= (self.owner == crop.face + 1) | (self.owner == 0)
-            for one, plane in zip(total, answer, strict=True):
+            for one, plane in zip(total, _softmax(answer), strict=True):
                 warped = cv2.warpAffine(
                     plane, crop.matrix, (width, height), flags=flags, borderMode=cv2.BORDER_REPLICATE
                 )
@@ -203,7 +208,7 @@ class FaceParser:
 
     def _result(self, picture: "_Picture", logits: list[Tensor]) -> Result:
         image, crops = picture.image, picture.crops
-        answers = settle([arrays_later(one.softmax(dim=0))() for one in logits], crops)
+        answers = settle([arrays_later(one)() for one in logits], crops)
         parsed = paste(answers, crops, (image.shape[0], image.shape[1]))
         faces = None
         if picture.faces is not None:
@@ -213,6 +218,11 @@ class FaceParser:
                 for face, (crop, answer) in zip(picture.faces, aligned, strict=True)
             )
         return Result(image, parsed.label, self.label_set, faces, parsed.owner, crops, answers)
+
+
+def _softmax(logits: np.ndarray) -> np.ndarray:
+    exponentials = np.exp(logits - logits.max(axis=0))
+    return np.asarray(exponentials / exponentials.sum(axis=0))
 
 
 def _ids(answer: np.ndarray) -> np.ndarray:

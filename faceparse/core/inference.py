@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from faceparse.core.geometry import Size, unwarp_label
+from faceparse.core.geometry import Size, enlarge_logits
 from faceparse.core.model.trained import Network, PictureNetwork, TrainedModel
 from faceparse.core.preprocessing import prepare_photo
 
@@ -50,8 +50,11 @@ class Parser:
     def parse(self, images: Sequence[np.ndarray]) -> list[np.ndarray]:
         """Photographs (H x W x 3 uint8 RGB, any sizes) -> labels at their own sizes."""
         photos = [prepare_photo(image, self.input_size) for image in images]
-        labels = self.parse_crops(torch.from_numpy(np.stack([photo.crop for photo in photos])))
-        return [unwarp_label(label, photo.matrix, photo.size) for label, photo in zip(labels, photos, strict=True)]
+        logits = self.logits(torch.from_numpy(np.stack([photo.crop for photo in photos])))
+        return [
+            enlarge_logits(arrays_later(one)(), photo.matrix, photo.size)
+            for one, photo in zip(logits, photos, strict=True)
+        ]
 
 
 def classes_of(logits: Tensor) -> np.ndarray:

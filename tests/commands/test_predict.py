@@ -88,7 +88,7 @@ def test_photographs_without_a_face_are_listed_and_no_error(
     Path("boxes.json").write_text(json.dumps({first.name: [[18, 14, 36, 48]], second.name: []}))
     options = ["--faces", "boxes.json", "--save", "labels,cutouts,coco,json", "--classes", "hair,skin"]
     done = cli("predict", trained.best, first, second, *options)
-    expected = "predictions: 2 parsed, 1 without a face\n"
+    expected = "predictions: 2 parsed, 1 without a face (--faces none parses whole pictures)\n"
     assert (done.code, done.out, done.err) == (0, expected, f"no face: {second}\n")
     found = sorted(str(path.relative_to("predictions")) for path in Path("predictions").rglob("*.*"))
     names = [

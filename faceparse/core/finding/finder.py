@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from faceparse.core.face_geometry import PARTS, FaceGeometry
+from faceparse.core.face_geometry import FaceGeometry
 from faceparse.core.finding.proposals import merge, propose
 from faceparse.core.geometry import Size
 
@@ -83,6 +83,10 @@ class FaceFinder:
         order = np.argsort(-weights, kind="stable")
         return proposals[order][merge(proposals[order], self._template, 0.12)][: self.options.candidates]
 
+    def follow(self, image: np.ndarray, faces: Sequence[FoundFace]) -> list[FoundFace]:
+        """Where faces of the frame before are in this one; those that are lost are left out."""
+        return self.refine(image, np.array([_proposal(face) for face in faces], complex).reshape(-1, 2))
+
     def refine(self, image: np.ndarray, proposals: np.ndarray) -> list[FoundFace]:
         """The faces among M x 2 proposals: each is aligned by what is seen in its crop, three times."""
         scores = np.zeros(len(proposals))
@@ -124,6 +128,13 @@ class FaceFinder:
         largest = max(size)
         count = max(1, int(np.ceil(np.log(largest / smallest) / np.log(options.step))) + 1)
         return [largest / options.step**k for k in range(count)]
+
+
+def _proposal(face: FoundFace) -> tuple[complex, complex]:
+    """What `FaceFinder._face` made a face of."""
+    (c, _, x), (s, _, y) = face.matrix
+    a = 1 / (c + 1j * s)
+    return a, -(x + 1j * y) * a
 
 
 def _resized(image: np.ndarray, zoom: float) -> tuple[np.ndarray, float]:
@@ -195,6 +206,3 @@ def _fit(template: np.ndarray, centres: np.ndarray, evidence: np.ndarray) -> tup
     if abs(a) < 0.3 or abs(np.angle(a)) > np.pi / 2:
         return (1 + 0j, 0j), 0.0
     return (complex(a), complex(b)), float(score)
-
-
-__all__ = ["PARTS", "FaceFinder", "FinderOptions", "FoundFace", "PartMaps"]

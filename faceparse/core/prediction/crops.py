@@ -171,7 +171,7 @@ def paste(answers: Sequence[np.ndarray], crops: Sequence[Crop], size: Size) -> P
 
 
 def settle(answers: Sequence[np.ndarray], crops: Sequence[Crop]) -> list[np.ndarray]:
-    """Probabilities of crops (C x h x w each) whose aligned and wider views agree along the border between them.
+    """Logits, or probabilities, of crops (C x h x w each) whose aligned and wider views agree along the border between.
 
     Towards the border of an aligned crop its answer turns into that of the wider one, which sees what is beyond. A crop
     without a wider one stays as it is.

@@ -157,7 +157,7 @@ def _crop_ahead(
 
 def _parse(parser: Parser, frames: Iterator[_Cropped], smoother: Smoother, batch_size: int) -> Iterator[_Parsed]:
     for cropped, logits in batch_logits(parser, frames, batch_size):
-        raw = [arrays_later(one.softmax(dim=0)) for one in logits]
+        raw = [arrays_later(one) for one in logits]
         smoothed = [arrays_later(one) for one in smoother(cropped.crops, logits)] if smoother.keep else raw
         yield _Parsed(cropped.frame, cropped.crops, raw, smoothed)
 

@@ -11,10 +11,21 @@ import numpy as np
 from faceparse.core.datasets.layout import SPLITS
 from faceparse.core.errors import OutputError, SettingsError
 from faceparse.core.evaluation.pictures import cut_out, overlay
-from faceparse.core.files import encode_jpeg, encode_png, make_folder, write_atomic, write_palette_png
+from faceparse.core.files import (
+    encode_jpeg,
+    encode_matrix,
+    encode_png,
+    make_folder,
+    write_atomic,
+    write_palette_png,
+)
 from faceparse.core.labels import LabelSet, nearest
+from faceparse.core.prediction.crops import Crop
 
-KINDS = ("labels", "overlays", "cutouts", "coco", "json")
+KINDS = ("labels", "overlays", "cutouts", "coco", "json", "instances", "crops")
+
+PHOTOGRAPHS_ALONE = frozenset({"coco", "instances", "crops"})
+"""Kinds that a video has not."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +58,22 @@ class Outputs:
     def save_cutout(self, name: str, image: np.ndarray, label: np.ndarray) -> None:
         if "cutouts" in self.kinds:
             write_atomic(self.path("cutouts", name, ".png"), encode_png(cut_out(image, label, self.shown)))
+
+    def save_instances(self, name: str, owner: np.ndarray) -> None:
+        """Which face each pixel is of, counted from 1: 8 bits up to 255 faces, else 16."""
+        if "instances" in self.kinds:
+            narrow = owner.astype(np.uint8) if owner.max(initial=0) < 256 else owner
+            write_atomic(self.path("instances", name, ".png"), encode_png(narrow))
+
+    def save_crop(self, name: str, number: int, crop: Crop, answer: np.ndarray) -> None:
+        """A face as the network saw it: photograph, labels, and the matrix photograph -> crop."""
+        if "crops" in self.kinds:
+            name = f"{name}/{number}"
+            write_atomic(self.path("crops", name, ".jpg"), encode_jpeg(crop.image))
+            write_palette_png(
+                self.path("crops", name, ".png"), answer.argmax(axis=0).astype(np.uint8), self.label_set.palette()
+            )
+            write_atomic(self.path("crops", name, ".npy"), encode_matrix(crop.matrix))
 
     def save_json(self, name: str, content: dict[str, Any]) -> None:
         write_atomic(self.path("json", name, ".json"), (json.dumps(content, indent=2) + "\n").encode())

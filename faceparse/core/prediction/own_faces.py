@@ -10,6 +10,7 @@ import numpy as np
 from faceparse.core.errors import SettingsError
 from faceparse.core.face_geometry import FaceGeometry
 from faceparse.core.finding.finder import FaceFinder, FinderOptions
+from faceparse.core.finding.tracker import FaceTracker
 from faceparse.core.geometry import apply, invert
 from faceparse.core.inference import Parser
 from faceparse.core.labels import LabelSet
@@ -53,29 +54,45 @@ def check_min_face(min_face: float) -> float:
 
 
 def own_finder(
-    parser: Parser, geometry: FaceGeometry | None, label_set: LabelSet, min_face: float = MIN_FACE
+    parser: Parser,
+    geometry: FaceGeometry | None,
+    label_set: LabelSet,
+    min_face: float = MIN_FACE,
+    *,
+    film: bool = False,
 ) -> Finder | None:
-    """The parser as a finder; None where it cannot find faces, so that pictures are parsed as a whole."""
+    """The parser as a finder; None where it cannot find faces, so that pictures are parsed as a whole.
+
+    Args:
+        film: it will be given the frames of one film, in order.
+    """
     if geometry is None or not finds_faces(parser, geometry, label_set):
         return None
-    return OwnFaces(parser, geometry, label_set, min_face=min_face)
+    return OwnFaces(parser, geometry, label_set, min_face=min_face, film=film)
 
 
 class OwnFaces:
     """A finder that needs no second network."""
 
     def __init__(
-        self, parser: Parser, geometry: FaceGeometry, label_set: LabelSet, *, min_face: float = MIN_FACE
+        self,
+        parser: Parser,
+        geometry: FaceGeometry,
+        label_set: LabelSet,
+        *,
+        min_face: float = MIN_FACE,
+        film: bool = False,
     ) -> None:
-        """`finds_faces` must be true of the three."""
+        """`finds_faces` must be true of the first three; `film` follows faces from one picture to the next."""
         maps = partial(parser.part_maps, parts=label_set.part_ids())
-        self._finder = FaceFinder(maps, geometry, FinderOptions(min_face=min_face))
+        finder = FaceFinder(maps, geometry, FinderOptions(min_face=min_face))
+        self._find = FaceTracker(finder) if film else finder
         self._points = np.array(geometry.points)
         self._turn = threading.Lock()  # readers are many, the network has all cores already
 
     def __call__(self, where: str, image: np.ndarray) -> list[Face]:
         with self._turn:
-            found = self._finder(image)
+            found = self._find(image)
         return [self._face(face.matrix, face.score) for face in found]
 
     def _face(self, matrix: np.ndarray, score: float) -> Face:

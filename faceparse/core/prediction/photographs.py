@@ -71,7 +71,7 @@ def predict_photographs(
     read = partial(_read, finder=finder, size=parser.input_size, geometry=geometry)
     photographs = map_threads(read, sources, threads, ahead=2 * batch_size)
     parsed = (
-        (photo, [arrays_later(one.softmax(dim=0)) for one in logits])
+        (photo, [arrays_later(one) for one in logits])
         for photo, logits in batch_logits(parser, photographs, batch_size)
     )
     saved = map_threads(partial(_save, outputs), parsed, threads, ahead=2 * batch_size)
@@ -106,8 +106,13 @@ def _save(outputs: Outputs, parsed: tuple[_Photograph | _Broken, list[Later]]) -
         return photo
     source, image = photo.source, photo.image
     size = (image.shape[0], image.shape[1])
-    found = paste(settle([one() for one in answers], photo.crops), photo.crops, size)
+    settled = settle([one() for one in answers], photo.crops)
+    found = paste(settled, photo.crops, size)
     outputs.save_picture(source.name, image, found.label)
+    outputs.save_instances(source.name, found.owner)
+    for crop, answer in zip(photo.crops, settled, strict=True):
+        if not crop.wide:
+            outputs.save_crop(source.name, crop.face, crop, answer)
     if "json" in outputs.kinds:
         pixels = np.bincount(found.label.ravel(), minlength=len(outputs.label_set))
         faces = {} if photo.faces is None else {"faces": [face.describe() for face in photo.faces]}

@@ -14,7 +14,13 @@ from faceparse.core.prediction.camera import Camera
 from faceparse.core.prediction.faces import Boxes, Finder
 from faceparse.core.prediction.films import Film, FilmReport, predict_film
 from faceparse.core.prediction.inputs import Inputs, gather
-from faceparse.core.prediction.outputs import Outputs, choose_classes, choose_kinds, make_output_folder
+from faceparse.core.prediction.outputs import (
+    PHOTOGRAPHS_ALONE,
+    Outputs,
+    choose_classes,
+    choose_kinds,
+    make_output_folder,
+)
 from faceparse.core.prediction.own_faces import AUTO, MIN_FACE, check_min_face, choose_finder, own_finder
 from faceparse.core.prediction.photographs import predict_photographs
 from faceparse.core.prediction.smoothing import check_keep
@@ -68,17 +74,12 @@ class Plan:
         make_output_folder(self.outputs.folder)
         report = PredictReport()
         geometry = geometry if geometry is not None and geometry.consistent else None
-        finder = (
-            self.finder
-            if self.finder != "auto"
-            else own_finder(parser, geometry, self.outputs.label_set, self.min_face)
-        )
         if self.inputs.photographs:
             report.photographs, report.faceless, report.broken = predict_photographs(
                 parser,
                 self.inputs.photographs,
                 self.outputs,
-                finder=finder,
+                finder=self._finder(parser, geometry, film=False),
                 geometry=geometry,
                 batch_size=batch_size,
                 track=track,
@@ -93,7 +94,7 @@ class Plan:
                         film,
                         name,
                         self.film_outputs,
-                        finder=finder,
+                        finder=self._finder(parser, geometry, film=True),
                         geometry=geometry,
                         smooth=self.smooth,
                         batch_size=batch_size,
@@ -103,6 +104,11 @@ class Plan:
             except DatasetError as error:  # one broken video must not cost the others
                 report.broken.append(str(error))
         return report
+
+    def _finder(self, parser: Parser, geometry: FaceGeometry | None, *, film: bool) -> Finder | None:
+        if self.finder == "auto":
+            return own_finder(parser, geometry, self.outputs.label_set, self.min_face, film=film)
+        return self.finder
 
 
 def make_plan(
@@ -137,8 +143,8 @@ def make_plan(
     kinds = choose_kinds(save) if save else None
     if classes and "cutouts" not in (kinds or ()):
         raise SettingsError("--classes is for cut-outs; add --save cutouts")
-    if kinds == ("coco",) and not inputs.photographs:
-        raise SettingsError("--save coco is for photographs, and there are only videos; use labels or json")
+    if kinds and set(kinds) <= PHOTOGRAPHS_ALONE and not inputs.photographs:
+        raise SettingsError(f"--save {kinds[0]} is for photographs, and there are only videos; use labels or json")
     if smooth and not films:
         raise SettingsError("--smooth is for videos and cameras, and there are only photographs")
     check_keep(smooth)

@@ -82,8 +82,11 @@ class _Desk:
         return Response(answer, media_type="application/json")
 
     def _compute(self, data: bytes, where: str) -> bytes:
-        """JSON of a photograph's parsing. `ids` are its H x W class ids, deflated; `picture` is there where a browser
-        would show the file otherwise than it was parsed."""
+        """JSON of a photograph's parsing.
+
+        `faces` is how many were found, null where the photograph was parsed as a whole. `ids` are its H x W class ids,
+        deflated; `picture` is there where a browser would show the file otherwise than it was parsed.
+        """
         image, shown_alike = read_upload(data, where)
         started = time.perf_counter()
         result = self._parser.predict(image)
@@ -94,6 +97,7 @@ class _Desk:
             "height": height,
             "milliseconds": milliseconds,
             "areas": result.areas(),
+            "faces": None if result.faces is None else len(result.faces),
             "labels": _text(encode_palette_png(result.labels, result.label_set.palette())),
             "ids": _text(zlib.compress(result.labels.data, level=1)),
             "picture": None if shown_alike else _text(encode_png(image)),

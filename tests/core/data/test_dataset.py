@@ -15,12 +15,15 @@ from faceparse.core.data.dataset import (
     augment,
     check_values,
     collate,
+    compose,
+    placed,
     read_pair,
 )
-from faceparse.core.data.transforms import Augmentation, draw_augmentation
+from faceparse.core.data.transforms import Augmentation, Piece, Window, draw_augmentation
 from faceparse.core.datasets.layout import DatasetFolder, Sample
 from faceparse.core.errors import DatasetError
-from faceparse.core.files import encode_jpeg, encode_png, read_image, read_label
+from faceparse.core.files import encode_jpeg, encode_png, read_image, read_label, write_atomic
+from faceparse.core.geometry import apply, invert
 from faceparse.core.labels import IGNORE, get_label_set
 from faceparse.core.settings import DataSettings
 
@@ -270,3 +273,85 @@ def test_the_published_order_differs_from_a_plain_swap_of_all() -> None:
 
 def test_normalising_adds_nothing_to_a_checkpoint() -> None:
     assert Normalise(DataSettings()).state_dict() == {}
+
+
+# Photographs on pictures without faces.
+
+
+@pytest.fixture
+def backgrounds(tmp_path: Path) -> Path:
+    folder = tmp_path / "backgrounds"
+    folder.mkdir()
+    write_atomic(folder / "grey.png", encode_png(np.full((90, 120, 3), 77, np.uint8)))
+    return folder
+
+
+def test_what_lies_beyond_a_photograph_is_background(backgrounds: Path) -> None:
+    arrays = random_arrays((40, 40))
+    canvas = np.full((64, 64, 3), 77, np.uint8)
+    augmentation = Augmentation(scale=2.0, rotation=15.0, behind=Window(0, 0, 0, 1))
+    crop = compose(canvas.copy(), [arrays], augmentation, HELEN.mirror_table())
+    back = invert(placed((40, 40), (64, 64), augmentation))
+    seen = 0
+    for row, column in np.ndindex(64, 64):
+        x, y = apply(back, np.array([[column, row]], float))[0]
+        if not (-1 < x < 40 and -1 < y < 40):
+            assert crop.image[row, column].tolist() == [77] * 3
+            assert (crop.label[row, column], crop.edge[row, column]) == (0, 0)
+        elif 0 < x < 39 and 0 < y < 39:
+            seen += 1
+            around = arrays.label[int(y) : int(y) + 2, int(x) : int(x) + 2]
+            assert crop.label[row, column] in around
+    assert seen > 500
+
+
+def test_later_photographs_lie_above_and_mirrored_ones_change_sides() -> None:
+    first, second = random_arrays((30, 30)), random_arrays((30, 30))
+    left_eye, right_eye = HELEN.ids(("left_eye", "right_eye"))
+    second = second._replace(label=np.full((30, 30), left_eye, np.uint8))
+    augmentation = Augmentation(scale=1.0, others=(Piece(0.5, 2.0, 0.0, (0.0, 0.0), mirror=True),))
+    crop = compose(np.zeros((60, 60, 3), np.uint8), [first, second], augmentation, HELEN.mirror_table())
+    assert (crop.label[16:44, 16:44] == right_eye).all()
+    assert not (crop.label[:14] == right_eye).all()
+    assert set(np.unique(crop.edge)) <= {0, 1}
+
+
+@pytest.mark.parametrize(("share", "kind"), [("far", "others"), ("empty", "empty")])
+def test_shares_of_the_samples_are_shown_otherwise(backgrounds: Path, share: str, kind: str) -> None:
+    settings = DataSettings.model_validate({"input_size": SIZE, "backgrounds": backgrounds, share: 0.25})
+    drawn = [draw_augmentation(settings, seed=1, epoch=0, index=index) for index in range(400)]
+    special = [one for one in drawn if (one.empty if kind == "empty" else one.scale > 1.3)]
+    assert 60 < len(special) < 140
+    assert all(one.behind is not None for one in special)
+    if kind == "others":
+        assert {len(one.others) for one in special} == {0, 1, 2, 3}
+        assert all(1.3 <= piece.scale <= 3.6 and abs(piece.rotation) <= 45 for one in special for piece in one.others)
+    ordinary = [one for one in drawn if one not in special]
+    assert 0.35 < np.mean([one.behind is not None for one in ordinary]) < 0.65
+
+
+def test_an_empty_sample_shows_the_background_alone(faces: Path, backgrounds: Path) -> None:
+    dataset = training_set(faces, plain(backgrounds=backgrounds, empty=1.0))
+    arrays, index = dataset[(0, 3)]
+    assert index == 3
+    assert (arrays.image == 77).all()
+    assert not arrays.label.any()
+    assert not arrays.edge.any()
+
+
+def test_far_samples_are_a_function_of_seed_epoch_and_sample(faces: Path, backgrounds: Path) -> None:
+    settings = plain(backgrounds=backgrounds, far=1.0, color_jitter=0.3, noise=0.5)
+    one, other = training_set(faces, settings, seed=4), training_set(faces, settings, seed=4)
+    for index in range(6):
+        assert equal(one[(2, index)][0], other[(2, index)][0])
+        assert not equal(one[(2, index)][0], one[(3, index)][0])
+        assert not equal(one[(2, index, 1)][0], one[(2, index)][0])
+
+
+def test_backgrounds_leave_the_other_draws_as_they_were(backgrounds: Path) -> None:
+    settings = DataSettings.model_validate({"random_mirror": True, "color_jitter": 0.2})
+    behind = settings.model_copy(update={"backgrounds": backgrounds})
+    for index in range(50):
+        before = draw_augmentation(settings, seed=0, epoch=1, index=index)
+        after = draw_augmentation(behind, seed=0, epoch=1, index=index)
+        assert replace(after, behind=None) == before

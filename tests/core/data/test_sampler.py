@@ -1,5 +1,6 @@
-"""The order of an epoch: each sample once, a pure function of seed and epoch."""
+"""The order of an epoch: each sample once, or by its share; a pure function of seed and epoch."""
 
+import numpy as np
 import pytest
 
 from faceparse.core.data.sampler import Draw, EpochSampler
@@ -57,3 +58,54 @@ def test_an_epoch_can_begin_in_its_middle() -> None:
 
 def test_indices_are_plain_numbers() -> None:
     assert {type(part) for batch in order(12) for pair in batch for part in pair} == {int}
+
+
+# Some more often than others.
+
+SHARES = np.array([1.0, 1.0, 3.0, 1.5, 1.0, 2.2, 1.0, 0.4, 1.0, 5.0, 1.0, 1.0])
+
+
+def drawn(*, seed: int = 0, epoch: int = 0, rank: int = 0, size: int = 1, batch_size: int = 1) -> list[Draw]:
+    sampler = EpochSampler(12, batch_size=batch_size, seed=seed, rank=rank, size=size, shares=SHARES)
+    sampler.epoch = epoch
+    return [draw for batch in sampler for draw in batch]
+
+
+def test_each_sample_comes_as_often_as_its_share_says_rounded_up_or_down() -> None:
+    expected = SHARES / SHARES.sum() * 12
+    total = np.zeros(12)
+    for epoch in range(200):
+        draws = drawn(epoch=epoch)
+        assert len(draws) == 12
+        times = np.bincount([draw.sample for draw in draws], minlength=12)
+        assert ((np.floor(expected) <= times) & (times <= np.ceil(expected))).all()
+        total += times
+    assert np.abs(total / 200 - expected).max() < 0.12
+
+
+def test_appearances_of_a_sample_are_counted() -> None:
+    draws = drawn(epoch=3)
+    for sample in range(12):
+        copies = sorted(draw.copy for draw in draws if draw.sample == sample)
+        assert copies == list(range(len(copies)))
+    assert max(draw.copy for draw in draws) >= 1
+
+
+def test_shares_too_are_a_function_of_seed_and_epoch() -> None:
+    assert drawn(seed=3, epoch=5) == drawn(seed=3, epoch=5)
+    orders = {tuple(drawn(seed=seed, epoch=epoch)) for seed in range(3) for epoch in range(3)}
+    assert len(orders) == 9
+
+
+def test_processes_share_out_the_same_draws() -> None:
+    whole = drawn(epoch=2, batch_size=4)
+    parts = [drawn(epoch=2, rank=rank, size=2, batch_size=2) for rank in range(2)]
+    assert sorted(parts[0] + parts[1]) == sorted(whole)
+    assert whole[:4] == parts[0][:2] + parts[1][:2]
+
+
+def test_equal_shares_draw_each_sample_once() -> None:
+    sampler = EpochSampler(12, batch_size=12, seed=0, shares=np.full(12, 1.7))
+    (batch,) = sampler
+    assert sorted(draw.sample for draw in batch) == list(range(12))
+    assert {draw.copy for draw in batch} == {0}

@@ -2,12 +2,16 @@
 
 import cmath
 import math
+import random
 from dataclasses import replace
+from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 
-from faceparse.core.data.transforms import Augmentation, draw_augmentation, jitter_colour, warp_image_and_edge
+from faceparse.core.data.dataset import Arrays, augment
+from faceparse.core.data.transforms import Augmentation, degrade, draw_augmentation, jitter_colour, warp_image_and_edge
 from faceparse.core.geometry import crop_matrix, unwarp_label, warp_image, warp_label
 from faceparse.core.settings import DataSettings
 
@@ -352,3 +356,125 @@ def test_without_saturation_all_is_grey() -> None:
     grey = jitter_colour(image, Augmentation(saturation=0.0))
     assert np.array_equal(grey[..., 0], grey[..., 1])
     assert np.array_equal(grey[..., 0], grey[..., 2])
+
+
+# Wear.
+
+PICTURE = cv2.GaussianBlur(np.random.default_rng(1).integers(0, 256, (48, 64, 3), dtype=np.uint8), (0, 0), 2)
+WEAR = DataSettings(random_scale=False, shift=0.1, grey=0.5, blur=0.5, jpeg=0.5, noise=0.5, erase=0.5)
+
+
+def test_the_recipe_draws_what_it_always_drew() -> None:
+    """Old runs go on as they began: the numbers come in this order from a generator seeded with this text."""
+    for index in range(20):
+        dice = random.Random(f"5 7 {index}")
+        scale, rotation = dice.gauss(), dice.gauss()
+        turned, mirrored, *jitter = (dice.random() for _ in range(5))
+        found = draw_augmentation(EVERYTHING, seed=5, epoch=7, index=index)
+        assert found.scale == 1 + min(max(EVERYTHING.scale_sigma * scale, -0.25), 0.25)
+        assert found.rotation == (30 * min(max(rotation, -2), 2) if turned < 0.6 else 0)
+        assert found.mirror == (mirrored < 0.5)
+        expected = [1 + EVERYTHING.color_jitter * (2 * value - 1) for value in jitter]
+        assert [found.brightness, found.contrast, found.saturation] == expected
+
+
+def test_another_appearance_of_a_sample_looks_otherwise() -> None:
+    place = {"seed": 1, "epoch": 2, "index": 3}
+    once = draw_augmentation(EVERYTHING, **place)
+    assert draw_augmentation(EVERYTHING, **place, copy=0) == once
+    assert len({draw_augmentation(EVERYTHING, **place, copy=copy) for copy in range(4)}) == 4
+
+
+@pytest.mark.parametrize("kind", ["grey", "blur", "jpeg", "noise", "erase"])
+def test_each_kind_of_wear_meets_its_share_of_the_samples(kind: str) -> None:
+    settings = DataSettings(random_scale=False).model_copy(update={kind: 0.3})
+    worn = [one for one in draws(settings) if getattr(one, kind)]
+    assert len(worn) / 1500 == pytest.approx(0.3, abs=0.04)
+    nothing = getattr(Augmentation(), kind)
+    assert {replace(one, **{kind: nothing}, noise_seed=0) for one in worn} == {Augmentation()}
+
+
+def test_wear_stays_in_its_range() -> None:
+    worn = draws(WEAR)
+    assert all(abs(part) <= 0.1 for one in worn for part in one.shift)
+    assert min(part for one in worn for part in one.shift) < -0.09
+    assert {one.jpeg for one in worn} <= {0, *range(20, 91)}
+    blurs = [one.blur for one in worn if one.blur]
+    assert 0.003 <= min(blurs) < max(blurs) <= 0.02
+    assert max(one.noise for one in worn) <= 0.08
+    for left, top, width, height in (one.erase for one in worn if one.erase):
+        assert 0.02 - 1e-9 <= width * height <= 0.15 + 1e-9
+        assert 0 <= left <= left + width <= 1 + 1e-9
+        assert 0 <= top <= top + height <= 1 + 1e-9
+
+
+@pytest.mark.parametrize(
+    "wear",
+    [{"grey": True}, {"blur": 0.02}, {"jpeg": 20}, {"noise": 0.05, "noise_seed": 3}, {"erase": (0.1, 0.2, 0.3, 0.4)}],
+    ids=str,
+)
+def test_each_kind_changes_the_picture_and_only_that(wear: dict[str, Any]) -> None:
+    before = PICTURE.copy()
+    first, second = degrade(PICTURE, Augmentation(**wear)), degrade(PICTURE, Augmentation(**wear))
+    assert np.array_equal(PICTURE, before)
+    assert np.array_equal(first, second)
+    assert (first.shape, first.dtype) == (PICTURE.shape, np.uint8)
+    assert first.flags.c_contiguous
+    assert not np.array_equal(first, PICTURE)
+    assert np.abs(first.mean((0, 1)) - PICTURE.mean((0, 1))).max() < 30  # not another picture
+
+
+def test_without_wear_the_picture_is_left_alone() -> None:
+    assert degrade(PICTURE, Augmentation(mirror=True, brightness=0.5, shift=(0.1, 0.1))) is PICTURE
+
+
+def test_grey_is_the_weighted_sum_of_the_channels() -> None:
+    grey = degrade(PICTURE, Augmentation(grey=True))
+    expected = PICTURE @ np.array([0.2989, 0.587, 0.114])
+    for channel in range(3):
+        assert np.abs(grey[..., channel] - expected).max() <= 1
+        assert np.array_equal(grey[..., channel], grey[..., 0])
+
+
+def test_blur_is_a_gaussian_of_that_share_of_the_height() -> None:
+    sigma = 0.05 * 48
+    found = degrade(PICTURE, Augmentation(blur=0.05))
+    steps = np.arange(-5, 6)
+    kernel = np.exp(-(steps**2) / (2 * sigma**2))
+    kernel = np.outer(kernel, kernel) / kernel.sum() ** 2
+    for y, x in ((20, 30), (10, 50), (30, 12)):
+        expected = (PICTURE[y - 5 : y + 6, x - 5 : x + 6] * kernel[..., None]).sum((0, 1))
+        assert np.abs(found[y, x] - expected).max() <= 1
+
+
+def test_noise_has_that_standard_deviation_and_is_the_seeds() -> None:
+    plain = np.full((64, 64, 3), 128, np.uint8)
+    one, other = (degrade(plain, Augmentation(noise=0.05, noise_seed=seed)).astype(float) for seed in (1, 2))
+    assert one.std() == pytest.approx(0.05 * 255, rel=0.05)
+    assert abs(np.corrcoef(one.ravel(), other.ravel())[0, 1]) < 0.05
+
+
+def test_compression_is_worse_the_lower_the_quality() -> None:
+    errors = [
+        np.abs(degrade(PICTURE, Augmentation(jpeg=quality)).astype(int) - PICTURE).mean() for quality in (20, 50, 90)
+    ]
+    assert errors[0] > errors[1] > errors[2] > 0
+
+
+def test_a_lost_rectangle_is_grey_and_the_rest_stays() -> None:
+    found = degrade(PICTURE, Augmentation(erase=(0.25, 0.5, 0.5, 0.25)))
+    expected = PICTURE.copy()
+    expected[24:36, 16:48] = 127
+    assert np.array_equal(found, expected)
+
+
+def test_a_shift_moves_picture_label_and_edges_alike() -> None:
+    label = (PICTURE[..., 0] > 128).astype(np.uint8)
+    arrays = Arrays(PICTURE, label, label)
+    mirror = np.arange(256, dtype=np.uint8)
+    size = PICTURE.shape[:2]
+    still, moved = (augment(arrays, Augmentation(shift=shift), size, mirror) for shift in ((0.0, 0.0), (0.125, -0.25)))
+    for before, after in zip(still, moved, strict=True):
+        assert np.array_equal(after[:36, 8:], before[12:, :56])
+    assert (moved.label[36:] == 255).all()
+    assert (moved.label[:, :8] == 255).all()

@@ -15,11 +15,13 @@ from faceparse.core.evaluation.score_checkpoint import plan_evaluation, score_ch
 from faceparse.core.evaluation.summary import Evaluation
 from faceparse.core.evaluation.tta import augmented_network
 from faceparse.core.files import read_image, read_label
+from faceparse.core.geometry import unwarp_label
 from faceparse.core.inference import Parser
 from faceparse.core.labels import LabelSet, get_label_set
 from faceparse.core.model.build import build_model
 from faceparse.core.model.trained import ParsingNetwork
 from faceparse.core.model.weights import Checkpoint, read_checkpoint, released_state
+from faceparse.core.preprocessing import prepare_photo
 from faceparse.core.settings import ModelSettings
 from faceparse.core.training.run import RunResult
 from tests.conftest import Bands
@@ -69,7 +71,9 @@ def test_scores_are_those_of_every_pixel_of_the_split(
     assert (evaluation.split, len(evaluation.ids), list(evaluation.scores)) == ("test", 2, ["eagrnet"])
     assert evaluation.dataset == faces
     files = listed(faces, "test")
-    predictions = parser.parse([read_image(image) for image, _ in files])
+    photos = [prepare_photo(read_image(image), parser.input_size) for image, _ in files]
+    ids = parser.parse_crops(torch.from_numpy(np.stack([photo.crop for photo in photos])))
+    predictions = [unwarp_label(one, photo.matrix, photo.size) for one, photo in zip(ids, photos, strict=True)]
     pairs = [(read_label(label), prediction) for (_, label), prediction in zip(files, predictions, strict=True)]
     label_set = get_label_set("helen")
     expected = {name: slow_f1(pairs, {i}) for i, name in enumerate(label_set.names)}

@@ -468,7 +468,7 @@ def test_the_recipes_own_backbone_fills_the_default_network(
     state = {key: tensor for key, tensor in rebuilt.items() if key.startswith(modules)}
     path = save_tensors({**state, "fc.weight": torch.zeros(1000, 2048), "fc.bias": torch.zeros(1000)})
     model = build_model(ModelSettings(), 11)
-    report = initialise(model, path, "resnet18")
+    report = initialise(model, path, "resnet101")
     assert (report.loaded, report.skipped, report.unused) == (len(state), (), ("fc.weight", "fc.bias"))
     assert torch.equal(model.backbone.state_dict()["stages.2.22.body.2.conv.weight"], state["layer3.22.conv3.weight"])
 

@@ -53,7 +53,7 @@ def test_another_network_is_no_detector(tmp_path: Path) -> None:
             face_finder(tmp_path / name)
     with pytest.raises(DatasetError, match=r"^cannot read .*/c.onnx: No such file"):
         face_finder(tmp_path / "c.onnx")
-    with pytest.raises(SettingsError, match="not YuNet's .onnx file, nor a .json file of boxes"):
+    with pytest.raises(SettingsError, match="not auto, none, YuNet's .onnx file or a .json file of boxes"):
         face_finder(tmp_path / "d.txt")
 
 

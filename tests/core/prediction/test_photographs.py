@@ -8,7 +8,8 @@ from PIL import Image
 
 from faceparse.core.errors import DatasetError, OutputError
 from faceparse.core.evaluation.pictures import cut_out
-from faceparse.core.files import encode_jpeg, encode_png, read_image, write_atomic
+from faceparse.core.files import encode_jpeg, encode_png, read_image, read_matrix, write_atomic
+from faceparse.core.geometry import apply, warp_image
 from faceparse.core.inference import Parser
 from faceparse.core.labels import LabelSet, get_label_set
 from faceparse.core.prediction.faces import Face
@@ -172,3 +173,28 @@ def test_what_cannot_be_written_ends_it(parser: Parser, photographs: Path) -> No
     with pytest.raises(OutputError, match=r"^cannot write out/overlays/a.jpg: "):
         predict(parser, photographs, kinds=("labels", "overlays", "coco"))
     assert not (OUT / "coco.json").exists()
+
+
+def test_instances_and_crops_are_saved_of_each_face(parser: Parser, photographs: Path) -> None:
+    faces = [Face((10, 10, 30, 30)), Face((40, 36, 20, 20))]
+    options = outputs("labels", "instances", "crops")
+    predict_photographs(parser, sources(photographs / "a.jpg"), options, finder=lambda where, image: faces)
+    owner = np.array(Image.open(OUT / "instances" / "a.png"))
+    assert owner.dtype == np.uint8
+    assert set(np.unique(owner)) == {0, 1, 2}
+    assert ((owner == 0) == (saved_label("a") == 0)).all()
+    assert names(OUT / "crops" / "a") == {f"{number}.{suffix}" for number in (0, 1) for suffix in ("jpg", "png", "npy")}
+    for number, face in enumerate(faces):
+        matrix = read_matrix(OUT / "crops" / "a" / f"{number}.npy")
+        x, y = apply(matrix, np.array([[face.box[0] + face.box[2] / 2 - 0.5, face.box[1] + face.box[3] / 2 - 0.5]]))[0]
+        assert (x, y) == pytest.approx((31.5, 31.5))
+        crop = read_image(OUT / "crops" / "a" / f"{number}.jpg")
+        assert crop.shape == (64, 64, 3)
+        expected = warp_image(read_image(photographs / "a.jpg"), matrix, (64, 64))
+        assert np.abs(crop.astype(int) - expected).mean() < 6
+
+
+def test_a_photograph_as_a_whole_has_one_instance_and_one_crop(parser: Parser, photographs: Path) -> None:
+    predict_photographs(parser, sources(photographs / "a.jpg"), outputs("instances", "crops"))
+    assert set(np.unique(np.array(Image.open(OUT / "instances" / "a.png")))) <= {0, 1}
+    assert names(OUT / "crops" / "a") == {"0.jpg", "0.png", "0.npy"}

@@ -38,7 +38,8 @@ def test_labels_and_overlays_are_saved_unless_something_else_is_asked_for(photog
         ({"save": "cutouts", "classes": "zzz"}, "--classes 'zzz': not in helen (background, skin, "),
         ({"classes": "hair"}, "--classes is for cut-outs; add --save cutouts"),
         ({"smooth": 0.5}, "--smooth is for videos and cameras, and there are only photographs"),
-        ({"faces": Path("faces.pt")}, "--faces faces.pt: not YuNet's .onnx file, nor a .json file of boxes"),
+        ({"faces": "faces.pt"}, "--faces faces.pt: not auto, none, YuNet's .onnx file or a .json file of boxes"),
+        ({"min_face": 0.0}, "--min-face 0: a share of the picture's height, from 0.01 to 1"),
     ],
     ids=str,
 )
@@ -54,7 +55,7 @@ def test_what_could_do_nothing_is_refused(photographs: Path, options: dict[str, 
         ({"save": "coco"}, "--save coco is for photographs, and there are only videos; use labels or json"),
         ({"smooth": 1}, "--smooth 1: from 0 (each frame for itself) to less than 1, such as 0.8"),
         (
-            {"faces": Path("boxes.json")},
+            {"faces": "boxes.json"},
             "--faces boxes.json: boxes are of photographs; for videos name YuNet's .onnx file",
         ),
     ],

@@ -1,8 +1,9 @@
 """A few training steps in one of several processes, as a script: RANK and WORLD_SIZE say in which.
 
-    python -m tests.core.training.few_steps OUT BATCH_SIZE STEPS
+    python -m tests.core.training.few_steps OUT BATCH_SIZE STEPS [BACKBONE]
 
-In float64: from random weights, float32 rounding grows a thousandfold in five steps, with any change of order.
+In float64: from random weights, float32 rounding grows a thousandfold in five steps, with any change of order. And of
+64 x 64 pixels: where a light backbone's last map is one pixel, it grows as much in each.
 """
 
 import sys
@@ -19,16 +20,16 @@ from faceparse.core.training.loss import EAGRNetLoss
 from faceparse.core.training.schedule import make_schedule
 from faceparse.core.training.trainer import Trainer
 
-SIZE, PHOTOGRAPHS = (32, 32), 4
+SIZE, PHOTOGRAPHS = (64, 64), 4
 
 
-def main(out: Path, batch_size: int, steps: int) -> None:
+def main(out: Path, batch_size: int, steps: int, backbone: str) -> None:
     """`PHOTOGRAPHS` make an update, however they are shared out."""
     torch.manual_seed(0)
     device = torch.device("cpu")
     with join(device, timeout=60) as world:
         settings = DataSettings(input_size=SIZE)
-        network = ModelSettings(backbone="resnet18", stem="torchvision", norm="torch")
+        network = ModelSettings(backbone=backbone, stem="torchvision", norm="torch")
         model = build_model(network, 11, device, world.data).double()
         if not world.is_first:
             for tensor in model.state_dict().values():
@@ -65,4 +66,5 @@ def batches(step: int, rank: int, size: int, batch_size: int) -> list[Batch]:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), *map(int, sys.argv[2:]))
+    out, batch_size, steps, *backbone = sys.argv[1:]
+    main(Path(out), int(batch_size), int(steps), *(backbone or ["resnet18"]))

@@ -86,9 +86,10 @@ def workers(process: "subprocess.Popen[str]") -> list[int]:
     return [int(pid) for pid in children if b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes()]
 
 
-def few_steps(out: Path, processes: int) -> dict[str, Any]:
+def few_steps(out: Path, processes: int, backbone: str) -> dict[str, Any]:
     """What tests/core/training/few_steps.py comes to: five steps of four photographs."""
-    script = [sys.executable, "-W", "ignore", "-m", "tests.core.training.few_steps", str(out), str(4 // processes), "5"]
+    script = [sys.executable, "-W", "ignore", "-m", "tests.core.training.few_steps"]
+    script += [str(out), str(4 // processes), "5", backbone]
     started = [subprocess.Popen(script, cwd=ROOT, env=ENVIRONMENT | variables) for variables in launched(processes)]
     assert [process.wait(timeout=120) for process in started] == [0] * processes
     found: dict[str, Any] = torch.load(out)
@@ -104,9 +105,13 @@ def launched(processes: int) -> list[dict[str, str]]:
     return [common | {"RANK": str(rank), "LOCAL_RANK": str(rank)} for rank in range(processes)]
 
 
-def test_two_processes_share_out_a_batch_exactly(tmp_path: Path) -> None:
-    """Losses, weights and running statistics after five steps: four photographs at once, or two in each of two."""
-    one, two = few_steps(tmp_path / "one", 1), few_steps(tmp_path / "two", 2)
+@pytest.mark.parametrize("backbone", ["resnet18", "mobilenet_v2", "timm:resnet10t", "timm:mobilenetv3_small_050"])
+def test_two_processes_share_out_a_batch_exactly(tmp_path: Path, backbone: str) -> None:
+    """Losses, weights and running statistics after five steps: four photographs at once, or two in each of two.
+
+    Of timm's networks the first has plain norms, the second such with an activation inside.
+    """
+    one, two = (few_steps(tmp_path / str(processes), processes, backbone) for processes in (1, 2))
     torch.testing.assert_close(two["losses"], one["losses"], rtol=1e-5, atol=0)
     assert two["weights"].keys() == one["weights"].keys()
     for name, weights in one["weights"].items():

@@ -38,8 +38,8 @@ def slow_resize(maps: np.ndarray, size: Sequence[int]) -> np.ndarray:
     return resized
 
 
-def slow_terms(output: Output, label: Tensor, edge: Tensor) -> dict[str, float]:
-    """Pixel by pixel, as the paper words it."""
+def slow_terms(output: Output, label: Tensor, edge: Tensor, weights: Sequence[float] = (1.0,) * 5) -> dict[str, float]:
+    """Pixel by pixel, as the paper words it; `weights` are of the classes."""
     size = label.shape[1:]
     all_edges = sum(int(v) for v in edge.flatten())
     share = all_edges / edge.numel()
@@ -54,7 +54,7 @@ def slow_terms(output: Output, label: Tensor, edge: Tensor) -> dict[str, float]:
                 entropy = 0.0
                 if truth != 255:
                     logits = parsing_logits[:, i, j]
-                    entropy = float(np.log(np.exp(logits).sum()) - logits[truth])
+                    entropy = weights[truth] * float(np.log(np.exp(logits).sum()) - logits[truth])
                     parsing_sum += entropy
                     parsing_count += 1
                 on_edges += entropy * is_edge
@@ -142,6 +142,28 @@ def test_weights_and_scale_make_the_total() -> None:
     assert float(terms.edge) == pytest.approx(expected["edge"], rel=1e-4)  # the terms themselves are not scaled
     assert terms.total.requires_grad
     assert not terms.edge.requires_grad
+
+
+def test_a_pixel_weighs_as_much_as_its_class() -> None:
+    """In both parsing terms, which stay means over pixels; the edge term does not know of classes."""
+    output, label, edge = random_batch()
+    weights = [0.5, 1.0, 4.0, 2.0, 0.25]
+    terms = EAGRNetLoss(class_weights=torch.tensor(weights))(output, label, edge)
+    expected = slow_terms(output, label, edge, weights)
+    assert {name: float(getattr(terms, name)) for name in expected} == pytest.approx(expected, rel=1e-4)
+    assert expected["parsing"] != pytest.approx(slow_terms(output, label, edge)["parsing"], rel=0.01)
+
+
+def test_class_weights_are_not_of_the_state() -> None:
+    assert EAGRNetLoss(class_weights=torch.ones(5)).state_dict() == {}
+
+
+def test_without_edge_logits_the_edge_term_is_zero_and_the_others_stay() -> None:
+    output, label, edge = random_batch()
+    expected, found = EAGRNetLoss()(output, label, edge), EAGRNetLoss()(Output(output.parsing, None), label, edge)
+    assert float(found.edge) == 0
+    assert (found.parsing, found.boundary_attention) == (expected.parsing, expected.boundary_attention)
+    assert float(found.total.detach()) == pytest.approx(float((expected.total - expected.edge).detach()), rel=1e-5)
 
 
 class NoLooking(TorchDispatchMode):

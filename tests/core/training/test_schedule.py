@@ -1,9 +1,11 @@
+import math
+
 import pytest
 import torch
 from torch.optim import SGD
 
 from faceparse.core.settings import OptimSettings
-from faceparse.core.training.schedule import make_schedule, poly_factor
+from faceparse.core.training.schedule import cosine_factor, make_schedule, poly_factor
 
 
 def rates(settings: OptimSettings, iterations: int) -> list[float]:
@@ -54,3 +56,15 @@ def test_a_schedule_goes_on_where_it_was_saved() -> None:
         optimizer.step()
         schedule.step()
         assert optimizer.param_groups[0]["lr"] == pytest.approx(0.01 * 0.5**0.9)
+
+
+def test_the_cosine_is_half_a_wave_after_the_same_rise() -> None:
+    found = rates(OptimSettings(lr=0.5, schedule="cosine", warmup=4), 20)
+    wave = [0.25 + 0.25 * math.cos(math.pi * i / 20) for i in range(20)]
+    assert found[:4] == pytest.approx([wave[i] * (i + 1) / 5 for i in range(4)])
+    assert found[4:] == pytest.approx(wave[4:])
+    assert found[10] == pytest.approx(0.25)
+
+
+def test_the_cosine_stays_at_zero_after_its_end() -> None:
+    assert [cosine_factor(i, iterations=10) for i in (10, 11, 1000)] == pytest.approx([0.0, 0.0, 0.0])

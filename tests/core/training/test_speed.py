@@ -2,11 +2,13 @@ from collections.abc import Callable
 
 import pytest
 import torch
+from torch import nn
 
 from faceparse.core.errors import SettingsError
-from faceparse.core.settings import load_settings
+from faceparse.core.model.build import build_model
+from faceparse.core.settings import ModelSettings, load_settings
 from faceparse.core.training import speed
-from faceparse.core.training.speed import Speed, resolve_speed
+from faceparse.core.training.speed import FloatConv2d, Speed, keep_slow_in_float, resolve_speed
 
 CPU, GPU = torch.device("cpu"), torch.device("cuda")
 
@@ -93,3 +95,46 @@ def test_compiling_without_a_compiler_is_refused(monkeypatch: pytest.MonkeyPatch
 def test_it_is_told_in_a_few_words() -> None:
     assert str(resolve(CPU)) == "fp32, channels last"
     assert str(Speed(torch.bfloat16, "torch", channels_last=False, compile=True)) == "bf16, compiled"
+
+
+def gradients_in_bf16(model: nn.Module) -> torch.Tensor:
+    """Of all weights, one after the other."""
+    model.zero_grad()
+    image = torch.randn(2, 8, 12, 12, generator=torch.Generator().manual_seed(1))
+    with torch.autocast("cpu", torch.bfloat16):
+        loss = model(image).float().square().mean()
+    loss.backward()
+    return torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None])
+
+
+def test_what_is_slow_in_bf16_computes_in_float32_and_what_is_not_does_not() -> None:
+    torch.manual_seed(0)
+    strided, plain = (nn.Conv2d(8, 8, 3, stride, 1, groups=8, bias=False) for stride in (2, 1))
+    model = nn.Sequential(strided, nn.Sequential(plain), nn.Conv2d(8, 8, 3, 2))
+    image = torch.randn(1, 8, 12, 12)
+    expected = strided(image)
+    keep_slow_in_float(model)
+    assert [type(module) for module in (model[0], model[1][0], model[2])] == [FloatConv2d, nn.Conv2d, nn.Conv2d]
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(model[0](image), expected)
+        assert model[0](image.bfloat16()).dtype == torch.float32
+        assert model[1](image).dtype == torch.bfloat16
+    assert model[0].weight is strided.weight  # the optimizer's
+
+
+def test_a_step_with_it_is_that_of_bf16() -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Conv2d(8, 16, 1), nn.Conv2d(16, 16, 3, 2, 1, groups=16), nn.ReLU(), nn.Conv2d(16, 4, 1))
+    before = gradients_in_bf16(model)
+    keep_slow_in_float(model)
+    torch.testing.assert_close(gradients_in_bf16(model), before, rtol=0.05, atol=0.02 * float(before.abs().max()))
+
+
+def test_a_networks_state_does_not_change_by_it() -> None:
+    model = build_model(ModelSettings(backbone="mobilenet_v2"), 5)
+    before = {key: tensor.clone() for key, tensor in model.state_dict().items()}
+    keep_slow_in_float(model)
+    assert sum(isinstance(module, FloatConv2d) for module in model.modules()) == 4  # strides 4, 8, 16 and 32
+    after = model.state_dict()
+    assert list(after) == list(before)
+    assert all(torch.equal(after[key], tensor) for key, tensor in before.items())

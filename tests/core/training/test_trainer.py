@@ -1,4 +1,5 @@
 import copy
+import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -101,6 +102,33 @@ def test_the_batch_of_a_loss_that_is_not_finite_is_named_and_updates_nothing(bat
         trainer.step([one])
     after_bad = dict(trainer.model.named_parameters())
     assert all(torch.equal(parameter, before[name]) for name, parameter in after_bad.items())
+
+
+@pytest.mark.parametrize(("longest", "shortened"), [(0.5, True), (1e6, False)])
+def test_a_gradient_that_is_too_long_is_shortened(batch: Batch, longest: float, shortened: bool) -> None:
+    """Over all weights together; the step is that of plain SGD with what is left."""
+    trainer, plain = make_trainer(clip=longest), make_trainer()
+    before = [parameter.detach().clone() for parameter in trainer.model.parameters()]
+    trainer.step([batch])
+    plain.step([batch])
+    gradients: list[Any] = [parameter.grad for parameter in plain.model.parameters()]
+    length = math.sqrt(sum(float(gradient.double().square().sum()) for gradient in gradients))
+    assert (length > longest) == shortened
+    factor = min(1.0, longest / length)
+    for found, old, gradient in zip(trainer.model.parameters(), before, gradients, strict=True):
+        torch.testing.assert_close(found, old - 0.01 * (factor * gradient + 5e-4 * old), rtol=1e-4, atol=1e-7)
+
+
+@pytest.mark.parametrize("fused", [True, False])
+def test_with_clipping_a_gradient_that_is_not_finite_updates_nothing(batch: Batch, fused: bool) -> None:
+    """The loss is finite, and so training goes on; without clipping the weights would be lost."""
+    for clip, kept in ((1.0, True), (0.0, False)):
+        trainer = make_trainer(fused=fused, clip=clip)
+        trainer.model.decoder.classify.weight.register_hook(lambda gradient: gradient * torch.inf)
+        before = copy.deepcopy(dict(trainer.model.named_parameters()))
+        assert trainer.step([batch]).isfinite().all()
+        after = dict(trainer.model.named_parameters())
+        assert all(torch.equal(after[name], parameter) for name, parameter in before.items()) == kept
 
 
 def test_an_epoch_goes_on_where_it_was_left(batch: Batch) -> None:
