@@ -7,7 +7,7 @@ BIN := .venv/bin
 # The toolkit's own folder: torch is misled by an nvcc that is only a link or a wrapper on the PATH.
 NVCC := $(firstword $(wildcard $(if $(CUDA_HOME),$(CUDA_HOME)/bin/nvcc) /usr/local/cuda/bin/nvcc /usr/local/cuda-*/bin/nvcc /opt/cuda/bin/nvcc))
 
-.PHONY: setup inplace-abn demo test lint docs docs-serve benchmark clean
+.PHONY: setup inplace-abn demo test lint docs docs-serve benchmark ship clean
 
 setup: .venv/ready
 
@@ -53,6 +53,10 @@ inplace-abn: $(UV)
 	@echo "building inplace-abn with $(NVCC) (a few minutes, once)"
 	@test -x $(BIN)/python || $(UV) venv --quiet --allow-existing --python '>=3.11' .venv
 	CUDA_HOME=$(NVCC:/bin/nvcc=) $(UV) pip install --quiet --python $(BIN)/python --constraint constraints.txt --editable '.[dev,inplace-abn]'
+
+# A model that comes with the package: BUNDLE is one of `faceparse export --format safetensors --bundle`, with scores.
+ship: .venv/ready
+	$(BIN)/python -m tools.ship "$(BUNDLE)" "$(NAME)" $(if $(NOTE),"$(NOTE)")
 
 clean:
 	rm -rf .venv site .mypy_cache .ruff_cache .pytest_cache

@@ -14,8 +14,10 @@ from faceparse.commands import (
     edges,
     evaluate,
     export,
+    models,
     predict,
     prepare,
+    push,
     runs,
     sweep,
     sync,
@@ -58,7 +60,9 @@ app.command()(sweep.sweep)
 app.command("eval")(evaluate.evaluate)
 app.command()(predict.predict)
 app.command()(web.web)
+app.command()(models.models)
 app.command()(export.export)
+app.command()(push.push)
 app.add_typer(runs.app, name="runs")
 app.command()(sync.sync)
 app.command()(ui.ui)

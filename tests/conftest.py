@@ -16,6 +16,7 @@ from socketserver import ThreadingMixIn
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
 import pytest
+import tomli_w
 import torch
 from torch import Tensor, nn
 from torchvision import models
@@ -24,11 +25,17 @@ from faceparse.core.datasets.edges import update_edges
 from faceparse.core.datasets.prepare import prepare
 from faceparse.core.datasets.synthetic import Synthetic
 from faceparse.core.evaluation.split import find_split
-from faceparse.core.export.bundle import read_bundle
+from faceparse.core.export.bundle import fill_bundle, read_bundle
 from faceparse.core.export.export import Exporter, ExportReport
+from faceparse.core.export.exported import read_exported, to_metadata
+from faceparse.core.export.formats import FORMATS
 from faceparse.core.export.registration import plan_registration, register_report
+from faceparse.core.labels import get_label_set
+from faceparse.core.model.build import build_model
 from faceparse.core.model.parsing import Output, ParsingModel
-from faceparse.core.model.weights import read_checkpoint
+from faceparse.core.model.portable import pack_weights
+from faceparse.core.model.weights import Checkpoint, read_checkpoint
+from faceparse.core.names.shipped import DEFAULT
 from faceparse.core.parallel import untracked
 from faceparse.core.settings import Settings, load_settings
 from faceparse.core.training.launch import Display
@@ -215,6 +222,45 @@ def bundle(trained: RunResult, tmp_path_factory: pytest.TempPathFactory) -> Path
     checkpoint = read_checkpoint(trained.best)
     exporter = Exporter(checkpoint, scored_on=find_split(checkpoint))
     return exporter.export("onnx", tmp_path_factory.mktemp("bundles") / "best.bundle", bundle=True).path
+
+
+@pytest.fixture(scope="session")
+def light(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A bundle of the light network with fresh weights for CelebAMask-HQ's classes. Not to be written to."""
+    options = {"model.backbone": "mobilenet_v2", "data.input_size": (64, 64), "data.label_set": "celebamask-hq"}
+    settings, label_set = load_settings(options=options), get_label_set("celebamask-hq")
+    with torch.random.fork_rng():
+        torch.manual_seed(7)
+        weights = build_model(settings.model, len(label_set)).state_dict()
+    folder = tmp_path_factory.mktemp("light") / "light.bundle"
+    folder.mkdir()
+    file = folder / "model.safetensors"
+    checkpoint = Checkpoint(path=file, settings=settings, label_set=label_set, weights=weights, epoch=3)
+    file.write_bytes(pack_weights(weights, to_metadata(checkpoint, "logits"), half=True))
+    fill_bundle(folder, read_exported(file, FORMATS["safetensors"]), "safetensors", None, None)
+    return folder
+
+
+@pytest.fixture
+def shipped(light: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """That network as the shipped model, in a folder that a test may spoil, and a cache folder of the test's own."""
+    folder = tmp_path / "shipped"
+    folder.mkdir()
+    file = folder / f"{DEFAULT}.safetensors"
+    shutil.copy(light / "model.safetensors", file)
+    entry = {
+        "file": file.name,
+        "sha256": hashlib.sha256(file.read_bytes()).hexdigest(),
+        "licence": "research only",
+        "notice": "its weights are for research only",
+        "label_set": "celebamask-hq",
+        "score": 0.8125,
+        "protocol": "eagrnet on CelebAMask-HQ test",
+    }
+    (folder / "models.toml").write_text(tomli_w.dumps({DEFAULT: entry}))
+    monkeypatch.setattr("faceparse.core.names.shipped.FOLDER", folder)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    return folder
 
 
 @pytest.fixture(scope="session")

@@ -16,6 +16,7 @@ ROWS = [
     ["core.preprocessing", "core.face_geometry"],
     ["core.finding"],
     ["core.serving"],
+    ["core.names"],
     ["core.parallel", "core.html", "core.evaluation.confusion"],
     ["core.datasets"],
     ["core.data"],

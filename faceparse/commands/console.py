@@ -75,6 +75,7 @@ def silent_libraries() -> None:
     os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # what c10d warns of, training tells in one line
     for name in ("alembic", "mlflow", "torch.onnx", "onnxscript", "onnx_ir"):
         logging.getLogger(name).setLevel(logging.WARNING)
+    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # it advises to log in
     logging.getLogger("timm.models._builder").setLevel(logging.ERROR)  # that a backbone leaves the classifier out
     logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)  # tracebacks of what we tell in one line
     warnings.filterwarnings("ignore", category=FutureWarning)

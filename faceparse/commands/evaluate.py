@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from faceparse.commands.model import tell_terms
 from faceparse.commands.options import (
     TRAINED,
     BatchSize,
@@ -93,6 +94,8 @@ def evaluate(
         )
         for checkpoint in checkpoints
     ]
+    for plan in plans:
+        tell_terms(plan.model.address)
     outcome = run_evaluations(
         plans,
         device=resolve_device(device_name(gpus, device) or "auto"),

@@ -1,11 +1,13 @@
 """faceparse export CHECKPOINT"""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from faceparse.commands.options import DataDir, InputSize, parse_size
+from faceparse.commands.model import tell_terms
+from faceparse.commands.options import TRAINED, DataDir, InputSize, parse_size
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -19,10 +21,16 @@ if TYPE_CHECKING:
 
 
 def export(
-    checkpoint: Annotated[Path, typer.Argument(help="best.pth, or a checkpoint of the released code.")],
+    checkpoint: Annotated[
+        str, typer.Argument(help=f"{TRAINED} It has to hold PyTorch weights: a graph is exported already.")
+    ],
     format_: Annotated[
         str,
-        typer.Option("--format", help="onnx, onnx-fp16, onnx-int8, torchscript, pt2; several separated by commas."),
+        typer.Option(
+            "--format",
+            help="onnx, onnx-fp16, onnx-int8, torchscript, pt2, safetensors (weights in float16), safetensors-fp32; "
+            "several separated by commas.",
+        ),
     ] = "onnx",
     output: Annotated[
         Path | None,
@@ -49,6 +57,13 @@ def export(
         str | None,
         typer.Option(help="Alias of that version. Default: latest, which MLflow itself gives to the newest of a name."),
     ] = None,
+    licence: Annotated[
+        str | None,
+        typer.Option(
+            help="Terms of use that the file states: a name such as cc-by-4.0, or a sentence. Default: the dataset's, "
+            "where they are known."
+        ),
+    ] = None,
     data_dir: DataDir = None,
     split: Annotated[str, typer.Option(help="Split on which F1 is compared: train, val or test.")] = "test",
     limit: Annotated[int | None, typer.Option(min=1, help="Compare F1 on so many photographs of it only.")] = None,
@@ -64,15 +79,18 @@ def export(
     """Write the network for other programs: checked against PyTorch, in numbers and in F1, before it is called done."""
     from faceparse.commands.console import err, out, print_table, silent_libraries, track
     from faceparse.core.errors import SettingsError
-    from faceparse.core.export.export import Exporter, read_exportable
+    from faceparse.core.export.export import Exporter, beside_model, read_exportable
     from faceparse.core.export.formats import FORMATS, resolve_formats
     from faceparse.core.export.latency import measure
 
     silent_libraries()
-    formats = resolve_formats(format_)
+    formats = resolve_formats(format_, preprocessing=preprocessing)
     if alias is not None and register is None:
         raise SettingsError("--alias: is of a registered version; add --register NAME")
     loaded = read_exportable(checkpoint)
+    if licence is not None:
+        loaded = replace(loaded, own_licence=licence)
+    tell_terms(loaded.address)
     registration = None
     if register is not None:
         from faceparse.core.export.registration import plan_registration  # MLflow takes seconds to import
@@ -91,7 +109,7 @@ def export(
     reports = []
     for name in formats:
         ending = f"-{name}.bundle" if bundle else FORMATS[name].suffix
-        beside = checkpoint.with_name(f"{checkpoint.stem}{ending}")
+        beside = beside_model(loaded, ending)
         path = beside if output is None else output if len(formats) == 1 else output / beside.name
         err.print(f"exporting {checkpoint} to {name}, then comparing it with PyTorch ...")
         reports.append(exporter.export(name, path, bundle=bundle))
@@ -114,8 +132,6 @@ def export(
 
 def _scored_on(checkpoint: "Checkpoint", data_dir: Path | None, split: str, limit: int | None) -> "Split | None":
     """None where nobody named a dataset and that of the training is not here."""
-    from dataclasses import replace
-
     from faceparse.core.evaluation.split import find_split
 
     if data_dir is None and not checkpoint.settings.data.root.is_dir():

@@ -5,9 +5,11 @@ from typing import Annotated
 
 import typer
 
-TRAINED = "best.pth, an exported file or bundle, models:/NAME@ALIAS of MLflow's registry, or a released checkpoint."
-Trained = Annotated[str, typer.Argument(metavar="CHECKPOINT", help=TRAINED)]
-"""For `load_model_from`: a path, or the URI of a registered model."""
+TRAINED = (
+    "best.pth, an exported file or bundle, a released checkpoint; or a name: of a shipped model ('faceparse models'), "
+    "hf:ORG/NAME, hf:ORG/NAME@REVISION, https://HOST/FILE#sha256=HEX, or models:/NAME@ALIAS of MLflow's registry."
+)
+"""What `load_model_from` takes."""
 Experiment = Annotated[Path | None, typer.Argument(help="TOML file of settings. Default: the paper's Helen recipe.")]
 Set = Annotated[list[str] | None, typer.Option("--set", help="Any setting, as section.key=value; may be repeated.")]
 Epochs = Annotated[int | None, typer.Option(help="Passes over the training set.")]
@@ -15,8 +17,9 @@ RestoreFrom = Annotated[
     str | None,
     typer.Option(
         "--restore-from",
-        metavar="FILE|imagenet",
-        help="Weights to start from: a checkpoint, a released EAGRNet, a ResNet, or torchvision's for ImageNet.",
+        metavar="MODEL|imagenet",
+        help="Weights to start from: a checkpoint or its name (a shipped one, hf:ORG/NAME, https://FILE#sha256=HEX), "
+        "a released EAGRNet, a ResNet, or torchvision's for ImageNet.",
     ),
 ]
 DataDir = Annotated[Path | None, typer.Option("--data-dir", help="Dataset folder in the canonical layout.")]

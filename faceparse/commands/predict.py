@@ -1,25 +1,27 @@
-"""faceparse predict CHECKPOINT INPUT..."""
+"""faceparse predict [--model MODEL] INPUT..."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from faceparse.commands.options import BatchSize, Device, Gpus, InputSize, Trained, device_name, parse_size
+from faceparse.commands.model import Model, split_model, tell_terms
+from faceparse.commands.options import BatchSize, Device, Gpus, InputSize, device_name, parse_size
 
 if TYPE_CHECKING:
     from faceparse.core.prediction.films import FilmReport
 
 
 def predict(
-    checkpoint: Trained,
     inputs: Annotated[
         list[str] | None,
         typer.Argument(
+            metavar="INPUT",
             help="Photographs, videos, folders of them, patterns such as 'a/**/*.jpg', webcam:0; - for a photograph "
-            "on standard input."
+            "on standard input. A first one that names a model is the --model.",
         ),
     ] = None,
+    model: Model = None,
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder for what is saved.")] = Path("predictions"),
     recursive: Annotated[bool, typer.Option("--recursive", "-r", help="Search folders within folders, too.")] = False,
     from_file: Annotated[
@@ -76,17 +78,18 @@ def predict(
     from faceparse.core.prediction.plan import make_plan
 
     silent_libraries()
-    typed = inputs or []
+    name, typed = split_model(model, inputs or [])
     if from_file is not None:
         typed += read_list(sys.stdin.buffer.read() if str(from_file) == STDIN else read_bytes(from_file))
     if not typed:
         raise SettingsError("nothing to parse; name photographs, videos or folders, or a --from-file list of them")
-    loaded = load_model_from(checkpoint)
+    loaded = load_model_from(name)
+    tell_terms(loaded.address)
     plan = make_plan(
         typed,
         output,
         label_set=loaded.label_set,
-        model=loaded.registered or checkpoint,
+        model=loaded.address or name,
         recursive=recursive,
         save=save,
         classes=classes,

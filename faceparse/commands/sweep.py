@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from faceparse.commands.model import tell_terms
 from faceparse.commands.options import (
     AllGpus,
     BatchSize,
@@ -86,6 +87,7 @@ def sweep(
     from faceparse.core.settings import load_settings
 
     silent_libraries()  # before they are imported
+    tell_terms(restore_from)
     from faceparse.commands.training_display import TrainingDisplay
     from faceparse.core.sweep import sweep as core
 

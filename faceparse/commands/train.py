@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from faceparse.commands.model import tell_terms
 from faceparse.commands.options import (
     AllGpus,
     BatchSize,
@@ -107,6 +108,7 @@ def train(
     from faceparse.core.settings import load_settings
 
     silent_libraries()  # before they are imported
+    tell_terms(restore_from)
     from faceparse.commands.training_display import TrainingDisplay
     from faceparse.core.training import launch
 

@@ -1,14 +1,16 @@
-"""faceparse web CHECKPOINT"""
+"""faceparse web [--model MODEL]"""
 
 from typing import Annotated
 
 import typer
 
-from faceparse.commands.options import Device, Gpus, InputSize, Trained, device_name, parse_size
+from faceparse.commands.model import Model, chosen_model, tell_terms
+from faceparse.commands.options import Device, Gpus, InputSize, device_name, parse_size
 
 
 def web(
-    checkpoint: Trained,
+    word: Annotated[str | None, typer.Argument(metavar="MODEL", help="The --model, in fewer words.")] = None,
+    model: Model = None,
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port on this machine; 0 takes a free one.")] = 8420,
     open_: Annotated[bool, typer.Option("--open", help="Open the page in a browser, too.")] = False,
     gpus: Gpus = None,
@@ -24,10 +26,12 @@ def web(
     from faceparse.core.web.server import listen, serve, url
 
     silent_libraries()
+    name = chosen_model(model, word)
     with listen(port) as listening:  # first: a model takes seconds to load, a taken port none to tell
-        parser = load(checkpoint, device=device_name(gpus, device) or "auto", input_size=parse_size(input_size))
-        application = web_application(parser, checkpoint)
-        out.print(f"{checkpoint} at {url(listening)} (Ctrl-C ends it)")
+        parser = load(name, device=device_name(gpus, device) or "auto", input_size=parse_size(input_size))
+        tell_terms(name)
+        application = web_application(parser, name)
+        out.print(f"{name} at {url(listening)} (Ctrl-C ends it)")
         if open_:
             webbrowser.open(url(listening))
         serve(application, listening)

@@ -1,4 +1,4 @@
-"""The Python interface: `faceparse.load(path).predict(image)`."""
+"""The Python interface: `faceparse.load().predict(image)`."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -237,20 +237,26 @@ class _Picture:
 
 
 def load(
-    source: str | Path, *, device: str = "auto", input_size: Size | None = None, min_face: float = MIN_FACE
+    source: str | Path = "celebamask-hq-light",
+    *,
+    device: str = "auto",
+    input_size: Size | None = None,
+    min_face: float = MIN_FACE,
 ) -> FaceParser:
-    """A trained model from a checkpoint (of faceparse, or of the released code), an exported file or a bundle, or
-    from MLflow's registry.
+    """A trained model: the one that comes with faceparse, or any other by its name.
 
     Args:
-        source: a path, or models:/NAME/VERSION or models:/NAME@ALIAS.
+        source: the name of a shipped model; the path of a checkpoint (of faceparse, or of the released code), an
+            exported file or a bundle; hf:ORG/NAME or hf:ORG/NAME@REVISION of the Hugging Face hub;
+            https://HOST/FILE#sha256=HEX; models:/NAME/VERSION or models:/NAME@ALIAS of MLflow's registry.
         device: auto (a GPU where there is one), cpu, cuda or cuda:N.
         input_size: height and width of the crop, in place of the model's own; exported files take no other.
         min_face: height of the smallest face that is looked for, hairline to chin, as a share of the photograph's.
 
     Raises:
-        CheckpointError: there is no model, or it is damaged.
+        CheckpointError: there is no model, it is damaged, or it cannot be fetched.
         TrackingError: MLflow cannot be reached.
+        OutputError: the cache of downloads cannot be written.
         DeviceError: the device is not there.
         SettingsError: an input size that no network takes.
     """

@@ -59,5 +59,9 @@ class TrackingError(FaceparseError):
     """A record of a run that MLflow does not take."""
 
 
+class HubError(FaceparseError):
+    """A model that the hub does not take."""
+
+
 class ExportError(FaceparseError):
     """An exported model that could not be made or does not agree with PyTorch."""

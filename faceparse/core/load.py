@@ -1,4 +1,4 @@
-"""Any trained model by its place: a checkpoint, a released one, an exported file, a bundle, a registered model."""
+"""Any trained model by its name: a shipped one, a file, a bundle, one on the hub or the web, a registered one."""
 
 import shutil
 import tempfile
@@ -7,41 +7,34 @@ from dataclasses import replace
 from pathlib import Path
 
 from faceparse.core.export.bundle import read_bundle
-from faceparse.core.export.exported import ExportedModel, read_exported
-from faceparse.core.export.formats import format_of
-from faceparse.core.model.trained import SCHEME, TrainedModel
-from faceparse.core.model.weights import read_checkpoint
-from faceparse.core.serving.checksums import MODEL, is_bundle
+from faceparse.core.export.read import load_file
+from faceparse.core.model.trained import TrainedModel
+from faceparse.core.names.place import SCHEME
+from faceparse.core.names.shipped import DEFAULT
 from faceparse.core.settings import load_settings
 
 
-def load_model_from(source: str | Path) -> TrainedModel:
+def load_model_from(source: str | Path = DEFAULT) -> TrainedModel:
     """
     Args:
-        source: a path, or models:/NAME/VERSION or models:/NAME@ALIAS of MLflow's registry.
+        source: the name of a shipped model; a path; hf:ORG/NAME or hf:ORG/NAME@REVISION; https://HOST/FILE#sha256=HEX;
+            models:/NAME/VERSION or models:/NAME@ALIAS of MLflow's registry.
 
     Raises:
-        CheckpointError: there is no model, or it is damaged.
+        CheckpointError: there is no model, it is damaged, or it cannot be fetched.
         TrackingError: MLflow cannot be reached.
+        OutputError: the cache of downloads cannot be written.
     """
-    if str(source).startswith(SCHEME):
-        return _registered(str(source))
-    path = Path(source)
-    if is_bundle(path):
-        return read_bundle(path)
-    if path.name.startswith(MODEL) and is_bundle(path.parent):  # its checksum lies beside it
-        return read_bundle(path.parent)
-    known = format_of(path)
-    return read_exported(path, known) if known else read_checkpoint(path)
+    return _registered(str(source)) if str(source).startswith(SCHEME) else load_file(source)
 
 
-def _registered(source: str) -> ExportedModel:
+def _registered(source: str) -> TrainedModel:
     from faceparse.core.tracking.registry import download  # MLflow takes seconds to import
     from faceparse.core.tracking.store import tracking_uri
 
     copy = _Copy()
     uri, bundle = download(source, tracking_uri(load_settings().tracking), copy.folder)
-    return replace(read_bundle(bundle, where=uri, mend="export and register it again"), registered=uri, copy=copy)
+    return replace(read_bundle(bundle, where=uri, mend="export and register it again"), address=uri, copy=copy)
 
 
 class _Copy:

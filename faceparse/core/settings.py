@@ -176,8 +176,8 @@ class ModelSettings(_Section):
     norm: Literal["auto", "inplace_abn", "torch"] = "auto"
     """`auto`: inplace_abn on a GPU where it is installed, else the exact plain twin."""
     pretrained: str = "none"
-    """`none`; `imagenet`, torchvision's or timm's weights of that backbone (a ResNet's are made for its 7x7 stem); or a
-    weights file to start from: a checkpoint, a released EAGRNet, or a backbone."""
+    """`none`; `imagenet`, torchvision's or timm's weights of that backbone (a ResNet's are made for its 7x7 stem); or
+    weights to start from: a checkpoint or its name (`hf:ORG/NAME`, ...), a released EAGRNet, or a backbone's file."""
 
     @property
     def light(self) -> bool:

@@ -116,6 +116,12 @@ def test_other_formats_are_refused(cli: Any, trained: RunResult, tree: Tree) -> 
     assert tree() == {}
 
 
+def test_weights_have_no_graph_for_preprocessing(cli: Any, trained: RunResult, tree: Tree) -> None:
+    done = cli("export", trained.best, "--format", "onnx,safetensors", "--preprocessing")
+    assert done.message == "--preprocessing: safetensors has weights and no graph to hold it; take another format"
+    assert tree() == {}
+
+
 @pytest.mark.parametrize("place", ["file/best.onnx", "/proc/x/best.onnx"])
 def test_a_place_that_cannot_be_written_is_named_before_the_work(
     cli: Any, trained: RunResult, tree: Tree, place: str, monkeypatch: pytest.MonkeyPatch
@@ -213,4 +219,4 @@ def test_a_model_without_a_run_goes_to_the_settings_store(
     assert done.out.splitlines()[-1] == "registered as models:/alone/1 (@latest)"
     (version,) = client.search_model_versions("name = 'alone'")
     assert not version.run_id
-    assert load_model_from("models:/alone@latest").registered == "models:/alone/1"
+    assert load_model_from("models:/alone@latest").address == "models:/alone/1"

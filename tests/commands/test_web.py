@@ -11,6 +11,7 @@ import httpx2
 import pytest
 
 from faceparse.core.api import load
+from faceparse.core.names.shipped import DEFAULT
 from faceparse.core.training.run import RunResult
 from faceparse.core.web import server
 from tests.commands.conftest import Cli
@@ -63,6 +64,16 @@ def test_whatever_can_be_loaded_is_served(cli: Cli, bundle: Path, answered: list
     assert "<b>64 x 64</b>" in answered[0]
 
 
+@pytest.mark.parametrize("typed", [[], ["{bundle}"], ["--model", "{bundle}"]], ids=["nothing", "word", "option"])
+def test_the_shipped_model_is_served_where_none_is_named(
+    cli: Cli, bundle: Path, shipped: Path, answered: list[str], typed: list[str]
+) -> None:
+    done = cli("web", *(word.format(bundle=bundle) for word in typed), "--port", "0")
+    assert done.out.startswith(f"{bundle if typed else DEFAULT} at http://127.0.0.1:")
+    assert done.err == ("" if typed else f"{DEFAULT}: its weights are for research only\n")
+    assert ("celebamask-hq" in answered[0]) == (not typed)
+
+
 def test_input_size_and_browser(
     cli: Cli, trained: RunResult, answered: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -86,6 +97,7 @@ def test_a_taken_port_is_one_line_before_anything_is_loaded(cli: Cli) -> None:
     [
         (["missing.pth"], "no such checkpoint file"),
         (["missing.pth", "--device", "cpu", "--gpus", "0"], "--gpus and --device: give one of them"),
+        (["missing.pth", "--model", "other.pth"], "--model other.pth and missing.pth: name one model"),
         (["missing.pth", "--input-size", "big"], "input_size"),
         (["missing.pth", "--port", "70000"], "'--port': Input should be less than or equal to 65535"),
     ],

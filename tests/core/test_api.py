@@ -1,3 +1,4 @@
+import inspect
 import io
 import subprocess
 import sys
@@ -16,6 +17,7 @@ from faceparse.core.files import read_image, read_label
 from faceparse.core.inference import Parser
 from faceparse.core.labels import get_label_set
 from faceparse.core.model.trained import ParsingNetwork
+from faceparse.core.names.shipped import DEFAULT
 from faceparse.core.settings import DataSettings
 from faceparse.core.training.run import RunResult
 from tests.conftest import Bands
@@ -171,6 +173,16 @@ def test_every_kind_of_model_is_loaded_by_one_call(trained: RunResult, bundle: P
     assert faceparse.load(trained.best, input_size=(96, 80)).input_size == (96, 80)
     assert by_bundle.device.type == "cpu"
     assert by_bundle.predict(photo).labels.shape == read_image(photo).shape[:2]
+
+
+def test_the_shipped_model_is_the_default_and_the_library_says_nothing(
+    shipped: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    parser = faceparse.load(device="cpu")
+    assert len(parser.names) == 19
+    assert inspect.signature(faceparse.load).parameters["source"].default == DEFAULT
+    assert capfd.readouterr() == ("", "")
+    assert not (shipped.parent / "cache").exists()
 
 
 def test_mistakes_are_one_line(trained: RunResult, tmp_path: Path, bands: faceparse.FaceParser) -> None:

@@ -19,7 +19,7 @@ def test_a_model_is_loaded_by_what_lies_there(trained: RunResult, bundle: Path) 
 @pytest.mark.parametrize("name", ["best.onnx", "best.pt2", "best.torchscript"])
 def test_what_is_no_exported_file_is_one_line(tmp_path: Path, name: str) -> None:
     path = tmp_path / name
-    with pytest.raises(CheckpointError, match=f"^{path}: no such file$"):
+    with pytest.raises(CheckpointError, match=f"^{path}: no such checkpoint file$"):
         load_model_from(path)
     path.write_bytes(b"garbage" * 100)
     with pytest.raises(CheckpointError, match=f"^{path}: truncated or damaged .*; copy it again$") as caught:

@@ -26,6 +26,8 @@ from faceparse.core.settings import keys
 from tests.docs.shown import PAGES, ROOT, SHELL, Block, Command, blocks, commands, inline
 from tests.docs.world import ENVIRONMENT, make_world
 
+FILE_ELSEWHERE = "https://example.org/face.onnx#sha256=5f70bf18a086007016e948b04aed3b82103a36bea41755b6cddfaf10ace3c6ef"
+
 NOT_RUN = {
     "make": "sets up, builds, and runs this very suite",
     "pip": "changes the environment that the tests run in",
@@ -36,6 +38,10 @@ NOT_RUN = {
     "python -m pytest": "is what runs this",
     "faceparse ui": "a server",
     "faceparse web": "a server; tests/core/web and tests/commands/test_web.py have it",
+    "faceparse push": "a hub; tests/core/names/test_push.py has one",
+    "faceparse hf:mine/face": "a hub; tests/core/names/test_hub.py has one",
+    f"faceparse {FILE_ELSEWHERE}": "a server; tests/core/names/test_web.py has one",
+    'python faceparse.load("hf:mine/face")': "a hub",
     "mlflow server": "a server; tests/commands/test_mlflow_server.py starts one",
     "createuser": "a database; tests/commands/test_mlflow_server.py starts one",
     "createdb": "a database",
@@ -175,7 +181,7 @@ class Session:
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_what_the_page_shows_works(
-    page: Path, request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    page: Path, request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, shipped: Path
 ) -> None:
     shown = list(blocks(page.read_text("utf-8")))
     if not any(block.language in SHELL | {"python"} for block in shown):

@@ -8,7 +8,7 @@ from faceparse.core.errors import CheckpointError, SettingsError
 from faceparse.core.evaluation.bootstrap import Difference, difference
 from faceparse.core.evaluation.score_checkpoint import Plan
 from faceparse.core.evaluation.summary import Evaluation, Summary
-from faceparse.core.model.trained import SCHEME
+from faceparse.core.names.place import SCHEME
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ def _less(a: float | None, b: float | None) -> float | None:
     return None if a is None or b is None else a - b
 
 
-def short_names(checkpoints: Sequence[Path]) -> list[str]:
+def short_names(checkpoints: Sequence[str | Path]) -> list[str]:
     """As much of the paths' ends as tells them apart: `best.pth` and `last.pth`, or `run-1/best.pth` and
     `run-2/best.pth`.
 
@@ -59,8 +59,8 @@ def short_names(checkpoints: Sequence[Path]) -> list[str]:
     raise SettingsError("a checkpoint is named twice; name each once")
 
 
-def _parts(checkpoint: Path) -> tuple[str, ...]:
-    parts = checkpoint.absolute().parts
+def _parts(checkpoint: str | Path) -> tuple[str, ...]:
+    parts = Path(checkpoint).absolute().parts
     # The version alone of a registered model says nothing.
     return (*parts[:-2], "/".join(parts[-2:])) if str(checkpoint).startswith(SCHEME) else parts
 
@@ -72,7 +72,7 @@ def must_compare(plans: Sequence[Plan]) -> None:
         SettingsError: the checkpoints would be scored on different datasets, or one is named twice.
     """
     first, *others = plans
-    short_names([Path(plan.model.source) for plan in plans])
+    short_names([plan.model.source for plan in plans])
     for other in others:
         ours, theirs = first.split, other.split
         if theirs.label_set.names != ours.label_set.names:

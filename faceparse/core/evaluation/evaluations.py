@@ -80,7 +80,7 @@ def output_folders(plans: Sequence[Plan], output: Path | None) -> list[Path]:
         return [plan.model.home / plan.place for plan in plans]
     if len(plans) == 1:
         return [output]
-    return [output / name.replace("/", "_") for name in short_names([Path(plan.model.source) for plan in plans])]
+    return [output / name.replace("/", "_") for name in short_names([plan.model.source for plan in plans])]
 
 
 def log_evaluation(plan: Plan, evaluation: Evaluation, folder: Path, *, warn: Say) -> str | None:

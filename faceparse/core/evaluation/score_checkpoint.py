@@ -115,7 +115,7 @@ def score_checkpoint(
     )
     summaries = {name: Summary(of, label_set, resamples) for name, of in counts.items()}
     return Evaluation(
-        checkpoint=Path(plan.model.source),
+        checkpoint=plan.model.source,
         epoch=plan.model.epoch,
         dataset=plan.split.root,
         split=plan.split.name,

@@ -75,7 +75,7 @@ class WorstImage(NamedTuple):
 class Evaluation:
     """One checkpoint on one split."""
 
-    checkpoint: Path
+    checkpoint: str
     epoch: int | None
     dataset: Path
     split: str

@@ -1,8 +1,9 @@
 """A bundle: a folder with an exported model and all that one needs to know of it.
 
-model.onnx, model.pt2, ...         the network; carries its own labels and preprocessing, too
+model.onnx, model.safetensors, ... the network; carries its own labels and preprocessing, too
 labels.toml settings.toml         what the ids mean; all settings of the training run
 preprocessing.json                what turns a photograph into the input
+config.json                       all of it, and the scores, for hubs and other programs
 README.md                         model card: what it is, how to run it without faceparse, data, scores, licences
 SHA256SUMS                        of every other file, as `sha256sum --check` reads it
 """
@@ -16,9 +17,12 @@ from faceparse.core.errors import CheckpointError
 from faceparse.core.evaluation.scores import Scores
 from faceparse.core.evaluation.split import Split
 from faceparse.core.export.card import model_card
-from faceparse.core.export.exported import ExportedModel, read_exported, to_metadata
+from faceparse.core.export.config import hub_config
+from faceparse.core.export.exported import ExportedModel, to_metadata
 from faceparse.core.export.formats import format_of
+from faceparse.core.export.read import read_model
 from faceparse.core.files import write_atomic
+from faceparse.core.model.trained import TrainedModel
 from faceparse.core.serving.checksums import COPY_AGAIN, MODEL, SUMS, check_sums, write_sums
 from faceparse.core.settings import to_toml
 
@@ -36,10 +40,12 @@ def fill_bundle(
     metadata = to_metadata(model, model.kind)
     steps = {key: _as_json(metadata[key]) for key in _PREPROCESSING}
     (file,) = folder.glob(f"{MODEL}*")
+    config = hub_config(model, file.name, format, steps, scores, scored_on)
     texts = {
         "labels.toml": tomli_w.dumps(model.label_set.to_toml()),
         "settings.toml": to_toml(model.settings),
         "preprocessing.json": json.dumps(steps, indent=2) + "\n",
+        "config.json": json.dumps(config, indent=2) + "\n",
         "README.md": model_card(model, file.name, format, scores, scored_on),
     }
     for name, text in texts.items():
@@ -47,7 +53,7 @@ def fill_bundle(
     write_sums(folder)
 
 
-def read_bundle(folder: Path, *, where: str | None = None, mend: str = COPY_AGAIN) -> ExportedModel:
+def read_bundle(folder: Path, *, where: str | None = None, mend: str = COPY_AGAIN) -> TrainedModel:
     """
     Args:
         where, mend: as `check_sums`.
@@ -56,10 +62,9 @@ def read_bundle(folder: Path, *, where: str | None = None, mend: str = COPY_AGAI
         CheckpointError: a file is missing or is not the one that was written.
     """
     model = check_sums(folder, where=where, mend=mend)
-    known = format_of(model)
-    if known is None:
+    if format_of(model) is None:
         raise CheckpointError(f"{where or folder}/{SUMS}: names no model; export the bundle again")
-    return read_exported(model, known)
+    return read_model(model)
 
 
 def _as_json(text: str) -> object:

@@ -1,21 +1,24 @@
 """The model card of a bundle: what a stranger needs in order to use, judge and cite the model."""
 
+from pathlib import Path
 from string import Template
 
 from faceparse.core.evaluation.scores import Scores, percent
 from faceparse.core.evaluation.split import Split
 from faceparse.core.export.exported import ExportedModel
-
-LICENCES = {
-    "celebamask-hq": "CelebAMask-HQ is for non-commercial research only.",
-    "lapa": "LaPa is for non-commercial research only.",
-    "fasseg": "FASSEG asks for citation: Khan, Mauro, Leonardi, Multi-class semantic segmentation of faces, ICIP 2015.",
-}
-"""What datasets ask of models that were trained on them, as far as their pages say it; by label set."""
+from faceparse.core.names.licences import is_identifier
 
 _UNKNOWN = "The terms of its data are not known to faceparse: ask whoever made them, or trained the model."
 
 _CARD = Template("""\
+---
+${license}library_name: faceparse
+pipeline_tag: image-segmentation
+tags:
+- face-parsing
+- $kind
+---
+
 # Face parsing with EAGRNet: $classes_count classes, $format
 
 $backbone, trained by faceparse. It gives every pixel of a face photograph one of these classes:
@@ -40,8 +43,8 @@ result.overlay()   # H x W x 3 uint8 RGB
 
 Without it, $without
 
-`labels.toml`, `settings.toml` and `preprocessing.json` hold the same for programs. `sha256sum --check SHA256SUMS` tells
-whether all of it is as it was exported.
+`config.json`, `labels.toml`, `settings.toml` and `preprocessing.json` hold the same for programs. `sha256sum --check
+SHA256SUMS` tells whether all of it is as it was exported.
 
 ## Data and scores
 
@@ -69,6 +72,10 @@ _LABELS = """\
 `$file` takes `image`, N x $size x 3 uint8 RGB: the photograph scaled into $size with its aspect kept and
 centred on black. It answers with `labels`, N x $size uint8 ids; everything between is inside."""
 
+_WEIGHTS = """\
+`$file` holds the network's weights by the keys of faceparse's `state_dict()`, matrices and kernels perhaps in
+float16, and no graph. Export it for other programs: `faceparse export THIS_FOLDER` makes an ONNX file of it."""
+
 _SIDES = {
     "viewer": "`left_...` is on the left of the picture.",
     "subject": "`left_...` is the person's own left, on the right of the picture.",
@@ -80,7 +87,8 @@ def model_card(model: ExportedModel, file: str, format: str, scores: Scores | No
     """Markdown. `scores` are this file's own, on `scored_on`."""
     data, label_set = model.settings.data, model.label_set
     height, width = data.input_size
-    without = Template(_LOGITS if model.kind == "logits" else _LABELS).substitute(
+    graph = _LOGITS if model.kind == "logits" else _LABELS
+    without = Template(_WEIGHTS if model.format.holds_weights else graph).substitute(
         file=file,
         size=f"{height} x {width}",
         count=len(label_set),
@@ -89,6 +97,8 @@ def model_card(model: ExportedModel, file: str, format: str, scores: Scores | No
         std=list(data.std),
     )
     return _CARD.substitute(
+        license=_front_matter(model.licence, label_set.name),
+        kind=Path(file).suffix.removeprefix("."),
         classes_count=len(label_set),
         format=format,
         backbone=model.settings.model.backbone,
@@ -99,8 +109,21 @@ def model_card(model: ExportedModel, file: str, format: str, scores: Scores | No
         label_set=label_set.name,
         epoch=f", epoch {model.epoch}" if model.epoch is not None else "",
         scores=_scores(scores, scored_on),
-        licence=LICENCES.get(label_set.name, _UNKNOWN),
+        licence=_terms(model.licence),
     )
+
+
+def _front_matter(licence: str | None, label_set: str) -> str:
+    """Of the card, as hubs read it; they know licences by their names."""
+    if licence is None:
+        return ""
+    return f"license: {licence}\n" if is_identifier(licence) else f"license: other\nlicense_name: {label_set}-terms\n"
+
+
+def _terms(licence: str | None) -> str:
+    if licence is None:
+        return _UNKNOWN
+    return f"The weights are under the licence {licence}." if is_identifier(licence) else licence
 
 
 def _scores(scores: Scores | None, split: Split | None) -> str:

@@ -14,13 +14,15 @@ from faceparse.core.evaluation.scores import Scores
 from faceparse.core.evaluation.split import Split
 from faceparse.core.export.bundle import fill_bundle
 from faceparse.core.export.exported import ExportedModel, first_line, read_exported, to_metadata
-from faceparse.core.export.formats import FORMATS, format_of, writers
+from faceparse.core.export.formats import FORMATS, writers
 from faceparse.core.export.graph import GraphInput, build_graph
+from faceparse.core.export.read import load_file
 from faceparse.core.export.verify import CHECKED_BATCHES, Check, compare_numbers, drawn_crops, score
 from faceparse.core.files import make_folder, read_image, write_atomic_with, write_folder_with
 from faceparse.core.geometry import Size
-from faceparse.core.model.trained import Network
-from faceparse.core.model.weights import Checkpoint, read_checkpoint
+from faceparse.core.model.trained import Network, TrainedModel
+from faceparse.core.model.weights import Checkpoint
+from faceparse.core.names.place import SUFFIXES
 from faceparse.core.parallel import Track, untracked
 from faceparse.core.preprocessing import prepare_photo
 from faceparse.core.serving.checksums import MODEL, is_bundle
@@ -45,14 +47,25 @@ class ExportReport:
 DEFAULT_F1_DROP = 0.01
 
 
-def read_exportable(source: Path) -> Checkpoint:
+def read_exportable(source: str | Path) -> Checkpoint:
     """
     Raises:
         CheckpointError: not a checkpoint.
     """
-    if format_of(source) or is_bundle(source):
+    model = load_file(source)
+    if not isinstance(model, Checkpoint):
         raise CheckpointError(f"{source}: is exported already; give the checkpoint that it was made from")
-    return read_checkpoint(source)
+    return model
+
+
+def beside_model(model: TrainedModel, ending: str) -> Path:
+    """Where a file that is made of a model lies by default: beside its own file or its bundle, in the working folder
+    where that is a copy.
+    """
+    own = model.path.parent if is_bundle(model.path.parent) else model.path
+    name = own.name if model.address is None else model.short_name
+    stem = name.removesuffix(Path(name).suffix if name.endswith((*SUFFIXES, ".bundle")) else "")
+    return (Path() if model.address else own.parent) / f"{stem}{ending}"
 
 
 class Exporter:
@@ -89,7 +102,7 @@ class Exporter:
         self._max_f1_drop = DEFAULT_F1_DROP if max_f1_drop is None else max_f1_drop
         self._kind, self._track = kind, track
         graph = build_graph(self.network, kind)
-        self._writers = writers(graph, to_metadata(self.checkpoint, kind), self._calibration)
+        self._writers = writers(graph, to_metadata(self.checkpoint, kind), self._calibration, checkpoint.weights)
         self._scores: Scores | None = None
 
     def export(self, format: str, path: Path, *, bundle: bool = False) -> ExportReport:

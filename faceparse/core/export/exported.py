@@ -1,7 +1,7 @@
 """An exported file as a trained model: it carries what it needs, and is used like a checkpoint."""
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -11,12 +11,11 @@ from faceparse.core.errors import CheckpointError, FaceparseError
 from faceparse.core.export.formats import Format
 from faceparse.core.export.graph import GraphNetwork
 from faceparse.core.export.onnx import Metadata
-from faceparse.core.face_geometry import read_geometry
 from faceparse.core.geometry import Size
-from faceparse.core.labels import label_set_from_dict
+from faceparse.core.model.metadata import read_fields
 from faceparse.core.model.trained import TrainedModel
 from faceparse.core.serving.onnx_model import Kind
-from faceparse.core.settings import settings_from_dict, to_dict
+from faceparse.core.settings import to_dict
 
 PREPROCESSING = "crop (see input_size), channels in channel_order, / 255, - mean, / std"
 
@@ -29,8 +28,6 @@ class ExportedModel(TrainedModel):
     kind: Kind
     named: bool
     """See `names_are_known`."""
-    copy: object = field(default=None, compare=False, repr=False)
-    """What keeps the temporary copy of a registered model, as long as the model is there."""
 
     @property
     def names_are_known(self) -> bool:
@@ -74,6 +71,7 @@ def to_metadata(trained: TrainedModel, kind: Kind) -> Metadata:
         "epoch": json.dumps(trained.epoch),
         "scores": json.dumps(dict(trained.scores)),
         "geometry": json.dumps(trained.geometry.to_dict() if trained.geometry is not None else None),
+        **({"licence": trained.licence} if trained.licence else {}),
     }
 
 
@@ -88,16 +86,11 @@ def read_exported(path: Path, known: Format) -> ExportedModel:
         metadata = dict(known.read_metadata(path))
     except Exception as error:
         raise CheckpointError(f"{path}: truncated or damaged ({first_line(error)}); copy it again") from None
-    if "faceparse" not in metadata:
-        raise CheckpointError(f"{path}: was not written by this 'faceparse export'; export the checkpoint again")
+    fields = read_fields(metadata, path)
     kind: Kind = "labels" if metadata["kind"] == "labels" else "logits"
     return ExportedModel(
         path=path,
-        settings=settings_from_dict(json.loads(metadata["settings"])),
-        label_set=label_set_from_dict(json.loads(metadata["label_set"]), str(path)),
-        epoch=json.loads(metadata["epoch"]),
-        scores=json.loads(metadata["scores"]),
-        geometry=read_geometry(json.loads(metadata.get("geometry", "null"))),
+        **fields,
         format=known,
         kind=kind,
         named=json.loads(metadata["names_are_known"]),

@@ -15,6 +15,9 @@ from faceparse.core.export import onnx, programs
 from faceparse.core.export.graph import ArrayInput, Graph, GraphInput, MakeInput, Run
 from faceparse.core.export.onnx import Metadata, OnnxWriter
 from faceparse.core.labels import nearest
+from faceparse.core.model.portable import SAFETENSORS, pack_weights
+from faceparse.core.model.weights import State, read_portable
+from faceparse.core.names.content import read_safetensors_metadata
 
 
 @dataclass(frozen=True)
@@ -33,6 +36,12 @@ class Format:
     """Needs training photographs to be made. Its numbers are others than PyTorch's; its scores decide."""
     servable: bool = False
     """Runs without PyTorch, and so in a registered model."""
+    holds_weights: bool = False
+    """Holds the weights and no graph: is read as a checkpoint, and takes any input size."""
+
+
+def _run_weights(path: Path, device: torch.device) -> Run:
+    return read_portable(path).network(device).logits
 
 
 _onnx = partial(
@@ -44,6 +53,7 @@ _onnx = partial(
     servable=True,
 )
 _program = partial(Format, read_metadata=programs.read_program_metadata)
+_weights = partial(Format, read_metadata=read_safetensors_metadata, run=_run_weights, holds_weights=True)
 
 FORMATS = {
     "onnx": _onnx(".onnx", 1e-3, 0.999),
@@ -51,13 +61,19 @@ FORMATS = {
     "onnx-int8": _onnx("-int8.onnx", math.inf, 0.0, calibrated=True),
     "torchscript": _program(".torchscript", 1e-3, 0.999, run=programs.run_torchscript),
     "pt2": _program(".pt2", 1e-3, 0.999, run=programs.run_program),
+    "safetensors": _weights(SAFETENSORS, 3e-2, 0.99),
+    "safetensors-fp32": _weights(f"-fp32{SAFETENSORS}", 1e-3, 0.999),
 }
 
-Write = Callable[[BinaryIO], None]
+Write = Callable[[BinaryIO], object]
 
 
-def writers(graph: Graph, metadata: Metadata, calibration: Callable[[], Iterator[Tensor]]) -> dict[str, Write]:
-    """Format -> what fills a file with the graph. `calibration` gives inputs of the graph, whenever asked."""
+def writers(
+    graph: Graph, metadata: Metadata, calibration: Callable[[], Iterator[Tensor]], weights: State
+) -> dict[str, Write]:
+    """Format -> what fills a file with the graph, or with `weights`. `calibration` gives inputs of the graph, whenever
+    asked.
+    """
     as_onnx = OnnxWriter(graph, metadata)
     return {
         "onnx": as_onnx.write,
@@ -65,20 +81,27 @@ def writers(graph: Graph, metadata: Metadata, calibration: Callable[[], Iterator
         "onnx-int8": lambda file: as_onnx.write_int8(file, calibration()),
         "torchscript": partial(programs.write_torchscript, graph, metadata),
         "pt2": partial(programs.write_program, graph, metadata),
+        "safetensors": lambda file: file.write(pack_weights(weights, metadata, half=True)),
+        "safetensors-fp32": lambda file: file.write(pack_weights(weights, metadata, half=False)),
     }
 
 
-def resolve_formats(text: str) -> list[str]:
+def resolve_formats(text: str, *, preprocessing: bool = False) -> list[str]:
     """Names of formats, separated by commas, each once.
 
+    Args:
+        preprocessing: whether it is to be inside the graph.
+
     Raises:
-        SettingsError: there is no such format.
+        SettingsError: there is no such format, or it has no graph.
     """
     names = list(dict.fromkeys(name.strip() for name in text.split(",")))
     for name in names:
         if name not in FORMATS:
             known = ", ".join(FORMATS)
             raise SettingsError(f"--format {name!r}: not one of {known}{nearest(name, FORMATS)}")
+        if preprocessing and FORMATS[name].holds_weights:
+            raise SettingsError(f"--preprocessing: {name} has weights and no graph to hold it; take another format")
     return names
 
 

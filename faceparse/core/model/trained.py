@@ -15,10 +15,9 @@ from faceparse.core.face_geometry import FaceGeometry
 from faceparse.core.geometry import Size
 from faceparse.core.labels import LabelSet
 from faceparse.core.model.parsing import ParsingModel
+from faceparse.core.names.licences import LICENCES
+from faceparse.core.names.place import short_name
 from faceparse.core.settings import DataSettings, Settings
-
-SCHEME = "models:/"
-"""What the URI of a model in MLflow's registry begins with."""
 
 
 class Network(Protocol):
@@ -53,13 +52,18 @@ class TrainedModel(ABC):
     run_id: str | None = None
     """MLflow run that made it."""
     tracking_uri: str | None = None
-    registered: str | None = None
-    """models:/NAME/VERSION, where it is from MLflow's registry; `path` is a temporary copy then."""
+    address: str | None = None
+    """What it was loaded by, where `path` is a copy: models:/NAME/VERSION, hf:ORG/NAME@COMMIT, a URL, or the name of a
+    shipped model."""
     epoch: int | None = None
     scores: Mapping[str, float] = field(default_factory=dict)
     """Scores on `val` when it was written."""
     geometry: FaceGeometry | None = None
     """Where faces lie in its training crops; None where nobody measured it."""
+    own_licence: str | None = None
+    """Its terms of use, where its file says them."""
+    copy: object = field(default=None, compare=False, repr=False)
+    """What keeps the temporary copy of a registered model, as long as the model is there."""
 
     @property
     def names_are_known(self) -> bool:
@@ -67,19 +71,24 @@ class TrainedModel(ABC):
         return True
 
     @property
+    def licence(self) -> str | None:
+        """Its terms of use: a sentence, or a name such as `cc-by-4.0`. None where nobody knows."""
+        return self.own_licence or LICENCES.get(self.label_set.name)
+
+    @property
     def source(self) -> str:
         """What people know it by."""
-        return self.registered or str(self.path)
+        return self.address or str(self.path)
 
     @property
     def short_name(self) -> str:
         """Of what is made of it: `best.pth`, or `face-3` of a registered one."""
-        return self.registered.removeprefix(SCHEME).replace("/", "-") if self.registered else self.path.name
+        return short_name(self.address) if self.address else self.path.name
 
     @property
     def home(self) -> Path:
         """Folder for what is made of it: its own, or the working folder where it is a copy."""
-        return Path() if self.registered else self.path.parent
+        return Path() if self.address else self.path.parent
 
     def device(self, name: str) -> torch.device:
         """The device of that name; `auto` is the best that the model runs on here.

@@ -1,6 +1,6 @@
-"""Weights files: our checkpoints, released EAGRNet checkpoints and ResNet backbones.
+"""Weights files: our checkpoints and safetensors files, released EAGRNet checkpoints and ResNet backbones.
 
-Every file is read with `weights_only=True`: nothing in it is ever executed.
+PyTorch's files are read with `weights_only=True`: nothing in any file is ever executed.
 """
 
 import pickle
@@ -20,9 +20,12 @@ from faceparse.core.geometry import Size
 from faceparse.core.labels import LabelSet, builtin_label_sets, label_set_from_dict
 from faceparse.core.model.backbones import TimmFeatures, timm_backbone
 from faceparse.core.model.build import build_model
+from faceparse.core.model.metadata import read_fields
 from faceparse.core.model.parsing import ParsingModel
+from faceparse.core.model.portable import SAFETENSORS, read_weights
 from faceparse.core.model.resnet import ResNet
-from faceparse.core.model.trained import SCHEME, ParsingNetwork, TrainedModel
+from faceparse.core.model.trained import ParsingNetwork, TrainedModel
+from faceparse.core.names.content import must_be_a_model, read_safetensors_metadata
 from faceparse.core.settings import settings_from_dict
 
 FORMAT = "faceparse-checkpoint"
@@ -53,11 +56,14 @@ class Checkpoint(TrainedModel):
 
 
 def read_checkpoint(path: Path) -> Checkpoint:
-    """One of our checkpoints, or a released one (a bare state dict, keys perhaps prefixed `module.`).
+    """One of our checkpoints or safetensors files, or a released one (a bare state dict, keys perhaps prefixed
+    `module.`).
 
     Raises:
         CheckpointError: missing, truncated, not a checkpoint, wants to run code, or a key missing, extra, mis-shaped.
     """
+    if path.suffix == SAFETENSORS:
+        return read_portable(path)
     content = _read(path)
     if content.get("format") == FORMAT:
         return _ours(path, content)
@@ -129,11 +135,11 @@ def initialise(model: ParsingModel, path: Path, backbone: str) -> LoadReport:
     Args:
         backbone: as in `model.backbone`.
     """
+    if path.suffix == SAFETENSORS:
+        return _initialise_exactly(model, read_portable(path))
     content = _read(path)
     if content.get("format") == FORMAT:
-        weights = _ours(path, content).weights
-        load_exactly(model, weights, path)
-        return LoadReport("checkpoint", len(weights))
+        return _initialise_exactly(model, _ours(path, content))
     state = _tensors(path, content)
     if "layer6.conv4.weight" in state:
         weights = _renamed(path, state)
@@ -144,6 +150,11 @@ def initialise(model: ParsingModel, path: Path, backbone: str) -> LoadReport:
     if isinstance(model.backbone, TimmFeatures):
         return initialise_from_timm(model, backbone, state, path)
     return _initialise_mobilenet(model, state, path)
+
+
+def _initialise_exactly(model: ParsingModel, checkpoint: Checkpoint) -> LoadReport:
+    load_exactly(model, checkpoint.weights, checkpoint.path)
+    return LoadReport("checkpoint", len(checkpoint.weights))
 
 
 def initialise_from_timm(
@@ -227,8 +238,6 @@ def _stem(state: State) -> set[str]:
 
 
 def _read(path: Path) -> dict[str, Any]:
-    if str(path).startswith(SCHEME):
-        raise CheckpointError(f"{path}: a registered model has no PyTorch weights; give the checkpoint that it is of")
     if path.is_dir():
         raise CheckpointError(f"{path}: is a folder; give a checkpoint in it, such as {path / 'best.pth'}")
     if not path.is_file():
@@ -282,6 +291,21 @@ def _ours(path: Path, content: Mapping[str, Any]) -> Checkpoint:
         raise CheckpointError(
             f"{path}: written by another faceparse, whose settings this one does not know ({error})"
         ) from None
+
+
+def read_portable(path: Path) -> Checkpoint:
+    """A safetensors file of `faceparse export`, whatever its name.
+
+    Raises:
+        CheckpointError: missing, another kind of file, or written by somebody else.
+    """
+    if not path.is_file():
+        raise CheckpointError(f"{path}: no such checkpoint file")
+    must_be_a_model(path, str(path))
+    weights = read_weights(path)
+    metadata = read_safetensors_metadata(path)
+    origin: Literal["faceparse", "released"] = "released" if metadata.get("names_are_known") == "false" else "faceparse"
+    return Checkpoint(path=path, weights=weights, origin=origin, **read_fields(metadata, path))
 
 
 def _released(path: Path, state: State) -> Checkpoint:

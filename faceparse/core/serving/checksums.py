@@ -21,7 +21,7 @@ def is_bundle(folder: Path) -> bool:
 
 def write_sums(folder: Path) -> None:
     """Of every file that the folder holds."""
-    sums = [f"{_sha256(path)}  {path.name}\n" for path in sorted(folder.iterdir())]
+    sums = [f"{sha256(path)}  {path.name}\n" for path in sorted(folder.iterdir())]
     write_atomic(folder / SUMS, "".join(sums).encode())
 
 
@@ -38,11 +38,10 @@ def check_sums(folder: Path, *, where: str | None = None, mend: str = COPY_AGAIN
     name = where or str(folder)
     if not is_bundle(folder):
         raise CheckpointError(f"{name}/{SUMS}: is missing from the bundle; {mend}")
-    for line in read_bytes(folder / SUMS).decode("utf-8", "replace").splitlines():
-        expected, _, file = line.partition("  ")
-        path = folder / Path(file).name
+    for file, expected in listed_files(folder).items():
+        path = folder / file
         try:
-            found = _sha256(path)
+            found = sha256(path)
         except DatasetError:
             raise CheckpointError(f"{name}/{path.name}: is missing from the bundle; {mend}") from None
         if found != expected:
@@ -54,7 +53,18 @@ def check_sums(folder: Path, *, where: str | None = None, mend: str = COPY_AGAIN
     return model
 
 
-def _sha256(path: Path) -> str:
+def listed_files(folder: Path) -> dict[str, str]:
+    """Name -> SHA-256 of each file that a bundle lists, whether or not it is there."""
+    lines = [line.partition("  ") for line in read_bytes(folder / SUMS).decode("utf-8", "replace").splitlines()]
+    return {Path(name).name: expected for expected, _, name in lines}
+
+
+def sha256(path: Path) -> str:
+    """Of a file, in hexadecimal digits.
+
+    Raises:
+        DatasetError: it cannot be read.
+    """
     try:
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()

@@ -67,6 +67,15 @@ def open_onnx(path: Path) -> OnnxModel:
     )
 
 
+def read_metadata(path: Path) -> Mapping[str, str]:
+    """What an ONNX file says of itself.
+
+    Raises:
+        onnxruntime's own errors: it is none, or damaged.
+    """
+    return new_session(path).get_modelmeta().custom_metadata_map
+
+
 def new_session(
     path: Path, *, providers: Any = ("CPUExecutionProvider",), threads: int = 0
 ) -> onnxruntime.InferenceSession:

@@ -19,7 +19,7 @@ from faceparse.core.datasets.faces import draw_face
 from faceparse.core.errors import CheckpointError, SettingsError, TrackingError
 from faceparse.core.files import encode_jpeg
 from faceparse.core.labels import nearest
-from faceparse.core.model.trained import SCHEME
+from faceparse.core.names.place import SCHEME
 from faceparse.core.serving.checksums import BUNDLE
 from faceparse.core.tracking.store import FAILURES, Store, reason
 

@@ -1,7 +1,6 @@
 """Everything about a run that is found out before it has a directory."""
 
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -26,6 +25,7 @@ from faceparse.core.model.build import build_model
 from faceparse.core.model.imagenet import IMAGENET, imagenet_file
 from faceparse.core.model.parsing import ParsingModel
 from faceparse.core.model.weights import Checkpoint, LoadReport, initialise, initialise_from_timm, read_checkpoint
+from faceparse.core.names.find import find_model
 from faceparse.core.parallel import Track, default_processes
 from faceparse.core.settings import TIMM, ModelSettings, Settings
 from faceparse.core.training.observer import Observer
@@ -145,7 +145,8 @@ def _try_size(model: ParsingModel, settings: Settings) -> None:
 def _initialise(model: ParsingModel, pretrained: str, backbone: str, track: Track) -> LoadReport:
     if pretrained == IMAGENET and backbone.startswith(TIMM):
         return initialise_from_timm(model, backbone)
-    return initialise(model, imagenet_file(backbone, track) if pretrained == IMAGENET else Path(pretrained), backbone)
+    path = imagenet_file(backbone, track) if pretrained == IMAGENET else find_model(pretrained).path
+    return initialise(model, path, backbone)
 
 
 def _batches(
@@ -197,7 +198,7 @@ def _preprocessing(model: ModelSettings) -> dict[str, Any]:
     if model.pretrained in ("none", IMAGENET):
         return {}  # the default preprocessing is that of torchvision's networks
     try:
-        start = read_checkpoint(Path(model.pretrained)).settings.data
+        start = read_checkpoint(find_model(model.pretrained).path).settings.data
     except CheckpointError:
         return {}  # a backbone, or a file that `initialise` will have more to say about
     return {key: getattr(start, key) for key in ("channel_order", "mean", "std")}

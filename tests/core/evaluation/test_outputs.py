@@ -37,7 +37,7 @@ def evaluation(seed: int = 0, *, worst: int = 2, resamples: int = 50, name: str 
     picture = np.full((300, 500, 3), 90, np.uint8)
     ids = [f"some/<i>{i}" for i in range(6)]
     return Evaluation(
-        checkpoint=Path("runs", name),
+        checkpoint=f"runs/{name}",
         epoch=3,
         dataset=Path("data/<faces>"),
         split="test",

@@ -1,3 +1,4 @@
+import json
 import re
 import subprocess
 import sys
@@ -6,17 +7,22 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import yaml
 
 import faceparse
 from faceparse.core.errors import CheckpointError
 from faceparse.core.export.bundle import read_bundle
+from faceparse.core.export.export import read_exportable
 from faceparse.core.files import read_image
+from faceparse.core.labels import label_set_from_dict
 from faceparse.core.load import load_model_from
-from faceparse.core.model.weights import read_checkpoint
-from faceparse.core.serving.checksums import is_bundle
+from faceparse.core.model.weights import Checkpoint, read_checkpoint
+from faceparse.core.names.licences import LICENCES
+from faceparse.core.serving.checksums import is_bundle, write_sums
+from faceparse.core.settings import settings_from_dict
 from faceparse.core.training.run import RunResult
 
-FILES = ["README.md", "SHA256SUMS", "labels.toml", "model.onnx", "preprocessing.json", "settings.toml"]
+FILES = ["README.md", "SHA256SUMS", "config.json", "labels.toml", "model.onnx", "preprocessing.json", "settings.toml"]
 
 
 def test_a_bundle_is_its_checkpoint(bundle: Path, trained: RunResult, faces: Path) -> None:
@@ -67,6 +73,40 @@ np.save({str(tmp_path / "labels.npy")!r}, logits.argmax(axis=1)[0])
     ours = faceparse.load(bundle).predict(photograph).labels
     rows, columns = (np.linspace(0, side - 1, 72).round().astype(int) for side in (height, width))
     assert (theirs[np.ix_(rows, columns)] == ours).mean() > 0.9  # the two scale a little differently
+
+
+def test_the_config_says_it_to_programs(bundle: Path, trained: RunResult) -> None:
+    config, checkpoint = json.loads((bundle / "config.json").read_text()), read_checkpoint(trained.best)
+    assert (config["library_name"], config["file"], config["format"]) == ("faceparse", "model.onnx", "onnx")
+    assert config["id2label"] == {str(i): name for i, name in enumerate(checkpoint.label_set.names)}
+    assert label_set_from_dict(config["label_set"], "") == checkpoint.label_set
+    assert config["preprocessing"] == json.loads((bundle / "preprocessing.json").read_text())
+    assert settings_from_dict(config["settings"]) == checkpoint.settings
+    assert (config["scores"]["dataset"], config["scores"]["images"]) == ("faces", 2)
+    assert f"{100 * config['scores']['mean_f1']:.2f}" in (bundle / "README.md").read_text()
+
+
+def test_the_card_begins_as_hubs_read_it(bundle: Path, light: Path) -> None:
+    front = {path: yaml.safe_load((path / "README.md").read_text().split("---\n")[1]) for path in (bundle, light)}
+    common = {"library_name": "faceparse", "pipeline_tag": "image-segmentation"}
+    assert front[bundle] == common | {"tags": ["face-parsing", "onnx"]}  # nobody knows its terms
+    terms = {"license": "other", "license_name": "celebamask-hq-terms"}
+    assert front[light] == common | terms | {"tags": ["face-parsing", "safetensors"]}
+    assert f"The code of faceparse is MIT. {LICENCES['celebamask-hq']}" in (light / "README.md").read_text()
+
+
+def test_weights_in_a_bundle_are_a_checkpoint(light: Path) -> None:
+    assert isinstance(read_bundle(light), Checkpoint)
+    assert isinstance(read_exportable(light), Checkpoint)
+    assert "`model.safetensors` holds the network's weights" in (light / "README.md").read_text()
+
+
+def test_a_bundle_of_an_older_faceparse_loads(own: Path) -> None:
+    """It has no config.json."""
+    for name in ("config.json", "SHA256SUMS"):
+        (own / name).unlink()
+    write_sums(own)
+    assert load_model_from(own).label_set.name == "helen"
 
 
 @pytest.fixture

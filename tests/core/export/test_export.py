@@ -16,7 +16,7 @@ import faceparse
 from faceparse.core.datasets.layout import DatasetFolder
 from faceparse.core.errors import CheckpointError, DatasetError, ExportError, OutputError, SettingsError
 from faceparse.core.evaluation.split import find_split
-from faceparse.core.export.export import Exporter, ExportReport, read_exportable
+from faceparse.core.export.export import Exporter, ExportReport, beside_model, read_exportable
 from faceparse.core.export.exported import read_exported
 from faceparse.core.export.formats import FORMATS
 from faceparse.core.export.verify import score
@@ -63,6 +63,23 @@ def test_what_is_exported_already_is_no_checkpoint(bundle: Path) -> None:
         assert str(caught.value) == f"{source}: is exported already; give the checkpoint that it was made from"
 
 
+def test_exported_weights_are_a_checkpoint(reports: dict[str, ExportReport], checkpoint: Checkpoint) -> None:
+    found = read_exportable(reports["safetensors-fp32"].path)
+    assert found.weights.keys() == checkpoint.weights.keys()
+    assert all(torch.equal(found.weights[key], checkpoint.weights[key]) for key in found.weights)
+
+
+def test_what_is_made_of_a_model_lies_beside_it(checkpoint: Checkpoint, light: Path) -> None:
+    """Beside its bundle, not within; in the working folder where it has no place of its own."""
+    file = checkpoint.path
+    assert beside_model(checkpoint, "-fp16.onnx") == file.parent / "best-fp16.onnx"
+    assert beside_model(read_exportable(light), ".onnx") == light.parent / "light.onnx"
+    remote = dataclasses.replace(checkpoint, address="hf:org/face.v2@0123456789")
+    assert beside_model(remote, ".onnx") == Path("org-face.v2-0123456.onnx")
+    remote = dataclasses.replace(checkpoint, address="https://host/face.safetensors#sha256=00")
+    assert beside_model(remote, "-onnx.bundle") == Path("face-onnx.bundle")
+
+
 @pytest.fixture(scope="module")
 def crops(faces: Path) -> torch.Tensor:
     images = [read_image(path)[:64, :64] for path in sorted((faces / "images").iterdir())[:5]]
@@ -86,7 +103,7 @@ def test_every_format_is_a_model_like_its_checkpoint(
     with torch.inference_mode():
         expected, found = checkpoint.network(CPU)(crops), model.network(CPU)(crops)
     difference = float((found - expected).abs().max() / expected.abs().max())
-    assert difference <= {"onnx-fp16": 3e-2, "onnx-int8": 0.5}.get(name, 1e-4)
+    assert difference <= {"onnx-fp16": 3e-2, "safetensors": 3e-2, "onnx-int8": 0.5}.get(name, 1e-4)
     assert [path.name for path in report.path.parent.iterdir()] == [report.path.name]  # the file is all there is
     assert report.size == report.path.stat().st_size
 
@@ -97,6 +114,7 @@ def test_the_report_says_what_was_compared(checkpoint: Checkpoint, reports: dict
     assert all(check.agreement > 0.999 and (check.difference or 0) < 1e-3 for check in report.checks)
     assert reports["onnx-int8"].size < 0.3 * report.size
     assert reports["onnx-fp16"].size < 0.6 * report.size
+    assert reports["safetensors"].size < 0.6 * reports["safetensors-fp32"].size
     split = find_split(checkpoint)
     expected = score(checkpoint.network(CPU), split.samples, split.label_set)
     assert report.scores is not None

@@ -360,7 +360,6 @@ def test_a_folder_or_nothing_at_all_is_no_checkpoint(tmp_path: Path) -> None:
     for path, expected in (
         (tmp_path, f"is a folder; give a checkpoint in it, such as {tmp_path / 'best.pth'}"),
         (tmp_path / "nothing.pth", "no such checkpoint file"),
-        (Path("models:/face@latest"), "a registered model has no PyTorch weights; give the checkpoint that it is of"),
     ):
         with pytest.raises(CheckpointError) as caught:
             read_checkpoint(path)

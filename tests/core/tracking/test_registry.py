@@ -83,7 +83,7 @@ def test_a_version_says_what_it_is_and_which_run_made_it(
 @pytest.mark.parametrize("place", ["@champion", "@latest", "/latest", "/1"])
 def test_what_is_registered_is_loaded_by_version_and_alias(registered: str, bundle: Path, place: str) -> None:
     model = load_model_from(f"models:/parser{place}")
-    assert (model.registered, model.source, model.short_name, model.home) == (
+    assert (model.address, model.source, model.short_name, model.home) == (
         registered,
         registered,
         "parser-1",
@@ -160,8 +160,8 @@ def test_an_alias_moves_to_the_new_version(client: MlflowClient, store: str, own
     assert [moving.register(own, tags=TAGS, step=0) for _ in range(2)] == ["models:/moving/1", "models:/moving/2"]
     dataclasses.replace(moving, alias="latest").register(own, tags=TAGS, step=0)
     assert client.get_registered_model("moving").aliases == {"champion": 2}
-    assert load_model_from("models:/moving@champion").registered == "models:/moving/2"
-    assert load_model_from("models:/moving@latest").registered == "models:/moving/3"
+    assert load_model_from("models:/moving@champion").address == "models:/moving/2"
+    assert load_model_from("models:/moving@latest").address == "models:/moving/3"
 
 
 @pytest.mark.parametrize("step", ["log_model_artifacts", "create_model_version", "set_registered_model_alias"])

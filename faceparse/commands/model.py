@@ -1,0 +1,45 @@
+"""The model that a command was told, or the one that comes with the package."""
+
+from typing import Annotated
+
+import typer
+
+from faceparse.commands.options import TRAINED
+
+Model = Annotated[
+    str | None,
+    typer.Option("--model", "-m", metavar="MODEL", help=f"{TRAINED} Default: celebamask-hq-light."),
+]
+"""For `chosen_model`."""
+
+
+def chosen_model(option: str | None, word: str | None) -> str:
+    """`--model`, else a word that names a model, else the shipped one.
+
+    Raises:
+        SettingsError: both were typed.
+    """
+    from faceparse.core.errors import SettingsError
+    from faceparse.core.names.shipped import DEFAULT
+
+    if option is not None and word is not None:
+        raise SettingsError(f"--model {option} and {word}: name one model")
+    return option or word or DEFAULT
+
+
+def split_model(option: str | None, words: list[str]) -> tuple[str, list[str]]:
+    """The same, where the first of several words may name a model, and what the others are."""
+    from faceparse.core.names.find import names_model
+
+    if words and names_model(words[0]):
+        return chosen_model(option, words[0]), words[1:]
+    return chosen_model(option, None), words
+
+
+def tell_terms(name: str | None) -> None:
+    """Say once a machine what the terms of a shipped model are; nothing of any other."""
+    from faceparse.commands.console import err
+    from faceparse.core.names.shipped import notice_of
+
+    if notice := notice_of(name):
+        err.print(notice)

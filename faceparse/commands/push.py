@@ -1,0 +1,21 @@
+"""faceparse push BUNDLE hf:ORG/NAME"""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def push(
+    bundle: Annotated[Path, typer.Argument(help="A folder of 'faceparse export --bundle': safetensors or ONNX.")],
+    target: Annotated[str, typer.Argument(metavar="hf:ORG/NAME", help="The model's name on the hub.")],
+    private: Annotated[
+        bool, typer.Option("--private", help="For your eyes only, where the repository is not there yet.")
+    ] = False,
+) -> None:
+    """Upload a bundle to the Hugging Face hub, where it is loaded from by that name."""
+    from faceparse.commands.console import out, silent_libraries
+    from faceparse.core.names.push import push_bundle
+
+    silent_libraries()
+    out.print(push_bundle(bundle, target, private=private))

@@ -1,0 +1,47 @@
+"""config.json of a bundle: what hubs and other programs look for."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from faceparse import __version__
+from faceparse.core.evaluation.protocols import DEFAULT
+from faceparse.core.evaluation.scores import Scores
+from faceparse.core.evaluation.split import Split
+from faceparse.core.export.exported import ExportedModel
+from faceparse.core.settings import to_dict
+
+LIBRARY = "faceparse"
+
+
+def hub_config(
+    model: ExportedModel,
+    file: str,
+    format: str,
+    preprocessing: Mapping[str, object],
+    scores: Scores | None,
+    scored_on: Split | None,
+) -> dict[str, Any]:
+    """JSON of what the file is, what its ids mean, what goes in, how it was trained, and its own scores."""
+    return {
+        "library_name": LIBRARY,
+        "library_version": __version__,
+        "file": file,
+        "format": format,
+        "licence": model.licence,
+        "label_set": model.label_set.to_toml(),
+        "id2label": {str(i): name for i, name in enumerate(model.label_set.names)},
+        "preprocessing": dict(preprocessing),
+        "settings": to_dict(model.settings),
+        "scores": None if scores is None or scored_on is None else _scores(scores, scored_on),
+    }
+
+
+def _scores(scores: Scores, split: Split) -> dict[str, Any]:
+    return {
+        "dataset": split.root.name,
+        "split": split.name,
+        "images": len(split.samples),
+        "protocol": DEFAULT,
+        "mean_f1": scores.mean_f1,
+        "f1": scores.f1 | scores.merged_f1,
+    }

@@ -1,0 +1,45 @@
+"""Weights as a safetensors file: tensors and a header of text. Nothing in it can be executed."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import safetensors.torch
+import torch
+from torch import Tensor
+
+from faceparse.core.errors import CheckpointError
+
+SAFETENSORS = ".safetensors"
+
+
+def pack_weights(weights: Mapping[str, Tensor], metadata: Mapping[str, str], *, half: bool) -> bytes:
+    """The content of such a file.
+
+    Args:
+        half: matrices and kernels in float16. Vectors stay as they are: they are few, and a norm's variances may be
+            too small or too large for it.
+    """
+    return safetensors.torch.save(
+        {key: _stored(tensor, half=half) for key, tensor in weights.items()}, metadata=dict(metadata)
+    )
+
+
+def _stored(tensor: Tensor, *, half: bool) -> Tensor:
+    shrinks = half and tensor.is_floating_point() and tensor.dim() > 1
+    return (tensor.half() if shrinks else tensor).contiguous()
+
+
+def read_weights(path: Path) -> dict[str, Tensor]:
+    """Key -> tensor on the CPU, floats in float32.
+
+    Raises:
+        CheckpointError: not such a file, or a damaged one.
+    """
+    try:
+        stored = safetensors.torch.load_file(path)
+    except Exception as error:  # safetensors raises errors of its own
+        reason = str(error).splitlines()[0][:100] if str(error) else type(error).__name__
+        raise CheckpointError(
+            f"{path}: not a safetensors file, or a damaged one ({reason}); copy or download it again"
+        ) from None
+    return {key: tensor.to(torch.float32) if tensor.is_floating_point() else tensor for key, tensor in stored.items()}

@@ -1,0 +1,109 @@
+"""What models this machine has: those that came with the package, from the hub, and from the web."""
+
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from faceparse.core.labels import builtin_label_sets
+from faceparse.core.names.content import read_safetensors_metadata
+from faceparse.core.names.hub import hub_cache
+from faceparse.core.names.licences import LICENCES
+from faceparse.core.names.place import HUB
+from faceparse.core.names.shipped import shipped_models
+from faceparse.core.names.web import downloads
+from faceparse.core.serving.checksums import is_bundle
+
+
+@dataclass(frozen=True, kw_only=True)
+class Listed:
+    """A model that is here."""
+
+    name: str
+    """What `--model` takes."""
+    path: Path
+    classes: int
+    label_set: str
+    size: int
+    """Bytes of its file."""
+    score: float | None
+    """Mean F1, 0 to 1."""
+    scored: str
+    """How, and on what; empty where nobody says."""
+    licence: str | None
+
+
+def list_models() -> list[Listed]:
+    """Shipped models first. What cannot be read is left out: it is none, or told of when it is used."""
+    return [*_shipped(), *_from_hub(), *_from_web()]
+
+
+def _shipped() -> Iterator[Listed]:
+    for model in shipped_models().values():
+        if model.is_here:
+            yield Listed(
+                name=model.name,
+                path=model.path,
+                classes=len(builtin_label_sets()[model.label_set]),
+                label_set=model.label_set,
+                size=model.path.stat().st_size,
+                score=model.score,
+                scored=model.protocol,
+                licence=model.licence,
+            )
+
+
+def _from_hub() -> Iterator[Listed]:
+    """Each commit of each bundle in its client's cache."""
+    for folder in sorted(hub_cache().glob("models--*--*/snapshots/*")):
+        with suppress(OSError, ValueError, KeyError):
+            config = json.loads((folder / "config.json").read_text("utf-8"))
+            if config.get("library_name") != "faceparse" or not is_bundle(folder):
+                continue
+            repository = folder.parents[1].name.removeprefix("models--").replace("--", "/", 1)
+            path = folder / config["file"]
+            scores = config["scores"] or {}
+            yield Listed(
+                name=f"{HUB}{repository}@{folder.name}",
+                path=path,
+                classes=len(config["id2label"]),
+                label_set=config["label_set"]["name"],
+                size=path.stat().st_size,
+                score=scores.get("mean_f1"),
+                scored=_scored(scores),
+                licence=config["licence"],
+            )
+
+
+def _scored(scores: Mapping[str, Any]) -> str:
+    if not scores:
+        return ""
+    return f"{scores['protocol']} on {scores['dataset']} {scores['split']}, {scores['images']} images"
+
+
+def _from_web() -> Iterator[Listed]:
+    for path in sorted(downloads().glob("*-*")):
+        with suppress(Exception):  # the readers raise errors of their own
+            metadata = _metadata(path)
+            label_set, scores = json.loads(metadata["label_set"]), json.loads(metadata["scores"])
+            score = scores.get("f1_mean")
+            yield Listed(
+                name=str(path),
+                path=path,
+                classes=len(label_set["classes"]),
+                label_set=label_set["name"],
+                size=path.stat().st_size,
+                score=score,
+                scored="" if score is None else "eagrnet on val",
+                licence=metadata.get("licence") or LICENCES.get(label_set["name"]),
+            )
+
+
+def _metadata(path: Path) -> Mapping[str, str]:
+    if path.suffix == ".safetensors":
+        return read_safetensors_metadata(path)
+    from faceparse.core.serving.onnx_model import read_metadata  # takes its time
+
+    return read_metadata(path)

@@ -1,0 +1,63 @@
+"""A bundle as a model repository on the Hugging Face hub."""
+
+import os
+import re
+from pathlib import Path
+
+from faceparse.core.errors import CheckpointError, HubError
+from faceparse.core.files import read_bytes
+from faceparse.core.names.hub import hub_problem, split_address
+from faceparse.core.names.place import FOREIGN, HUB
+from faceparse.core.serving.checksums import SUMS, check_sums, listed_files
+
+CARD = "README.md"
+
+
+def push_bundle(bundle: Path, target: str, *, private: bool = False) -> str:
+    """Upload what a bundle lists as one commit to hf:ORG/NAME, which is made where it is not there yet.
+
+    Args:
+        private: of a repository that is made.
+
+    Returns:
+        The commit's URL.
+
+    Raises:
+        CheckpointError: the bundle was changed, holds no safetensors or ONNX file, or its card names no licence.
+        HubError: the hub does not take it.
+    """
+    repository, revision = split_address(target)
+    if revision is not None:
+        raise HubError(f"{target}: a commit goes to the newest revision; write {HUB}{repository}")
+    model = check_sums(bundle)
+    if model.suffix not in FOREIGN:
+        raise CheckpointError(f"{model}: is not loaded from the hub; export a bundle with --format safetensors or onnx")
+    _must_name_licence(bundle / CARD)
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")  # before its client is imported
+    from huggingface_hub import HfApi
+
+    try:
+        hub = HfApi(library_name="faceparse")
+        hub.create_repo(repository, private=private or None, exist_ok=True)
+        commit = hub.upload_folder(
+            repo_id=repository,
+            folder_path=bundle,
+            allow_patterns=[*listed_files(bundle), SUMS],
+            commit_message=f"Upload {bundle.name}",
+        )
+    except Exception as error:  # the client and what it speaks through raise errors of many kinds
+        raise HubError(f"{target}: {_problem(error)}; nothing was uploaded") from None
+    return str(commit.commit_url)
+
+
+def _must_name_licence(card: Path) -> None:
+    front = re.match(r"---\n(.*?)\n---\n", read_bytes(card).decode("utf-8", "replace"), re.DOTALL)
+    if front is None or not re.search(r"^license: \S", front[1], re.MULTILINE):
+        raise CheckpointError(f"{card}: names no licence; export the bundle again with --licence")
+
+
+def _problem(error: Exception) -> str:
+    status = getattr(getattr(error, "response", None), "status_code", None)
+    if status in (401, 403):
+        return "the hub wants somebody who may write there; log in with 'hf auth login', or set HF_TOKEN"
+    return hub_problem(error)

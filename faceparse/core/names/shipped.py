@@ -1,0 +1,83 @@
+"""The models that come with the package: `models.toml` lists what lies beside it in `faceparse/models/`."""
+
+import tomllib
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from faceparse.core.errors import CheckpointError
+from faceparse.core.names.cache import cache_folder
+from faceparse.core.names.place import Place
+from faceparse.core.serving.checksums import sha256
+
+FOLDER = Path(__file__).parents[2] / "models"
+LIST = "models.toml"
+DEFAULT = "celebamask-hq-light"
+"""What is taken where nobody names a model."""
+
+LARGEST = 5_000_000
+"""Bytes of a shipped model's file: what an installation may grow by for it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shipped:
+    """One entry of the list."""
+
+    name: str
+    path: Path
+    """Its weights, a safetensors file; the card lies beside it."""
+    sha256: str
+    licence: str
+    """In a few words."""
+    notice: str
+    """A sentence that users are told once."""
+    label_set: str
+    score: float | None = None
+    """Mean F1 without background, 0 to 1."""
+    protocol: str = ""
+    """How it was scored, and on what."""
+    note: str = ""
+
+    @property
+    def is_here(self) -> bool:
+        return self.path.is_file()
+
+
+def shipped_models() -> dict[str, Shipped]:
+    """Name -> model, whether or not this installation has its file."""
+    entries: dict[str, dict[str, Any]] = tomllib.loads((FOLDER / LIST).read_text("utf-8"))
+    return {name: Shipped(name=name, path=FOLDER / entry.pop("file"), **entry) for name, entry in entries.items()}
+
+
+def find_shipped(name: str) -> Place:
+    """
+    Raises:
+        CheckpointError: this installation lacks the file, or has another one.
+    """
+    model = shipped_models()[name]
+    if not model.is_here:
+        raise CheckpointError(
+            f"{name}: this installation of faceparse lacks its file, {model.path}; name another model"
+        )
+    if sha256(model.path) != model.sha256:
+        raise CheckpointError(
+            f"{name}: {model.path} is not the file that was shipped (SHA-256 differs); install faceparse again"
+        )
+    return Place(model.path, name)
+
+
+def notice_of(name: str | None) -> str | None:
+    """What a user has to be told of a shipped model's terms; None where it is none, or this machine was told before.
+    Where that cannot be written down, it is told again.
+    """
+    model = shipped_models().get(name or "")
+    if model is None:
+        return None
+    told = cache_folder() / f"told-{model.name}"
+    if told.exists():
+        return None
+    with suppress(OSError):
+        told.parent.mkdir(parents=True, exist_ok=True)
+        told.touch()
+    return f"{model.name}: {model.notice}"

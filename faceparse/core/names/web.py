@@ -1,0 +1,74 @@
+"""Files elsewhere, each with the checksum that it must have, kept in the user's cache folder."""
+
+import logging
+import re
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from faceparse.core.errors import CheckpointError
+from faceparse.core.files import make_folder
+from faceparse.core.names.cache import cache_folder
+from faceparse.core.names.content import must_be_a_model
+from faceparse.core.names.place import FOREIGN, Place
+
+TIMEOUT = 10
+"""Seconds until a server must have answered, and between two pieces of a file."""
+
+_LOOPBACK = ("127.0.0.1", "::1", "localhost")
+
+
+def downloads() -> Path:
+    """The folder of what was downloaded."""
+    return cache_folder() / "web"
+
+
+def fetch_file(source: str) -> Place:
+    """The file of https://HOST/FILE#sha256=HEX, downloaded where the cache lacks it. One with another hash is not kept.
+
+    Raises:
+        CheckpointError: no hash, no safetensors or ONNX file, another hash, or the server is away.
+        OutputError: the cache cannot be written.
+    """
+    url, _, fragment = source.partition("#")
+    name = urlsplit(url).path.rpartition("/")[2]
+    if not url.startswith("https://") and urlsplit(url).hostname not in _LOOPBACK:
+        raise CheckpointError(f"{source}: http can be altered on its way; use https://")
+    if not name.endswith(FOREIGN):
+        raise CheckpointError(f"{source}: only {' and '.join(FOREIGN)} files are loaded from elsewhere")
+    expected = re.fullmatch(r"sha256=([0-9a-fA-F]{64})", fragment)
+    if expected is None:
+        raise CheckpointError(
+            f"{source}: add the SHA-256 that the file must have, {url}#sha256=HEX; 'sha256sum FILE' says it"
+        )
+    return Place(_fetch(url, name, expected[1].lower(), source), f"{url}#sha256={expected[1].lower()}")
+
+
+def _fetch(url: str, name: str, sha256: str, source: str) -> Path:
+    import pooch
+
+    make_folder(downloads())
+    logger = pooch.get_logger()
+    level = logger.level
+    logger.setLevel(logging.ERROR)  # it tells each download on the screen
+    try:
+        kept = pooch.retrieve(
+            url, f"sha256:{sha256}", fname=f"{sha256[:16]}-{name}", path=downloads(), downloader=_download
+        )
+    except CheckpointError:
+        raise
+    except ValueError:  # pooch's word for another hash
+        raise CheckpointError(f"{source}: the file there has another SHA-256; nothing was kept") from None
+    except Exception as error:  # requests and what it speaks through raise errors of many kinds
+        lines = str(error).strip().splitlines() or [type(error).__name__]
+        raise CheckpointError(f"{source}: cannot be downloaded ({lines[0][:160]}); try again") from None
+    finally:
+        logger.setLevel(level)
+    return Path(kept)
+
+
+def _download(url: str, file: str, _: object) -> None:
+    """Pooch's download, with a look at what came."""
+    import pooch
+
+    pooch.HTTPDownloader(timeout=TIMEOUT)(url, file, None)
+    must_be_a_model(Path(file), url)
