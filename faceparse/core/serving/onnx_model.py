@@ -10,7 +10,7 @@ import numpy as np
 import onnxruntime
 
 from faceparse.core.errors import CheckpointError
-from faceparse.core.geometry import Size, unwarp_label
+from faceparse.core.geometry import Size, enlarge_logits
 from faceparse.core.labels import LabelSet, label_set_from_dict
 from faceparse.core.preprocessing import normalise, prepare_photo
 
@@ -37,8 +37,13 @@ class OnnxModel:
         crops = photo.crop[None]
         graph_input = crops if self.kind == "labels" else normalise(crops, **self._preprocessing)
         (answer,) = self._session.run(None, {INPUT: graph_input})
-        ids = answer[0] if self.kind == "labels" else answer[0].argmax(axis=0).astype(np.uint8)
-        return unwarp_label(ids, photo.matrix, photo.size)
+        logits = _sure(answer[0], len(self.label_set)) if self.kind == "labels" else answer[0]
+        return enlarge_logits(logits, photo.matrix, photo.size)
+
+
+def _sure(ids: np.ndarray, classes: int) -> np.ndarray:
+    """C x h x w float32 logits of a network that is sure of each id."""
+    return np.moveaxis(np.eye(classes, dtype=np.float32)[ids], 2, 0)
 
 
 def open_onnx(path: Path) -> OnnxModel:

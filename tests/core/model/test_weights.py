@@ -26,6 +26,7 @@ from faceparse.core.model.weights import (
 )
 from faceparse.core.settings import ModelSettings, Settings, load_settings
 from faceparse.core.training.checkpoint import pack, save
+from faceparse.core.training.run import RunResult
 
 CPU = torch.device("cpu")
 SaveTensors = Callable[..., Path]
@@ -186,7 +187,7 @@ def test_our_checkpoint_holds_all_that_using_it_takes(own: tuple[EAGRNet, Path])
 def test_our_checkpoint_is_tensors_and_plain_containers(own: tuple[EAGRNet, Path]) -> None:
     content = torch.load(own[1], weights_only=True)  # as anyone may read it, without faceparse
     assert sorted(content) == sorted(
-        ["format", "version", "settings", "label_set", "model", "epoch", "scores", "run_id", "tracking_uri"]
+        ["format", "version", "settings", "label_set", "model", "epoch", "scores", "geometry", "run_id", "tracking_uri"]
     )
 
 
@@ -571,3 +572,17 @@ def test_a_checkpoint_in_memory_needs_no_file() -> None:
     )
     image = torch.randn(1, 3, 33, 33)
     assert torch.equal(load_model(checkpoint, CPU)(image).edge, model(image).edge)
+
+
+def test_a_checkpoint_knows_where_faces_lie_in_its_training_pictures(trained: RunResult, tmp_path: Path) -> None:
+    geometry = read_checkpoint(trained.best).geometry
+    assert geometry is not None
+    assert geometry.count == 12
+    (left, _), (right, _), *_ = geometry.centres
+    assert 0.2 < left < 0.5 < right < 0.8
+    content = torch.load(trained.best, weights_only=True)
+    torch.save({key: value for key, value in content.items() if key != "geometry"}, tmp_path / "old.pth")
+    assert read_checkpoint(tmp_path / "old.pth").geometry is None
+    torch.save(content | {"geometry": {"centres": "here"}}, tmp_path / "bad.pth")
+    with pytest.raises(CheckpointError, match=r"bad.pth: damaged checkpoint \(.*\); copy it again"):
+        read_checkpoint(tmp_path / "bad.pth")
