@@ -589,6 +589,14 @@ def spoil_classes(root: Path) -> dict[str, object]:
     return {"model__pretrained": str(root / "five.pth")}
 
 
+def spoil_size(root: Path) -> dict[str, object]:
+    return {"model__backbone": "timm:hiera_tiny_224", "data__input_size": (96, 160)}
+
+
+def spoil_windows(root: Path) -> dict[str, object]:
+    return {"model__backbone": "timm:maxvit_rmlp_pico_rw_256", "data__input_size": (96, 160)}
+
+
 @pytest.mark.parametrize(
     ("spoil", "kind", "expected"),
     [
@@ -601,6 +609,13 @@ def spoil_classes(root: Path) -> dict[str, object]:
             spoil_classes,
             CheckpointError,
             "five.pth: key 'layer6.conv4.weight' has shape (5, 256, 1, 1), the network (11",
+        ),
+        (spoil_size, SettingsError, "data.input_size = 96,160: timm:hiera_tiny_224 does not take it (The size of"),
+        (
+            spoil_windows,
+            SettingsError,
+            "data.input_size = 96,160: timm:maxvit_rmlp_pico_rw_256 does not take it (height (12) must be divisible "
+            "by window (8)); try 224,224 or 256,256",
         ),
     ],
 )
