@@ -159,7 +159,7 @@ def load(source: str | Path, *, device: str = "auto", input_size: Size | None = 
     Args:
         source: a path, or models:/NAME/VERSION or models:/NAME@ALIAS.
         device: auto (a GPU where there is one), cpu, cuda or cuda:N.
-        input_size: height and width of the crop, in place of the model's own; exported files take no other.
+        input_size: height and width of the crop, in place of the model's own; exported files of one size take no other.
 
     Raises:
         CheckpointError: there is no model, or it is damaged.

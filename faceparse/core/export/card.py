@@ -5,6 +5,7 @@ from string import Template
 from faceparse.core.evaluation.scores import Scores, percent
 from faceparse.core.evaluation.split import Split
 from faceparse.core.export.exported import ExportedModel
+from faceparse.core.serving.onnx_model import LARGEST, SMALLEST, STEP
 
 LICENCES = {
     "celebamask-hq": "CelebAMask-HQ is for non-commercial research only.",
@@ -69,6 +70,8 @@ _LABELS = """\
 `$file` takes `image`, N x $size x 3 uint8 RGB: the photograph scaled into $size with its aspect kept and
 centred on black. It answers with `labels`, N x $size uint8 ids; everything between is inside."""
 
+_ANY = Template("H and W are multiples of $step from $smallest to $largest; it was trained with $size.")
+
 _SIDES = {
     "viewer": "`left_...` is on the left of the picture.",
     "subject": "`left_...` is the person's own left, on the right of the picture.",
@@ -80,14 +83,17 @@ def model_card(model: ExportedModel, file: str, format: str, scores: Scores | No
     """Markdown. `scores` are this file's own, on `scored_on`."""
     data, label_set = model.settings.data, model.label_set
     height, width = data.input_size
+    size = f"{height} x {width}" if model.sizes == "fixed" else "H x W"
     without = Template(_LOGITS if model.kind == "logits" else _LABELS).substitute(
         file=file,
-        size=f"{height} x {width}",
+        size=size,
         count=len(label_set),
         order=data.channel_order.upper(),
         mean=list(data.mean),
         std=list(data.std),
     )
+    if model.sizes == "any":
+        without += "\n" + _ANY.substitute(size=f"{height} x {width}", step=STEP, smallest=SMALLEST, largest=LARGEST)
     return _CARD.substitute(
         classes_count=len(label_set),
         format=format,

@@ -18,14 +18,14 @@ from onnxruntime.transformers.float16 import convert_float_to_float16
 from torch import Tensor
 
 from faceparse.core.errors import DeviceError
-from faceparse.core.export.graph import MAX_BATCH, OUTPUT, Graph, Run
+from faceparse.core.export.graph import OUTPUT, Graph, Run
 from faceparse.core.serving.onnx_model import INPUT, new_session
 
 Metadata = Mapping[str, str]
 
 
 class OnnxWriter:
-    """The ONNX files of one graph, each in one piece, with a dynamic batch (1 to 64)."""
+    """The ONNX files of one graph, each in one piece, with the dynamic sizes of the graph."""
 
     def __init__(self, graph: Graph, metadata: Metadata) -> None:
         self._graph, self._metadata = graph, metadata
@@ -64,12 +64,7 @@ class OnnxWriter:
     def _model(self) -> onnx.ModelProto:
         with contextlib.redirect_stdout(io.StringIO()):  # the exporter prints its progress
             program = torch.onnx.export(
-                self._graph.module,
-                (self._graph.example,),
-                dynamo=True,
-                input_names=[INPUT],
-                output_names=[OUTPUT[self._graph.kind]],
-                dynamic_shapes={INPUT: {0: torch.export.Dim("batch", min=1, max=MAX_BATCH)}},
+                self._graph.program, dynamo=True, input_names=[INPUT], output_names=[OUTPUT[self._graph.kind]]
             )
         assert program is not None
         return program.model_proto
