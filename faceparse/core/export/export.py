@@ -16,8 +16,8 @@ from faceparse.core.evaluation.split import Split
 from faceparse.core.export.bundle import fill_bundle
 from faceparse.core.export.exported import ExportedModel, first_line, read_exported, to_metadata
 from faceparse.core.export.formats import FORMATS, Write, format_of, writers
-from faceparse.core.export.graph import Graph, GraphInput, build_graph
-from faceparse.core.export.verify import CHECKED_BATCHES, Check, another_size, compare_numbers, drawn_crops, score
+from faceparse.core.export.graph import Graph, GraphInput, another_size, build_graph
+from faceparse.core.export.verify import CHECKED_BATCHES, Check, compare_numbers, drawn_crops, score
 from faceparse.core.files import make_folder, read_image, write_atomic_with, write_folder_with
 from faceparse.core.geometry import Size
 from faceparse.core.model.trained import Network

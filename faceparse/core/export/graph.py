@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from faceparse.core.data.dataset import Normalise
 from faceparse.core.geometry import Size
+from faceparse.core.model.eagrnet import EdgeAwareGraph
 from faceparse.core.model.trained import ParsingNetwork
 from faceparse.core.preprocessing import normalise
 from faceparse.core.serving.onnx_model import INPUT, LARGEST, SMALLEST, STEP, Kind, Sizes
@@ -71,11 +72,26 @@ def _why_fixed(network: ParsingNetwork, graph: Graph) -> str:
         return "the paper's heads are for one size"  # that they are trained at: corners lie on corners
     if any(side % STEP or not SMALLEST <= side <= LARGEST for side in network.input_size):
         return f"{height} x {width} are not both multiples of {STEP} from {SMALLEST} to {LARGEST}"
+    model = network.logits.model
+    if any(isinstance(module, EdgeAwareGraph) for module in model.modules()):
+        return "its graph's anchors are means over cells of one size"
+    if getattr(model.backbone, "nhwc", False):
+        return "its backbone is a window transformer"  # whose sizes torch.export may take an hour to reason about
     try:
+        model.backbone(torch.zeros(1, 3, *another_size(network.input_size)))
         assert graph.program
-    except Exception as error:  # what is written into a network that cannot do it differs from one to the next
+    except Exception as error:  # networks that cannot do it, and torch.export, raise errors of many kinds
         return f"its backbone takes one size alone ({type(error).__name__})"
     return ""
+
+
+def another_size(size: Size) -> Size:
+    """One of other proportions, which a file of any sizes takes beside its own."""
+    height, width = (
+        side + more if side + more <= LARGEST else side - more
+        for side, more in zip(size, (STEP, 2 * STEP), strict=True)
+    )
+    return height, width
 
 
 class GraphInput(nn.Module):

@@ -21,7 +21,6 @@ from faceparse.core.inference import Parser
 from faceparse.core.labels import LabelSet
 from faceparse.core.model.trained import Network
 from faceparse.core.parallel import Track, default_processes, untracked
-from faceparse.core.serving.onnx_model import LARGEST, STEP
 
 CHECKED_BATCHES = (1, 3)
 
@@ -74,15 +73,6 @@ def drawn_crops(count: int, size: Size) -> Tensor:
     drawn = [draw_face(np.random.default_rng(index), 256).image for index in range(count)]
     images = [cv2.resize(image, size[::-1], interpolation=cv2.INTER_LINEAR) for image in drawn]
     return torch.from_numpy(np.stack(images))
-
-
-def another_size(size: Size) -> Size:
-    """One of other proportions, which a file of any sizes takes beside its own."""
-    height, width = (
-        side + more if side + more <= LARGEST else side - more
-        for side, more in zip(size, (STEP, 2 * STEP), strict=True)
-    )
-    return height, width
 
 
 def score(network: Network, samples: Sequence[Sample], label_set: LabelSet, track: Track = untracked) -> Scores:
