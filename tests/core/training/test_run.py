@@ -25,6 +25,7 @@ from faceparse.core.errors import CheckpointError, DatasetError, FaceparseError,
 from faceparse.core.evaluation.protocols import DEFAULT
 from faceparse.core.files import encode_png
 from faceparse.core.labels import get_label_set
+from faceparse.core.model.abn import inplace_abn_problem
 from faceparse.core.model.build import build_model
 from faceparse.core.model.weights import read_checkpoint, released_state
 from faceparse.core.settings import ModelSettings, Settings, flatten, load_settings
@@ -228,6 +229,13 @@ def test_the_log_tells_what_was_trained_on_what(trained: RunResult) -> None:
     assert f"resnet18 (torchvision stem, {norm}), {count / 1e6:.1f} M parameters, 11 classes of helen, on cpu" in log
     assert "12 training and 2 val photographs, 3 iterations an epoch" in log
     assert "epoch 1: train/loss " in log
+
+
+@pytest.mark.skipif(inplace_abn_problem() is not None, reason=str(inplace_abn_problem()))
+def test_the_in_place_norm_too_is_told(tiny: Tiny) -> None:
+    watcher = Watcher()
+    train(tiny(model__norm="inplace_abn", tracking__enabled=False, tracking__overlays=0), watcher)
+    assert any("resnet18 (torchvision stem, InPlaceABNSync), " in message for message in watcher.messages)
 
 
 def make_tiny_model() -> ModelSettings:
