@@ -76,7 +76,7 @@ def _why_fixed(network: ParsingNetwork, graph: Graph) -> str:
     if any(isinstance(module, EdgeAwareGraph) for module in model.modules()):
         return "its graph's anchors are means over cells of one size"
     if getattr(model.backbone, "nhwc", False):
-        return "its backbone is a window transformer"  # whose sizes torch.export may take an hour to reason about
+        return "its backbone is a window transformer"  # about whose sizes torch.export reasons for many minutes
     try:
         model.backbone(torch.zeros(1, 3, *another_size(network.input_size)))
         assert graph.program

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from faceparse.core.errors import CheckpointError
+from faceparse.core.export.card import model_card
 from faceparse.core.export.export import Exporter, ExportReport
 from faceparse.core.export.exported import read_exported
 from faceparse.core.export.formats import FORMATS
@@ -173,3 +174,12 @@ def test_old_files_say_no_sizes_and_are_fixed(
     metadata = {key: value for key, value in known.read_metadata(reports["onnx"].path).items() if key != "sizes"}
     old = replace(known, read_metadata=lambda path: metadata)
     assert read_exported(reports["onnx"].path, old).sizes == "fixed"
+
+
+def test_the_model_card_says_which_sizes(reports: dict[str, ExportReport]) -> None:
+    model = reports["onnx"].model
+    card, fixed = (model_card(replace(model, sizes=sizes), "m.onnx", "onnx", None, None) for sizes in ("any", "fixed"))
+    assert "N x 3 x H x W float32" in card
+    assert "H and W are multiples of 32 from 64 to 2048; it was trained with 160 x 160." in card
+    assert "N x 3 x 160 x 160 float32" in fixed
+    assert "multiples" not in fixed
