@@ -75,6 +75,10 @@ def export(
         bool, typer.Option("--benchmark", help="Time each format and PyTorch on this machine's CPU.")
     ] = False,
     input_size: InputSize = None,
+    fixed_size: Annotated[
+        bool,
+        typer.Option("--fixed-size", help="For crops of one size. Default: light networks take multiples of 32."),
+    ] = False,
 ) -> None:
     """Write the network for other programs: checked against PyTorch, in numbers and in F1, before it is called done."""
     from faceparse.commands.console import err, out, print_table, silent_libraries, track
@@ -100,6 +104,7 @@ def export(
         loaded,
         kind="labels" if preprocessing else "logits",
         input_size=parse_size(input_size),
+        fixed_size=fixed_size,
         scored_on=_scored_on(loaded, data_dir, split, limit),
         max_f1_drop=max_f1_drop,
         track=track,
@@ -114,6 +119,8 @@ def export(
         err.print(f"exporting {checkpoint} to {name}, then comparing it with PyTorch ...")
         reports.append(exporter.export(name, path, bundle=bundle))
         out.print(_line(reports[-1]))
+    if loaded.settings.model.light and exporter.graph.why_fixed:
+        err.print(f"for crops of one size: {exporter.graph.why_fixed}")
     if exporter.scores is not None and exporter.scored_on is not None:
         print_table(_f1_table(exporter.scored_on, exporter.scores, reports))
     if registration is not None:
@@ -141,7 +148,9 @@ def _scored_on(checkpoint: "Checkpoint", data_dir: Path | None, split: str, limi
 
 
 def _line(report: "ExportReport") -> str:
-    height, width = report.model.settings.data.input_size
+    from faceparse.core.serving.onnx_model import LARGEST, SMALLEST, STEP
+
+    height, width = report.model.settings.data.input_size if report.model.sizes == "fixed" else ("H", "W")
     classes = len(report.model.label_set)
     shapes = {
         "logits": f"image N x 3 x {height} x {width} -> parsing N x {classes} x {height} x {width}",
@@ -151,7 +160,8 @@ def _line(report: "ExportReport") -> str:
     differences = [check.difference for check in report.checks if check.difference is not None]
     numbers = f", largest difference of a logit {max(differences):.2e}" if differences else ""
     same = f"the class of PyTorch on {agreement:.4%} of pixels{numbers}"
-    return f"{report.path}: {shapes}, {report.size / 1e6:.1f} MB; {same}"
+    sides = "" if report.model.sizes == "fixed" else f" (H and W: multiples of {STEP} from {SMALLEST} to {LARGEST})"
+    return f"{report.path}: {shapes}{sides}, {report.size / 1e6:.1f} MB; {same}"
 
 
 def _f1_table(split: "Split", reference: "Scores", reports: "Sequence[ExportReport]") -> Any:

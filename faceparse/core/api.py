@@ -250,7 +250,7 @@ def load(
             exported file or a bundle; hf:ORG/NAME or hf:ORG/NAME@REVISION of the Hugging Face hub;
             https://HOST/FILE#sha256=HEX; models:/NAME/VERSION or models:/NAME@ALIAS of MLflow's registry.
         device: auto (a GPU where there is one), cpu, cuda or cuda:N.
-        input_size: height and width of the crop, in place of the model's own; exported files take no other.
+        input_size: height and width of the crop, in place of the model's own; exported files of one size take no other.
         min_face: height of the smallest face that is looked for, hairline to chin, as a share of the photograph's.
 
     Raises:

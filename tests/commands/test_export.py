@@ -12,7 +12,11 @@ from faceparse.core.export.export import Exporter, ExportReport
 from faceparse.core.export.exported import ExportedModel
 from faceparse.core.export.formats import FORMATS
 from faceparse.core.export.verify import Check
+from faceparse.core.labels import get_label_set
 from faceparse.core.load import load_model_from
+from faceparse.core.model.build import build_model
+from faceparse.core.settings import load_settings
+from faceparse.core.training.checkpoint import pack, save
 from faceparse.core.training.run import RunResult
 
 Tree = Callable[[], dict[Path, bytes]]
@@ -220,3 +224,36 @@ def test_a_model_without_a_run_goes_to_the_settings_store(
     (version,) = client.search_model_versions("name = 'alone'")
     assert not version.run_id
     assert load_model_from("models:/alone@latest").address == "models:/alone/1"
+
+
+@pytest.fixture
+def light(tmp_path: Path) -> Path:
+    """A light network with random weights, whose dataset is not here."""
+    options = {"model.backbone": "mobilenet_v2", "data.input_size": "96,96", "data.root": tmp_path / "gone"}
+    settings, label_set = load_settings(options=options), get_label_set("helen")
+    model = build_model(settings.model, len(label_set))
+    packed = pack(model, settings=settings, label_set=label_set, epoch=1, scores={}, run_id=None, tracking_uri=None)
+    save(tmp_path / "light.pth", packed)
+    return tmp_path / "light.pth"
+
+
+def test_a_light_network_is_written_for_crops_of_any_size(cli: Any, light: Path, faces: Path) -> None:
+    done = cli("export", light, "--format", "torchscript")
+    assert done.code == 0
+    file = light.with_suffix(".torchscript")
+    shapes = "image N x 3 x H x W -> parsing N x 11 x H x W (H and W: multiples of 32 from 64 to 2048)"
+    assert done.out.startswith(f"{file}: {shapes}, ")
+    assert "one size" not in done.err
+    photograph = next((faces / "images").iterdir())
+    assert cli("predict", file, photograph, "--input-size", "128,160").out == "predictions: 1 parsed\n"
+    refused = cli("predict", file, photograph, "--input-size", "130,160").message
+    assert refused.startswith(f"{file}: takes crops whose sides are multiples of 32 from 64 to 2048, not 130 x 160; ")
+
+
+def test_one_size_is_told_where_nobody_asked_for_it(cli: Any, light: Path) -> None:
+    done = cli("export", light, "--format", "torchscript", "--input-size", "97,96")
+    assert "image N x 3 x 97 x 96 -> " in done.out
+    assert "for crops of one size: 97 x 96 are not both multiples of 32 from 64 to 2048\n" in done.err
+    done = cli("export", light, "--format", "torchscript", "--fixed-size")
+    assert "image N x 3 x 96 x 96 -> " in done.out
+    assert "one size" not in done.err

@@ -59,6 +59,8 @@ NOT_RUN = {
     "faceparse export --bundle": "ten seconds; tests/core/export/test_bundle.py makes one",
     "faceparse export --preprocessing": "ten seconds; tests/core/export/test_export.py makes one",
     "faceparse export --limit": "ten seconds, for another crop and fewer photographs",
+    "faceparse export --fixed-size": "ten seconds; tests/core/export/test_sizes.py makes one",
+    "faceparse experiments/celebamask-hq-light.toml": "a download; test_interruptions.py trains a light network",
     "faceparse --profile": "ten seconds of profiling; tests/core/training/test_profile.py has it",
     "faceparse --gpus": "no GPU",
     "faceparse --nodes": "several machines",

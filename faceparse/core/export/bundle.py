@@ -26,7 +26,7 @@ from faceparse.core.model.trained import TrainedModel
 from faceparse.core.serving.checksums import COPY_AGAIN, MODEL, SUMS, check_sums, write_sums
 from faceparse.core.settings import to_toml
 
-_PREPROCESSING = ("kind", "input_size", "channel_order", "mean", "std", "preprocessing")
+_PREPROCESSING = ("kind", "input_size", "sizes", "channel_order", "mean", "std", "preprocessing")
 
 
 def fill_bundle(
@@ -37,7 +37,7 @@ def fill_bundle(
     Args:
         scores: of this file, on `scored_on`.
     """
-    metadata = to_metadata(model, model.kind)
+    metadata = to_metadata(model, model.kind, model.sizes)
     steps = {key: _as_json(metadata[key]) for key in _PREPROCESSING}
     (file,) = folder.glob(f"{MODEL}*")
     config = hub_config(model, file.name, format, steps, scores, scored_on)

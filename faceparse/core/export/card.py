@@ -7,6 +7,7 @@ from faceparse.core.evaluation.scores import Scores, percent
 from faceparse.core.evaluation.split import Split
 from faceparse.core.export.exported import ExportedModel
 from faceparse.core.names.licences import is_identifier
+from faceparse.core.serving.onnx_model import LARGEST, SMALLEST, STEP
 
 _UNKNOWN = "The terms of its data are not known to faceparse: ask whoever made them, or trained the model."
 
@@ -76,6 +77,8 @@ _WEIGHTS = """\
 `$file` holds the network's weights by the keys of faceparse's `state_dict()`, matrices and kernels perhaps in
 float16, and no graph. Export it for other programs: `faceparse export THIS_FOLDER` makes an ONNX file of it."""
 
+_ANY = Template("H and W are multiples of $step from $smallest to $largest; it was trained with $size.")
+
 _SIDES = {
     "viewer": "`left_...` is on the left of the picture.",
     "subject": "`left_...` is the person's own left, on the right of the picture.",
@@ -88,14 +91,17 @@ def model_card(model: ExportedModel, file: str, format: str, scores: Scores | No
     data, label_set = model.settings.data, model.label_set
     height, width = data.input_size
     graph = _LOGITS if model.kind == "logits" else _LABELS
+    size = f"{height} x {width}" if model.sizes == "fixed" else "H x W"
     without = Template(_WEIGHTS if model.format.holds_weights else graph).substitute(
         file=file,
-        size=f"{height} x {width}",
+        size=size,
         count=len(label_set),
         order=data.channel_order.upper(),
         mean=list(data.mean),
         std=list(data.std),
     )
+    if model.sizes == "any":
+        without += "\n" + _ANY.substitute(size=f"{height} x {width}", step=STEP, smallest=SMALLEST, largest=LARGEST)
     return _CARD.substitute(
         license=_front_matter(model.licence, label_set.name),
         kind=Path(file).suffix.removeprefix("."),

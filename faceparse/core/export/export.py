@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import BinaryIO
 
@@ -14,8 +15,8 @@ from faceparse.core.evaluation.scores import Scores
 from faceparse.core.evaluation.split import Split
 from faceparse.core.export.bundle import fill_bundle
 from faceparse.core.export.exported import ExportedModel, first_line, read_exported, to_metadata
-from faceparse.core.export.formats import FORMATS, writers
-from faceparse.core.export.graph import GraphInput, build_graph
+from faceparse.core.export.formats import FORMATS, Write, writers
+from faceparse.core.export.graph import Graph, GraphInput, another_size, build_graph
 from faceparse.core.export.read import load_file
 from faceparse.core.export.verify import CHECKED_BATCHES, Check, compare_numbers, drawn_crops, score
 from faceparse.core.files import make_folder, read_image, write_atomic_with, write_folder_with
@@ -26,7 +27,7 @@ from faceparse.core.names.place import SUFFIXES
 from faceparse.core.parallel import Track, untracked
 from faceparse.core.preprocessing import prepare_photo
 from faceparse.core.serving.checksums import MODEL, is_bundle
-from faceparse.core.serving.onnx_model import Kind
+from faceparse.core.serving.onnx_model import Kind, Sizes
 
 CALIBRATION = 64
 """Training photographs that int8's ranges are taken from."""
@@ -79,6 +80,7 @@ class Exporter:
         *,
         kind: Kind = "logits",
         input_size: Size | None = None,
+        fixed_size: bool = False,
         scored_on: Split | None = None,
         max_f1_drop: float | None = None,
         track: Track = untracked,
@@ -86,6 +88,7 @@ class Exporter:
         """
         Args:
             input_size: in place of the checkpoint's.
+            fixed_size: for crops of that size alone, also where the network could take others.
             scored_on: without, numbers alone are compared.
             max_f1_drop: a file whose mean F1 is lower than PyTorch's by more than that is refused. Default: 0.01.
 
@@ -101,8 +104,7 @@ class Exporter:
         self.scored_on = scored_on
         self._max_f1_drop = DEFAULT_F1_DROP if max_f1_drop is None else max_f1_drop
         self._kind, self._track = kind, track
-        graph = build_graph(self.network, kind)
-        self._writers = writers(graph, to_metadata(self.checkpoint, kind), self._calibration, checkpoint.weights)
+        self._wanted: Sizes = "fixed" if fixed_size else "any"
         self._scores: Scores | None = None
 
     def export(self, format: str, path: Path, *, bundle: bool = False) -> ExportReport:
@@ -136,6 +138,16 @@ class Exporter:
         assert report is not None
         return report
 
+    @cached_property
+    def graph(self) -> Graph:
+        """What all files compute. To find out whether it can be of any size takes seconds."""
+        return build_graph(self.network, self._kind, self._wanted)
+
+    @cached_property
+    def _writers(self) -> dict[str, Write]:
+        metadata = to_metadata(self.checkpoint, self._kind, self.graph.sizes)
+        return writers(self.graph, metadata, self._calibration, self.checkpoint.weights)
+
     @property
     def scores(self) -> Scores | None:
         """PyTorch's on the dataset, computed when first asked for."""
@@ -149,7 +161,8 @@ class Exporter:
         except (FaceparseError, OSError):
             raise
         except Exception as error:  # exporters raise errors of many kinds
-            raise ExportError(f"{self.checkpoint.path}: cannot be exported ({first_line(error)})") from error
+            mend = "; try --fixed-size" if self.graph.sizes == "any" else ""
+            raise ExportError(f"{self.checkpoint.path}: cannot be exported ({first_line(error)}){mend}") from error
         file.flush()
 
     def _verify(self, format: str, file: Path, path: Path) -> ExportReport:
@@ -162,6 +175,9 @@ class Exporter:
             )
             for batch in CHECKED_BATCHES
         )
+        if model.sizes == "any":
+            crops = drawn_crops(CHECKED_BATCHES[0], another_size(network.input_size))
+            checks += (compare_numbers(self.network, network, crops, FORMATS[format], labels=labels),)
         scores = self._score(network) if self.scored_on else None
         self._judge(format, scores)
         return ExportReport(format, path, model, file.stat().st_size, checks, scores)

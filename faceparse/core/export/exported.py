@@ -14,7 +14,7 @@ from faceparse.core.export.onnx import Metadata
 from faceparse.core.geometry import Size
 from faceparse.core.model.metadata import read_fields
 from faceparse.core.model.trained import TrainedModel
-from faceparse.core.serving.onnx_model import Kind
+from faceparse.core.serving.onnx_model import Kind, Sizes, check_size, sizes_of
 from faceparse.core.settings import to_dict
 
 PREPROCESSING = "crop (see input_size), channels in channel_order, / 255, - mean, / std"
@@ -28,6 +28,7 @@ class ExportedModel(TrainedModel):
     kind: Kind
     named: bool
     """See `names_are_known`."""
+    sizes: Sizes = "fixed"
 
     @property
     def names_are_known(self) -> bool:
@@ -38,22 +39,20 @@ class ExportedModel(TrainedModel):
 
     def network(self, device: torch.device, input_size: Size | None = None) -> GraphNetwork:
         data = self.settings.data
-        if input_size not in (None, data.input_size):
-            height, width = data.input_size
-            raise CheckpointError(
-                f"{self.source}: was exported for crops of {height} x {width}; "
-                "export its checkpoint again with another --input-size"
-            )
+        if input_size is not None:
+            check_size(self.source, self.sizes, data.input_size, input_size)
+            data = data.model_copy(update={"input_size": input_size})
         try:
             run = self.format.run(self.path, device)
         except FaceparseError:
             raise
         except Exception as error:  # the runtimes raise errors of many kinds
             raise CheckpointError(f"{self.source}: cannot be run ({first_line(error)}); export it again") from error
-        return GraphNetwork(self.kind, run, data, len(self.label_set), self.format.graph_input).to(device)
+        classes, any_size = len(self.label_set), self.sizes == "any"
+        return GraphNetwork(self.kind, run, data, classes, self.format.graph_input, any_size=any_size).to(device)
 
 
-def to_metadata(trained: TrainedModel, kind: Kind) -> Metadata:
+def to_metadata(trained: TrainedModel, kind: Kind, sizes: Sizes) -> Metadata:
     """What turns a photograph into the input, and the output into classes; JSON where it is not text."""
     data = trained.settings.data
     return {
@@ -65,6 +64,7 @@ def to_metadata(trained: TrainedModel, kind: Kind) -> Metadata:
         "mean": json.dumps(data.mean),
         "std": json.dumps(data.std),
         "input_size": json.dumps(data.input_size),
+        "sizes": sizes,
         "preprocessing": PREPROCESSING if kind == "logits" else "crop (see input_size)",
         "names_are_known": json.dumps(trained.names_are_known),
         "settings": json.dumps(to_dict(trained.settings)),
@@ -94,6 +94,7 @@ def read_exported(path: Path, known: Format) -> ExportedModel:
         format=known,
         kind=kind,
         named=json.loads(metadata["names_are_known"]),
+        sizes=sizes_of(metadata),
     )
 
 

@@ -1,7 +1,9 @@
 """What an exported file computes: the network alone, or all that lies between a crop and its label map."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -9,9 +11,10 @@ from torch import Tensor, nn
 
 from faceparse.core.data.dataset import Normalise
 from faceparse.core.geometry import Size
+from faceparse.core.model.eagrnet import EdgeAwareGraph
 from faceparse.core.model.trained import ParsingNetwork
 from faceparse.core.preprocessing import normalise
-from faceparse.core.serving.onnx_model import Kind
+from faceparse.core.serving.onnx_model import INPUT, LARGEST, SMALLEST, STEP, Kind, Sizes
 from faceparse.core.settings import DataSettings
 
 Run = Callable[[Tensor], Tensor]
@@ -30,13 +33,65 @@ class Graph:
     kind: Kind
     module: nn.Module
     example: Tensor
+    sizes: Sizes = "fixed"
+    why_fixed: str = ""
+    """What stood in the way of other sizes, where they were wanted."""
+
+    @cached_property
+    def program(self) -> torch.export.ExportedProgram:
+        """With a dynamic batch, and with dynamic sides where it takes any size."""
+        shapes: dict[int, Any] = {0: torch.export.Dim("batch", min=1, max=MAX_BATCH)}
+        if self.sizes == "any":
+            for axis, name in enumerate(("height", "width"), start=2 if self.kind == "logits" else 1):
+                shapes[axis] = STEP * torch.export.Dim(name, min=SMALLEST // STEP, max=LARGEST // STEP)
+        return torch.export.export(self.module, (self.example,), dynamic_shapes={INPUT: shapes}, strict=False)
 
 
-def build_graph(network: ParsingNetwork, kind: Kind) -> Graph:
-    """Of a network in eval mode on the CPU, whose weights it shares; at its input size."""
-    if kind == "logits":
-        return Graph(kind, network.logits, torch.zeros(2, 3, *network.input_size))
-    return Graph(kind, _Labels(network).eval(), torch.zeros(2, *network.input_size, 3, dtype=torch.uint8))
+def build_graph(network: ParsingNetwork, kind: Kind, sizes: Sizes = "fixed") -> Graph:
+    """Of a network in eval mode on the CPU, whose weights it shares; at its input size.
+
+    Args:
+        sizes: `any` is what the graph has only where the network is a light one and can do it.
+    """
+    example = torch.zeros(2, 3, *network.input_size)
+    module: nn.Module = network.logits
+    if kind == "labels":
+        example, module = torch.zeros(2, *network.input_size, 3, dtype=torch.uint8), _Labels(network, sizes).eval()
+    if sizes == "fixed":
+        return Graph(kind, module, example)
+    graph = Graph(kind, module, example, "any")
+    if not (why := _why_fixed(network, graph)):
+        return graph
+    return replace(build_graph(network, kind), why_fixed=why)
+
+
+def _why_fixed(network: ParsingNetwork, graph: Graph) -> str:
+    """What keeps the network from other sizes than its own; empty where nothing does."""
+    height, width = network.input_size
+    if network.logits.model.align_corners:
+        return "the paper's heads are for one size"  # that they are trained at: corners lie on corners
+    if any(side % STEP or not SMALLEST <= side <= LARGEST for side in network.input_size):
+        return f"{height} x {width} are not both multiples of {STEP} from {SMALLEST} to {LARGEST}"
+    model = network.logits.model
+    if any(isinstance(module, EdgeAwareGraph) for module in model.modules()):
+        return "its graph's anchors are means over cells of one size"
+    if getattr(model.backbone, "nhwc", False):
+        return "its backbone is a window transformer"  # about whose sizes torch.export reasons for many minutes
+    try:
+        model.backbone(torch.zeros(1, 3, *another_size(network.input_size)))
+        assert graph.program
+    except Exception as error:  # networks that cannot do it, and torch.export, raise errors of many kinds
+        return f"its backbone takes one size alone ({type(error).__name__})"
+    return ""
+
+
+def another_size(size: Size) -> Size:
+    """One of other proportions, which a file of any sizes takes beside its own."""
+    height, width = (
+        side + more if side + more <= LARGEST else side - more
+        for side, more in zip(size, (STEP, 2 * STEP), strict=True)
+    )
+    return height, width
 
 
 class GraphInput(nn.Module):
@@ -96,9 +151,12 @@ class GraphNetwork(nn.Module):
 
 
 class _Labels(nn.Module):
-    def __init__(self, network: ParsingNetwork) -> None:
+    def __init__(self, network: ParsingNetwork, sizes: Sizes) -> None:
         super().__init__()
         self.network = network
+        self._sizes = sizes
 
     def forward(self, image: Tensor) -> Tensor:
-        return self.network(image).argmax(dim=1).to(torch.uint8)
+        whole = self.network.normalise
+        normalise = whole.at_any_width if self._sizes == "any" else whole
+        return self.network.logits(normalise(image)).argmax(dim=1).to(torch.uint8)

@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import re
 import tempfile
 from collections.abc import Iterator, Mapping
 from functools import cached_property
@@ -18,14 +19,14 @@ from onnxruntime.transformers.float16 import convert_float_to_float16
 from torch import Tensor
 
 from faceparse.core.errors import DeviceError
-from faceparse.core.export.graph import MAX_BATCH, OUTPUT, Graph, Run
+from faceparse.core.export.graph import OUTPUT, Graph, Run
 from faceparse.core.serving.onnx_model import INPUT, new_session
 
 Metadata = Mapping[str, str]
 
 
 class OnnxWriter:
-    """The ONNX files of one graph, each in one piece, with a dynamic batch (1 to 64)."""
+    """The ONNX files of one graph, each in one piece, with the dynamic sizes of the graph."""
 
     def __init__(self, graph: Graph, metadata: Metadata) -> None:
         self._graph, self._metadata = graph, metadata
@@ -64,19 +65,26 @@ class OnnxWriter:
     def _model(self) -> onnx.ModelProto:
         with contextlib.redirect_stdout(io.StringIO()):  # the exporter prints its progress
             program = torch.onnx.export(
-                self._graph.module,
-                (self._graph.example,),
-                dynamo=True,
-                input_names=[INPUT],
-                output_names=[OUTPUT[self._graph.kind]],
-                dynamic_shapes={INPUT: {0: torch.export.Dim("batch", min=1, max=MAX_BATCH)}},
+                self._graph.program, dynamo=True, input_names=[INPUT], output_names=[OUTPUT[self._graph.kind]]
             )
         assert program is not None
-        return program.model_proto
+        return _with_names(program.model_proto)
 
     def _save(self, model: onnx.ModelProto, file: BinaryIO) -> None:
         onnx.helper.set_model_props(model, dict(self._metadata))
         file.write(model.SerializeToString())
+
+
+def _with_names(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Dynamic sides are symbols such as s40 and 32*s94: call them batch, 32*h and 32*w."""
+    sides = [dim.dim_param for dim in model.graph.input[0].type.tensor_type.shape.dim if dim.dim_param]
+    symbols = [re.findall(r"s\d+", side)[0] for side in sides]
+    names = dict(zip(symbols, ("batch", "h", "w"), strict=False))
+    for value in (*model.graph.input, *model.graph.output, *model.graph.value_info):
+        for dim in value.type.tensor_type.shape.dim:
+            if dim.dim_param:
+                dim.dim_param = re.sub(r"s\d+", lambda found: names.get(found[0], found[0]), dim.dim_param)
+    return model
 
 
 class _Reader(CalibrationDataReader):  # type: ignore[misc]

@@ -9,9 +9,8 @@ from typing import BinaryIO
 import torch
 from torch.export.passes import move_to_device_pass
 
-from faceparse.core.export.graph import MAX_BATCH, Graph, Run
+from faceparse.core.export.graph import Graph, Run
 from faceparse.core.export.onnx import Metadata
-from faceparse.core.serving.onnx_model import INPUT
 
 _ENTRY = "faceparse.json"
 
@@ -38,9 +37,7 @@ def run_torchscript(path: Path, device: torch.device) -> Run:
 
 
 def write_program(graph: Graph, metadata: Metadata, file: BinaryIO) -> None:
-    batch = torch.export.Dim("batch", min=1, max=MAX_BATCH)
-    program = torch.export.export(graph.module, (graph.example,), dynamic_shapes={INPUT: {0: batch}}, strict=False)
-    torch.export.save(program, file, extra_files={_ENTRY: json.dumps(metadata)})
+    torch.export.save(graph.program, file, extra_files={_ENTRY: json.dumps(metadata)})
 
 
 def run_program(path: Path, device: torch.device) -> Run:

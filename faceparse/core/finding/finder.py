@@ -18,8 +18,8 @@ PartMaps = Callable[[np.ndarray], np.ndarray]
 """N x H x W x 3 uint8 RGB pictures, H and W multiples of 32 -> N x 4 x h x w float32 probabilities of `PARTS`, at 1/4
 of the size or finer."""
 
-STRIDE = 32
-"""Sides of pictures are multiples of it."""
+STRIDE, LEAST = 32, 64
+"""Sides of pictures are multiples of the first, and no shorter than the second."""
 
 
 @dataclass(frozen=True)
@@ -142,7 +142,7 @@ def _resized(image: np.ndarray, zoom: float) -> tuple[np.ndarray, float]:
     height, width = image.shape[:2]
     h, w = max(1, round(height * zoom)), max(1, round(width * zoom))
     small = cv2.resize(image, (w, h), interpolation=cv2.INTER_AREA if zoom < 1 else cv2.INTER_LINEAR)
-    right, below = -w % STRIDE, -h % STRIDE
+    right, below = (max(-side % STRIDE, LEAST - side) for side in (w, h))
     return cv2.copyMakeBorder(small, 0, below, 0, right, cv2.BORDER_CONSTANT, value=(0, 0, 0)), w / width
 
 

@@ -18,7 +18,33 @@ Kind = Literal["logits", "labels"]
 """`logits`: `image` N x 3 x H x W float32, normalised -> `parsing` N x C x H x W float32.
 `labels`: `image` N x H x W x 3 uint8 RGB -> `labels` N x H x W uint8."""
 
+Sizes = Literal["any", "fixed"]
+"""Of the crops that a file takes: `any` whose sides are multiples of `STEP`, or those of `input_size` alone."""
+
 INPUT = "image"
+
+STEP, SMALLEST, LARGEST = 32, 64, 2048
+"""Sides of crops, where any are taken."""
+
+
+def check_size(source: object, sizes: Sizes, own: Size, wanted: Size) -> None:
+    """
+    Raises:
+        CheckpointError: an exported file, named `source`, does not take crops of the size that is wanted.
+    """
+    if wanted == own:
+        return
+    (height, width), (h, w) = own, wanted
+    if sizes == "fixed":
+        raise CheckpointError(
+            f"{source}: was exported for crops of {height} x {width}; "
+            "export its checkpoint again with another --input-size"
+        )
+    if any(side % STEP or not SMALLEST <= side <= LARGEST for side in wanted):
+        raise CheckpointError(
+            f"{source}: takes crops whose sides are multiples of {STEP} from {SMALLEST} to {LARGEST}, not {h} x {w}; "
+            f"such as {height} x {width}"
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,10 +72,13 @@ def _sure(ids: np.ndarray, classes: int) -> np.ndarray:
     return np.moveaxis(np.eye(classes, dtype=np.float32)[ids], 2, 0)
 
 
-def open_onnx(path: Path) -> OnnxModel:
+def open_onnx(path: Path, input_size: Size | None = None) -> OnnxModel:
     """
+    Args:
+        input_size: in place of the file's own.
+
     Raises:
-        CheckpointError: not an ONNX file that `faceparse export` wrote.
+        CheckpointError: not an ONNX file that `faceparse export` wrote, or it takes no such input size.
     """
     try:
         session = new_session(path)
@@ -59,10 +88,12 @@ def open_onnx(path: Path) -> OnnxModel:
     if "faceparse" not in metadata:
         raise CheckpointError(f"{path}: was not written by this 'faceparse export'; export the checkpoint again")
     height, width = json.loads(metadata["input_size"])
+    size = input_size or (height, width)
+    check_size(path, sizes_of(metadata), (height, width), size)
     return OnnxModel(
         label_set=label_set_from_dict(json.loads(metadata["label_set"]), str(path)),
         kind="labels" if metadata["kind"] == "labels" else "logits",
-        input_size=(height, width),
+        input_size=size,
         _preprocessing={
             "bgr": metadata["channel_order"] == "bgr",
             "mean": json.loads(metadata["mean"]),
@@ -70,6 +101,11 @@ def open_onnx(path: Path) -> OnnxModel:
         },
         _session=session,
     )
+
+
+def sizes_of(metadata: Mapping[str, str]) -> Sizes:
+    """Old files do not say: theirs are fixed."""
+    return "any" if metadata.get("sizes") == "any" else "fixed"
 
 
 def read_metadata(path: Path) -> Mapping[str, str]:

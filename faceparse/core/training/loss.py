@@ -45,7 +45,13 @@ class EAGRNetLoss(nn.Module):
         scale: float = 1.0,
         class_weights: Tensor | None = None,
     ) -> None:
-        """`class_weights`: one a class, on each pixel's part in P and B; the terms stay means over pixels."""
+        """
+        Args:
+            class_weights: one a class, on each pixel's part in P and B; the terms stay means over pixels. Weights w
+                alone would make a network see rare classes where they are not. So the loss sees logits that are raised
+                by log w, and what the network itself learns are plain probabilities p: the loss is least where
+                softmax(logits + log w) is in proportion to w p (Menon et al., Logit adjustment, ICLR 2021).
+        """
         super().__init__()
         self.register_buffer("class_weights", class_weights, persistent=False)
         self.parsing = parsing
@@ -62,7 +68,8 @@ class EAGRNetLoss(nn.Module):
         labelled, edges, pixels, images = count_pixels(label, edge) if counts is None else counts
         size = label.shape[-2:]
         parsing_logits = F.interpolate(output.parsing, size=size, mode="bilinear", align_corners=False)
-
+        if self.class_weights is not None:
+            parsing_logits = parsing_logits + self.class_weights.log().view(1, -1, 1, 1)
         per_pixel = F.cross_entropy(
             parsing_logits, label, weight=self.class_weights, ignore_index=IGNORE, reduction="none"
         )  # N x H x W

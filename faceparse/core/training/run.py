@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
-from torch.nn.modules.batchnorm import _BatchNorm
 
 import faceparse
 from faceparse.core.data.loader import Loader
@@ -432,7 +431,7 @@ class _Run:
 
     def _announce(self) -> None:
         model, batches = self.settings.model, self.plan.batches
-        norm = [type(module).__name__ for module in self.model.modules() if isinstance(module, _BatchNorm)][-1]
+        norm = [type(module).__name__ for module in self.model.modules() if hasattr(module, "running_mean")][-1]
         parts = [f"{model.stem} stem"] * (model.backbone in RESNETS) + ["light heads"] * model.light + [norm]
         size = f"{parameters(self.model) / 1e6:.1f} M parameters"
         classes = f"{len(self.label_set)} classes of {self.label_set.name}"

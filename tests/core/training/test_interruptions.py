@@ -111,6 +111,39 @@ def test_a_run_killed_at_random_points_ends_as_one_that_was_not(
     assert_like(run_dir, reference)
 
 
+LIGHT = {
+    "model.backbone": "mobilenet_v2",
+    "optim.name": "adamw",
+    "optim.schedule": "cosine",
+    "optim.clip": 1.0,
+    "optim.backbone_lr": 1e-4,
+    "train.ema": 0.5,
+    "data.rare_first": 0.7,
+    "data.noise": 0.5,
+    "loss.class_weights": "root",
+    "speed.precision": "bf16",
+}
+
+
+def test_a_light_run_killed_within_an_epoch_ends_as_one_that_was_not(start: Start, folder: Path) -> None:
+    """With all that has a state of its own: moments, schedule, average, classes counted, samples drawn by share."""
+    options = [part for key, value in {**LIGHT, "data.workers": 0}.items() for part in ("--set", f"{key}={value}")]
+    process = start("light", *options)
+    out, err = process.communicate(timeout=300)
+    assert process.returncode == 0, (out, err)
+    assert "mobilenet_v2 (light heads, ActivatedBatchNorm), " in err
+    process = start("light-killed", *options)
+    await_checkpoint(process, folder / "light-killed", after=1)
+    process.kill()
+    process.communicate()
+    assert process.returncode == -signal.SIGKILL
+    assert iterations(folder / "light-killed") < EPOCHS * ITERATIONS
+    process = start("light-killed", resume=True)
+    out, err = process.communicate(timeout=300)
+    assert process.returncode == 0, (out, err)
+    assert_like(folder / "light-killed", folder / "light")
+
+
 @pytest.mark.parametrize(
     ("number", "code", "workers"),
     [(signal.SIGTERM, 143, 2), (signal.SIGINT, 130, 0)],

@@ -54,6 +54,7 @@ def slow_terms(output: Output, label: Tensor, edge: Tensor, weights: Sequence[fl
                 entropy = 0.0
                 if truth != 255:
                     logits = parsing_logits[:, i, j]
+                    logits = logits + np.log(weights)
                     entropy = weights[truth] * float(np.log(np.exp(logits).sum()) - logits[truth])
                     parsing_sum += entropy
                     parsing_count += 1
@@ -197,3 +198,22 @@ def test_the_loss_needs_no_values_at_all() -> None:
     terms.total.backward()  # `.item()`, `bool()` and boolean masks raise on the meta device
     assert [term.shape for term in terms] == [torch.Size([])] * 4
     assert there.edge.grad is not None
+
+
+def test_class_weights_leave_the_best_answer_unweighed() -> None:
+    """Pixels that look alike are of class 1 in a fifth of the cases: that is what a network should learn to say."""
+    label = torch.tensor([1] * 20 + [0] * 80).view(1, 10, 10)
+    edge = torch.zeros(1, 10, 10, dtype=torch.long)
+    logit = torch.zeros(1, requires_grad=True)
+    loss = EAGRNetLoss(class_weights=torch.tensor([0.5, 6.0]))
+    optimizer = torch.optim.LBFGS([logit], max_iter=100)
+
+    def closure() -> float:
+        optimizer.zero_grad()
+        parsing = torch.stack([torch.zeros(1), logit]).view(1, 2, 1, 1).expand(1, 2, 10, 10)
+        total = loss(Output(parsing, None), label, edge).total
+        total.backward()
+        return float(total)
+
+    optimizer.step(closure)
+    assert torch.sigmoid(logit).item() == pytest.approx(0.2, abs=1e-3)

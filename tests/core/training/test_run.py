@@ -25,6 +25,7 @@ from faceparse.core.errors import CheckpointError, DatasetError, FaceparseError,
 from faceparse.core.evaluation.protocols import DEFAULT
 from faceparse.core.files import encode_png
 from faceparse.core.labels import get_label_set
+from faceparse.core.model.abn import inplace_abn_problem
 from faceparse.core.model.build import build_model
 from faceparse.core.model.weights import read_checkpoint, released_state
 from faceparse.core.settings import ModelSettings, Settings, flatten, load_settings
@@ -228,6 +229,13 @@ def test_the_log_tells_what_was_trained_on_what(trained: RunResult) -> None:
     assert f"resnet18 (torchvision stem, {norm}), {count / 1e6:.1f} M parameters, 11 classes of helen, on cpu" in log
     assert "12 training and 2 val photographs, 3 iterations an epoch" in log
     assert "epoch 1: train/loss " in log
+
+
+@pytest.mark.skipif(inplace_abn_problem() is not None, reason=str(inplace_abn_problem()))
+def test_the_in_place_norm_too_is_told(tiny: Tiny) -> None:
+    watcher = Watcher()
+    train(tiny(model__norm="inplace_abn", tracking__enabled=False, tracking__overlays=0), watcher)
+    assert any("resnet18 (torchvision stem, InPlaceABNSync), " in message for message in watcher.messages)
 
 
 def make_tiny_model() -> ModelSettings:
@@ -589,6 +597,14 @@ def spoil_classes(root: Path) -> dict[str, object]:
     return {"model__pretrained": str(root / "five.pth")}
 
 
+def spoil_size(root: Path) -> dict[str, object]:
+    return {"model__backbone": "timm:hiera_tiny_224", "data__input_size": (96, 160)}
+
+
+def spoil_windows(root: Path) -> dict[str, object]:
+    return {"model__backbone": "timm:maxvit_rmlp_pico_rw_256", "data__input_size": (96, 160)}
+
+
 @pytest.mark.parametrize(
     ("spoil", "kind", "expected"),
     [
@@ -601,6 +617,13 @@ def spoil_classes(root: Path) -> dict[str, object]:
             spoil_classes,
             CheckpointError,
             "five.pth: key 'layer6.conv4.weight' has shape (5, 256, 1, 1), the network (11",
+        ),
+        (spoil_size, SettingsError, "data.input_size = 96,160: timm:hiera_tiny_224 does not take it (The size of"),
+        (
+            spoil_windows,
+            SettingsError,
+            "data.input_size = 96,160: timm:maxvit_rmlp_pico_rw_256 does not take it (height (12) must be divisible "
+            "by window (8)); try 224,224 or 256,256",
         ),
     ],
 )
