@@ -12,6 +12,7 @@ NVCC := $(firstword $(wildcard $(if $(CUDA_HOME),$(CUDA_HOME)/bin/nvcc) /usr/loc
 setup: .venv/ready
 
 demo: .venv/ready
+	$(BIN)/faceparse predict docs/portraits/eileen-collins.jpg --output demo-portrait
 	$(BIN)/faceparse demo
 
 # Two at a time: many tests wait for a process that they start.
@@ -40,7 +41,7 @@ $(UV):
 
 .venv/ready: $(UV) pyproject.toml constraints.txt
 	$(UV) venv --quiet --allow-existing --python '>=3.11' .venv
-	$(UV) pip install --quiet --compile-bytecode --python $(BIN)/python --constraint constraints.txt --editable '.[dev]'
+	$(UV) pip install --quiet --compile-bytecode $(if $(TORCH),--torch-backend $(TORCH)) --python $(BIN)/python --constraint constraints.txt --editable '.[dev]'
 ifneq ($(NVCC),)
 	@$(MAKE) --no-print-directory inplace-abn || \
 	  echo "inplace-abn could not be built with $(NVCC); the plain norm layer gives the same numbers with more memory"

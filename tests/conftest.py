@@ -236,7 +236,7 @@ def light(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder.mkdir()
     file = folder / "model.safetensors"
     checkpoint = Checkpoint(path=file, settings=settings, label_set=label_set, weights=weights, epoch=3)
-    file.write_bytes(pack_weights(weights, to_metadata(checkpoint, "logits"), half=True))
+    file.write_bytes(pack_weights(weights, to_metadata(checkpoint, "logits", "fixed"), half=True))
     fill_bundle(folder, read_exported(file, FORMATS["safetensors"]), "safetensors", None, None)
     return folder
 

@@ -35,6 +35,7 @@ FASSEG = {"hair": 1, "skin": 2, "left_eye": 3, "right_eye": 3, "inner_mouth": 4,
 def make_world(root: Path) -> None:
     """Fill `root`, which is the working folder, with everything that the pages presume."""
     shutil.copytree(ROOT / "experiments", root / "experiments")
+    shutil.copytree(ROOT / "docs" / "portraits", root / "docs" / "portraits")
     _make_downloads(root / "downloads")
     _make_fasseg(root / "FASSEG-repository" / "V2")
     _make_own(root / "my-photos")

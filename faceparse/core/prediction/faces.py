@@ -63,18 +63,38 @@ def face_finder(path: Path) -> Finder:
     raise SettingsError(f"--faces {path}: not auto, none, YuNet's .onnx file or a .json file of boxes")
 
 
+HOME = "its file is face_detection_yunet_2023mar.onnx of github.com/opencv/opencv_zoo, 232589 bytes, in Git LFS"
+
+
+def _look_at(path: Path, content: bytes) -> None:
+    """Tell what people have saved in the detector's place.
+
+    Raises:
+        DatasetError: it is a web page or a Git LFS pointer.
+    """
+    start = content[:512].lstrip().lower()
+    if start.startswith((b"<!doctype", b"<html")):
+        raise DatasetError(f"{path}: a web page, not the detector; use the page's download button; {HOME}")
+    if start.startswith(b"version https://git-lfs"):
+        raise DatasetError(f"{path}: a Git LFS pointer, not the detector; run 'git lfs pull' where it is from; {HOME}")
+
+
 class YuNet:
     """OpenCV's face detector, from its ONNX file (Wu, Peng, Yu, *YuNet: A Tiny Millisecond-level Face Detector*)."""
 
     def __init__(self, path: Path) -> None:
-        read_bytes(path)
+        """
+        Raises:
+            DatasetError: the file is missing, or is not that detector.
+        """
+        _look_at(path, read_bytes(path))
         cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)  # errors are raised
         self._lock = threading.Lock()  # one detector knows one size at a time
         try:
             self._detector = cv2.FaceDetectorYN.create(str(path), "", (32, 32), MIN_SCORE)
             self("", np.zeros((32, 32, 3), np.uint8))
         except cv2.error as error:
-            raise DatasetError(f"{path}: not a YuNet face detector ({error.err})") from None
+            raise DatasetError(f"{path}: not a YuNet face detector ({error.err}); {HOME}") from None
 
     def __call__(self, where: str, image: np.ndarray) -> list[Face]:
         height, width = image.shape[:2]

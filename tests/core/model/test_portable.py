@@ -79,7 +79,7 @@ def test_terms_are_its_own_else_its_dataset_s(half: Path, trained: RunResult, li
     assert read_checkpoint(light / "model.safetensors").licence == LICENCES["celebamask-hq"]
     own = replace(read_checkpoint(half), own_licence="cc-by-4.0")
     path = tmp_path / "licensed.safetensors"
-    path.write_bytes(pack_weights(own.weights, to_metadata(own, "logits"), half=True))
+    path.write_bytes(pack_weights(own.weights, to_metadata(own, "logits", "fixed"), half=True))
     assert read_checkpoint(path).licence == "cc-by-4.0"
 
 

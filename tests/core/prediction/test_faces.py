@@ -98,3 +98,26 @@ def test_boxes_of_another_form_are_refused_in_one_line(content: Any, place: str)
         boxes(content)
     assert str(caught.value).startswith(f"boxes.json: {place}")
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        (
+            b"\n<!DOCTYPE html><html>the page of the file</html>",
+            "a web page, not the detector; use the page's download",
+        ),
+        (
+            b"version https://git-lfs.github.com/spec/v1\noid sha256:8f2383e4",
+            "a Git LFS pointer, not the detector; run",
+        ),
+    ],
+    ids=["page", "pointer"],
+)
+def test_what_was_saved_in_the_detectors_place_is_told(tmp_path: Path, content: bytes, expected: str) -> None:
+    path = tmp_path / "yunet.onnx"
+    path.write_bytes(content)
+    with pytest.raises(DatasetError) as caught:
+        face_finder(path)
+    assert str(caught.value).startswith(f"{path}: {expected}")
+    assert "face_detection_yunet_2023mar.onnx" in str(caught.value)
