@@ -11,8 +11,9 @@ import numpy as np
 from annotated_types import Len
 from pydantic import BaseModel, BeforeValidator, ConfigDict, PositiveFloat, TypeAdapter, ValidationError
 
-from faceparse.core.errors import DatasetError, SettingsError
+from faceparse.core.errors import CheckpointError, DatasetError, SettingsError
 from faceparse.core.files import read_bytes
+from faceparse.core.names.content import must_be_a_model
 
 DETECTION_SIDE = 640
 """Longest side in pixels of what YuNet sees: it finds faces of some 10 to 300 pixels there, as it was trained."""
@@ -66,19 +67,6 @@ def face_finder(path: Path) -> Finder:
 HOME = "its file is face_detection_yunet_2023mar.onnx of github.com/opencv/opencv_zoo, 232589 bytes, in Git LFS"
 
 
-def _look_at(path: Path, content: bytes) -> None:
-    """Tell what people have saved in the detector's place.
-
-    Raises:
-        DatasetError: it is a web page or a Git LFS pointer.
-    """
-    start = content[:512].lstrip().lower()
-    if start.startswith((b"<!doctype", b"<html")):
-        raise DatasetError(f"{path}: a web page, not the detector; use the page's download button; {HOME}")
-    if start.startswith(b"version https://git-lfs"):
-        raise DatasetError(f"{path}: a Git LFS pointer, not the detector; run 'git lfs pull' where it is from; {HOME}")
-
-
 class YuNet:
     """OpenCV's face detector, from its ONNX file (Wu, Peng, Yu, *YuNet: A Tiny Millisecond-level Face Detector*)."""
 
@@ -87,7 +75,11 @@ class YuNet:
         Raises:
             DatasetError: the file is missing, or is not that detector.
         """
-        _look_at(path, read_bytes(path))
+        read_bytes(path)
+        try:
+            must_be_a_model(path, str(path))
+        except CheckpointError as error:
+            raise DatasetError(f"{error}; {HOME}") from None
         cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)  # errors are raised
         self._lock = threading.Lock()  # one detector knows one size at a time
         try:

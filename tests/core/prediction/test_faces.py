@@ -105,11 +105,11 @@ def test_boxes_of_another_form_are_refused_in_one_line(content: Any, place: str)
     [
         (
             b"\n<!DOCTYPE html><html>the page of the file</html>",
-            "a web page, not the detector; use the page's download",
+            "a web page, not a model; download the file itself; ",
         ),
         (
             b"version https://git-lfs.github.com/spec/v1\noid sha256:8f2383e4",
-            "a Git LFS pointer, not the detector; run",
+            "a Git LFS pointer, not the model itself; run",
         ),
     ],
     ids=["page", "pointer"],
