@@ -54,9 +54,9 @@ $scores
 
 ## Limits
 
-The network expects a photograph that one upright face fills, as its training photographs were; other photographs are to
-be cropped or aligned first (`faceparse predict --faces`). How well it does on people who are rare in its training data
-is not known from the scores above.
+The network itself expects a crop that one upright face fills, as its training photographs were. `faceparse predict` and
+`load().predict` crop and align each face of any photograph, where they know where faces lay in training; other programs
+have to. How well it does on people who are rare in its training data is not known from the scores above.
 
 ## Licences
 
