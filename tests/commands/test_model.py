@@ -91,7 +91,7 @@ def test_eval_takes_names(cli: Any, shipped: Path, faces: Path) -> None:
 def test_export_takes_names_and_writes_where_one_stands(cli: Any, shipped: Path) -> None:
     done = cli("export", DEFAULT, "--format", "safetensors")
     assert done.code == 0
-    assert done.out.startswith(f"{DEFAULT}.safetensors: image N x 3 x 64 x 64")
+    assert done.out.startswith(f"{DEFAULT}.safetensors: image N x 3 x H x W")
     assert Path(f"{DEFAULT}.safetensors").is_file()
     assert NOTICE in done.err
     assert read_checkpoint(Path(f"{DEFAULT}.safetensors")).licence == LICENCES["celebamask-hq"]

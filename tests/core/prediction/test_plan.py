@@ -33,7 +33,10 @@ def test_labels_and_overlays_are_saved_unless_something_else_is_asked_for(photog
 @pytest.mark.parametrize(
     ("options", "expected"),
     [
-        ({"save": "label"}, "--save 'label': not one of labels, overlays, cutouts, coco, json; did you mean 'labels'?"),
+        (
+            {"save": "label"},
+            "--save 'label': not one of labels, overlays, cutouts, coco, json, instances, crops; did you mean",
+        ),
         ({"save": "cutouts", "classes": "hat"}, "--classes 'hat': not in helen (background, skin, "),
         ({"save": "cutouts", "classes": "zzz"}, "--classes 'zzz': not in helen (background, skin, "),
         ({"classes": "hair"}, "--classes is for cut-outs; add --save cutouts"),

@@ -56,8 +56,8 @@ def test_combinations_are_counted_and_numbered() -> None:
          "string as an integer"),
         (["train.batch_size=4,1..7"], "--over: train.batch_size = '4,1': input should be a valid integer, unable to "
          "parse string as an integer"),
-        (["model.backbone=resnet18,vgg"], "--over: model.backbone = 'vgg': input should be 'resnet18', 'resnet34', "
-         "'resnet50' or 'resnet101'"),
+        (["model.backbone=resnet18,vgg"], "--over: model.backbone = 'vgg': not one of resnet18, resnet34, "
+         "resnet50, resnet101, mobilenet_v2 and timm:NAME"),
         (["data.input_size=64,64"], "--over: data.input_size = ('64',): too few values"),
         (["optim.lr=1e-3,0.001"], "--over optim.lr=1e-3,0.001: 1e-3 is there twice"),
         (["optim.lr=1,2", "optim.lr=3"], "--over optim.lr: given twice; write all of its values in one"),
@@ -67,8 +67,8 @@ def test_combinations_are_counted_and_numbered() -> None:
         (["optim.lr=1..2:lin"], "--over optim.lr=1..2:lin: write low..high or low..high:log"),
         (["train.epochs=1..2.5"], "--over: train.epochs = '2.5': input should be a valid integer, unable to parse "
          "string as an integer"),
-        (["model.backbone=resnet18..resnet50"], "--over: model.backbone = 'resnet18..resnet50': input should be "
-         "'resnet18', 'resnet34', 'resnet50' or 'resnet101'"),
+        (["model.backbone=resnet18..resnet50"], "--over: model.backbone = 'resnet18..resnet50': not one of "
+         "resnet18, resnet34, resnet50, resnet101, mobilenet_v2 and timm:NAME; did you mean 'resnet50'?"),
         (["tracking.experiment=a,b"], "--over tracking.experiment: all trials share it, or their scores could not be "
          "compared"),
         (["data.val_split=val,test"], "--over data.val_split: all trials share it, or their scores could not be "

@@ -612,7 +612,7 @@ def spoil_windows(root: Path) -> dict[str, object]:
         (spoil_batch_size, SettingsError, "train.batch_size = 13, but there are 12 training samples; lower it"),
         (spoil_pinning, SettingsError, "data.pin_memory = true is for a GPU, but the device is cpu; use auto"),
         (spoil_list, DatasetError, "val_list.txt: the list is empty"),
-        (spoil_weights, CheckpointError, "weights.pth: not a PyTorch weights file"),
+        (spoil_weights, CheckpointError, "weights.pth: a web page, not a model; download the file itself"),
         (
             spoil_classes,
             CheckpointError,
