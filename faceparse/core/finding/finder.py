@@ -32,11 +32,15 @@ class FinderOptions:
     """Pixels of a crop's side in what the finder looks at."""
     step: float = 1.6
     """Factor between two scales."""
-    threshold: float = 0.6
-    """Score from which a proposal is a face."""
+    threshold: float = 0.45
+    """Score from which a proposal is a face: each of 81 photographs of `val` scores 0.54 or more, and each of 18 pictures
+    without a face 0."""
     candidates: int = 64
     """Most proposals that are looked at again."""
 
+
+MIN_EVIDENCE = 0.2
+"""Of a face's third part: two parts alone are no face."""
 
 FACE_SHARE = 0.6
 """Height of a face, hairline to chin, as a share of an aligned crop's side."""
@@ -202,7 +206,8 @@ def _fit(template: np.ndarray, centres: np.ndarray, evidence: np.ndarray) -> tup
     a = (weights * t.conj() * c).sum() / (weights * abs(t) ** 2).sum()
     b = mean_c - a * mean_t
     left = np.sqrt((weights * abs(a * template + b - centres) ** 2).sum())
-    score = np.sort(evidence)[1:].mean() - 4 * left
-    if abs(a) < 0.3 or abs(np.angle(a)) > np.pi / 2:
+    third, *_ = best = np.sort(evidence)[1:]
+    score = best.mean() - 4 * left
+    if third < MIN_EVIDENCE or abs(a) < 0.3 or abs(np.angle(a)) > np.pi / 2:
         return (1 + 0j, 0j), 0.0
     return (complex(a), complex(b)), float(score)
