@@ -33,8 +33,8 @@ class FinderOptions:
     step: float = 1.6
     """Factor between two scales."""
     threshold: float = 0.45
-    """Score from which a proposal is a face: 81 photographs of `val` score 0.54 or more each, 18 pictures without a face
-    0."""
+    """Score from which a proposal is a face: 81 photographs of `val` score 0.54 or more each, 18 pictures without a
+    face 0."""
     candidates: int = 64
     """Most proposals that are looked at again."""
 
