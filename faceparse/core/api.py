@@ -13,7 +13,7 @@ from torch import Tensor
 
 from faceparse.core.errors import DatasetError, SettingsError
 from faceparse.core.evaluation.pictures import cut_out, overlay
-from faceparse.core.face_geometry import FaceGeometry
+from faceparse.core.face_geometry import FaceGeometry, if_consistent
 from faceparse.core.files import decode_photograph, must_be_small_enough, read_bytes, write_palette_png
 from faceparse.core.geometry import Size, unwarp_label
 from faceparse.core.inference import Parser, arrays_later, load_parser
@@ -153,7 +153,7 @@ class FaceParser:
             min_face: height of the smallest face that is looked for, as a share of the photograph's.
         """
         self._parser = parser
-        self._geometry = geometry if geometry is not None and geometry.consistent else None
+        self._geometry = if_consistent(geometry)
         self._own = own_finder(parser, self._geometry, label_set, check_min_face(min_face))
         self.label_set = label_set
 

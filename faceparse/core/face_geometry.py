@@ -73,6 +73,11 @@ class FaceGeometry:
         return cls(**{name: _pairs(array) for name, array in arrays.items()}, areas=areas, count=int(data["count"]))
 
 
+def if_consistent(geometry: FaceGeometry | None) -> FaceGeometry | None:
+    """The same, or None where faces cannot be brought to lie as in the training pictures."""
+    return geometry if geometry is not None and geometry.consistent else None
+
+
 def read_geometry(data: Mapping[str, Any] | None) -> FaceGeometry | None:
     """What a file holds of it: None in those that were written before there was such a thing.
 

@@ -59,26 +59,19 @@ class Parser:
 
 def classes_of(logits: Tensor) -> np.ndarray:
     """(N x) C x H x W logits -> (N x) H x W uint8 ids of the largest."""
-    return classes_later(logits)()
-
-
-def classes_later(logits: Tensor) -> Later:
-    """The same, without waiting for the device: whoever needs the ids calls for them, in whatever thread."""
     largest = logits.max(dim=-3).indices  # `argmax` takes five times as long on a CPU
-    return _later(largest.to(torch.uint8))
+    return largest.to(torch.uint8).cpu().numpy()
 
 
 def arrays_later(logits: Tensor) -> Later:
-    """C x h x w logits as float32 on the CPU, without waiting for the device."""
-    return _later(logits.float())
-
-
-def _later(tensor: Tensor) -> Later:
-    here = tensor.to("cpu", non_blocking=True)
-    if tensor.device.type == "cpu":
+    """C x h x w logits as float32 on the CPU, without waiting for the device: whoever needs them calls for them, in
+    whatever thread.
+    """
+    here = logits.float().to("cpu", non_blocking=True)
+    if logits.device.type == "cpu":
         return here.numpy
     arrived = torch.cuda.Event()
-    arrived.record(torch.cuda.current_stream(tensor.device))
+    arrived.record(torch.cuda.current_stream(logits.device))
 
     def wait() -> np.ndarray:
         arrived.synchronize()

@@ -169,8 +169,8 @@ class ModelSettings(_Section):
     stem: Literal["deep", "torchvision"] = "deep"
     """Of a ResNet: three 3x3 convolutions as in the paper's backbone, or torchvision's single 7x7."""
     heads: Literal["auto", "paper", "light"] = "auto"
-    """`paper`: the published heads on maps at 1/4 and 1/8; `light`: a lean pyramid on maps at 1/4 to 1/32, for a tenth
-    of the computation. `auto`: `paper` on a ResNet, else `light`."""
+    """`paper`: the published heads on maps at 1/4 and 1/8; `light`: a lean pyramid on maps at 1/4 to 1/32, for a
+    seventh of the computation on a ResNet-18. `auto`: `paper` on a ResNet, else `light`."""
     graph: bool = False
     """An edge-anchored graph in the light heads, too. The paper's heads always have two."""
     norm: Literal["auto", "inplace_abn", "torch"] = "auto"

@@ -93,12 +93,12 @@ class FaceFinder:
 
     def refine(self, image: np.ndarray, proposals: np.ndarray) -> list[FoundFace]:
         """The faces among M x 2 proposals: each is aligned by what is seen in its crop, three times."""
-        scores = np.zeros(len(proposals))
+        scores, pyramid = np.zeros(len(proposals)), _halves(image)
         least = 0.25
         for last in (False, False, True):
             if not len(proposals):
                 return []
-            proposals, scores = self._aligned(image, proposals)
+            proposals, scores = self._aligned(pyramid, proposals)
             order = np.argsort(-scores, kind="stable")
             order = order[scores[order] >= (self.options.threshold if last else least)]
             order = order[merge(proposals[order], self._template)]
@@ -112,9 +112,9 @@ class FaceFinder:
         matrix = np.array([[back.real, -back.imag, shift.real], [back.imag, back.real, shift.imag]])
         return FoundFace(matrix, float(score), np.stack([centres.real, centres.imag], axis=1))
 
-    def _aligned(self, image: np.ndarray, proposals: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def _aligned(self, pyramid: Sequence[np.ndarray], proposals: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Each proposal brought to lie as its crop says, and its score."""
-        side, pyramid = self.options.side, _halves(image)
+        side = self.options.side
         crops = np.stack([_crop(pyramid, proposal, side) for proposal in proposals])
         maps = np.concatenate([self._maps(part) for part in np.array_split(crops, -(-len(crops) // 16))])
         centres, evidence = _measure(maps, side, self._template, self._geometry.areas)

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Literal
 
 from faceparse.core.errors import DatasetError, SettingsError
-from faceparse.core.face_geometry import FaceGeometry
+from faceparse.core.face_geometry import FaceGeometry, if_consistent
 from faceparse.core.inference import Parser
 from faceparse.core.labels import LabelSet
 from faceparse.core.parallel import Track, untracked
@@ -73,7 +73,7 @@ class Plan:
         """
         make_output_folder(self.outputs.folder)
         report = PredictReport()
-        geometry = geometry if geometry is not None and geometry.consistent else None
+        geometry = if_consistent(geometry)
         if self.inputs.photographs:
             report.photographs, report.faceless, report.broken = predict_photographs(
                 parser,
