@@ -80,6 +80,12 @@ class TimmFeatures(nn.Module):
         self.wanted = tuple(wanted)
         self.nhwc = nhwc
 
+    @property
+    def strides(self) -> list[int]:
+        """Of the maps that are taken: how many of the image's pixels one of theirs stands for, along a side."""
+        reductions = self.network.feature_info.reduction()
+        return [reductions[position] for position in self.wanted]
+
     def forward(self, image: Tensor) -> list[Tensor]:
         maps = self.network(image)
         chosen = [maps[position] for position in self.wanted]

@@ -20,7 +20,7 @@ from faceparse.core.errors import CheckpointError, SettingsError
 from faceparse.core.evaluation.scores import resolve_metric
 from faceparse.core.face_geometry import FaceGeometry
 from faceparse.core.labels import LabelSet
-from faceparse.core.model.backbones import timm_preprocessing
+from faceparse.core.model.backbones import EXAMPLES, TimmFeatures, timm_preprocessing
 from faceparse.core.model.build import build_model
 from faceparse.core.model.imagenet import IMAGENET, imagenet_file
 from faceparse.core.model.parsing import ParsingModel
@@ -126,20 +126,28 @@ def _try_size(model: ParsingModel, settings: Settings) -> None:
     """Some foreign backbones take one size only, or multiples of some number.
 
     Raises:
-        SettingsError: this one does not take `data.input_size`.
+        SettingsError: this one does not take `data.input_size`, or its maps do not cover the picture.
     """
-    if not settings.model.backbone.startswith(TIMM):
+    backbone = model.backbone
+    if not isinstance(backbone, TimmFeatures):
         return
     height, width = settings.data.input_size
     try:
         with torch.inference_mode():
-            model.eval().backbone(torch.zeros(1, 3, height, width, device=next(model.parameters()).device))
+            maps = model.eval().backbone(torch.zeros(1, 3, height, width, device=next(model.parameters()).device))
     except (RuntimeError, AssertionError, ValueError) as error:
         raise SettingsError(
             f"data.input_size = {height},{width}: {settings.model.backbone} does not take it "
             f"({str(error).splitlines()[0][:80]}); try 224,224 or 256,256"
         ) from None
     model.train()
+    for stride, (h, w) in zip(backbone.strides, (x.shape[2:] for x in maps), strict=True):
+        # Convolutions without padding lose the border: heads that enlarge such a map would put all of it elsewhere.
+        if not (height // stride <= h <= -(-height // stride) and width // stride <= w <= -(-width // stride)):
+            raise SettingsError(
+                f"model.backbone = {settings.model.backbone!r}: its map at 1/{stride} of {height} x {width} is "
+                f"{h} x {w}, so it does not cover the picture; {EXAMPLES}"
+            )
 
 
 def _initialise(model: ParsingModel, pretrained: str, backbone: str, track: Track) -> LoadReport:

@@ -601,6 +601,10 @@ def spoil_size(root: Path) -> dict[str, object]:
     return {"model__backbone": "timm:hiera_tiny_224", "data__input_size": (96, 160)}
 
 
+def spoil_border(root: Path) -> dict[str, object]:
+    return {"model__backbone": "timm:inception_v3", "data__input_size": (96, 96)}
+
+
 def spoil_windows(root: Path) -> dict[str, object]:
     return {"model__backbone": "timm:maxvit_rmlp_pico_rw_256", "data__input_size": (96, 160)}
 
@@ -624,6 +628,12 @@ def spoil_windows(root: Path) -> dict[str, object]:
             SettingsError,
             "data.input_size = 96,160: timm:maxvit_rmlp_pico_rw_256 does not take it (height (12) must be divisible "
             "by window (8)); try 224,224 or 256,256",
+        ),
+        (
+            spoil_border,
+            SettingsError,
+            "model.backbone = 'timm:inception_v3': its map at 1/4 of 96 x 96 is 20 x 20, so it does not cover the "
+            "picture; take one such as timm:",
         ),
     ],
 )
