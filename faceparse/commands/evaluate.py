@@ -16,6 +16,7 @@ from faceparse.commands.options import (
     Gpus,
     InputSize,
     NumClasses,
+    Trust,
     device_name,
     parse_size,
 )
@@ -32,6 +33,7 @@ def evaluate(
         list[str],
         typer.Argument(metavar="CHECKPOINT...", help=f"{TRAINED} Several are compared with the first."),
     ],
+    trust: Trust = False,
     data_dir: DataDir = None,
     split: Annotated[str, typer.Option(help="train, val or test.")] = "test",
     protocol: Annotated[
@@ -83,7 +85,7 @@ def evaluate(
     size, augmentation = parse_size(input_size), resolve_augmentation(tta, tta_scales)
     plans = [
         plan_evaluation(
-            load_model_from(checkpoint),
+            load_model_from(checkpoint, trust=trust),
             data_dir=data_dir,
             split=split,
             protocols=protocol,

@@ -10,6 +10,12 @@ TRAINED = (
     "hf:ORG/NAME, hf:ORG/NAME@REVISION, https://HOST/FILE#sha256=HEX, or models:/NAME@ALIAS of MLflow's registry."
 )
 """What `load_model_from` takes."""
+Trust = Annotated[
+    bool,
+    typer.Option(
+        "--trust", help="Load TorchScript files and .pt2 programs, too, which can do anything that their author wrote."
+    ),
+]
 Experiment = Annotated[Path | None, typer.Argument(help="TOML file of settings. Default: the paper's Helen recipe.")]
 Set = Annotated[list[str] | None, typer.Option("--set", help="Any setting, as section.key=value; may be repeated.")]
 Epochs = Annotated[int | None, typer.Option(help="Passes over the training set.")]

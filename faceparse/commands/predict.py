@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from faceparse.commands.model import Model, split_model, tell_terms
-from faceparse.commands.options import BatchSize, Device, Gpus, InputSize, device_name, parse_size
+from faceparse.commands.options import BatchSize, Device, Gpus, InputSize, Trust, device_name, parse_size
 
 if TYPE_CHECKING:
     from faceparse.core.prediction.films import FilmReport
@@ -22,6 +22,7 @@ def predict(
         ),
     ] = None,
     model: Model = None,
+    trust: Trust = False,
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder for what is saved.")] = Path("predictions"),
     recursive: Annotated[bool, typer.Option("--recursive", "-r", help="Search folders within folders, too.")] = False,
     from_file: Annotated[
@@ -83,7 +84,7 @@ def predict(
         typed += read_list(sys.stdin.buffer.read() if str(from_file) == STDIN else read_bytes(from_file))
     if not typed:
         raise SettingsError("nothing to parse; name photographs, videos or folders, or a --from-file list of them")
-    loaded = load_model_from(name)
+    loaded = load_model_from(name, trust=trust)
     tell_terms(loaded.address)
     plan = make_plan(
         typed,

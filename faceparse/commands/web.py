@@ -5,12 +5,13 @@ from typing import Annotated
 import typer
 
 from faceparse.commands.model import Model, chosen_model, tell_terms
-from faceparse.commands.options import Device, Gpus, InputSize, device_name, parse_size
+from faceparse.commands.options import Device, Gpus, InputSize, Trust, device_name, parse_size
 
 
 def web(
     word: Annotated[str | None, typer.Argument(metavar="MODEL", help="The --model, in fewer words.")] = None,
     model: Model = None,
+    trust: Trust = False,
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port on this machine; 0 takes a free one.")] = 8420,
     open_: Annotated[bool, typer.Option("--open", help="Open the page in a browser, too.")] = False,
     gpus: Gpus = None,
@@ -28,7 +29,7 @@ def web(
     silent_libraries()
     name = chosen_model(model, word)
     with listen(port) as listening:  # first: a model takes seconds to load, a taken port none to tell
-        parser = load(name, device=device_name(gpus, device) or "auto", input_size=parse_size(input_size))
+        parser = load(name, device=device_name(gpus, device) or "auto", input_size=parse_size(input_size), trust=trust)
         tell_terms(name)
         application = web_application(parser, name)
         out.print(f"{name} at {url(listening)} (Ctrl-C ends it)")

@@ -242,6 +242,7 @@ def load(
     device: str = "auto",
     input_size: Size | None = None,
     min_face: float = MIN_FACE,
+    trust: bool = False,
 ) -> FaceParser:
     """A trained model: the one that comes with faceparse, or any other by its name.
 
@@ -252,9 +253,10 @@ def load(
         device: auto (a GPU where there is one), cpu, cuda or cuda:N.
         input_size: height and width of the crop, in place of the model's own; exported files of one size take no other.
         min_face: height of the smallest face that is looked for, hairline to chin, as a share of the photograph's.
+        trust: whether a TorchScript file or a .pt2 program may be loaded, which can do whatever its author wrote.
 
     Raises:
-        CheckpointError: there is no model, it is damaged, or it cannot be fetched.
+        CheckpointError: there is no model, it is damaged, not trusted, or it cannot be fetched.
         TrackingError: MLflow cannot be reached.
         OutputError: the cache of downloads cannot be written.
         DeviceError: the device is not there.
@@ -262,7 +264,7 @@ def load(
     """
     if input_size is not None:
         input_size = parse_input_size(input_size)
-    model = load_model_from(source)
+    model = load_model_from(source, trust=trust)
     parser = load_parser(model, model.device(device), input_size)
     return FaceParser(parser, model.label_set, model.geometry, min_face=min_face)
 

@@ -14,18 +14,19 @@ from faceparse.core.names.shipped import DEFAULT
 from faceparse.core.settings import load_settings
 
 
-def load_model_from(source: str | Path = DEFAULT) -> TrainedModel:
+def load_model_from(source: str | Path = DEFAULT, *, trust: bool = False) -> TrainedModel:
     """
     Args:
         source: the name of a shipped model; a path; hf:ORG/NAME or hf:ORG/NAME@REVISION; https://HOST/FILE#sha256=HEX;
             models:/NAME/VERSION or models:/NAME@ALIAS of MLflow's registry.
+        trust: whether a TorchScript file or a .pt2 program may be loaded, which could run code.
 
     Raises:
-        CheckpointError: there is no model, it is damaged, or it cannot be fetched.
+        CheckpointError: there is no model, it is damaged, not trusted, or it cannot be fetched.
         TrackingError: MLflow cannot be reached.
         OutputError: the cache of downloads cannot be written.
     """
-    return _registered(str(source)) if str(source).startswith(SCHEME) else load_file(source)
+    return _registered(str(source)) if str(source).startswith(SCHEME) else load_file(source, trust=trust)
 
 
 def _registered(source: str) -> TrainedModel:

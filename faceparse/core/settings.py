@@ -21,7 +21,6 @@ from pydantic import (
     ValidationInfo,
     field_validator,
 )
-from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
 from faceparse.core.errors import SettingsError
 from faceparse.core.labels import nearest
@@ -318,17 +317,10 @@ class TrackingSettings(_Section):
     """Log how busy CPU, memory and GPUs were, a mean for each epoch."""
 
 
-class Settings(BaseSettings):
+class Settings(BaseModel):
     """Everything a run depends on. Defaults are the paper's Helen recipe on one GPU."""
 
-    model_config = SettingsConfigDict(
-        frozen=True,
-        extra="forbid",
-        env_prefix=ENV_PREFIX,
-        env_nested_delimiter="__",
-        env_ignore_empty=True,
-        enable_decoding=False,
-    )
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
     data: DataSettings = DataSettings()
     model: ModelSettings = ModelSettings()
@@ -338,18 +330,6 @@ class Settings(BaseSettings):
     speed: SpeedSettings = SpeedSettings()
     launch: LaunchSettings = LaunchSettings()
     tracking: TrackingSettings = TrackingSettings()
-
-    @classmethod
-    def settings_customise_sources(
-        cls,
-        settings_cls: type[BaseSettings],
-        init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,
-        dotenv_settings: PydanticBaseSettingsSource,
-        file_secret_settings: PydanticBaseSettingsSource,
-    ) -> tuple[PydanticBaseSettingsSource, ...]:
-        # `load_settings` merges the sources itself, so that an error can say where the bad value came from.
-        return (init_settings,)
 
     def moved_to(self, other: "Settings") -> "Settings":
         """These settings, to run where and as `other` runs: nothing of that changes what is trained."""
@@ -398,7 +378,7 @@ def parse_input_size(value: Any) -> tuple[int, int]:
 def settings_from_dict(data: Mapping[str, Any], layers: dict[str, Any] | None = None) -> Settings:
     """Settings from a nested dict; `layers` (place -> dict) lets an error name the place of the bad value."""
     try:
-        return Settings(**data)
+        return Settings.model_validate(data)
     except ValidationError as error:
         raise SettingsError("; ".join(_explain(one, layers or {}) for one in error.errors()[:3])) from None
 
@@ -454,15 +434,20 @@ def _read_toml(file: Path) -> dict[str, Any]:
 
 
 def _environment() -> dict[str, Any]:
-    for name in os.environ:
-        section, separator, _ = name.upper().removeprefix(ENV_PREFIX).partition("__")
-        # The library passes over in silence what it does not know; a typo must not.
-        if name.upper().startswith(ENV_PREFIX) and not (separator and section.lower() in Settings.model_fields):
+    """Section -> key -> text; a variable that is empty says nothing."""
+    found: dict[str, Any] = {}
+    for name, value in os.environ.items():
+        if not name.upper().startswith(ENV_PREFIX):
+            continue
+        section, separator, key = name.upper().removeprefix(ENV_PREFIX).lower().partition("__")
+        if not separator or section not in Settings.model_fields:
             example = f"settings are written {ENV_PREFIX}TRAIN__EPOCHS"
             raise SettingsError(
-                f"environment: unknown setting {name}{nearest(section.lower(), Settings.model_fields)}; {example}"
+                f"environment: unknown setting {name}{nearest(section, Settings.model_fields)}; {example}"
             )
-    return EnvSettingsSource(Settings)()
+        if value:
+            found.setdefault(section, {})[key] = value
+    return found
 
 
 def _nest(dotted: Mapping[str, Any]) -> dict[str, Any]:

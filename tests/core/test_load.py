@@ -1,3 +1,5 @@
+import re
+import shutil
 import zipfile
 from pathlib import Path
 
@@ -7,6 +9,7 @@ from faceparse.core.errors import CheckpointError
 from faceparse.core.export.exported import ExportedModel
 from faceparse.core.load import load_model_from
 from faceparse.core.model.weights import Checkpoint
+from faceparse.core.serving.checksums import write_sums
 from faceparse.core.training.run import RunResult
 
 
@@ -20,10 +23,10 @@ def test_a_model_is_loaded_by_what_lies_there(trained: RunResult, bundle: Path) 
 def test_what_is_no_exported_file_is_one_line(tmp_path: Path, name: str) -> None:
     path = tmp_path / name
     with pytest.raises(CheckpointError, match=f"^{path}: no such checkpoint file$"):
-        load_model_from(path)
+        load_model_from(path, trust=True)
     path.write_bytes(b"garbage" * 100)
     with pytest.raises(CheckpointError, match=f"^{path}: truncated or damaged .*; copy it again$") as caught:
-        load_model_from(path)
+        load_model_from(path, trust=True)
     assert "\n" not in str(caught.value)
 
 
@@ -42,7 +45,25 @@ def test_a_program_of_somebody_else_is_refused(tmp_path: Path, name: str) -> Non
     with zipfile.ZipFile(tmp_path / name, "w") as archive:
         archive.writestr("archive/version", "3")
     with pytest.raises(CheckpointError, match="was not written by this 'faceparse export'; export the checkpoint"):
-        load_model_from(tmp_path / name)
+        load_model_from(tmp_path / name, trust=True)
+
+
+@pytest.mark.parametrize("name", ["best.torchscript", "best.pt2"])
+def test_a_program_is_not_even_opened_unless_its_author_is_trusted(tmp_path: Path, name: str) -> None:
+    path = tmp_path / name
+    path.write_bytes(b"garbage" * 100)
+    expected = f"{path}: a {path.suffix} file can run any code when it is loaded, so it is not; take the .onnx or "
+    with pytest.raises(CheckpointError, match=f"^{re.escape(expected)}"):
+        load_model_from(path)
+
+
+def test_a_program_in_a_bundle_is_not_loaded_either(tmp_path: Path, bundle: Path) -> None:
+    own = tmp_path / "own.bundle"
+    shutil.copytree(bundle, own)
+    (own / "model.onnx").rename(own / "model.pt2")
+    write_sums(own)
+    with pytest.raises(CheckpointError, match=r"model\.pt2: a \.pt2 file can run any code"):
+        load_model_from(own)
 
 
 def test_a_folder_that_is_no_bundle_is_named(tmp_path: Path) -> None:

@@ -190,6 +190,15 @@ def test_key_without_a_section_in_a_file_names_the_sections(tmp_path: Path) -> N
     assert refusal(file) == f"{file}: unknown setting 'lr'; sections are {sections}"
 
 
+@pytest.mark.parametrize("key", ["_env_file", "_cli_parse_args", "_secrets_dir", "__init__"])
+def test_no_key_means_anything_but_a_setting(tmp_path: Path, key: str) -> None:
+    """Libraries that read settings take some such keys for their own options."""
+    file = toml(f"{key} = '/dev/zero'\n", tmp_path / "e.toml")
+    assert refusal(file).startswith(f"{file}: unknown setting {key!r}; sections are data, model, ")
+    with pytest.raises(SettingsError, match=f"unknown setting {key!r}"):
+        settings_from_dict({key: "/dev/zero"})
+
+
 def test_unknown_key_in_the_environment_names_the_nearest(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FACEPARSE_TRAIN__EPOCH", "3")
     assert refusal() == "environment: unknown setting 'train.epoch'; did you mean 'train.epochs'?"

@@ -53,18 +53,19 @@ def fill_bundle(
     write_sums(folder)
 
 
-def read_bundle(folder: Path, *, where: str | None = None, mend: str = COPY_AGAIN) -> TrainedModel:
+def read_bundle(folder: Path, *, where: str | None = None, mend: str = COPY_AGAIN, trust: bool = False) -> TrainedModel:
     """
     Args:
         where, mend: as `check_sums`.
+        trust: as `read_model`.
 
     Raises:
-        CheckpointError: a file is missing or is not the one that was written.
+        CheckpointError: a file is missing, is not the one that was written, or not trusted.
     """
     model = check_sums(folder, where=where, mend=mend)
     if format_of(model) is None:
         raise CheckpointError(f"{where or folder}/{SUMS}: names no model; export the bundle again")
-    return read_model(model)
+    return read_model(model, trust=trust)
 
 
 def _as_json(text: str) -> object:

@@ -36,6 +36,8 @@ class Format:
     """Needs training photographs to be made. Its numbers are others than PyTorch's; its scores decide."""
     servable: bool = False
     """Runs without PyTorch, and so in a registered model."""
+    runs_code: bool = False
+    """Loading it can do whatever its author wrote: it is read only where the user says that the file can be trusted."""
     holds_weights: bool = False
     """Holds the weights and no graph: is read as a checkpoint, and takes any input size."""
 
@@ -52,7 +54,7 @@ _onnx = partial(
     graph_input=ArrayInput,
     servable=True,
 )
-_program = partial(Format, read_metadata=programs.read_program_metadata)
+_program = partial(Format, read_metadata=programs.read_program_metadata, runs_code=True)
 _weights = partial(Format, read_metadata=read_safetensors_metadata, run=_run_weights, holds_weights=True)
 
 FORMATS = {

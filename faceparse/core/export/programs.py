@@ -1,6 +1,7 @@
 """PyTorch's own formats: TorchScript, for old runtimes, and `torch.export` programs (.pt2)."""
 
 import json
+import re
 import warnings
 import zipfile
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import BinaryIO
 import torch
 from torch.export.passes import move_to_device_pass
 
+from faceparse.core.errors import CheckpointError
 from faceparse.core.export.graph import Graph, Run
 from faceparse.core.export.onnx import Metadata
 
@@ -40,8 +42,38 @@ def write_program(graph: Graph, metadata: Metadata, file: BinaryIO) -> None:
     torch.export.save(graph.program, file, extra_files={_ENTRY: json.dumps(metadata)})
 
 
+_PLAIN = re.compile(
+    r"""[^/]+/(
+        data/weights/(weight_\d+|\w+_weights_config\.json)
+        | data/constants/(tensor_\d+|\w+_constants_config\.json)
+        | data/sample_inputs/\w+\.pt  # which PyTorch itself reads with weights_only
+        | models/\w+\.json | extra/faceparse\.json | archive_(format|version) | byteorder | \.data/\w+
+    )""",
+    re.VERBOSE,
+)
+"""What a program of `write_program` consists of: no part of it is a pickle that may hold any object."""
+
+
 def run_program(path: Path, device: torch.device) -> Run:
+    """
+    Raises:
+        CheckpointError: a part of the file would be unpickled.
+    """
+    _refuse_pickles(path)
     with path.open("rb") as file:
         program = torch.export.load(file)
     module = move_to_device_pass(program, device).module()
     return lambda image: module(image)  # not the module itself: it knows no `train` or `eval`
+
+
+def _refuse_pickles(path: Path) -> None:
+    with zipfile.ZipFile(path) as archive:
+        names = archive.namelist()
+        configs = [json.loads(archive.read(name)) for name in names if name.endswith("_config.json")]
+    entries = [entry for config in configs for entry in config["config"].values()]
+    pickled = [entry["path_name"] for entry in entries if entry["use_pickle"]]
+    strange = [name for name in names if not _PLAIN.fullmatch(name) or names.count(name) > 1]
+    if found := strange + pickled:
+        raise CheckpointError(
+            f"{path}: its part {found[0]!r} is none of 'faceparse export'; export the checkpoint again"
+        )

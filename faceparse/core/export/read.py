@@ -3,6 +3,7 @@
 from dataclasses import replace
 from pathlib import Path
 
+from faceparse.core.errors import CheckpointError
 from faceparse.core.export.exported import read_exported
 from faceparse.core.export.formats import format_of
 from faceparse.core.model.trained import TrainedModel
@@ -10,21 +11,29 @@ from faceparse.core.model.weights import read_checkpoint
 from faceparse.core.names.find import find_model
 
 
-def load_file(source: str | Path) -> TrainedModel:
+def load_file(source: str | Path, *, trust: bool = False) -> TrainedModel:
     """Any model by its name, but for those of MLflow's registry.
 
+    Args:
+        trust: whether a file may be loaded that could run code.
+
     Raises:
-        CheckpointError: there is no such model, it is damaged, or cannot be fetched.
+        CheckpointError: there is no such model, it is damaged, not trusted, or cannot be fetched.
         OutputError: the cache cannot be written.
     """
     place = find_model(source)
-    return replace(read_model(place.path), address=place.address)
+    return replace(read_model(place.path, trust=trust), address=place.address)
 
 
-def read_model(path: Path) -> TrainedModel:
+def read_model(path: Path, *, trust: bool = False) -> TrainedModel:
     """
     Raises:
-        CheckpointError: there is no such file, or it is damaged.
+        CheckpointError: there is no such file, it is damaged or not trusted.
     """
     known = format_of(path)
+    if known is not None and known.runs_code and not trust:
+        raise CheckpointError(
+            f"{path}: a {path.suffix} file can run any code when it is loaded, so it is not; take the .onnx or "
+            ".safetensors file, or say --trust (trust=True in Python) if you know who made this one"
+        )
     return read_checkpoint(path) if known is None or known.holds_weights else read_exported(path, known)
