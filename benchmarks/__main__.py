@@ -19,6 +19,7 @@ NAMES = (
     "loss",
     "step",
     "predict",
+    "photographs",
     "export",
     "tracking",
     "interruptions",

@@ -45,9 +45,16 @@ class Composite:
 
 
 def composites(
-    count: int, samples: Sequence[Sample], backgrounds: Path, label_set: LabelSet, *, seed: int = 0
+    count: int,
+    samples: Sequence[Sample],
+    backgrounds: Path,
+    label_set: LabelSet,
+    *,
+    seed: int = 0,
+    least: int = 1,
+    most_angle: float = ANGLE,
 ) -> Iterator[Composite]:
-    """`count` pictures with one to six faces each, a function of the seed."""
+    """`count` pictures with `least` to six faces each, as far as there is place; a function of the seed."""
     random = np.random.default_rng(seed)
     behind = sorted(path for path in backgrounds.iterdir() if path.suffix == ".jpg")
     for _ in range(count):
@@ -56,10 +63,10 @@ def composites(
         label = np.zeros((HEIGHT, WIDTH), np.uint8)
         faces: list[Placed] = []
         circles: list[tuple[float, float, float]] = []
-        for _ in range(random.integers(1, MOST + 1)):
+        for _ in range(random.integers(least, MOST + 1)):
             sample = samples[int(random.integers(len(samples)))]
             share = float(np.exp(random.uniform(*np.log(SIZES))))
-            angle = float(random.uniform(-ANGLE, ANGLE))
+            angle = float(random.uniform(-most_angle, most_angle))
             side = share * HEIGHT / FACE_SHARE
             place = _free_place(random, side, circles)
             if place is None:

@@ -1,12 +1,19 @@
 """Timing two things against each other on a noisy machine."""
 
+import os
 import statistics
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
+
+DATASET, BACKGROUNDS = Path("dataset/CelebAMask-HQ"), Path("dataset/backgrounds/report")
+"""Prepared photographs, and pictures without faces; what needs them is left out where they are not here."""
+YUNET = Path(os.environ.get("YUNET", "../shared/data/yunet/face_detection_yunet_2023mar.onnx"))
+"""The detector that finding faces is compared with, where it is here."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +45,14 @@ def medians(*functions: Callable[[], object], rounds: int) -> list[float]:
             function()
             taken.append(time.perf_counter() - started)
     return [statistics.median(taken) for taken in times]
+
+
+def are_here(what: str, *needed: Path) -> bool:
+    """Whether all that is needed is here; says what is left out where it is not."""
+    missing = [str(path) for path in needed if not path.exists()]
+    if missing:
+        print(f"not measured: {what}; {' and '.join(missing)} are not here", file=sys.stderr)
+    return not missing
 
 
 @contextmanager

@@ -1,7 +1,8 @@
-"""The training loop's step against the bare forward, backward and update of the same net."""
+"""The training loop's step against the bare forward, backward and update; the light heads against the paper's."""
 
 import copy
 from collections.abc import Callable, Iterator
+from typing import Literal
 
 import torch
 from torch.optim import SGD
@@ -15,12 +16,20 @@ from faceparse.core.training.loss import EAGRNetLoss
 from faceparse.core.training.schedule import make_schedule
 from faceparse.core.training.trainer import Trainer
 
+Heads = Literal["light", "paper"]
+HEADS: tuple[Heads, Heads] = ("light", "paper")
 SIZE, BATCH_SIZE, CLASSES = (129, 129), 6, 11
+HEADS_SIZE, HEADS_BATCH = (256, 256), 4
+"""Of the heads' comparison, whose paths differ in the size of the maps."""
 
 
 def run() -> list[Result]:
+    return [_loop(), *_heads()]
+
+
+def _loop() -> Result:
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    model = build_model(ModelSettings(backbone="resnet18", norm="torch"), CLASSES, device)
+    model = build_model(_settings("paper"), CLASSES, device)
     bare = copy.deepcopy(model).to(memory_format=torch.channels_last)
     trainer, loss = make_trainer(model, device), EAGRNetLoss()
     optimizer = SGD(bare.parameters(), lr=1e-3, momentum=0.9, weight_decay=5e-4, fused=True)
@@ -46,13 +55,41 @@ def run() -> list[Result]:
 
     taken, alone = medians(ours, floor, rounds=15)
     goal = 1.05 if device.type == "cuda" else 1.03
-    return [overhead("step: the training loop, against bare forward + backward + update", taken / 2, alone / 2, goal)]
+    return overhead("step: the training loop, against bare forward + backward + update", taken / 2, alone / 2, goal)
 
 
-def make_step(size: tuple[int, int], batch_size: int) -> Callable[[], object]:
+def _heads() -> list[Result]:
+    """On the same backbone: one crop forward, and one step of training."""
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    image = torch.zeros(1, 3, *HEADS_SIZE, device=device).to(memory_format=torch.channels_last)
+
+    def forward(heads: Heads) -> Callable[[], object]:
+        model = build_model(_settings(heads), CLASSES, device).eval().to(memory_format=torch.channels_last)
+
+        @torch.inference_mode()
+        def parse() -> None:
+            model.parse(image).aminmax()[0].item()  # waits for a GPU
+
+        return parse
+
+    light, paper = medians(forward("light"), forward("paper"), rounds=15)
+    steps = (make_step(HEADS_SIZE, HEADS_BATCH, heads) for heads in HEADS)
+    light_step, paper_step = medians(*steps, rounds=9)
+    what = f"light heads on ResNet-18, crop of {HEADS_SIZE[0]}, against the paper's"
+    return [
+        overhead(f"step: forward, {what}", light, paper, 0.5),
+        overhead(f"step: training, {what}", light_step, paper_step, 0.5),
+    ]
+
+
+def _settings(heads: Heads) -> ModelSettings:
+    return ModelSettings(backbone="resnet18", norm="torch", heads=heads)
+
+
+def make_step(size: tuple[int, int], batch_size: int, heads: Heads = "paper") -> Callable[[], object]:
     """One step of the training loop."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    model = build_model(ModelSettings(backbone="resnet18", norm="torch"), CLASSES, device)
+    model = build_model(_settings(heads), CLASSES, device)
     trainer, batch = make_trainer(model, device, size), make_batch(size, batch_size)
     return lambda: trainer.step([batch])
 

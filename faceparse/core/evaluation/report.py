@@ -10,6 +10,7 @@ from faceparse.core.evaluation.bootstrap import LEVEL, Difference, Interval
 from faceparse.core.evaluation.compare import Comparison, short_names
 from faceparse.core.evaluation.scores import AT, percent
 from faceparse.core.evaluation.summary import Evaluation, Summary
+from faceparse.core.evaluation.thirds import Third
 from faceparse.core.html import data_uri, render
 from faceparse.core.labels import LabelSet
 
@@ -26,6 +27,34 @@ MEANS = {
     "pixel_accuracy": "pixel accuracy",
 }
 """Scores of all classes together, in words."""
+
+
+class Measure(NamedTuple):
+    """How thirds by it are shown."""
+
+    title: str
+    column: str
+    scale: int
+    """What values are shown times."""
+    note: str
+
+
+THIRDS = {
+    "face_share": Measure(
+        "how much of the photograph the face fills",
+        "side, % of the photograph's",
+        100,
+        "Thirds of the images. Side of the square that has as many pixels as skin, eyes, nose and mouth in the truth.",
+    ),
+    "skin_lightness": Measure(
+        "lightness of the skin",
+        "L*",
+        1,
+        "Thirds of the images. Median CIE L* of the photograph where the truth is skin, from 0 (black) to 100 (white): "
+        "of skin as it was lit and taken, not of the person.",
+    ),
+}
+_SIZES_NOTE = "Side of the square that has as many pixels as the face in the truth: all that is not background."
 
 
 class Row(NamedTuple):
@@ -117,6 +146,12 @@ def side_phrase(low: float, high: float) -> str:
     return f"{low:g} and more" if math.isinf(high) else f"{low:g} to {high:g}"
 
 
+def third_phrase(measure: str, third: Third) -> str:
+    """From its least value to its greatest."""
+    low, high = (f"{THIRDS[measure].scale * value:.0f}" for value in (third.low, third.high))
+    return f"{low} to {high}"
+
+
 def _facts(evaluation: Evaluation) -> dict[str, str]:
     height, width = evaluation.input_size
     trained = "" if evaluation.epoch is None else f", epoch {evaluation.epoch}"
@@ -135,16 +170,34 @@ def _section(protocol: str, summary: Summary) -> dict[str, Any]:
         "boundaries": list(AT),
         "classes": [_class(row, summary) for row in rows_of(summary.label_set) if row.score not in MEANS],
         "confusion": _confusion(summary),
-        "sizes": [
-            {
-                "side": side_phrase(*sides),
-                "images": len(faces.counts),
-                **{name: _score("", name, faces) for name in ("mean_f1", "mean_iou", f"mean_{AT[2]}")},
-            }
-            for sides, faces in summary.sizes.items()
-        ],
+        "groups": _groups(summary),
         "histogram": _histogram(summary.images["mean_f1"]),
     }
+
+
+def _groups(summary: Summary) -> list[dict[str, Any]]:
+    """Tables of images that are alike in something: by the side of the face, and in thirds."""
+    sizes = [(side_phrase(*sides), faces) for sides, faces in summary.sizes.items()]
+    tables = [("By face size", "side, pixels", _SIZES_NOTE, sizes)]
+    for measure, thirds in summary.thirds.items():
+        rows = [(third_phrase(measure, third), of) for third, of in thirds]
+        tables.append((f"By {THIRDS[measure].title}", THIRDS[measure].column, THIRDS[measure].note, rows))
+    return [
+        {
+            "title": title,
+            "column": column,
+            "note": note,
+            "rows": [
+                {
+                    "name": name,
+                    "images": len(of.counts),
+                    "scores": [_score("", score, of) for score in ("mean_f1", "mean_iou", f"mean_{AT[2]}")],
+                }
+                for name, of in rows
+            ],
+        }
+        for title, column, note, rows in tables
+    ]
 
 
 def _score(words: str, name: str, summary: Summary) -> dict[str, str]:

@@ -12,6 +12,7 @@ from faceparse.core.evaluation.pictures import overlay
 from faceparse.core.evaluation.protocols import DEFAULT, resolve_protocols
 from faceparse.core.evaluation.split import Split, find_split
 from faceparse.core.evaluation.summary import Evaluation, Summary, WorstImage
+from faceparse.core.evaluation.thirds import skin_lightness
 from faceparse.core.evaluation.tta import NONE, Augmentation, augmented_network, check_augmentation
 from faceparse.core.files import read_image
 from faceparse.core.geometry import Size
@@ -113,7 +114,8 @@ def score_checkpoint(
         workers=min(default_processes(), 8, len(samples) // 4),
         track=track,
     )
-    summaries = {name: Summary(of, label_set, resamples) for name, of in counts.items()}
+    lightness = skin_lightness(samples, label_set, track=track)
+    summaries = {name: Summary(of, label_set, resamples, lightness) for name, of in counts.items()}
     return Evaluation(
         checkpoint=plan.model.source,
         epoch=plan.model.epoch,

@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
+import numpy as np
+
 from faceparse.core.evaluation.bootstrap import LEVEL, SEED, Difference, Interval
 from faceparse.core.evaluation.compare import Comparison
 from faceparse.core.evaluation.scores import plain
@@ -50,14 +52,16 @@ def comparison_dict(comparison: Comparison) -> dict[str, Any]:
 
 def images_csv(evaluation: Evaluation) -> str:
     """A line for each image and protocol; what an image does not hold is empty."""
-    names = list(next(iter(evaluation.summaries.values())).images)
+    first = next(iter(evaluation.summaries.values()))
+    names, measures = list(first.images), list(first.measures)
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["protocol", "id", "face_side", *names])
+    writer.writerow(["protocol", "id", "face_side", *measures, *names])
     for protocol, summary in evaluation.summaries.items():
         for image, name in enumerate(evaluation.ids):
+            measured = [_rounded(summary.measures[measure][image]) for measure in measures]
             scores = [plain(summary.images[score][image]) for score in names]
-            writer.writerow([protocol, name, round(float(summary.face_sides[image]), 1), *scores])
+            writer.writerow([protocol, name, round(float(summary.face_sides[image]), 1), *measured, *scores])
     return text.getvalue()
 
 
@@ -70,7 +74,18 @@ def _summary_dict(summary: Summary) -> dict[str, Any]:
             | _scores_dict(faces)
             for (low, high), faces in summary.sizes.items()
         ],
+        "thirds": {
+            measure: [
+                {"from": third.low, "to": third.high, "images": len(third.images)} | _scores_dict(of)
+                for third, of in thirds
+            ]
+            for measure, thirds in summary.thirds.items()
+        },
     }
+
+
+def _rounded(value: np.floating) -> float | None:
+    return None if np.isnan(value) else round(float(value), 4)
 
 
 def _scores_dict(summary: Summary) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from faceparse.core.evaluation.bootstrap import Interval, intervals, resampled_s
 from faceparse.core.evaluation.records import Counts
 from faceparse.core.evaluation.scores import ScoreArrays, Scores, compute_all_scores, score_arrays
 from faceparse.core.evaluation.sizes import face_sides, size_bins
+from faceparse.core.evaluation.thirds import Third, face_shares, split_in_thirds
 from faceparse.core.geometry import Size
 from faceparse.core.labels import LabelSet
 
@@ -23,6 +24,8 @@ class Summary:
     label_set: LabelSet
     resamples: int
     """For the intervals; 0 is without."""
+    lightness: np.ndarray | None = None
+    """N, of the skin in the photographs, nan where there is none; None where it was not measured."""
 
     @cached_property
     def scores(self) -> Scores:
@@ -52,10 +55,23 @@ class Summary:
     @cached_property
     def sizes(self) -> dict[tuple[float, float], "Summary"]:
         """Faces with a side of (from, below) pixels."""
-        bins = size_bins(self.counts)
-        return {
-            sides: Summary(self.counts.of(images), self.label_set, self.resamples) for sides, images in bins.items()
-        }
+        return {sides: self._of(images) for sides, images in size_bins(self.counts).items()}
+
+    @cached_property
+    def measures(self) -> dict[str, np.ndarray]:
+        """What images are put into thirds by: name -> N values, nan where an image has none."""
+        shares = {"face_share": face_shares(self.counts, self.label_set)}
+        return shares if self.lightness is None else shares | {"skin_lightness": self.lightness}
+
+    @cached_property
+    def thirds(self) -> dict[str, list[tuple[Third, "Summary"]]]:
+        """By measure, lowest values first; without measures that no image has."""
+        found = {name: split_in_thirds(values) for name, values in self.measures.items()}
+        return {name: [(one, self._of(one.images)) for one in thirds] for name, thirds in found.items() if thirds}
+
+    def _of(self, images: np.ndarray) -> "Summary":
+        """Of chosen images, by their positions."""
+        return Summary(self.counts.of(images), self.label_set, self.resamples)
 
     def worst(self, count: int) -> list[int]:
         """Positions of the images with the lowest mean F1, the worst first; those without a score are none of them."""

@@ -14,8 +14,8 @@ from pathlib import Path
 import tomli_w
 
 from faceparse.core.errors import CheckpointError
-from faceparse.core.evaluation.scores import Scores
 from faceparse.core.evaluation.split import Split
+from faceparse.core.evaluation.summary import Summary
 from faceparse.core.export.card import model_card
 from faceparse.core.export.config import hub_config
 from faceparse.core.export.exported import ExportedModel, to_metadata
@@ -30,23 +30,24 @@ _PREPROCESSING = ("kind", "input_size", "sizes", "channel_order", "mean", "std",
 
 
 def fill_bundle(
-    folder: Path, model: ExportedModel, format: str, scores: Scores | None, scored_on: Split | None
+    folder: Path, model: ExportedModel, format: str, summary: Summary | None, scored_on: Split | None
 ) -> None:
     """Add everything else to a folder that holds the model's file.
 
     Args:
-        scores: of this file, on `scored_on`.
+        summary: of this file, on `scored_on`.
     """
     metadata = to_metadata(model, model.kind, model.sizes)
     steps = {key: _as_json(metadata[key]) for key in _PREPROCESSING}
     (file,) = folder.glob(f"{MODEL}*")
+    scores = summary.scores if summary else None
     config = hub_config(model, file.name, format, steps, scores, scored_on)
     texts = {
         "labels.toml": tomli_w.dumps(model.label_set.to_toml()),
         "settings.toml": to_toml(model.settings),
         "preprocessing.json": json.dumps(steps, indent=2) + "\n",
         "config.json": json.dumps(config, indent=2) + "\n",
-        "README.md": model_card(model, file.name, format, scores, scored_on),
+        "README.md": model_card(model, file.name, format, summary, scored_on),
     }
     for name, text in texts.items():
         write_atomic(folder / name, text.encode())

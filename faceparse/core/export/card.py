@@ -1,10 +1,14 @@
 """The model card of a bundle: what a stranger needs in order to use, judge and cite the model."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from string import Template
 
-from faceparse.core.evaluation.scores import Scores, percent
+from faceparse.core.evaluation.bootstrap import LEVEL
+from faceparse.core.evaluation.report import THIRDS, range_phrase, third_phrase
+from faceparse.core.evaluation.scores import percent
 from faceparse.core.evaluation.split import Split
+from faceparse.core.evaluation.summary import Summary
 from faceparse.core.export.exported import ExportedModel
 from faceparse.core.names.licences import is_identifier
 from faceparse.core.serving.onnx_model import LARGEST, SMALLEST, STEP
@@ -86,8 +90,8 @@ _SIDES = {
 }
 
 
-def model_card(model: ExportedModel, file: str, format: str, scores: Scores | None, scored_on: Split | None) -> str:
-    """Markdown. `scores` are this file's own, on `scored_on`."""
+def model_card(model: ExportedModel, file: str, format: str, summary: Summary | None, scored_on: Split | None) -> str:
+    """Markdown. `summary` is of this file, on `scored_on`."""
     data, label_set = model.settings.data, model.label_set
     height, width = data.input_size
     graph = _LOGITS if model.kind == "logits" else _LABELS
@@ -114,7 +118,7 @@ def model_card(model: ExportedModel, file: str, format: str, scores: Scores | No
         dataset=data.root.name,
         label_set=label_set.name,
         epoch=f", epoch {model.epoch}" if model.epoch is not None else "",
-        scores=_scores(scores, scored_on),
+        scores=_scores(summary, scored_on),
         licence=_terms(model.licence),
     )
 
@@ -132,10 +136,32 @@ def _terms(licence: str | None) -> str:
     return f"The weights are under the licence {licence}." if is_identifier(licence) else licence
 
 
-def _scores(scores: Scores | None, split: Split | None) -> str:
-    if scores is None or split is None:
+def _scores(summary: Summary | None, split: Split | None) -> str:
+    if summary is None or split is None:
         return "This file was not scored on a dataset: there was none when it was exported."
-    rows = [f"| {name} | {percent(value)} |" for name, value in (scores.f1 | scores.merged_f1).items()]
-    rows.append(f"| **mean without background** | **{percent(scores.mean_f1)}** |")
+    names = [*summary.scores.f1, *summary.scores.merged_f1]
+    classes = [(name, *_f1(summary, f"f1/{name}")) for name in names]
+    score, span = _f1(summary, "mean_f1")
+    mean = ("**mean without background**", f"**{score}**", span)
     where = f"{len(split.samples)} photographs of `{split.root.name}`, split `{split.name}`"
-    return f"This file's own scores on {where}:\n\n| class | F1 % |\n|---|---|\n" + "\n".join(rows)
+    level = f"{100 * LEVEL:.0f} % interval"
+    parts = [
+        f"This file's own scores on {where}:",
+        _table(("class", "F1 %", level), [*classes, mean]),
+        "Intervals are by bootstrap over the photographs.",
+    ]
+    for measure, thirds in summary.thirds.items():
+        about = THIRDS[measure]
+        rows = [(third_phrase(measure, third), str(len(third.images)), *_f1(of, "mean_f1")) for third, of in thirds]
+        parts += [f"By {about.title}:", _table((about.column, "photographs", "mean F1 %", level), rows), about.note]
+    return "\n\n".join(parts)
+
+
+def _f1(summary: Summary, name: str) -> tuple[str, str]:
+    """In percent, and its interval."""
+    return percent(summary.scores.get(name)), range_phrase(summary.intervals.get(name))
+
+
+def _table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [headings, ["---"] * len(headings), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)

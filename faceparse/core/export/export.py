@@ -6,6 +6,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import BinaryIO
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -13,6 +14,8 @@ from faceparse.core.datasets.layout import DatasetFolder, Sample
 from faceparse.core.errors import CheckpointError, ExportError, FaceparseError, SettingsError
 from faceparse.core.evaluation.scores import Scores
 from faceparse.core.evaluation.split import Split
+from faceparse.core.evaluation.summary import Summary
+from faceparse.core.evaluation.thirds import skin_lightness
 from faceparse.core.export.bundle import fill_bundle
 from faceparse.core.export.exported import ExportedModel, first_line, read_exported, to_metadata
 from faceparse.core.export.formats import FORMATS, Write, writers
@@ -43,6 +46,8 @@ class ExportReport:
     checks: tuple[Check, ...]
     scores: Scores | None
     """On the dataset; None where there was none."""
+    summary: Summary | None = None
+    """What the scores are of."""
 
 
 DEFAULT_F1_DROP = 0.01
@@ -106,6 +111,7 @@ class Exporter:
         self._kind, self._track = kind, track
         self._wanted: Sizes = "fixed" if fixed_size else "any"
         self._scores: Scores | None = None
+        self._lightness: np.ndarray | None = None
 
     def export(self, format: str, path: Path, *, bundle: bool = False) -> ExportReport:
         """Write `path`, a file or a bundle's folder.
@@ -129,7 +135,7 @@ class Exporter:
             with (folder / f"{MODEL}{FORMATS[format].suffix}").open("wb") as file:
                 write_and_verify(file)
             assert report is not None
-            fill_bundle(folder, report.model, format, report.scores, self.scored_on)
+            fill_bundle(folder, report.model, format, report.summary, self.scored_on)
 
         if bundle:
             write_folder_with(path, fill)
@@ -152,7 +158,7 @@ class Exporter:
     def scores(self) -> Scores | None:
         """PyTorch's on the dataset, computed when first asked for."""
         if self._scores is None and self.scored_on is not None:
-            self._scores = self._score(self.network)
+            self._scores = self._score(self.scored_on, self.network).scores
         return self._scores
 
     def _write(self, format: str, file: BinaryIO) -> None:
@@ -178,13 +184,15 @@ class Exporter:
         if model.sizes == "any":
             crops = drawn_crops(CHECKED_BATCHES[0], another_size(network.input_size))
             checks += (compare_numbers(self.network, network, crops, FORMATS[format], labels=labels),)
-        scores = self._score(network) if self.scored_on else None
+        summary = self._score(self.scored_on, network) if self.scored_on else None
+        scores = summary.scores if summary else None
         self._judge(format, scores)
-        return ExportReport(format, path, model, file.stat().st_size, checks, scores)
+        return ExportReport(format, path, model, file.stat().st_size, checks, scores, summary)
 
-    def _score(self, network: Network) -> Scores:
-        assert self.scored_on is not None
-        return score(network, self.scored_on.samples, self.checkpoint.label_set, self._track)
+    def _score(self, split: Split, network: Network) -> Summary:
+        if self._lightness is None:
+            self._lightness = skin_lightness(split.samples, split.label_set, track=self._track)
+        return score(network, split, self._lightness, self._track)
 
     def _judge(self, format: str, scores: Scores | None) -> None:
         if scores is None or self.scores is None:

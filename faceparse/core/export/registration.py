@@ -54,7 +54,7 @@ def register_report(registration: Registration, report: ExportReport, scored_on:
         else:
             bundle.mkdir()
             shutil.copyfile(report.path, bundle / f"{MODEL}{FORMATS[report.format].suffix}")
-            fill_bundle(bundle, report.model, report.format, report.scores, scored_on)
+            fill_bundle(bundle, report.model, report.format, report.summary, scored_on)
         return registration.register(bundle, tags=_tags(report, scored_on), step=report.model.epoch or 0)
 
 

@@ -1,6 +1,5 @@
 """Whether an exported file still is the model: its numbers, and its scores on a dataset, against PyTorch's."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -9,16 +8,16 @@ import torch
 from torch import Tensor
 
 from faceparse.core.datasets.faces import draw_face
-from faceparse.core.datasets.layout import Sample
 from faceparse.core.errors import ExportError
-from faceparse.core.evaluation.evaluate import evaluate
+from faceparse.core.evaluation.bootstrap import RESAMPLES
+from faceparse.core.evaluation.evaluate import count_samples
 from faceparse.core.evaluation.protocols import DEFAULT
-from faceparse.core.evaluation.scores import Scores, compute_scores
+from faceparse.core.evaluation.split import Split
+from faceparse.core.evaluation.summary import Summary
 from faceparse.core.export.exported import first_line
 from faceparse.core.export.formats import Format
 from faceparse.core.geometry import Size
 from faceparse.core.inference import Parser
-from faceparse.core.labels import LabelSet
 from faceparse.core.model.trained import Network
 from faceparse.core.parallel import Track, default_processes, untracked
 
@@ -75,9 +74,10 @@ def drawn_crops(count: int, size: Size) -> Tensor:
     return torch.from_numpy(np.stack(images))
 
 
-def score(network: Network, samples: Sequence[Sample], label_set: LabelSet, track: Track = untracked) -> Scores:
-    """Of a network on the CPU, by the default protocol."""
+def score(network: Network, split: Split, lightness: np.ndarray, track: Track = untracked) -> Summary:
+    """Of a network on the CPU, by the default protocol; `lightness` is that of the split's photographs."""
     parser = Parser(network, torch.device("cpu"))
+    samples, label_set = split.samples, split.label_set
     workers = min(default_processes(), 8, len(samples) // 16)
-    confusions = evaluate(parser, samples, len(label_set), [DEFAULT], workers=workers, track=track)
-    return compute_scores(confusions[DEFAULT], label_set)
+    counts = count_samples(parser, samples, len(label_set), [DEFAULT], workers=workers, track=track)
+    return Summary(counts[DEFAULT], label_set, RESAMPLES, lightness)

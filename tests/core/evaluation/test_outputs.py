@@ -33,7 +33,8 @@ def evaluation(seed: int = 0, *, worst: int = 2, resamples: int = 50, name: str 
     for _ in range(6):
         truth = random.integers(0, 2, (30, 20)).astype(np.uint8)
         counts.append(count_image(truth, np.where(random.random(truth.shape) < 0.3, 0, truth).astype(np.uint8), 3))
-    summary = Summary(stacked(counts), LABELS, resamples)
+    lightness = np.array([50, 30.06, 90, np.nan, 70, 71])
+    summary = Summary(stacked(counts), LABELS, resamples, lightness)
     picture = np.full((300, 500, 3), 90, np.uint8)
     ids = [f"some/<i>{i}" for i in range(6)]
     return Evaluation(
@@ -61,6 +62,8 @@ def test_every_image_has_a_line() -> None:
         assert float(line["mean_f1"]) == summary.images["mean_f1"][image]
         assert float(line["boundary_f1_2px/<b>&"]) == summary.images["boundary_f1_2px/<b>&"][image]
         assert line["f1/absent"] == ""
+        assert line["face_share"] == ""  # no skin, no face
+    assert [line["skin_lightness"] for line in lines] == ["50.0", "30.06", "90.0", "", "70.0", "71.0"]
 
 
 def test_the_json_holds_everything() -> None:
@@ -75,6 +78,14 @@ def test_the_json_holds_everything() -> None:
     (size,) = found["face_sizes"]
     assert (size["from"], size["below"], size["images"], size["mean_f1"]) == (0, 64, 6, found["mean_f1"])
     assert [worst["id"] for worst in found["worst"]] == [worst.id for worst in one.worst]
+    assert list(found["thirds"]) == ["skin_lightness"]
+    thirds = found["thirds"]["skin_lightness"]
+    assert [(third["from"], third["to"], third["images"]) for third in thirds] == [
+        (30.06, 50, 2), (70, 71, 2), (90, 90, 1)
+    ]  # fmt: skip
+    _, of = summary.thirds["skin_lightness"][1]
+    assert thirds[1]["mean_f1"] == of.scores.mean_f1
+    assert thirds[1]["intervals"]["mean_f1"] == list(of.intervals["mean_f1"])
 
 
 def test_the_report_shows_scores_and_needs_no_network() -> None:
@@ -88,6 +99,10 @@ def test_the_report_shows_scores_and_needs_no_network() -> None:
     low, high = summary.intervals["mean_f1"]
     assert f"{100 * low:.1f}\N{EN DASH}{100 * high:.1f}" in page.all("span")
     assert f"{100 * summary.scores.mean_f1:.2f}" in page.all("b")
+    assert "By lightness of the skin" in page.all("h3")
+    at = cells.index("30 to 50")
+    first = summary.thirds["skin_lightness"][0][1]
+    assert cells[at + 1 : at + 3] == ["2", f"{100 * first.scores.mean_f1:.2f}"]
     counts = [int(bar.split(": ")[1].split()[0]) for bar in page.all("title")[1:]]
     assert sum(counts) == 6
     pictures = page.pictures()

@@ -11,6 +11,7 @@ import yaml
 
 import faceparse
 from faceparse.core.errors import CheckpointError
+from faceparse.core.evaluation.score_checkpoint import plan_evaluation, score_checkpoint
 from faceparse.core.export.bundle import read_bundle
 from faceparse.core.export.export import read_exportable
 from faceparse.core.files import read_image
@@ -50,6 +51,24 @@ def test_the_card_says_what_the_model_is(bundle: Path, trained: RunResult) -> No
     assert "## Licences" in card
     assert "This file's own scores on 2 photographs of `faces`, split `test`:" in card
     assert "$" not in card
+
+
+def test_the_card_says_how_sure_scores_are_and_whom_they_are_of(bundle: Path, trained: RunResult) -> None:
+    card, checkpoint = (bundle / "README.md").read_text(), read_checkpoint(trained.best)
+    plan = plan_evaluation(checkpoint, split="test")
+    summary = score_checkpoint(plan, device=torch.device("cpu"), worst=0).summaries["eagrnet"]
+    low, high = summary.intervals["f1/skin"]
+    name, score, interval = re.search(r"^\| (skin) \| ([\d.]+) \| ([\d.\N{EN DASH}]+) \|$", card, re.MULTILINE).groups()  # type: ignore[union-attr]
+    assert float(score) == pytest.approx(100 * summary.scores.f1[name], abs=0.2)  # type: ignore[operator]
+    assert [float(end) for end in interval.split("\N{EN DASH}")] == pytest.approx([100 * low, 100 * high], abs=0.3)
+    for heading, measure in (
+        ("By how much of the photograph the face fills:", "face_share"),
+        ("By lightness of the skin:", "skin_lightness"),
+    ):
+        table = card.split(heading)[1].split("\n\n")[1].splitlines()[2:]
+        means = [float(line.split(" | ")[2]) for line in table]
+        assert means == pytest.approx([100 * of.scores.mean_f1 for _, of in summary.thirds[measure]], abs=0.2)
+        assert [line.split(" | ")[1] for line in table] == ["1", "1"]  # of two photographs
 
 
 def test_the_cards_words_without_faceparse_are_enough(bundle: Path, faces: Path, tmp_path: Path) -> None:
