@@ -25,6 +25,9 @@ OpenCV's own limit is 2^30 pixels."""
 
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)  # Pillow's opinion of a lower limit
 
+FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF")
+"""What Pillow may take a file's content for. It knows others, and some start programs: EPS calls Ghostscript."""
+
 DAMAGED = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)
 """What PIL raises on damaged files."""
 
@@ -156,10 +159,19 @@ def must_be_small_enough(pixels: float, where: str) -> None:
         raise DatasetError(f"{where}: more than {MAX_PIXELS // 10**6} megapixels; make it smaller")
 
 
+def open_picture(source: Path | BinaryIO) -> Image.Image:
+    """A picture of one of `FORMATS`, by its content; its pixels are not read yet.
+
+    Raises:
+        DAMAGED: it is none.
+    """
+    return Image.open(source, formats=FORMATS)
+
+
 def _pixels(data: bytes) -> float:
     """As the header says; 0 where Pillow knows nothing of it, and OpenCV has the last word."""
     try:
-        with Image.open(io.BytesIO(data)) as picture:
+        with open_picture(io.BytesIO(data)) as picture:
             return picture.width * picture.height
     except Image.DecompressionBombError:
         return float("inf")
@@ -217,7 +229,7 @@ def read_label(path: Path) -> np.ndarray:
             raise DatasetError(f"{path}: truncated or damaged PNG; replace the file")
         return label
     try:
-        with Image.open(path) as picture:
+        with open_picture(path) as picture:
             picture.load()
             if picture.mode.startswith("I"):
                 return _narrow(np.asarray(picture), path)
@@ -238,7 +250,7 @@ def read_size(path: Path) -> tuple[int, int]:
         DatasetError: missing, or not a picture.
     """
     try:
-        with Image.open(path) as picture:
+        with open_picture(path) as picture:
             return picture.height, picture.width
     except DAMAGED as error:
         raise DatasetError(f"{path}: not a readable picture ({error}); replace the file") from None

@@ -5,13 +5,14 @@ import struct
 import subprocess
 import sys
 import zlib
+from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
 
 import cv2
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import EpsImagePlugin, Image
 
 from faceparse.core.errors import DatasetError, OutputError
 from faceparse.core.files import (
@@ -23,6 +24,8 @@ from faceparse.core.files import (
     read_bytes,
     read_image,
     read_label,
+    read_mask,
+    read_size,
     write_atomic,
     write_atomic_with,
     write_palette_png,
@@ -352,6 +355,21 @@ def test_ids_in_16_bits_are_read_as_far_as_they_are_ids(tmp_path: Path) -> None:
 def test_truncated_labels_are_refused(tmp_path: Path, data: bytes, share: float) -> None:
     path = placed(data[: int(share * len(data))], tmp_path / "a.png")
     assert refusal(read_label, path).endswith("; replace the file")
+
+
+POSTSCRIPT = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 8 8\n%%EndComments\nshowpage\n%%EOF\n"
+
+
+@pytest.mark.parametrize("read", [read_label, read_image, read_size, read_mask])
+@pytest.mark.parametrize("name", ["a.png", "a.jpg"])
+def test_no_program_is_started_for_a_picture(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, read: Callable[[Path], object], name: str
+) -> None:
+    """Pillow calls Ghostscript for what is PostScript inside."""
+    monkeypatch.setattr(subprocess, "check_call", lambda *_, **__: pytest.fail("a program was started"))
+    monkeypatch.setattr(EpsImagePlugin, "Ghostscript", lambda *_, **__: pytest.fail("Ghostscript was called"))
+    path = placed(POSTSCRIPT, tmp_path / name)
+    assert refusal(read, path).startswith(f"{path}: ")
 
 
 def test_palette_pngs_are_told_from_others(tmp_path: Path) -> None:

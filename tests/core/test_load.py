@@ -9,7 +9,7 @@ from faceparse.core.errors import CheckpointError
 from faceparse.core.export.exported import ExportedModel
 from faceparse.core.load import load_model_from
 from faceparse.core.model.weights import Checkpoint
-from faceparse.core.serving.checksums import write_sums
+from faceparse.core.serving.checksums import SUMS, write_sums
 from faceparse.core.training.run import RunResult
 
 
@@ -61,6 +61,7 @@ def test_a_program_in_a_bundle_is_not_loaded_either(tmp_path: Path, bundle: Path
     own = tmp_path / "own.bundle"
     shutil.copytree(bundle, own)
     (own / "model.onnx").rename(own / "model.pt2")
+    (own / SUMS).unlink()
     write_sums(own)
     with pytest.raises(CheckpointError, match=r"model\.pt2: a \.pt2 file can run any code"):
         load_model_from(own)

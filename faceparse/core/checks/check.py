@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from PIL import Image
 
 from faceparse.core.checks.class_orders import detect_order
 from faceparse.core.checks.duplicates import Picture, shared_images, thumbnail
@@ -18,7 +17,15 @@ from faceparse.core.checks.sides import side_problems
 from faceparse.core.datasets.edges import label_edges
 from faceparse.core.datasets.layout import SPLITS, DatasetFolder, Sample, resolve_label_set
 from faceparse.core.errors import DatasetError, FaceparseError
-from faceparse.core.files import DAMAGED, is_palette_png, read_bytes, read_image, read_label, read_matrix
+from faceparse.core.files import (
+    DAMAGED,
+    is_palette_png,
+    open_picture,
+    read_bytes,
+    read_image,
+    read_label,
+    read_matrix,
+)
 from faceparse.core.labels import IGNORE, LabelSet
 from faceparse.core.parallel import Track, map_files, untracked
 from faceparse.core.settings import DataSettings
@@ -209,7 +216,7 @@ def _look(sample: Sample, *, classes: int) -> _Looked:
 def _image(path: Path, problems: list[str]) -> np.ndarray | None:
     try:
         # Pillow is strict where OpenCV fills the missing part of a truncated JPEG with grey.
-        with Image.open(path) as picture:
+        with open_picture(path) as picture:
             picture.load()
     except DAMAGED as error:
         problems.append(f"{path}: broken image ({error}); replace the file")

@@ -1,5 +1,6 @@
 """What a raw dataset must offer. A new source is a file with such a class, and a command in `commands/prepare.py`."""
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,16 +11,32 @@ import numpy as np
 from faceparse.core.errors import DatasetError
 from faceparse.core.labels import LabelSet
 
+_NAME = re.compile(r"[^\s\\:\x00-\x1f\x7f]+")
+"""What a list's line and any file system can hold."""
+
 
 @dataclass(frozen=True)
 class Item:
-    """One photograph of a raw dataset, not read yet."""
+    """One photograph of a raw dataset, not read yet.
+
+    Raises:
+        DatasetError: the id, which may come from a list, an archive or a file's name, names no file inside a dataset.
+    """
 
     id: str
     """Name of its files in the canonical layout."""
     split: str
     files: tuple[Path, ...] = ()
     """Everything that `load` and `points` read: what has changed since is prepared again. The image comes first."""
+
+    def __post_init__(self) -> None:
+        parts = self.id.split("/")
+        if any(part in ("", ".", "..") for part in parts) or not _NAME.fullmatch(self.id):
+            where = f"{self.files[0]}: " if self.files else ""
+            raise DatasetError(
+                f"{where}{self.id!r} cannot be the name of a dataset's files (no .., blanks, colons or backslashes); "
+                "rename it"
+            )
 
 
 @dataclass(frozen=True)

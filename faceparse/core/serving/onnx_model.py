@@ -120,8 +120,13 @@ def read_metadata(path: Path) -> Mapping[str, str]:
 def new_session(
     path: Path, *, providers: Any = ("CPUExecutionProvider",), threads: int = 0
 ) -> onnxruntime.InferenceSession:
-    """`threads` of 0 is one for each core."""
+    """`threads` of 0 is one for each core.
+
+    A graph may name files for its weights. No such file is opened: ours hold all, and theirs may be a device.
+    """
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.log_severity_level = 3
-    return onnxruntime.InferenceSession(str(path), options, providers=list(providers))
+    # Where such files would have to lie: the runtime takes none from elsewhere, and nothing lies in a file.
+    options.add_session_config_entry("session.model_external_initializers_file_folder_path", str(path))
+    return onnxruntime.InferenceSession(path.read_bytes(), options, providers=list(providers))

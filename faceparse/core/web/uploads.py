@@ -6,20 +6,17 @@ from http import HTTPStatus
 from typing import NamedTuple
 
 import numpy as np
-from PIL import Image
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
 from faceparse.core.errors import DatasetError
-from faceparse.core.files import DAMAGED, check_pixels, decode_image
+from faceparse.core.files import DAMAGED, check_pixels, decode_image, open_picture
 
 MAX_BYTES = 25_000_000
 """Of a photograph as a file: more than cameras' JPEGs have."""
 READ_SECONDS = 60.0
 """For a photograph to arrive in: a sender that dawdles must not keep its place for ever."""
 
-KINDS = ("JPEG", "PNG", "BMP", "WEBP", "TIFF")
-"""What Pillow calls the pictures that the project reads."""
 SHOWN_ALIKE = ("JPEG", "MPO", "PNG", "BMP")
 """Those that browsers show as the model sees them; MPO is a JPEG with more behind it. Browsers overlook the orientation
 in a WebP's EXIF, and read no TIFF."""
@@ -74,7 +71,7 @@ def read_upload(data: bytes, where: str) -> Upload:
     except DatasetError as error:
         raise HTTPException(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, str(error)) from None
     try:
-        with Image.open(io.BytesIO(data), formats=KINDS) as picture:
+        with open_picture(io.BytesIO(data)) as picture:
             shown_alike = picture.format in SHOWN_ALIKE
     except DAMAGED:
         raise HTTPException(

@@ -111,6 +111,21 @@ def test_a_soft_map_of_another_size_is_told(raw: Path, tmp_path: Path) -> None:
         prepare(Helen(raw), tmp_path / "out")
 
 
+def test_nothing_is_written_where_a_list_points_outside(raw: Path, tmp_path: Path) -> None:
+    """The files that such an id would read are there."""
+    for folder in ("images", "labels"):
+        for path in sorted((raw / folder).glob("1001_1*")):
+            target = raw / path.name
+            path.rename(target)
+    (raw / "labels" / "deep").mkdir()
+    list_file = raw / "exemplars.txt"
+    list_file.write_text(list_file.read_text().replace("1001_1", "../1001_1"))
+    before = sorted(path for path in tmp_path.rglob("*"))
+    with pytest.raises(DatasetError, match=r"'\.\./1001_1' cannot be the name of a dataset's files"):
+        prepare(Helen(raw), tmp_path / "a" / "out")
+    assert sorted(path for path in tmp_path.rglob("*")) == before
+
+
 def test_a_list_line_without_number_is_told(raw: Path) -> None:
     (raw / "tuning.txt").write_text("12 , 1005_1\n\n1006_1\n")
     with pytest.raises(DatasetError, match=r"tuning\.txt:3: '1006_1' is not '<number> , <id>'; mend the line$"):

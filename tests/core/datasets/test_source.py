@@ -7,11 +7,30 @@ import numpy as np
 import pytest
 
 from faceparse.core.datasets.layout import SPLITS
-from faceparse.core.datasets.source import find_root, nearest_colour, split_by_share
+from faceparse.core.datasets.source import Item, find_root, nearest_colour, split_by_share
 from faceparse.core.errors import DatasetError
 from faceparse.core.labels import get_label_set
 
 RANDOM = np.random.default_rng(0)
+
+
+# Names.
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["../x", "a/../../x", "/x", "a//b", "a/.", "..", "", "a b", "a\nb", "a\tb", "a\0b", "C:x", "a\\..\\x", "a\x1b"],
+)
+def test_a_name_that_is_no_file_inside_the_dataset_is_refused(name: str) -> None:
+    with pytest.raises(DatasetError, match=r"cannot be the name of a dataset's files .*; rename it$") as caught:
+        Item(name, "train", (Path("raw/list.txt"),))
+    assert str(caught.value).startswith(f"raw/list.txt: {name!r} ")
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["100_1", "a/b", "J. -_ü1(2)".replace(" ", ""), "..a", ".a", "日本"])
+def test_other_names_are_taken(name: str) -> None:
+    assert Item(name, "train").id == name
 
 
 # Splits.

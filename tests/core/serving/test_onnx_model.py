@@ -1,6 +1,7 @@
 """The bundle without PyTorch gives what it gives with it."""
 
 import json
+import os
 import re
 from pathlib import Path
 
@@ -48,3 +49,23 @@ def test_what_is_no_model_is_one_line(bundle: Path, tmp_path: Path) -> None:
     onnx.save(model, path)
     with pytest.raises(CheckpointError, match="was not written by this 'faceparse export'; export the checkpoint"):
         open_onnx(path)
+
+
+@pytest.mark.parametrize("place", ["beside", "../outside", "absolute", "fifo", "/dev/zero"])
+def test_no_other_file_is_opened_for_a_graphs_weights(bundle: Path, tmp_path: Path, place: str) -> None:
+    """The largest weights lie where the graph says that they do; a FIFO would be waited for, a device never end."""
+    path = tmp_path / "model" / "model.onnx"
+    path.parent.mkdir()
+    model = onnx.load(bundle / "model.onnx")
+    tensor = max(model.graph.initializer, key=lambda one: len(one.raw_data))
+    for name in ("model/beside", "outside", "absolute"):
+        (tmp_path / name).write_bytes(tensor.raw_data)
+    os.mkfifo(path.parent / "fifo")
+    place = str(tmp_path / place) if place == "absolute" else place
+    onnx.external_data_helper.set_external_data(tensor, place)
+    tensor.ClearField("raw_data")
+    path.write_bytes(model.SerializeToString())
+    with pytest.raises(CheckpointError, match=r"cannot be run \(.*\); export it again$"):
+        open_onnx(path)
+    with pytest.raises(CheckpointError, match=r"cannot be run \(.*\); export it again$"):
+        faceparse.load(path, device="cpu")
