@@ -64,6 +64,7 @@ class Contestant:
     build: Callable[[], ParsingModel]
     edge: float = 1.0
     boundary: float = 4.0
+    dice: float = 0.0
 
 
 class Peer(ParsingModel):
@@ -79,13 +80,13 @@ class Peer(ParsingModel):
         return Output(self.network(image), None)
 
 
-def light(*, edge_head: bool = True, graph: bool = False) -> Callable[[], ParsingModel]:
-    """Our light network, with or without its parts."""
+def light(**parts: Any) -> Callable[[], ParsingModel]:
+    """Our light network; `parts` as of `light_heads`."""
 
     def build() -> ParsingModel:
         backbone = mobilenet_v2()
         backbone.network.load_state_dict(_weights(backbone.network.state_dict()))
-        return light_heads(backbone, len(LABELS), norm_layer("torch", CPU), edge_head=edge_head, graph=graph)
+        return light_heads(backbone, len(LABELS), norm_layer("torch", CPU), **parts)
 
     return build
 
@@ -119,6 +120,8 @@ PEERS = [
 ABLATION = [
     Contestant("without the edge head", light(edge_head=False), edge=0),
     Contestant("with a graph", light(graph=True)),
+    Contestant("without surroundings", light(surroundings=0)),
+    Contestant("with the Dice term", light(), dice=1),
     Contestant("without the boundary term", light(), boundary=0),
     Contestant("without edge head and boundary term", light(edge_head=False), edge=0, boundary=0),
 ]
@@ -178,7 +181,7 @@ def _trainer(contestant: Contestant, model: ParsingModel, iterations: int) -> Tr
     optimizer = make_optimizer(model, OPTIM)
     return Trainer(
         model=model,
-        loss=EAGRNetLoss(edge=contestant.edge, boundary_attention=contestant.boundary),
+        loss=EAGRNetLoss(edge=contestant.edge, boundary_attention=contestant.boundary, dice=contestant.dice),
         optimizer=optimizer,
         schedule=make_schedule(optimizer, OPTIM, iterations),
         normalise=Normalise(DATA),

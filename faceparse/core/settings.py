@@ -193,7 +193,7 @@ class ModelSettings(_Section):
 
 
 class LossSettings(_Section):
-    """Weights of the three loss terms; the published code uses 1, 1 and 4."""
+    """Weights of the loss terms; the published code uses 1, 1 and 4."""
 
     parsing: NonNegative = 1.0
     """Of the cross-entropy over all labelled pixels."""
@@ -201,6 +201,8 @@ class LossSettings(_Section):
     """Of the edge head's cross-entropy; the rarer of edge and no edge weighs more."""
     boundary_attention: NonNegative = 4.0
     """Of the parsing cross-entropy at edge pixels alone."""
+    dice: NonNegative = 0.0
+    """Of one minus the batch's soft F1, mean over classes: a rare class counts like any other. 0 in the recipe."""
     scale: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 2.0
     """Factor on the whole loss. The released code adds each term once for each of its two outputs, so 2."""
     class_weights: Literal["none", "root", "enet"] = "none"

@@ -9,7 +9,7 @@ from torch import nn
 from faceparse.core.model.abn import NormLayer, norm_layer, synchronise
 from faceparse.core.model.backbones import Backbone, mobilenet_v2, timm_backbone
 from faceparse.core.model.eagrnet import Decoder, EAGRNet, EdgeAwareGraph, EdgeHead, PyramidPooling
-from faceparse.core.model.light import LeanPyramid, LightEAGRNet, LightEdgeHead, Separable
+from faceparse.core.model.light import LeanPyramid, LightEAGRNet, LightEdgeHead, Separable, Surroundings
 from faceparse.core.model.parsing import ParsingModel
 from faceparse.core.model.resnet import ConvNorm, Residual, ResNet, basic, bottleneck, deep_stem, torchvision_stem
 from faceparse.core.settings import ModelSettings
@@ -42,6 +42,7 @@ DECODER, DETAIL = 256, 48
 LIGHT = 96  # channels of the lean pyramid
 LIGHT_EDGE = 32
 LIGHT_STATES = 32
+LIGHT_SURROUNDINGS = 2  # blocks on the coarsest map
 
 
 def build_model(
@@ -93,7 +94,13 @@ def paper_heads(backbone: Backbone, num_classes: int, norm: NormLayer) -> EAGRNe
 
 
 def light_heads(
-    backbone: Backbone, num_classes: int, norm: NormLayer, *, edge_head: bool = True, graph: bool = False
+    backbone: Backbone,
+    num_classes: int,
+    norm: NormLayer,
+    *,
+    edge_head: bool = True,
+    graph: bool = False,
+    surroundings: int = LIGHT_SURROUNDINGS,
 ) -> LightEAGRNet:
     """The light heads on a backbone's four maps; without `edge_head`, a graph has no anchors and is left out, too."""
     channels = backbone.channels
@@ -101,7 +108,13 @@ def light_heads(
     return LightEAGRNet(
         backbone=backbone.network,
         pyramid=LeanPyramid(
-            project=[ConvNorm(norm, c, LIGHT, 1) for c in channels],
+            project=[
+                *(ConvNorm(norm, c, LIGHT, 1) for c in channels[:-1]),
+                nn.Sequential(
+                    ConvNorm(norm, channels[-1], LIGHT, 1),
+                    *(Surroundings(norm, LIGHT, hidden=2 * LIGHT) for _ in range(surroundings)),
+                ),
+            ],
             context=nn.Conv2d(LIGHT, LIGHT, 1),
             refine=[Separable(norm, LIGHT, LIGHT) for _ in channels],
             graph=EdgeAwareGraph(channels=LIGHT, states=LIGHT_STATES, grid=VERTEX_GRID, norm=norm(LIGHT))

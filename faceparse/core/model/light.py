@@ -29,6 +29,23 @@ class Separable(nn.Sequential):
         )
 
 
+class Surroundings(nn.Module):
+    """x + what a wide depthwise window and two 1 x 1 convolutions make of it (as in Liu et al., ConvNeXt, CVPR 2022).
+
+    On the coarsest map, where it is cheap, it lets each place see most of the face: cloth, hats and hair need that.
+    """
+
+    def __init__(self, norm: NormLayer, channels: int, *, window: int = 7, hidden: int) -> None:
+        super().__init__()
+        self.window = nn.Conv2d(channels, channels, window, padding=window // 2, groups=channels, bias=False)
+        self.widen = nn.Sequential(nn.Conv2d(channels, hidden, 1, bias=False), norm(hidden))
+        self.narrow = nn.Conv2d(hidden, channels, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """N x C x h x w -> the same."""
+        return x + self.narrow(self.widen(self.window(x)))
+
+
 class LeanPyramid(nn.Module):
     """Four maps, from fine to coarse, to one N x C x h x w map of the finest's size."""
 

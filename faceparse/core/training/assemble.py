@@ -21,6 +21,7 @@ def make_trainer(plan: Plan) -> Trainer:
             parsing=loss.parsing,
             edge=loss.edge,
             boundary_attention=loss.boundary_attention,
+            dice=loss.dice,
             scale=loss.scale,
             class_weights=plan.class_weights,
         ).to(plan.device),

@@ -1,8 +1,9 @@
-"""The loss of EAGRNet (paper section 3.5): parsing, edge and boundary-attention cross-entropy.
+"""The loss of EAGRNet (paper section 3.5): parsing, edge and boundary-attention cross-entropy; on demand, Dice as well.
 
 No term reads a value back to the host: the loss can be queued on a GPU without waiting.
 """
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -20,6 +21,11 @@ class LossTerms(NamedTuple):
     parsing: Tensor
     edge: Tensor
     boundary_attention: Tensor
+    dice: Tensor
+
+
+Sum = Callable[[Tensor], Tensor]
+"""Over the processes of a run."""
 
 
 def count_pixels(label: Tensor, edge: Tensor) -> Tensor:
@@ -32,7 +38,7 @@ def count_pixels(label: Tensor, edge: Tensor) -> Tensor:
 
 
 class EAGRNetLoss(nn.Module):
-    """total = scale x (parsing x P + edge x E + boundary_attention x B)."""
+    """total = scale x (parsing x P + edge x E + boundary_attention x B + dice x D)."""
 
     class_weights: Tensor | None
 
@@ -42,6 +48,7 @@ class EAGRNetLoss(nn.Module):
         parsing: float = 1.0,
         edge: float = 1.0,
         boundary_attention: float = 4.0,
+        dice: float = 0.0,
         scale: float = 1.0,
         class_weights: Tensor | None = None,
     ) -> None:
@@ -57,17 +64,21 @@ class EAGRNetLoss(nn.Module):
         self.parsing = parsing
         self.edge = edge
         self.boundary_attention = boundary_attention
+        self.dice = dice
         self.scale = scale
 
-    def forward(self, output: Output, label: Tensor, edge: Tensor, counts: Tensor | None = None) -> LossTerms:
+    def forward(self, output: Output, label: Tensor, edge: Tensor, total: Sum = lambda part: part) -> LossTerms:
         """label: N x H x W int64 ids, 255 ignored; edge: N x H x W int64, 1 at edges.
 
         Args:
-            counts: as of `count_pixels`, of a larger batch that this one is a part of; the terms are then its share.
+            total: sums over all parts of a larger batch that this one is a part of; the terms are then its share.
         """
-        labelled, edges, pixels, images = count_pixels(label, edge) if counts is None else counts
+        labelled, edges, pixels, images = total(count_pixels(label, edge))
         size = label.shape[-2:]
         parsing_logits = F.interpolate(output.parsing, size=size, mode="bilinear", align_corners=False)
+        dice = parsing_logits.new_zeros(())
+        if self.dice:  # every fourth pixel is a fair sample, at a quarter of the cost
+            dice = _dice(parsing_logits[..., ::2, ::2], label[:, ::2, ::2], total)
         if self.class_weights is not None:
             parsing_logits = parsing_logits + self.class_weights.log().view(1, -1, 1, 1)
         per_pixel = F.cross_entropy(
@@ -84,8 +95,10 @@ class EAGRNetLoss(nn.Module):
         positives = edge.sum(dim=(1, 2))  # N
         attention = ((per_pixel * edge).sum(dim=(1, 2)) / positives.clamp(min=1)).sum() / images
 
-        total = self.scale * (self.parsing * parsing + self.edge * edge_term + self.boundary_attention * attention)
-        return LossTerms(total, parsing.detach(), edge_term.detach(), attention.detach())
+        weighted = self.parsing * parsing + self.edge * edge_term + self.boundary_attention * attention
+        if self.dice:
+            weighted = weighted + self.dice * dice
+        return LossTerms(self.scale * weighted, parsing.detach(), edge_term.detach(), attention.detach(), dice.detach())
 
 
 def _edge_term(logits: Tensor, edge: Tensor, edges: Tensor, pixels: Tensor) -> Tensor:
@@ -95,3 +108,23 @@ def _edge_term(logits: Tensor, edge: Tensor, edges: Tensor, pixels: Tensor) -> T
     weight = torch.stack([share, 1 - share]).to(logits.dtype)
     weighed = 2 * edges * (1 - share)  # the sum of the weights of all pixels; with one class only, 0
     return F.cross_entropy(logits, edge, weight=weight, reduction="sum") / weighed.clamp(min=1)
+
+
+def _dice(logits: Tensor, label: Tensor, total: Sum) -> Tensor:
+    """1 - 2 x shared / (found + true), each summed over the batch; the mean over the classes that are there.
+
+    One minus the F1 score of soft answers (Milletari et al., V-Net, 2016): a class weighs the same, however rare.
+    """
+    classes = torch.arange(logits.shape[1], device=logits.device).view(1, -1, 1, 1)
+    truth = (label.unsqueeze(1) == classes).to(logits.dtype)  # N x C x H x W; all 0 where the label says nothing
+    probabilities = logits.softmax(dim=1)
+    over_pixels = (0, 2, 3)
+    shared = (probabilities * truth).sum(over_pixels)
+    found = (probabilities * (label != IGNORE).unsqueeze(1)).sum(over_pixels)
+    true = truth.sum(over_pixels)
+    all_shared, all_found, all_true = total(torch.stack([shared, found, true]).detach())
+    size = (all_found + all_true).clamp(min=1)
+    # The sum over the parts is the whole batch's term, and so are the gradients: `found` changes what is divided by.
+    share = true / all_true.clamp(min=1) - 2 * shared / size + 2 * all_shared / size**2 * (found - found.detach())
+    present = all_true > 0
+    return (share * present).sum() / present.sum().clamp(min=1)

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 from torch.nn.parallel import DistributedDataParallel
 from torch.nn.utils import clip_grad_norm_
 from torch.optim import Optimizer
@@ -20,7 +21,7 @@ from faceparse.core.distributed import ALONE, World, lost_processes_named
 from faceparse.core.errors import TrainingError
 from faceparse.core.model.parsing import Output, ParsingModel
 from faceparse.core.training.average import WeightAverage
-from faceparse.core.training.loss import EAGRNetLoss, LossTerms, count_pixels
+from faceparse.core.training.loss import EAGRNetLoss, LossTerms
 from faceparse.core.training.speed import keep_slow_in_float
 
 REPORT_EVERY = 10
@@ -34,7 +35,7 @@ class Progress:
     iteration: int
     """Finished in this epoch."""
     losses: dict[str, float]
-    """Mean over the epoch so far: loss, loss_parsing, loss_edge, loss_boundary_attention."""
+    """Mean over the epoch so far: loss, loss_parsing, loss_edge, loss_boundary_attention; loss_dice where it weighs."""
     lr: float
     images_per_second: float
     """In all processes together."""
@@ -120,7 +121,7 @@ class Trainer:
         A loss that is not finite updates nothing.
 
         Returns:
-            The loss terms (4, as `LossTerms`) over all processes; mean over `batches`.
+            The loss terms (5, as `LossTerms`) over all processes; mean over `batches`.
         """
         self.optimizer.zero_grad(set_to_none=True)
         found = torch.zeros_like(self.sums)
@@ -146,8 +147,7 @@ class Trainer:
         with record_function("loss"):
             if self.dtype != torch.float32:
                 output = Output(output.parsing.float(), None if output.edge is None else output.edge.float())
-            counts = self.world.sum(count_pixels(label, edge))
-            terms: LossTerms = self.loss(output, label, edge, counts)
+            terms: LossTerms = self.loss(output, label, edge, self.world.sum)
         with record_function("backward"):
             # Gradients are averaged over the processes, each of which has its share of the loss only.
             self._scaler.scale(terms.total * (self.world.size / batches)).backward()
@@ -225,9 +225,11 @@ class Trainer:
 
     def _progress(self, speed: float) -> Progress:
         self.check_finite()
-        names = ("loss", *(f"loss_{name}" for name in LossTerms._fields[1:]))
-        means = (self.sums / max(self.done, 1)).tolist()
-        return Progress(self.done, dict(zip(names, means, strict=True)), self.lr, speed)
+        means = dict(zip(LossTerms._fields, (self.sums / max(self.done, 1)).tolist(), strict=True))
+        if not self.loss.dice:
+            del means["dice"]
+        losses = {"loss": means.pop("total")} | {f"loss_{name}": mean for name, mean in means.items()}
+        return Progress(self.done, losses, self.lr, speed)
 
     def _parallelised(self, model: ParsingModel) -> DistributedDataParallel | None:
         if self.world.size == 1:
@@ -267,7 +269,8 @@ class Trainer:
             self.model.load_state_dict(state["weights"])
         self.iteration = state["iteration"]
         self.done, self.lr = state["epoch"]["done"], state["epoch"]["lr"]
-        self.sums = state["epoch"]["sums"].to(self.device)
+        sums = state["epoch"]["sums"].to(self.device)
+        self.sums = F.pad(sums, (0, len(self.sums) - len(sums)))  # a run of before Dice has a term less
         torch.set_rng_state(state["rng"].cpu())
 
 

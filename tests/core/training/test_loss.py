@@ -188,15 +188,15 @@ def test_looking_is_noticed(look: Callable[[Tensor], object]) -> None:
 def test_nothing_waits_for_the_device() -> None:
     output, label, edge = random_batch()
     with NoLooking():
-        EAGRNetLoss()(output, label, edge).total.backward()
+        EAGRNetLoss(dice=1)(output, label, edge).total.backward()
 
 
 def test_the_loss_needs_no_values_at_all() -> None:
     output, label, edge = random_batch()
     there = Output(*(logits.detach().to("meta").requires_grad_() for logits in output))
-    terms = EAGRNetLoss()(there, label.to("meta"), edge.to("meta"))
+    terms = EAGRNetLoss(dice=1)(there, label.to("meta"), edge.to("meta"))
     terms.total.backward()  # `.item()`, `bool()` and boolean masks raise on the meta device
-    assert [term.shape for term in terms] == [torch.Size([])] * 4
+    assert [term.shape for term in terms] == [torch.Size([])] * 5
     assert there.edge.grad is not None
 
 
@@ -217,3 +217,68 @@ def test_class_weights_leave_the_best_answer_unweighed() -> None:
 
     optimizer.step(closure)
     assert torch.sigmoid(logit).item() == pytest.approx(0.2, abs=1e-3)
+
+
+def slow_dice(parsing: Tensor, label: Tensor) -> float:
+    """Of every second pixel of every second row, one after the other."""
+    classes, size = parsing.shape[1], label.shape[1:]
+    shared, found, true = np.zeros(classes), np.zeros(classes), np.zeros(classes)
+    for n in range(len(label)):
+        logits = slow_resize(parsing[n].detach().double().numpy(), size)
+        for i in range(0, size[0], 2):
+            for j in range(0, size[1], 2):
+                if (truth := int(label[n, i, j])) != 255:
+                    answer = np.exp(logits[:, i, j]) / np.exp(logits[:, i, j]).sum()
+                    shared[truth] += answer[truth]
+                    found += answer
+                    true[truth] += 1
+    there = true > 0
+    return float((1 - 2 * shared[there] / (found[there] + true[there])).mean())
+
+
+@pytest.mark.parametrize("absent", [False, True])
+def test_dice_is_one_minus_the_soft_f1_of_the_classes_that_are_there(absent: bool) -> None:
+    output, label, edge = random_batch()
+    if absent:
+        label[label == 3] = 1
+    without, terms = EAGRNetLoss()(output, label, edge), EAGRNetLoss(dice=0.5)(output, label, edge)
+    assert float(terms.dice) == pytest.approx(slow_dice(output.parsing, label), rel=1e-5)
+    assert float((terms.total - without.total).detach()) == pytest.approx(0.5 * float(terms.dice), rel=1e-4)
+    assert float(without.dice) == 0
+
+
+def test_dice_of_a_batch_that_is_ignored_altogether_is_zero() -> None:
+    output, label, edge = random_batch()
+    terms = EAGRNetLoss(dice=1)(output, torch.full_like(label, 255), edge)
+    terms.total.backward()
+    assert float(terms.dice) == 0
+    assert not output.parsing.grad.any()  # type: ignore[union-attr]
+
+
+def test_the_dice_terms_of_two_processes_add_up_to_that_of_one_large_batch() -> None:
+    """So do the gradients, although the batch's sums stand below the line."""
+    output, label, edge = random_batch()
+    output.parsing.data, whole_edges = output.parsing.data.double(), output.edge.detach()
+    whole = EAGRNetLoss(parsing=0, edge=0, boundary_attention=0, dice=1)
+    whole(output, label, edge).total.backward()
+    expected, output.parsing.grad = output.parsing.grad, None
+
+    halves = [slice(0, 1), slice(1, 2)]
+    brought: list[Tensor] = []
+
+    def share(part: slice, total: Callable[[Tensor], Tensor]) -> float:
+        terms = whole(Output(output.parsing[part], whole_edges[part]), label[part], edge[part], total)
+        terms.total.backward()
+        return float(terms.dice)
+
+    def take(x: Tensor) -> Tensor:
+        brought.append(x)
+        return x
+
+    for part in halves:
+        share(part, take)
+    output.parsing.grad = None
+    counts, sums = brought[0] + brought[2], brought[1] + brought[3]
+    found = sum(share(part, lambda x: counts if x.shape == counts.shape else sums) for part in halves)
+    assert found == pytest.approx(float(whole(output, label, edge).dice))
+    assert torch.allclose(output.parsing.grad, expected)
