@@ -38,7 +38,8 @@ def by_windows(maps: PartMaps, sizes: PictureSizes, overlap: int) -> PartMaps:
     def of_any(pictures: np.ndarray) -> np.ndarray:
         height, width = pictures.shape[1:3]
         (h, rows), (w, columns) = (
-            _cut(side, *limits, overlap) for side, *limits in zip((height, width), sizes.least, sizes.most, strict=True)
+            _cut(side, least, most, overlap)
+            for side, least, most in zip((height, width), sizes.least, sizes.most, strict=True)
         )
         if (h, w) == (height, width):
             return maps(pictures)
