@@ -23,7 +23,7 @@ ROWS = [
     ["core.model"],
     ["core.inference"],
     ["core.evaluation", "core.prediction"],
-    ["core.checks"],
+    ["core.checks", "core.serving.answers"],
     ["core.tracking", "core.tracking.ledger", "core.tracking.git"],
     ["core.tracking.store"],
     ["core.tracking.tracker", "core.tracking.registry", "core.tracking.runs"],
@@ -138,7 +138,7 @@ def test_serving_needs_no_pytorch() -> None:
         needed |= waiting
         waiting = {name for module in waiting for name in imported_modules(module)} - needed
     needed -= {"faceparse", "core.api"}  # the package's front door opens on the interface only when that is used
-    assert needed >= {"core.serving.answers", "core.serving.onnx_model", "core.files", "core.geometry"}
+    assert needed >= {"core.serving.answers", "core.serving.onnx_model", "core.finding.finder", "core.files"}
     assert not {module for module in needed if top_level(module) & {"torch", "torchvision", "onnx"}}
 
 

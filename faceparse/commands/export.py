@@ -148,7 +148,7 @@ def _scored_on(checkpoint: "Checkpoint", data_dir: Path | None, split: str, limi
 
 
 def _line(report: "ExportReport") -> str:
-    from faceparse.core.serving.onnx_model import LARGEST, SMALLEST, STEP
+    from faceparse.core.preprocessing import LARGEST, SMALLEST, STEP
 
     height, width = report.model.settings.data.input_size if report.model.sizes == "fixed" else ("H", "W")
     classes = len(report.model.label_set)

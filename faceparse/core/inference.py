@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from faceparse.core.finding.windows import ANY, PictureSizes, fixed
 from faceparse.core.geometry import Size, enlarge_logits
 from faceparse.core.model.trained import Network, PictureNetwork, TrainedModel
 from faceparse.core.preprocessing import prepare_photo
@@ -29,14 +30,15 @@ class Parser:
         return self.network(crops.to(self.device, non_blocking=True))
 
     @property
-    def takes_pictures(self) -> bool:
-        """Whether `part_maps` takes pictures of any size."""
-        return isinstance(self.network, PictureNetwork) and self.network.any_size
+    def picture_sizes(self) -> PictureSizes:
+        """Of what `part_maps` takes."""
+        any_size = isinstance(self.network, PictureNetwork) and self.network.any_size
+        return ANY if any_size else fixed(self.input_size)
 
     @torch.inference_mode()
     def part_maps(self, pictures: np.ndarray, parts: Sequence[Sequence[int]]) -> np.ndarray:
         """N x H x W x 3 uint8 RGB pictures -> N x P x h x w float32 probabilities of P sets of classes, at 1/4 of the
-        pictures' size or finer. Sides are multiples of 32, or `input_size` where the network takes no other.
+        pictures' size or finer.
         """
         assert isinstance(self.network, PictureNetwork)
         logits = self.network.coarse(torch.from_numpy(pictures).to(self.device, non_blocking=True))

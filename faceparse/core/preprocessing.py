@@ -7,6 +7,9 @@ import numpy as np
 
 from faceparse.core.geometry import Size, crop_matrix, warp_image
 
+STEP, SMALLEST, LARGEST = 32, 64, 2048
+"""Sides of what a network of any size is given: multiples of the first, from the second to the third."""
+
 
 class Photo(NamedTuple):
     """A photograph ready for the network, and the way back."""

@@ -11,7 +11,7 @@ from faceparse.core.evaluation.split import Split
 from faceparse.core.evaluation.summary import Summary
 from faceparse.core.export.exported import ExportedModel
 from faceparse.core.names.licences import is_identifier
-from faceparse.core.serving.onnx_model import LARGEST, SMALLEST, STEP
+from faceparse.core.preprocessing import LARGEST, SMALLEST, STEP
 
 _UNKNOWN = "The terms of its data are not known to faceparse: ask whoever made them, or trained the model."
 

@@ -13,8 +13,8 @@ from faceparse.core.data.dataset import Normalise
 from faceparse.core.geometry import Size
 from faceparse.core.model.eagrnet import EdgeAwareGraph
 from faceparse.core.model.trained import ParsingNetwork
-from faceparse.core.preprocessing import normalise
-from faceparse.core.serving.onnx_model import INPUT, LARGEST, SMALLEST, STEP, Kind, Sizes
+from faceparse.core.preprocessing import LARGEST, SMALLEST, STEP, normalise
+from faceparse.core.serving.onnx_model import INPUT, SURE, Kind, Sizes
 from faceparse.core.settings import DataSettings
 
 Run = Callable[[Tensor], Tensor]
@@ -141,12 +141,17 @@ class GraphNetwork(nn.Module):
         self.any_size = any_size
 
     def coarse(self, pictures: Tensor) -> Tensor:
-        return self(pictures)[:, :, 1::4, 1::4]
+        return self._logits(self._answer(pictures)[..., 1::4, 1::4])
 
     def forward(self, crops: Tensor) -> Tensor:
-        answer = torch.cat([self._run(self.input(part)) for part in crops.split(MAX_BATCH)])
+        return self._logits(self._answer(crops))
+
+    def _answer(self, crops: Tensor) -> Tensor:
+        return torch.cat([self._run(self.input(part)) for part in crops.split(MAX_BATCH)])
+
+    def _logits(self, answer: Tensor) -> Tensor:
         if self._kind == "labels":
-            answer = F.one_hot(answer.long(), self._classes).permute(0, 3, 1, 2)
+            answer = SURE * F.one_hot(answer.long(), self._classes).permute(0, 3, 1, 2)
         return answer.float()
 
 

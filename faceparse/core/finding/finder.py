@@ -4,7 +4,7 @@ The whole picture is parsed at a few scales, one pass each. Proposals from all s
 what is seen in the crop, and scored. No second network is needed, and nothing here needs PyTorch.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -12,14 +12,9 @@ import numpy as np
 
 from faceparse.core.face_geometry import FaceGeometry
 from faceparse.core.finding.proposals import merge, propose
+from faceparse.core.finding.windows import PartMaps
 from faceparse.core.geometry import Size
-
-PartMaps = Callable[[np.ndarray], np.ndarray]
-"""N x H x W x 3 uint8 RGB pictures, H and W multiples of 32 -> N x 4 x h x w float32 probabilities of `PARTS`, at 1/4
-of the size or finer."""
-
-STRIDE, LEAST = 32, 64
-"""Sides of pictures are multiples of the first, and no shorter than the second."""
+from faceparse.core.preprocessing import STEP
 
 
 @dataclass(frozen=True)
@@ -29,14 +24,18 @@ class FinderOptions:
     min_face: float = 0.08
     """Height of the smallest face, hairline to chin, as a share of the picture's height."""
     side: int = 128
-    """Pixels of a crop's side in what the finder looks at."""
+    """Pixels of a crop's side in the pictures that are searched."""
+    crop: int = 128
+    """Pixels of a crop's side where a proposal is looked at again."""
     step: float = 1.6
     """Factor between two scales."""
     threshold: float = 0.45
     """Score from which a proposal is a face: 81 photographs of `val` score 0.54 or more each, 18 pictures without a
     face 0."""
-    candidates: int = 64
+    candidates: int = 128
     """Most proposals that are looked at again."""
+    most: int = 64
+    """Faces of one picture: the best are kept. Each costs two crops, whose answers are in memory until it is parsed."""
 
 
 MIN_EVIDENCE = 0.2
@@ -102,6 +101,8 @@ class FaceFinder:
             order = np.argsort(-scores, kind="stable")
             order = order[scores[order] >= (self.options.threshold if last else least)]
             order = order[merge(proposals[order], self._template)]
+            if last:
+                order = order[: self.options.most]
             proposals, scores, least = proposals[order], scores[order], 0.4
         return [self._face(proposal, score) for proposal, score in zip(proposals, scores, strict=True)]
 
@@ -114,7 +115,7 @@ class FaceFinder:
 
     def _aligned(self, pyramid: Sequence[np.ndarray], proposals: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Each proposal brought to lie as its crop says, and its score."""
-        side = self.options.side
+        side = self.options.crop
         crops = np.stack([_crop(pyramid, proposal, side) for proposal in proposals])
         maps = np.concatenate([self._maps(part) for part in np.array_split(crops, -(-len(crops) // 16))])
         centres, evidence = _measure(maps, side, self._template, self._geometry.areas)
@@ -142,12 +143,11 @@ def _proposal(face: FoundFace) -> tuple[complex, complex]:
 
 
 def _resized(image: np.ndarray, zoom: float) -> tuple[np.ndarray, float]:
-    """The picture at `zoom`, black below and at the right up to multiples of `STRIDE`; and the zoom it came out at."""
+    """The picture at `zoom`, black below and at the right up to multiples of `STEP`; and the zoom it came out at."""
     height, width = image.shape[:2]
     h, w = max(1, round(height * zoom)), max(1, round(width * zoom))
     small = cv2.resize(image, (w, h), interpolation=cv2.INTER_AREA if zoom < 1 else cv2.INTER_LINEAR)
-    right, below = (max(-side % STRIDE, LEAST - side) for side in (w, h))
-    return cv2.copyMakeBorder(small, 0, below, 0, right, cv2.BORDER_CONSTANT, value=(0, 0, 0)), w / width
+    return cv2.copyMakeBorder(small, 0, -h % STEP, 0, -w % STEP, cv2.BORDER_CONSTANT, value=(0, 0, 0)), w / width
 
 
 def _rescaled(proposals: np.ndarray, factor: float) -> np.ndarray:

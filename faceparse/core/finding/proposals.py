@@ -14,7 +14,7 @@ from faceparse.core.face_geometry import PARTS, FaceGeometry
 
 MIN_PEAK = 0.12
 """Probability from which a part counts: a part of few pixels is never sure."""
-MAX_PEAKS = 48
+MAX_PEAKS = 256
 """Of each part in one picture."""
 MIN_SUPPORT = 0.3
 """Mean probability of a proposal's best three parts from which it is looked at again."""

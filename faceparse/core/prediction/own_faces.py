@@ -1,9 +1,10 @@
 """The faces that a parser finds itself."""
 
 import threading
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Protocol
 
 import numpy as np
 
@@ -11,8 +12,8 @@ from faceparse.core.errors import SettingsError
 from faceparse.core.face_geometry import FaceGeometry
 from faceparse.core.finding.finder import FaceFinder, FinderOptions
 from faceparse.core.finding.tracker import FaceTracker
+from faceparse.core.finding.windows import PictureSizes, by_windows
 from faceparse.core.geometry import apply, invert
-from faceparse.core.inference import Parser
 from faceparse.core.labels import LabelSet
 from faceparse.core.prediction.faces import Face, Finder, face_finder
 
@@ -25,9 +26,22 @@ BOX = ((0.2, 0.26), (0.8, 0.86))
 """Where a face lies in an aligned crop, hairline to chin: two corners in shares of its side."""
 
 
-def finds_faces(parser: Parser, geometry: FaceGeometry | None, label_set: LabelSet) -> bool:
-    """Whether a model can: its training pictures are aligned, its classes tell the parts, and it takes any size."""
-    return bool(geometry is not None and geometry.consistent and label_set.part_ids() and parser.takes_pictures)
+class PartParser(Protocol):
+    """A network that looks over pictures: PyTorch's or ONNX Runtime's."""
+
+    @property
+    def picture_sizes(self) -> PictureSizes:
+        """Of what `part_maps` takes."""
+
+    def part_maps(self, pictures: np.ndarray, parts: Sequence[Sequence[int]]) -> np.ndarray:
+        """N x H x W x 3 uint8 RGB pictures -> N x P x h x w float32 probabilities of P sets of classes, at 1/4 of the
+        pictures' size or finer.
+        """
+
+
+def finds_faces(geometry: FaceGeometry | None, label_set: LabelSet) -> bool:
+    """Whether a model can: its training pictures are aligned, and its classes tell the parts."""
+    return bool(geometry is not None and geometry.consistent and label_set.part_ids())
 
 
 def choose_finder(faces: str) -> Finder | Literal["auto"] | None:
@@ -54,7 +68,7 @@ def check_min_face(min_face: float) -> float:
 
 
 def own_finder(
-    parser: Parser,
+    parser: PartParser,
     geometry: FaceGeometry | None,
     label_set: LabelSet,
     min_face: float = MIN_FACE,
@@ -66,7 +80,7 @@ def own_finder(
     Args:
         film: it will be given the frames of one film, in order.
     """
-    if geometry is None or not finds_faces(parser, geometry, label_set):
+    if geometry is None or not finds_faces(geometry, label_set):
         return None
     return OwnFaces(parser, geometry, label_set, min_face=min_face, film=film)
 
@@ -76,16 +90,17 @@ class OwnFaces:
 
     def __init__(
         self,
-        parser: Parser,
+        parser: PartParser,
         geometry: FaceGeometry,
         label_set: LabelSet,
         *,
         min_face: float = MIN_FACE,
         film: bool = False,
     ) -> None:
-        """`finds_faces` must be true of the first three; `film` follows faces from one picture to the next."""
+        """`finds_faces` must be true of geometry and classes; `film` follows faces from one picture to the next."""
+        options = _options(parser.picture_sizes, min_face)
         maps = partial(parser.part_maps, parts=label_set.part_ids())
-        finder = FaceFinder(maps, geometry, FinderOptions(min_face=min_face))
+        finder = FaceFinder(by_windows(maps, parser.picture_sizes, options.side), geometry, options)
         self._find = FaceTracker(finder) if film else finder
         self._points = np.array(geometry.points)
         self._turn = threading.Lock()  # readers are many, the network has all cores already
@@ -102,3 +117,11 @@ class OwnFaces:
         x, y = corners.min(axis=0)
         width, height = corners.max(axis=0) - (x, y)
         return Face((float(x), float(y), float(width), float(height)), score, apply(back, self._points), matrix)
+
+
+def _options(sizes: PictureSizes, min_face: float) -> FinderOptions:
+    """A network of one size sees whole faces in its windows, and looks again at crops of its own size."""
+    if sizes.least != sizes.most:
+        return FinderOptions(min_face=min_face)
+    side = min(sizes.most)
+    return FinderOptions(min_face=min_face, side=min(FinderOptions.side, side // 2), crop=side)

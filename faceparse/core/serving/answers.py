@@ -5,33 +5,47 @@ import binascii
 from collections.abc import Sequence
 from typing import Any
 
-from faceparse.core.errors import DatasetError
+from faceparse.core.errors import DatasetError, SettingsError
 from faceparse.core.files import decode_photograph, encode_palette_png
+from faceparse.core.prediction.crops import crop_picture, paste, settle
+from faceparse.core.prediction.faces import Finder
+from faceparse.core.prediction.own_faces import AUTO, NONE, own_finder
 from faceparse.core.serving.onnx_model import OnnxModel
 
 
-def answer(model: OnnxModel, photographs: Sequence[object]) -> list[dict[str, Any]]:
+def answer(model: OnnxModel, photographs: Sequence[object], faces: str = AUTO) -> list[dict[str, Any]]:
     """For each photograph, of any size, its `labels` (an indexed PNG of that size, as base64), `classes` (names; the
-    position is the id) and `areas` (class -> pixels, for the classes that are there).
+    position is the id), `areas` (class -> pixels, for the classes that are there) and `faces` (each with box, score and
+    points; None where the photograph was parsed as a whole).
 
     One at a time: the label maps do not depend on what else is asked, and memory is bounded.
 
     Args:
         photographs: bytes of picture files, or their base64.
+        faces: `auto` parses each face that the model finds, where its training pictures were aligned, else the whole
+            photograph; `none` parses the whole photograph.
 
     Raises:
         DatasetError: one is no picture, or too large.
+        SettingsError: `faces` is something else.
     """
-    return [_parse(model, photograph, f"image {number}") for number, photograph in enumerate(photographs)]
+    if faces not in (AUTO, NONE):
+        raise SettingsError(f"faces = {faces!r}: write auto or none")
+    finder = own_finder(model, model.geometry, model.label_set) if faces == AUTO else None
+    return [_parse(model, finder, photograph, f"image {number}") for number, photograph in enumerate(photographs)]
 
 
-def _parse(model: OnnxModel, photograph: object, where: str) -> dict[str, Any]:
-    label_set = model.label_set
-    labels = model.parse(decode_photograph(_content(photograph, where), where))
+def _parse(model: OnnxModel, finder: Finder | None, photograph: object, where: str) -> dict[str, Any]:
+    image, label_set = decode_photograph(_content(photograph, where), where), model.label_set
+    faces = None if finder is None else finder(where, image)
+    crops = crop_picture(image, faces, model.input_size, model.geometry)
+    answers = settle([model.logits(crop.image[None])[0] for crop in crops], crops)
+    labels = paste(answers, crops, (image.shape[0], image.shape[1])).label
     return {
         "labels": base64.b64encode(encode_palette_png(labels, label_set.palette())).decode("ascii"),
         "classes": list(label_set.names),
         "areas": label_set.areas(labels),
+        "faces": None if faces is None else [face.describe() for face in faces],
     }
 
 

@@ -1,7 +1,7 @@
 """An ONNX file of `faceparse export` on NumPy arrays: all that it takes is in the file, and PyTorch is not needed."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -10,9 +10,11 @@ import numpy as np
 import onnxruntime
 
 from faceparse.core.errors import CheckpointError
-from faceparse.core.geometry import Size, enlarge_logits
+from faceparse.core.face_geometry import FaceGeometry, if_consistent, read_geometry
+from faceparse.core.finding.windows import ANY, PictureSizes, fixed
+from faceparse.core.geometry import Size
 from faceparse.core.labels import LabelSet, label_set_from_dict
-from faceparse.core.preprocessing import normalise, prepare_photo
+from faceparse.core.preprocessing import LARGEST, SMALLEST, STEP, normalise
 
 Kind = Literal["logits", "labels"]
 """`logits`: `image` N x 3 x H x W float32, normalised -> `parsing` N x C x H x W float32.
@@ -23,8 +25,8 @@ Sizes = Literal["any", "fixed"]
 
 INPUT = "image"
 
-STEP, SMALLEST, LARGEST = 32, 64, 2048
-"""Sides of crops, where any are taken."""
+SURE = 30.0
+"""Logit of the class that a file of `labels` answers with, where the others have 0."""
 
 
 def check_size(source: object, sizes: Sizes, own: Size, wanted: Size) -> None:
@@ -49,27 +51,44 @@ def check_size(source: object, sizes: Sizes, own: Size, wanted: Size) -> None:
 
 @dataclass(frozen=True, eq=False)
 class OnnxModel:
-    """Photographs -> labels, on the CPU."""
+    """Crops and pictures -> logits and probabilities, on the CPU."""
 
     label_set: LabelSet
+    geometry: FaceGeometry | None
+    """Where faces lie in its training crops; None where nobody measured it, or they are not aligned."""
     kind: Kind
     input_size: Size
+    sizes: Sizes
     _preprocessing: Mapping[str, Any]
     _session: onnxruntime.InferenceSession
 
-    def parse(self, image: np.ndarray) -> np.ndarray:
-        """H x W x 3 uint8 RGB -> H x W uint8 ids."""
-        photo = prepare_photo(image, self.input_size)
-        crops = photo.crop[None]
+    @property
+    def picture_sizes(self) -> PictureSizes:
+        """Of what `part_maps` takes."""
+        return ANY if self.sizes == "any" else fixed(self.input_size)
+
+    def logits(self, crops: np.ndarray) -> np.ndarray:
+        """N x H x W x 3 uint8 RGB crops of `input_size` -> N x C x H x W float32."""
+        return self._logits(self._answer(crops))
+
+    def part_maps(self, pictures: np.ndarray, parts: Sequence[Sequence[int]]) -> np.ndarray:
+        """N x H x W x 3 uint8 RGB pictures -> N x P x h x w float32 probabilities of P sets of classes, at 1/4 of the
+        pictures' size.
+        """
+        logits = self._logits(self._answer(pictures)[..., 1::4, 1::4])
+        likely = np.exp(logits - logits.max(axis=1, keepdims=True))
+        likely /= likely.sum(axis=1, keepdims=True)
+        return np.stack([likely[:, list(ids)].sum(axis=1) for ids in parts], axis=1)
+
+    def _answer(self, crops: np.ndarray) -> np.ndarray:
         graph_input = crops if self.kind == "labels" else normalise(crops, **self._preprocessing)
         (answer,) = self._session.run(None, {INPUT: graph_input})
-        logits = _sure(answer[0], len(self.label_set)) if self.kind == "labels" else answer[0]
-        return enlarge_logits(logits, photo.matrix, photo.size)
+        return np.asarray(answer)
 
-
-def _sure(ids: np.ndarray, classes: int) -> np.ndarray:
-    """C x h x w float32 logits of a network that is sure of each id."""
-    return np.moveaxis(np.eye(classes, dtype=np.float32)[ids], 2, 0)
+    def _logits(self, answer: np.ndarray) -> np.ndarray:
+        if self.kind == "labels":
+            answer = np.moveaxis(SURE * np.eye(len(self.label_set), dtype=np.float32)[answer], 3, 1)
+        return answer
 
 
 def open_onnx(path: Path, input_size: Size | None = None) -> OnnxModel:
@@ -88,12 +107,18 @@ def open_onnx(path: Path, input_size: Size | None = None) -> OnnxModel:
     if "faceparse" not in metadata:
         raise CheckpointError(f"{path}: was not written by this 'faceparse export'; export the checkpoint again")
     height, width = json.loads(metadata["input_size"])
-    size = input_size or (height, width)
-    check_size(path, sizes_of(metadata), (height, width), size)
+    size, sizes = input_size or (height, width), sizes_of(metadata)
+    check_size(path, sizes, (height, width), size)
+    try:
+        geometry = if_consistent(read_geometry(json.loads(metadata.get("geometry", "null"))))
+    except (TypeError, ValueError) as error:
+        raise CheckpointError(f"{path}: its metadata is of another faceparse or damaged ({error})") from None
     return OnnxModel(
         label_set=label_set_from_dict(json.loads(metadata["label_set"]), str(path)),
+        geometry=geometry,
         kind="labels" if metadata["kind"] == "labels" else "logits",
         input_size=size,
+        sizes=sizes,
         _preprocessing={
             "bgr": metadata["channel_order"] == "bgr",
             "mean": json.loads(metadata["mean"]),

@@ -20,6 +20,7 @@ from faceparse.core.errors import CheckpointError, SettingsError, TrackingError
 from faceparse.core.files import encode_jpeg
 from faceparse.core.labels import nearest
 from faceparse.core.names.place import SCHEME
+from faceparse.core.prediction.own_faces import AUTO
 from faceparse.core.serving.checksums import BUNDLE
 from faceparse.core.tracking.store import FAILURES, Store, reason
 
@@ -35,7 +36,7 @@ from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 from mlflow.models import Model, ModelSignature
 from mlflow.tracking import MlflowClient
-from mlflow.types.schema import Array, ColSpec, DataType, Map, Schema
+from mlflow.types.schema import Array, ColSpec, DataType, Map, Object, ParamSchema, ParamSpec, Property, Schema
 from mlflow.utils.mlflow_tags import MLFLOW_MODEL_VERSIONS
 
 LATEST = "latest"
@@ -43,6 +44,10 @@ LATEST = "latest"
 OURS = "faceparse"
 """Tag of the versions that were registered here: which faceparse wrote them."""
 
+_NUMBERS = Array(DataType.double)
+_FACE = Object(
+    [Property("box", _NUMBERS), Property("score", DataType.double), Property("points", Array(_NUMBERS), required=False)]
+)
 _SIGNATURE = ModelSignature(
     inputs=Schema([ColSpec(DataType.string, "image")]),
     outputs=Schema(
@@ -50,8 +55,10 @@ _SIGNATURE = ModelSignature(
             ColSpec(DataType.string, "labels"),
             ColSpec(Array(DataType.string), "classes"),
             ColSpec(Map(DataType.long), "areas"),
+            ColSpec(Array(_FACE), "faces", required=False),
         ]
     ),
+    params=ParamSchema([ParamSpec("faces", DataType.string, AUTO)]),
 )
 """As JSON has it. In Python the column may hold the pictures' bytes, too."""
 

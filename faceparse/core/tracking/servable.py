@@ -12,7 +12,7 @@ from mlflow.models import set_model
 from mlflow.protos.databricks_pb2 import BAD_REQUEST
 from mlflow.pyfunc.model import PythonModel, PythonModelContext
 
-from faceparse.core.errors import DatasetError
+from faceparse.core.errors import DatasetError, SettingsError
 from faceparse.core.serving.answers import answer
 from faceparse.core.serving.checksums import BUNDLE, check_sums
 from faceparse.core.serving.onnx_model import open_onnx
@@ -44,8 +44,8 @@ class ServableModel(PythonModel):
         self, context: PythonModelContext, model_input: pd.DataFrame, params: dict[str, Any] | None = None
     ) -> list[dict[str, Any]]:
         try:
-            return answer(self._model, list(model_input["image"]))
-        except DatasetError as error:
+            return answer(self._model, list(model_input["image"]), **(params or {}))
+        except (DatasetError, SettingsError) as error:
             raise RefusedError(str(error)) from None
 
 

@@ -34,8 +34,13 @@ def draw_face(
 
 
 def part_maps(pictures: np.ndarray) -> np.ndarray:
-    """How much each pixel is of each part's colour, at a quarter of the size."""
+    """What a perfect network says of pictures of the sizes that it takes."""
     assert not any(side % 32 for side in pictures.shape[1:3])
+    return likeness(pictures)
+
+
+def likeness(pictures: np.ndarray) -> np.ndarray:
+    """How much each pixel is of each part's colour, at a quarter of the size."""
     near = []
     for picture in pictures:
         small = cv2.resize(picture, (picture.shape[1] // 4, picture.shape[0] // 4), interpolation=cv2.INTER_AREA)

@@ -4,42 +4,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from torch import Tensor, nn
 
 from faceparse.core.api import FaceParser
 from faceparse.core.errors import DatasetError, SettingsError
 from faceparse.core.geometry import apply
 from faceparse.core.inference import Parser
 from faceparse.core.labels import get_label_set
-from faceparse.core.model.parsing import Output, ParsingModel
 from faceparse.core.model.trained import ParsingNetwork
 from faceparse.core.prediction.own_faces import AUTO, check_min_face, choose_finder, finds_faces, own_finder
 from faceparse.core.settings import DataSettings
-from tests.core.finding.test_finder import CENTRES, COLOURS, GEOMETRY, draw_face
-
-HELEN = get_label_set("helen")
-CLASSES = {"left_eye": 0, "right_eye": 1, "nose": 2, "inner_mouth": 3}
-"""Class -> its colour's position."""
-
-
-class Painted(ParsingModel):
-    """A network that knows the drawn faces: a pixel is of the class that has its colour, everything grey is skin."""
-
-    align_corners = False
-
-    def __init__(self) -> None:
-        super().__init__(nn.Identity())
-        scale = torch.tensor([0.229, 0.224, 0.225]).view(3, 1, 1)
-        self.mean, self.std = torch.tensor([0.485, 0.456, 0.406]).view(3, 1, 1), scale
-
-    def forward(self, image: Tensor) -> Output:
-        pixels = 255 * (nn.functional.avg_pool2d(image, 4) * self.std + self.mean)  # N x 3 x h x w
-        logits = torch.full((len(HELEN), len(pixels), *pixels.shape[2:]), -9.0)
-        logits[1] = 0
-        for name, position in CLASSES.items():
-            colour = torch.tensor(COLOURS[position]).view(3, 1, 1)
-            logits[HELEN.names.index(name)] = 8 * (1 - (pixels - colour).abs().amax(dim=1) / 64)
-        return Output(logits.transpose(0, 1), None)
+from tests.core.finding.test_finder import CENTRES, GEOMETRY, draw_face
+from tests.core.prediction.painted import HELEN, Painted
 
 
 @pytest.fixture(scope="module")
@@ -87,8 +62,8 @@ def test_a_model_of_unaligned_pictures_parses_them_as_a_whole(painted: Parser) -
         result = FaceParser(painted, HELEN, geometry).predict(np.full((80, 100, 3), 90, np.uint8))
         assert result.faces is None
         assert (result.labels == 1).all()
-    assert not finds_faces(painted, scattered, HELEN)
-    assert finds_faces(painted, GEOMETRY, HELEN)
+    assert not finds_faces(scattered, HELEN)
+    assert finds_faces(GEOMETRY, HELEN)
     assert own_finder(painted, GEOMETRY, get_label_set("fasseg")) is None  # one class for both eyes
 
 

@@ -8,10 +8,12 @@ from PIL import Image
 
 import faceparse
 from faceparse.core.datasets.faces import draw_face
-from faceparse.core.errors import DatasetError
+from faceparse.core.errors import DatasetError, SettingsError
 from faceparse.core.files import encode_jpeg, encode_png
 from faceparse.core.serving.answers import answer
 from faceparse.core.serving.onnx_model import OnnxModel, open_onnx
+from tests.core.finding.test_finder import draw_face as draw_parts
+from tests.core.prediction.painted import painted_onnx
 
 FACE = draw_face(np.random.default_rng(5), 150).image
 JPEG = encode_jpeg(FACE)
@@ -88,3 +90,39 @@ def test_a_photograph_too_large_is_refused_before_it_is_decoded(
     monkeypatch.setattr("faceparse.core.files.decode_image", None)
     with pytest.raises(DatasetError, match=r"^image 0: more than 0 megapixels; make it smaller$"):
         answer(model, [JPEG])
+
+
+@pytest.mark.parametrize("sizes", ["any", "fixed"])
+@pytest.mark.parametrize("kind", ["logits", "labels"])
+def test_faces_are_found_as_the_python_interface_finds_them(tmp_path: Path, kind: str, sizes: str) -> None:
+    path = painted_onnx(tmp_path / "painted.onnx", kind, sizes)  # type: ignore[arg-type]
+    picture = np.full((300, 420, 3), 90, np.uint8)
+    drawn = [draw_parts(picture, 120, 140, 160, 20), draw_parts(picture, 320, 160, 120, -30)]
+    served, photograph = open_onnx(path), encode_png(picture)
+    (found,) = answer(served, [photograph])
+    expected = faceparse.load(path, device="cpu").predict(picture)
+    with Image.open(io.BytesIO(base64.b64decode(found["labels"]))) as image:
+        assert (np.array(image) == expected.labels).mean() > 0.999  # faces lie alike, but for rounding
+    assert expected.faces is not None
+    assert len(found["faces"]) == len(expected.faces) == 2
+    for one, other in zip(found["faces"], expected.faces, strict=True):
+        np.testing.assert_allclose(one["box"], other.box, atol=0.1)
+        np.testing.assert_allclose(one["points"], other.points, atol=0.1)
+        assert one["score"] == pytest.approx(other.score, abs=1e-3)
+        assert min(np.linalg.norm(np.array(one["points"][:3]) - centres[:3], axis=1).mean() for centres in drawn) < 6
+    (whole,) = answer(served, [photograph], faces="none")
+    assert whole["faces"] is None
+    assert "skin" in whole["areas"]
+    assert whole["areas"]["skin"] > found["areas"]["skin"]
+
+
+def test_a_photograph_without_faces_is_background(tmp_path: Path) -> None:
+    (found,) = answer(
+        open_onnx(painted_onnx(tmp_path / "painted.onnx")), [encode_png(np.full((70, 90, 3), 90, np.uint8))]
+    )
+    assert (found["faces"], found["areas"]) == ([], {"background": 70 * 90})
+
+
+def test_faces_are_auto_or_none(model: OnnxModel) -> None:
+    with pytest.raises(SettingsError, match=r"^faces = 'all': write auto or none$"):
+        answer(model, [JPEG], faces="all")

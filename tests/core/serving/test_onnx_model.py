@@ -8,21 +8,56 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
+import torch
 
-import faceparse
 from faceparse.core.datasets.faces import draw_face
 from faceparse.core.errors import CheckpointError
+from faceparse.core.finding.windows import ANY, fixed
+from faceparse.core.inference import Parser, load_parser
+from faceparse.core.load import load_model_from
 from faceparse.core.serving.onnx_model import open_onnx
+from tests.core.finding.test_finder import COLOURS
+from tests.core.prediction.painted import HELEN, painted_onnx
 
-FACE = draw_face(np.random.default_rng(3), 200).image
+CROPS = np.stack([draw_face(np.random.default_rng(seed), 64).image for seed in range(3)])
 
 
-@pytest.mark.parametrize("size", [(200, 200), (64, 64), (1, 1), (7, 190), (199, 3), (51, 77)])
-def test_labels_are_those_of_the_python_interface(bundle: Path, size: tuple[int, int]) -> None:
-    image = np.ascontiguousarray(FACE[: size[0], : size[1]])
-    found = open_onnx(bundle / "model.onnx").parse(image)
-    assert (found.shape, found.dtype) == (size, np.uint8)
-    assert np.array_equal(found, faceparse.load(bundle, device="cpu").predict(image).labels)
+def parser_of(path: Path) -> Parser:
+    """The same file by way of PyTorch."""
+    return load_parser(load_model_from(path), torch.device("cpu"))
+
+
+def test_logits_are_those_of_the_file_by_way_of_pytorch(bundle: Path) -> None:
+    found = open_onnx(bundle / "model.onnx").logits(CROPS)
+    assert (found.shape, found.dtype) == ((3, 11, 64, 64), np.float32)
+    assert np.array_equal(found, parser_of(bundle).logits(torch.from_numpy(CROPS)).numpy())
+
+
+@pytest.mark.parametrize("kind", ["logits", "labels"])
+def test_part_maps_are_probabilities_at_a_quarter_of_the_size(tmp_path: Path, kind: str) -> None:
+    path = painted_onnx(tmp_path / "painted.onnx", kind)  # type: ignore[arg-type]
+    pictures = np.random.default_rng(1).choice(COLOURS, (2, 8, 12)).astype(np.uint8).repeat(8, 1).repeat(8, 2)
+    parts = HELEN.part_ids()
+    found = open_onnx(path).part_maps(pictures, parts)
+    assert (found.shape, found.dtype) == ((2, 4, 16, 24), np.float32)
+    np.testing.assert_allclose(found, parser_of(path).part_maps(pictures, parts), atol=1e-5)
+    expected = (pictures[:, 1::4, 1::4, None] == COLOURS).all(axis=-1).transpose(0, 3, 1, 2)
+    assert np.array_equal(found > 0.5, expected)
+    assert kind == "logits" or found[expected].min() > 0.99  # who answers with labels is sure
+
+
+def test_a_file_says_which_pictures_it_takes(tmp_path: Path, bundle: Path) -> None:
+    assert open_onnx(painted_onnx(tmp_path / "any.onnx")).picture_sizes == ANY
+    assert open_onnx(bundle / "model.onnx").picture_sizes == fixed((64, 64))
+
+
+def test_damaged_geometry_is_one_line(bundle: Path, tmp_path: Path) -> None:
+    model = onnx.load(bundle / "model.onnx")
+    metadata = {entry.key: entry.value for entry in model.metadata_props}
+    onnx.helper.set_model_props(model, metadata | {"geometry": '{"centres": "here"}'})
+    onnx.save(model, tmp_path / "bad.onnx")
+    with pytest.raises(CheckpointError, match=r"bad.onnx: its metadata is of another faceparse or damaged \(.*\)$"):
+        open_onnx(tmp_path / "bad.onnx")
 
 
 def test_channels_go_in_the_order_that_the_file_says(bundle: Path, tmp_path: Path) -> None:
@@ -34,9 +69,9 @@ def test_channels_go_in_the_order_that_the_file_says(bundle: Path, tmp_path: Pat
     changed = {"channel_order": "bgr", "mean": "[0.3, 0.5, 0.6]", "settings": json.dumps(settings)}
     onnx.helper.set_model_props(model, metadata | changed)
     onnx.save(model, path)
-    found = open_onnx(path).parse(FACE)
-    assert np.array_equal(found, faceparse.load(path, device="cpu").predict(FACE).labels)
-    assert not np.array_equal(found, open_onnx(bundle / "model.onnx").parse(FACE))
+    found = open_onnx(path).logits(CROPS)
+    assert np.array_equal(found, parser_of(path).logits(torch.from_numpy(CROPS)).numpy())
+    assert not np.allclose(found, open_onnx(bundle / "model.onnx").logits(CROPS))
 
 
 def test_what_is_no_model_is_one_line(bundle: Path, tmp_path: Path) -> None:

@@ -64,6 +64,8 @@ model = mlflow.pyfunc.load_model({registered!r}, dst_path="copy", suppress_warni
 pictures = [pathlib.Path(str(number)).read_bytes() for number in range({len(PHOTOGRAPHS)})]
 answers = model.predict(pandas.DataFrame({{"image": pictures}}))
 assert answers == model.predict(pandas.DataFrame({{"image": [base64.b64encode(one).decode() for one in pictures]}}))
+whole = model.predict(pandas.DataFrame({{"image": pictures}}), params={{"faces": "none"}})
+assert [one["faces"] for one in whole] == [None] * len(pictures)
 import faceparse
 assert pathlib.Path(faceparse.__file__).is_relative_to(pathlib.Path("copy").absolute()), faceparse.__file__
 try:
@@ -151,6 +153,10 @@ def test_it_answers_over_http_and_outlives_bad_requests(served: str, bundle: Pat
     status, problem = ask(served, {"inputs": {"image": ["what?"]}})
     assert (status, problem["message"]) == (400, "image 0: not base64; give a picture file's bytes in base64")
     assert "stack_trace" not in problem
+    status, problem = ask(served, {"inputs": {"image": encoded}, "params": {"faces": "all"}})
+    assert (status, problem["message"]) == (400, "faces = 'all': write auto or none")
+    status, answer = ask(served, {"inputs": {"image": encoded[:1]}, "params": {"faces": "none"}})
+    assert (status, answer["predictions"][0]["faces"]) == (200, None)
 
     status, answer = ask(served, {"inputs": {"image": encoded}})
     assert status == 200
