@@ -2,8 +2,10 @@
 
 import errno
 import io
+import os
 import secrets
 import shutil
+import stat
 import tempfile
 import warnings
 from collections.abc import Callable, Iterator
@@ -52,19 +54,20 @@ def atomic_file(path: Path) -> Iterator[BinaryIO]:
     """A temporary file beside `path`, put in place once the block has filled it; removed where it did not.
 
     Raises:
-        OutputError: as `write_atomic_with`.
+        OutputError: as `write_atomic_with`; or something that is no file stands there, such as a device.
     """
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+    place = _place(path)
+    temporary = _beside(place, "tmp")
     try:
         try:
             file = temporary.open("xb")
         except FileNotFoundError:
-            path.parent.mkdir(parents=True, exist_ok=True)
+            place.parent.mkdir(parents=True, exist_ok=True)
             file = temporary.open("xb")
         try:
             with file:
                 yield file
-            temporary.replace(path)
+            temporary.replace(place)
         except BaseException:
             temporary.unlink(missing_ok=True)
             raise
@@ -79,21 +82,50 @@ def write_folder_with(path: Path, fill: Callable[[Path], None]) -> None:
         OutputError: the place cannot be written, or `path` is a file; it is left as it was.
     """
     make_folder(path.parent)
-    if path.exists() and not path.is_dir():
+    place = Path(os.path.realpath(path))  # a link stays, and what it leads to is written
+    if place.exists() and not place.is_dir():
         raise OutputError(f"cannot write {path}: it is a file; choose another place")
-    temporary, old = (path.with_name(f".{path.name}.{secrets.token_hex(4)}.{what}") for what in ("tmp", "old"))
+    temporary, old = _beside(place, "tmp"), _beside(place, "old")
     try:
         try:
             temporary.mkdir()
             fill(temporary)
-            if path.exists():
-                path.replace(old)
-            temporary.replace(path)
+            if place.exists():
+                place.replace(old)
+            temporary.replace(place)
         except OSError as error:
             raise cannot_write(path, error) from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
         shutil.rmtree(old, ignore_errors=True)
+
+
+def _place(path: Path) -> Path:
+    """Where a file at `path` is written: a link stays, and what it leads to is written.
+
+    Raises:
+        OutputError: a device, a pipe or a socket stands there. A rename would put a file in its place: as root, in that
+            of /dev/null.
+    """
+    place = Path(os.path.realpath(path))
+    try:
+        mode = place.lstat().st_mode
+    except OSError:  # nothing there yet, or nothing that can be reached: writing will say so
+        return place
+    if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+        raise OutputError(f"cannot write {path}: it is no regular file; choose another place")
+    return place
+
+
+def _beside(place: Path, ending: str) -> Path:
+    """A new hidden name in the same folder, short whatever the place's own."""
+    return place.with_name(f".faceparse-{secrets.token_hex(6)}.{ending}")
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Remove the files that processes which were killed had half written into `folder`, where no other writes now."""
+    for leftover in folder.glob(".faceparse-*.tmp"):
+        leftover.unlink(missing_ok=True)
 
 
 def append_line(path: Path, line: str) -> None:

@@ -1,6 +1,8 @@
 """Reading strictly, writing whole."""
 
 import io
+import os
+import socket
 import struct
 import subprocess
 import sys
@@ -28,6 +30,7 @@ from faceparse.core.files import (
     read_size,
     write_atomic,
     write_atomic_with,
+    write_folder_with,
     write_palette_png,
 )
 
@@ -141,6 +144,60 @@ def test_a_real_limit_on_file_size_leaves_the_old_content_alone(tmp_path: Path, 
     assert answer.stdout == f"cannot write {path}: File too large; free space or choose another place\n"
     assert path.read_bytes() == b"old"
     assert [file.name for file in tmp_path.iterdir()] == ["a.png"]
+
+
+@pytest.mark.parametrize("kind", ["pipe", "link to a pipe", "socket", "loop"])
+def test_only_a_regular_file_is_replaced(tmp_path: Path, kind: str) -> None:
+    path = tmp_path / "out.json"
+    if kind == "socket":
+        with socket.socket(socket.AF_UNIX) as one:
+            one.bind(str(path))
+    elif kind == "loop":
+        path.symlink_to(path)
+    else:
+        os.mkfifo(tmp_path / "pipe" if kind.startswith("link") else path)
+    if kind.startswith("link"):
+        path.symlink_to("pipe")
+    before = sorted((file.name, file.lstat().st_mode) for file in tmp_path.iterdir())
+    with pytest.raises(OutputError, match=f"^cannot write {path}: it is no regular file; choose another place$"):
+        write_atomic(path, b"new")
+    assert sorted((file.name, file.lstat().st_mode) for file in tmp_path.iterdir()) == before
+
+
+@pytest.mark.skipif(not Path("/dev/null").is_char_device(), reason="there is no such device here")
+def test_a_device_stays_a_device() -> None:
+    with pytest.raises(OutputError, match=r"^cannot write /dev/null: it is no regular file"):
+        write_atomic(Path("/dev/null"), b"new")
+    assert Path("/dev/null").is_char_device()
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_what_a_link_leads_to_is_written(tmp_path: Path, there: bool) -> None:
+    target, link = tmp_path / "deep" / "target.json", tmp_path / "link.json"
+    if there:
+        target.parent.mkdir()
+        target.write_bytes(b"old")
+    link.symlink_to(target)
+    write_atomic(link, b"new")
+    assert link.is_symlink()
+    assert target.read_bytes() == b"new"
+
+
+def test_a_linked_folder_stays_a_link(tmp_path: Path) -> None:
+    target, link = tmp_path / "target", tmp_path / "link"
+    target.mkdir()
+    (target / "old").touch()
+    link.symlink_to(target)
+    write_folder_with(link, lambda folder: (folder / "new").touch())
+    assert link.is_symlink()
+    assert [file.name for file in target.iterdir()] == ["new"]
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["link", "target"]
+
+
+def test_the_longest_name_that_a_file_may_have_is_written(tmp_path: Path) -> None:
+    path = tmp_path / ("x" * 251 + ".png")
+    write_atomic(path, b"new")
+    assert path.read_bytes() == b"new"
 
 
 def test_a_file_where_a_folder_must_be_is_told(tmp_path: Path) -> None:

@@ -10,10 +10,10 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from faceparse.core.errors import OutputError, SettingsError
-from faceparse.core.files import append_line, make_folder, write_atomic
+from faceparse.core.files import append_line, make_folder, remove_leftovers, write_atomic
 from faceparse.core.settings import Settings, read_settings, to_toml
 from faceparse.core.tracking.ledger import TRACKING_FILE, read_ledger
-from faceparse.core.training.checkpoint import BEST, LAST, SETTINGS_FILE
+from faceparse.core.training.checkpoint import LAST, SETTINGS_FILE
 
 LOG_FILE, METRICS_FILE = "train.log", "metrics.jsonl"
 FINISHED = "finished"
@@ -34,9 +34,7 @@ class RunDirectory:
             raise OutputError(
                 f"{path}: another process is writing to this run; wait for it, or choose another run directory"
             ) from None
-        for name in (BEST, LAST):
-            for leftover in path.glob(f".{name}.*.tmp"):  # of a process that was killed while it wrote
-                leftover.unlink(missing_ok=True)
+        remove_leftovers(path)
 
     @classmethod
     def create(cls, settings: Settings, path: Path | None = None) -> "RunDirectory":

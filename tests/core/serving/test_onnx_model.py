@@ -10,6 +10,7 @@ import onnx
 import pytest
 import torch
 
+import faceparse
 from faceparse.core.datasets.faces import draw_face
 from faceparse.core.errors import CheckpointError
 from faceparse.core.finding.windows import ANY, fixed

@@ -57,7 +57,7 @@ def test_a_closed_directory_can_be_opened_again(directory: RunDirectory) -> None
 
 def test_what_a_killed_process_left_half_written_goes(directory: RunDirectory) -> None:
     directory.close()
-    leftovers = [directory.path / name for name in (".last.pth.x1y2.tmp", ".best.pth.abcd.tmp")]
+    leftovers = [directory.path / name for name in (".faceparse-x1y2.tmp", ".faceparse-abcd.tmp")]
     strange = directory.path / ".notes.tmp"
     for path in (*leftovers, strange):
         path.write_text("half")
