@@ -86,8 +86,7 @@ def _store(uri: str | None) -> str:
     from faceparse.core.settings import load_settings
     from faceparse.core.tracking.store import tracking_uri
 
-    settings = load_settings().tracking
-    return tracking_uri(settings.model_copy(update={"uri": uri}) if uri else settings)
+    return tracking_uri(load_settings(options={"tracking.uri": uri} if uri else {}).tracking)
 
 
 def _limited(ranked: "list[Ranked]", limit: int) -> "list[Ranked]":

@@ -14,10 +14,11 @@ def ui(
     import sys
 
     from faceparse.commands.console import out, silent_libraries
+    from faceparse.core.address import whole_address
     from faceparse.core.settings import load_settings
     from faceparse.core.tracking.store import tracking_uri
 
-    store = uri or tracking_uri(load_settings().tracking)
+    store = tracking_uri(load_settings(options={"tracking.uri": uri} if uri else {}).tracking)
     if store.startswith(("http://", "https://")):
         out.print(f"the runs are on a server: open {store} in a browser")
         return
@@ -36,7 +37,7 @@ def ui(
         "mlflow",
         "ui",
         "--backend-store-uri",
-        store,
+        whole_address(store),
         "--host",
         "127.0.0.1",
         "--port",

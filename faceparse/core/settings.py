@@ -22,6 +22,7 @@ from pydantic import (
     field_validator,
 )
 
+from faceparse.core.address import keep_secrets, public_address
 from faceparse.core.errors import SettingsError
 from faceparse.core.labels import nearest
 
@@ -307,8 +308,9 @@ class TrackingSettings(_Section):
 
     enabled: bool = True
     """`false` leaves MLflow out; everything is in the run directory all the same."""
-    uri: str | None = None
-    """Tracking URI. Default: MLFLOW_TRACKING_URI, else mlflow.db (SQLite) in the working folder."""
+    uri: Annotated[str, AfterValidator(public_address)] | None = None
+    """Tracking URI. Default: MLFLOW_TRACKING_URI, else mlflow.db (SQLite) in the working folder. User and password in
+    it are used by the run that they are typed for, and kept nowhere."""
     experiment: Annotated[str, Field(pattern=r"^[\w.-]+$")] = "faceparse"
     """Experiment name of letters, digits, '.', '_' and '-'; also the folder under `runs_dir`."""
     run_name: str | None = None
@@ -365,6 +367,7 @@ def load_settings(file: Path | None = None, options: Mapping[str, Any] | None = 
             if section in Settings.model_fields and not isinstance(values, Mapping):
                 raise SettingsError(f"{place}: {section} = {values!r}: a section is a table, [{section}]")
         _merge(merged, layer)
+    _keep_secrets(merged)
     return settings_from_dict(merged, layers)
 
 
@@ -393,6 +396,7 @@ def override(settings: Settings, options: Mapping[str, Any], place: str = "optio
     """
     merged, layer = chosen(settings), _nest(options)
     _merge(merged, layer)
+    _keep_secrets(layer)
     return settings_from_dict(merged, {place: layer})
 
 
@@ -450,6 +454,12 @@ def _environment() -> dict[str, Any]:
         if value:
             found.setdefault(section, {})[key] = value
     return found
+
+
+def _keep_secrets(typed: Mapping[str, Any]) -> None:
+    section = typed.get("tracking")
+    if isinstance(section, Mapping) and isinstance(uri := section.get("uri"), str):
+        keep_secrets(uri)
 
 
 def _nest(dotted: Mapping[str, Any]) -> dict[str, Any]:

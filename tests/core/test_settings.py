@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from faceparse.core.address import VARIABLE, whole_address
 from faceparse.core.errors import SettingsError
 from faceparse.core.settings import (
     Settings,
@@ -126,6 +127,29 @@ def test_settings_do_not_change() -> None:
         settings.train = settings.train
     with pytest.raises(ValueError, match="frozen"):
         settings.train.epochs = 3
+
+
+@pytest.mark.parametrize("layer", ["option", "file", "override"])
+def test_user_and_password_of_an_address_are_in_no_settings(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, layer: str
+) -> None:
+    monkeypatch.setenv(VARIABLE, "")
+    address = "http://me:s3cr3t@host"
+    if layer == "option":
+        settings = load_settings(options={"tracking.uri": address})
+    elif layer == "file":
+        settings = load_settings(toml(f"[tracking]\nuri = '{address}'\n", tmp_path / "e.toml"))
+    else:
+        settings = override(load_settings(), {"tracking.uri": address})
+    assert settings.tracking.uri == "http://host"
+    assert whole_address("http://host") == address
+    assert "s3cr3t" not in to_toml(settings)
+
+
+def test_those_in_a_strangers_checkpoint_are_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(VARIABLE, "")
+    assert settings_from_dict({"tracking": {"uri": "http://me:s3cr3t@host"}}).tracking.uri == "http://host"
+    assert whole_address("http://host") == "http://host"
 
 
 def test_settings_of_a_checkpoint_do_not_look_at_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,6 +5,7 @@ import re
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from faceparse.core.address import public_address, without_secrets
 from faceparse.core.errors import CheckpointError
 from faceparse.core.files import make_folder
 from faceparse.core.names.cache import cache_folder
@@ -30,6 +31,10 @@ def fetch_file(source: str) -> Place:
         OutputError: the cache cannot be written.
     """
     url, _, fragment = source.partition("#")
+    if public_address(url) != url:
+        raise CheckpointError(
+            f"{without_secrets(source)}: user and password of an address would be kept in files; put them into ~/.netrc"
+        )
     name = urlsplit(url).path.rpartition("/")[2]
     if not url.startswith("https://") and urlsplit(url).hostname not in _LOOPBACK:
         raise CheckpointError(f"{source}: http can be altered on its way; use https://")

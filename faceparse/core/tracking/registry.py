@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 
 import faceparse
+from faceparse.core.address import whole_address
 from faceparse.core.datasets.faces import draw_face
 from faceparse.core.errors import CheckpointError, SettingsError, TrackingError
 from faceparse.core.files import encode_jpeg
@@ -129,7 +130,7 @@ class Registration:
             if not client.search_registered_models(f"name = '{self.name}'", max_results=1):
                 client.create_registered_model(self.name)
                 on_failure(client.delete_registered_model, self.name)
-            with _default_uri(self.uri):  # the database's own code asks the default store for the model
+            with _default_uri(whole_address(self.uri)):  # the database's own code asks the default store for the model
                 version = client.create_model_version(
                     self.name, f"{SCHEME}{model.model_id}", self.run_id, tags=dict(tags), model_id=model.model_id
                 )
@@ -165,7 +166,7 @@ def _talking(uri: str, outcome: str, *, there: bool) -> Iterator[MlflowClient]:
     """`outcome` is what a failure leaves."""
     try:
         Store(uri, there=there)  # a broken database is found at once
-        yield MlflowClient(uri, uri)
+        yield MlflowClient(whole_address(uri), whole_address(uri))
     except FAILURES as error:
         raise TrackingError(f"MLflow at {uri} failed, {outcome}: {reason(error)}; try again when it is back") from None
 
@@ -259,7 +260,10 @@ def download(source: str, uri: str, folder: Path) -> tuple[str, Path]:
         raise CheckpointError(f"{exact}: was not registered by 'faceparse export --register'; take one that was")
     try:
         there = download_artifacts(
-            f"{location}/artifacts/{BUNDLE}", dst_path=str(folder), tracking_uri=uri, registry_uri=uri
+            f"{location}/artifacts/{BUNDLE}",
+            dst_path=str(folder),
+            tracking_uri=whole_address(uri),
+            registry_uri=whole_address(uri),
         )
     except FAILURES as error:
         raise CheckpointError(

@@ -12,6 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from faceparse.core.address import VARIABLE, public_address, whole_address, without_secrets
 from faceparse.core.errors import SettingsError
 from faceparse.core.settings import TrackingSettings
 from faceparse.core.tracking.ledger import Evaluated, InputDataset, Line, Status
@@ -62,8 +63,11 @@ Say = Callable[[str], None]
 
 
 def tracking_uri(settings: TrackingSettings) -> str:
-    """The setting, else MLFLOW_TRACKING_URI, else SQLite in the working folder; a database's path is absolute."""
-    uri = settings.uri or os.environ.get("MLFLOW_TRACKING_URI") or f"{SQLITE}mlflow.db"
+    """The setting, else MLFLOW_TRACKING_URI, else SQLite in the working folder; a database's path is absolute.
+
+    User and password are left out: `whole_address` has them.
+    """
+    uri = settings.uri or public_address(os.environ.get(VARIABLE, "")) or f"{SQLITE}mlflow.db"
     return f"{SQLITE}{Path(uri.removeprefix(SQLITE)).absolute()}" if uri.startswith(SQLITE) else uri
 
 
@@ -83,7 +87,7 @@ class Store:
             with closing(sqlite3.connect(path, timeout=5)) as database:
                 database.execute("pragma schema_version").fetchone()
         self.uri = uri
-        self._client = MlflowClient(uri)
+        self._client = MlflowClient(whole_address(uri))
 
     def find_experiment(self, name: str) -> str | None:
         found = self._client.get_experiment_by_name(name)
@@ -359,4 +363,4 @@ def reason(error: BaseException) -> str:
         if isinstance(root, DBAPIError) and root.orig is not None:
             said = root.orig
     text = (root.strerror or str(root) if isinstance(root, OSError) else str(said)).strip()
-    return text.splitlines()[0][:160] if text else type(error).__name__
+    return without_secrets(text.splitlines()[0])[:160] if text else type(error).__name__

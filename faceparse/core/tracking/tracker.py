@@ -15,6 +15,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Self
 
+from faceparse.core.address import VARIABLE, whole_address
 from faceparse.core.errors import InterruptedRunError, TrackingError
 from faceparse.core.settings import TrackingSettings
 from faceparse.core.tracking.ledger import (
@@ -164,7 +165,11 @@ class Tracker:
                 self._left = True  # the run directory is about to be let go: the thread touches it no more
         if rest := outstanding(self._ledger, self._lines()):
             reason = f" ({self._problem})" if self._problem else ""
-            self._warn(f"MLflow at {self.uri}: not delivered: {rest}{reason}; later: faceparse sync {self._folder}")
+            secret = self.uri is not None and whole_address(self.uri) != self.uri
+            hint = f" (user and password are kept nowhere: set {VARIABLE} to the whole address)" if secret else ""
+            self._warn(
+                f"MLflow at {self.uri}: not delivered: {rest}{reason}; later: faceparse sync {self._folder}{hint}"
+            )
 
     def __enter__(self) -> Self:
         return self

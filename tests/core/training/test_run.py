@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -481,6 +482,29 @@ def test_a_server_that_is_away_costs_two_warnings_and_nothing_else(
     assert set(recorded(result.run_dir)[0]["metrics"]) == set(recorded(reference.run_dir)[0]["metrics"])
     assert result.run_id is None
     assert read_checkpoint(result.best).epoch == 1
+
+
+def test_user_and_password_of_a_server_are_in_no_file_and_no_message(
+    tiny: Tiny, server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "")
+    server.stop()
+    watcher = Watcher()
+    secret = server.uri.replace("://", "://me:s3cr3t@")
+    result = train(tiny(tracking__uri=secret, train__epochs=1), watcher)
+    assert result.tracking_uri == server.uri
+    assert [path for path in tmp_path.rglob("*") if path.is_file() and b"s3cr3t" in contents(path)] == []
+    said = "\n".join(watcher.warnings)
+    assert "s3cr3t" not in said
+    assert said.endswith("(user and password are kept nowhere: set MLFLOW_TRACKING_URI to the whole address)")
+
+
+def contents(path: Path) -> bytes:
+    """All bytes of a file; of an archive its members', which may be compressed."""
+    if not zipfile.is_zipfile(path):
+        return path.read_bytes()
+    with zipfile.ZipFile(path) as archive:
+        return b"".join(archive.read(name) for name in archive.namelist())
 
 
 @pytest.mark.parametrize("uri", ["sqlite:////proc/no/mlflow.db", "nonsense://x"])
