@@ -252,9 +252,10 @@ def read_label(path: Path) -> np.ndarray:
     """H x W uint8 class ids of a single-channel or palette PNG (a palette's indices, not its colours).
 
     Raises:
-        DatasetError: missing, unreadable, or a colour picture.
+        DatasetError: missing, unreadable, a colour picture, or of a format that changes values.
     """
     data = read_bytes(path)
+    must_be_lossless(data, path)
     if data[:8] == b"\x89PNG\r\n\x1a\n" and data[24:26] == b"\x08\x00":  # 8-bit greyscale: OpenCV is fast and exact
         label = _decode(data, cv2.IMREAD_UNCHANGED)
         if label is None:
@@ -273,6 +274,19 @@ def read_label(path: Path) -> np.ndarray:
             return np.array(picture, np.uint8)
     except DAMAGED as error:
         raise DatasetError(f"{path}: not a readable label picture ({error}); replace the file") from None
+
+
+def must_be_lossless(data: bytes, path: Path) -> None:
+    """
+    Raises:
+        DatasetError: a label's file is a JPEG or a lossy WebP: values along borders are others than were saved.
+    """
+    lossy_webp = data[:4] == b"RIFF" and data[8:12] == b"WEBP" and b"VP8 " in data[12:64]
+    if data[:2] == b"\xff\xd8" or lossy_webp:
+        raise DatasetError(
+            f"{path}: a {'WebP' if lossy_webp else 'JPEG'} changes the values of a label; save it as PNG from where "
+            "it was drawn: what is lost does not come back"
+        )
 
 
 def read_size(path: Path) -> tuple[int, int]:

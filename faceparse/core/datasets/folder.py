@@ -82,11 +82,15 @@ class Folder(WithoutLandmarks):
 
     def _from_colours(self, path: Path) -> np.ndarray:
         picture, palette = read_image(path), self.label_set.palette()
-        if (np.ptp(picture, axis=2) == 0).all() and picture.any():
-            raise DatasetError(f"{path}: three equal channels, not colours; save the ids as a single-channel PNG")
         label = nearest_colour(picture, palette)
-        # Anti-aliased borders are off the palette; a picture that is so for the most part has another palette.
         hits = (palette[label] == picture).all(axis=2)
+        # A label set may have greys for colours; ids in three channels hit its black alone.
+        if (np.ptp(picture, axis=2) == 0).all() and not hits.all():
+            raise DatasetError(
+                f"{path}: three equal channels, and not only colours of label set {self.label_set.name!r}; save the "
+                "ids as a single-channel PNG"
+            )
+        # Anti-aliased borders are off the palette; a picture that is so for the most part has another palette.
         painted = ~(hits & (label == 0))
         exact = float(hits[painted].mean()) if painted.any() else 1.0
         if exact < 0.5:

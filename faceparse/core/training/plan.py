@@ -70,6 +70,7 @@ def make_plan(settings: Settings, track: Track, world: World, resumed: Checkpoin
     """
     counts = world.first(lambda: _count_classes(settings, track))
     plan = world.together(lambda: _look(settings, world, resumed, counts))
+    world.first(lambda: _refuse_absent(plan, track))
     start = None
     if resumed is None and (pretrained := settings.model.pretrained) != "none":
         # The other processes get their first weights from the first one.
@@ -97,6 +98,23 @@ def _count_classes(settings: Settings, track: Track) -> np.ndarray | None:
     samples = DatasetFolder(settings.data.root).samples("train")
     classes = len(resolve_label_set(settings.data))
     return count_classes(samples, classes, processes=default_processes(), track=track)
+
+
+def _refuse_absent(plan: Plan, track: Track) -> None:
+    """
+    Raises:
+        SettingsError: the score that chooses best.pth is of a class that no label of `val` has: every epoch would be as
+            good as the first.
+    """
+    name = plan.metric.partition("/")[2]
+    if not name:
+        return
+    counts = count_classes(plan.val, len(plan.label_set), processes=default_processes(), track=track)
+    if not counts[:, list(plan.label_set.resolve((name,)))].any():
+        raise SettingsError(
+            f"train.best_metric = {plan.metric!r}: no label of split {plan.settings.data.val_split!r} has it; choose "
+            "another score, such as mean_f1"
+        )
 
 
 def _look(settings: Settings, world: World, resumed: Checkpoint | None, counts: np.ndarray | None) -> Plan:

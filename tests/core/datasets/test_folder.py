@@ -257,7 +257,45 @@ def test_a_border_may_be_off_the_palette(raw: Path) -> None:
 def test_grey_pictures_of_three_channels_are_not_taken_for_colours(raw: Path) -> None:
     ids = label()
     place(raw / "labels" / "n0.png", encode_png(np.dstack([ids, ids, ids])))
-    assert "three equal channels, not colours; save the ids as a single-channel PNG" in refusal(raw)
+    expected = "three equal channels, and not only colours of label set 'fasseg'; save the ids as a single-channel PNG"
+    assert expected in refusal(raw)
+
+
+def test_greys_are_colours_where_the_label_set_has_them(raw: Path, tmp_path: Path) -> None:
+    file = place(tmp_path / "grey.toml", GREYS)
+    expected = {}
+    for name in NAMES:
+        expected[name] = RANDOM.integers(0, 3, SIZE, dtype=np.uint8)
+        picture = np.array([0, 128, 255], np.uint8)[expected[name]]
+        place(raw / "labels" / f"{name}.png", encode_png(np.dstack([picture] * 3)))
+    out = prepared(raw, label_set=get_label_set(str(file)))
+    for name in NAMES:
+        assert np.array_equal(read_label(out / "labels" / f"{name}.png"), expected[name])
+
+
+GREYS = b"""
+name = "grey"
+side = "none"
+[classes]
+background = "#000000"
+skin = "#808080"
+hair = "#ffffff"
+"""
+
+
+@pytest.mark.parametrize("mode", ["L", "RGB"])
+@pytest.mark.parametrize("kind", ["JPEG", "WebP"])
+def test_formats_that_change_values_are_no_labels(raw: Path, mode: str, kind: str) -> None:
+    """By content, whatever the name says."""
+    for name in NAMES:
+        Image.fromarray(label() * 40).convert(mode).save(raw / "labels" / f"{name}.png", format=kind, quality=95)
+    assert f"n0.png: a {kind} changes the values of a label; save it as PNG" in refusal(raw)
+
+
+def test_a_webp_without_loss_is_a_label(raw: Path) -> None:
+    colours = LABELS.palette()[expected := label()]
+    Image.fromarray(colours).save(raw / "labels" / "n0.png", format="WebP", lossless=True)
+    assert np.array_equal(read_label(prepared(raw) / "labels" / "n0.png"), expected)
 
 
 def test_a_pattern_may_begin_with_the_folder_itself(raw: Path) -> None:
