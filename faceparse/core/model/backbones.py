@@ -83,8 +83,8 @@ class TimmFeatures(nn.Module):
     @property
     def strides(self) -> list[int]:
         """Of the maps that are taken: how many of the image's pixels one of theirs stands for, along a side."""
-        reductions = self.network.feature_info.reduction()
-        return [reductions[position] for position in self.wanted]
+        info: Any = self.network.feature_info
+        return [info.reduction()[position] for position in self.wanted]
 
     def forward(self, image: Tensor) -> list[Tensor]:
         maps = self.network(image)
