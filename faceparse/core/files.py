@@ -283,10 +283,8 @@ def must_be_lossless(data: bytes, path: Path) -> None:
     """
     lossy_webp = data[:4] == b"RIFF" and data[8:12] == b"WEBP" and b"VP8 " in data[12:64]
     if data[:2] == b"\xff\xd8" or lossy_webp:
-        raise DatasetError(
-            f"{path}: a {'WebP' if lossy_webp else 'JPEG'} changes the values of a label; save it as PNG from where "
-            "it was drawn: what is lost does not come back"
-        )
+        kind = "WebP" if lossy_webp else "JPEG"
+        raise DatasetError(f"{path}: a {kind} changes the values of a label; save it as PNG from where it was drawn")
 
 
 def read_size(path: Path) -> tuple[int, int]:

@@ -90,7 +90,7 @@ def test_python_has_what_the_package_offers(hook: ModuleType) -> None:
         assert f"{{ #faceparse.{name} }}" in text
         assert name.split(".")[0] in faceparse.__all__
     assert "_logits" not in text
-    assert "- `CheckpointError`: there is no model, it is damaged, or it cannot be fetched." in text
+    assert "- `CheckpointError`: there is no model, it is damaged, not trusted, or it cannot be fetched." in text
 
 
 def test_every_class_has_its_colour(hook: ModuleType) -> None:

@@ -78,7 +78,7 @@ def test_maps_of_any_size_come_together() -> None:
 def test_a_light_network_is_small() -> None:
     model = build_model(ModelSettings(backbone="mobilenet_v2"), 19)
     assert isinstance(model, LightEAGRNet)
-    assert sum(p.numel() for p in model.parameters()) < 2e6
+    assert sum(p.numel() for p in model.parameters()) < 2.1e6
 
 
 def test_the_light_heads_stand_on_a_strided_resnet_too() -> None:
