@@ -10,7 +10,7 @@ import numpy as np
 
 from faceparse.core.errors import SettingsError
 from faceparse.core.face_geometry import FaceGeometry
-from faceparse.core.finding.finder import FaceFinder, FinderOptions
+from faceparse.core.finding.finder import FaceFinder, FinderOptions, FoundFace
 from faceparse.core.finding.tracker import FaceTracker
 from faceparse.core.finding.windows import PictureSizes, by_windows
 from faceparse.core.geometry import apply, invert
@@ -102,21 +102,20 @@ class OwnFaces:
         maps = partial(parser.part_maps, parts=label_set.part_ids())
         finder = FaceFinder(by_windows(maps, parser.picture_sizes, options.side), geometry, options)
         self._find = FaceTracker(finder) if film else finder
-        self._points = np.array(geometry.points)
         self._turn = threading.Lock()  # readers are many, the network has all cores already
 
     def __call__(self, where: str, image: np.ndarray) -> list[Face]:
         with self._turn:
             found = self._find(image)
-        return [self._face(face.matrix, face.score) for face in found]
+        return [_face(face) for face in found]
 
-    def _face(self, matrix: np.ndarray, score: float) -> Face:
-        back = invert(matrix)
-        (left, top), (right, bottom) = BOX
-        corners = apply(back, np.array([[left, top], [right, top], [left, bottom], [right, bottom]]))
-        x, y = corners.min(axis=0)
-        width, height = corners.max(axis=0) - (x, y)
-        return Face((float(x), float(y), float(width), float(height)), score, apply(back, self._points), matrix)
+
+def _face(face: FoundFace) -> Face:
+    (left, top), (right, bottom) = BOX
+    corners = apply(invert(face.matrix), np.array([[left, top], [right, top], [left, bottom], [right, bottom]]))
+    x, y = corners.min(axis=0)
+    width, height = corners.max(axis=0) - (x, y)
+    return Face((float(x), float(y), float(width), float(height)), face.score, face.points, face.matrix)
 
 
 def _options(sizes: PictureSizes, min_face: float) -> FinderOptions:
@@ -124,4 +123,4 @@ def _options(sizes: PictureSizes, min_face: float) -> FinderOptions:
     if sizes.least != sizes.most:
         return FinderOptions(min_face=min_face)
     side = min(sizes.most)
-    return FinderOptions(min_face=min_face, side=min(FinderOptions.side, side // 2), crop=side)
+    return FinderOptions(min_face=min_face, side=min(FinderOptions.side, side // 2), crop=side, closer=side)

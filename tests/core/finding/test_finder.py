@@ -53,9 +53,16 @@ def find(picture: np.ndarray, **options: float) -> list[FoundFace]:
     return FaceFinder(part_maps, GEOMETRY, FinderOptions(**options))(picture)  # type: ignore[arg-type]
 
 
+def five(centres: np.ndarray) -> np.ndarray:
+    """The five points of a drawn face: a mouth is as wide as it is high."""
+    left, right, nose, mouth = centres
+    along = (right - left) / np.linalg.norm(CENTRES[1] - CENTRES[0]) * RADII[3]
+    return np.stack([left, right, nose, mouth - along, mouth + along])
+
+
 def error(face: FoundFace, centres: np.ndarray) -> float:
-    """Mean distance of the parts' centres, in distances of the eyes."""
-    apart = np.linalg.norm(face.centres - centres, axis=1).mean()
+    """Mean distance of eyes, nose and the mouth's ends, in distances of the eyes."""
+    apart = np.linalg.norm(face.points - five(centres), axis=1).mean()
     return float(apart / np.linalg.norm(centres[0] - centres[1]))
 
 
