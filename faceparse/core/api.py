@@ -30,7 +30,7 @@ ImageSource = np.ndarray | Image.Image | bytes | str | Path
 """H x W x 3 uint8 RGB, a PIL picture, an encoded picture's bytes, or a file."""
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class ParsedFace:
     """One face of a photograph, as the network saw it."""
 
@@ -47,13 +47,17 @@ class ParsedFace:
     _answer: np.ndarray
     """C x h x w logits."""
 
+    def __repr__(self) -> str:
+        x, y, width, height = self.box
+        return f"<ParsedFace at ({x:.0f}, {y:.0f}), {width:.0f} x {height:.0f}, score {self.score:.2f}>"
+
     @cached_property
     def probabilities(self) -> np.ndarray:
         """C x h x w float32 of the crop, over classes summing to 1."""
         return _softmax(self._answer)
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Result:
     """One parsed photograph. Everything is of the photograph's own size."""
 
@@ -69,6 +73,11 @@ class Result:
     """H x W uint16: which face a pixel's class is of, counted from 1; 0 where there is background."""
     _crops: Sequence[Crop]
     _answers: Sequence[np.ndarray]
+
+    def __repr__(self) -> str:
+        height, width = self.labels.shape
+        found = "parsed as a whole" if self.faces is None else f"faces: {len(self.faces)}"
+        return f"<Result of {width} x {height}, {found}, classes: {', '.join(self.areas())}>"
 
     @cached_property
     def probabilities(self) -> np.ndarray:

@@ -11,6 +11,8 @@ from faceparse.core.geometry import apply
 PARTS = ("left_eye", "right_eye", "nose", "mouth")
 """In image order: `left_eye` is the one at the image's left."""
 
+EYES = PARTS[:2]
+
 POINTS = (*PARTS[:3], "left_mouth_corner", "right_mouth_corner")
 """The five points of alignment."""
 

@@ -19,6 +19,9 @@ from faceparse.core.errors import SettingsError
 IGNORE = 255
 """Label value of pixels that neither the loss nor the scores count."""
 
+GLASSES = ("eye_g", "glasses", "eyeglasses", "sunglasses")
+"""Names of classes that lie over the eyes. No field of the sets, since old checkpoints have their set inside."""
+
 
 def _colour(text: str) -> str:
     if len(text) != 7 or text[0] != "#" or any(c not in "0123456789abcdef" for c in text[1:].lower()):
@@ -95,6 +98,10 @@ class LabelSet(BaseModel):
             return ()
         left, right = self.landmarks["eyes"]
         return tuple(map(self.ids, ((left,), (right,), self.landmarks["nose"], self.landmarks["mouth"])))
+
+    def glasses_ids(self) -> tuple[int, ...]:
+        """Ids of what lies over the eyes, by its name; empty where there is no such class."""
+        return self.ids(name for name in GLASSES if name in self.classes)
 
     def areas(self, labels: np.ndarray) -> dict[str, int]:
         """Class name -> number of pixels, for the classes that are there. `labels` are uint8 ids."""

@@ -63,9 +63,10 @@ class _View:
 
     proposal: tuple[complex, complex]
     maps: np.ndarray
-    """4 x h x w."""
+    """4 x h x w, or 5."""
     centres: np.ndarray
     evidence: np.ndarray
+    """Of the parts themselves."""
     step: tuple[complex, complex]
     """Where the face lies in the crop: a similarity."""
     aligned: tuple[complex, complex]
@@ -127,10 +128,10 @@ class FaceFinder:
         maps = np.concatenate([self._maps(part) for part in np.array_split(crops, -(-len(crops) // 16))])
         measured = zip(proposals, maps, *measure(maps, side, self._template, self._geometry.areas), strict=True)
         views = []
-        for (a, b), map_, centres, evidence in measured:
+        for (a, b), map_, centres, evidence, own in measured:
             step, score = fit(self._template, centres, evidence)
             aligned = (a * step[0], a * step[1] + b)  # crop -> where it should have been -> picture
-            views.append(_View((a, b), map_, centres, evidence, step, aligned, score))
+            views.append(_View((a, b), map_, centres, own, step, aligned, score))
         return views
 
     def _face(self, view: _View) -> FoundFace:

@@ -4,30 +4,53 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from faceparse.core.face_geometry import EYES, PARTS
+
 AROUND = 0.12
 """Distance from where a part should be within which it is looked for, as a share of the crop's side."""
 MIN_EVIDENCE = 0.15
 """Of a face's third part: two parts alone are no face."""
 SURE = 0.1
 """Evidence at which a part's place is half what is seen and half what the rest of the face says."""
+GLASSES = 0.5
+"""Evidence of an eye that glasses are, which hide it."""
 LENGTH = 1.85
 """Half a mouth's length in standard deviations of its pixels, measured on `val`: 1.73 in a bar, 2 in an ellipse."""
 
 
-def measure(maps: np.ndarray, side: int, template: np.ndarray, areas: Sequence[float]) -> tuple[np.ndarray, np.ndarray]:
-    """Complex centres (M x 4, in shares of the side) and evidence (M x 4, 0 to 1) of the parts in M x 4 x h x w maps.
+def measure(
+    maps: np.ndarray, side: int, template: np.ndarray, areas: Sequence[float]
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Complex centres (M x 4, in shares of the side), evidence (M x 4, 0 to 1) and what of it is the parts' own, in
+    M x 4 x h x w maps, or M x 5 with glasses.
 
     A part is looked for around where it should be, so that the neighbour's eye does not count. Evidence is the mean
-    probability of the pixels that are the part, if they are nearly as many as in the training pictures.
+    probability of the pixels that are the part, if they are nearly as many as in the training pictures. Glasses stand
+    for eyes that are not seen.
     """
-    height, width = maps.shape[2:]
     places = _places(maps, side)
-    weighed = maps * _near(places, template)
+    centres, own = _looked_for(maps[:, : len(PARTS)], places, template, np.array(areas))
+    evidence = own.copy()
+    if maps.shape[1] > len(PARTS):
+        eyes = slice(len(EYES))
+        glasses = np.repeat(maps[:, len(PARTS) :], len(EYES), axis=1)
+        there, sure = _looked_for(glasses, places, template[eyes], np.array(areas)[eyes])
+        hidden = GLASSES * sure > own[:, eyes]
+        centres[:, eyes] = np.where(hidden, there, centres[:, eyes])
+        evidence[:, eyes] = np.where(hidden, GLASSES * sure, own[:, eyes])
+    return centres, evidence, own
+
+
+def _looked_for(
+    maps: np.ndarray, places: np.ndarray, expected: np.ndarray, areas: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Centres and evidence (M x P) of P parts, around P places."""
+    weighed = maps * _near(places, expected)
     mass = weighed.sum(axis=(2, 3))
     total = np.maximum(mass, 1e-9)
     centres = (weighed * places).sum(axis=(2, 3)) / total
     sure = (weighed * maps).sum(axis=(2, 3)) / total
-    enough = np.minimum(1.0, mass / (height * width) / (0.3 * np.array(areas)))
+    enough = np.minimum(1.0, mass / (maps.shape[2] * maps.shape[3]) / (0.3 * areas))
     return centres, sure * enough
 
 
@@ -56,13 +79,15 @@ def five_points(
     expected where little is seen.
 
     Args:
-        maps: 4 x h x w.
+        maps: 4 x h x w, or 5.
         centres: 4, as `measure` gave them.
-        evidence: 4.
+        evidence: 4, of the parts themselves: nobody sees where an eye is behind glasses.
         expected: 5, where a face that lies as this one does has them.
     """
     places = _places(maps, side)
-    weighed = maps * _near(places, centres)  # around what was seen: what was expected would draw it to itself
+    weighed = maps[: len(PARTS)] * _near(
+        places, centres
+    )  # around what was seen: what was expected would draw it to itself
     total = np.maximum(weighed.sum(axis=(1, 2)), 1e-9)
     seen = (weighed * places).sum(axis=(1, 2)) / total
     sure = evidence**2 / (evidence**2 + SURE**2)

@@ -10,7 +10,7 @@ from itertools import combinations
 import cv2
 import numpy as np
 
-from faceparse.core.face_geometry import PARTS, FaceGeometry
+from faceparse.core.face_geometry import EYES, PARTS, FaceGeometry
 
 MIN_PEAK = 0.12
 """Probability from which a part counts: a part of few pixels is never sure."""
@@ -30,7 +30,7 @@ def propose(maps: np.ndarray, geometry: FaceGeometry, side: float) -> tuple[np.n
     """Similarities from crops to a picture, and their support, best first; near twins are merged.
 
     Args:
-        maps: 4 x h x w float32 probabilities of `PARTS`.
+        maps: 4 x h x w float32 probabilities of `PARTS`, or 5 with those of glasses, which hide eyes.
         side: the crop's side in pixels of the maps that is looked for.
 
     Returns:
@@ -38,9 +38,11 @@ def propose(maps: np.ndarray, geometry: FaceGeometry, side: float) -> tuple[np.n
         maps; M float64.
     """
     template = np.array(geometry.centres) @ (1, 1j)
-    peaks = [_peaks(part, 0.02 * side) for part in maps]
+    parts, glasses = maps[: len(PARTS)], maps[len(PARTS) :]
+    peaks = [_peaks(part, 0.02 * side) for part in parts]
     reach = 2 * round(REACH * side) + 1
-    near = np.stack([cv2.dilate(part, np.ones((reach, reach), np.uint8)) for part in maps])
+    seen = [np.max([part, *glasses], axis=0) if name in EYES else part for name, part in zip(PARTS, parts, strict=True)]
+    near = np.stack([cv2.dilate(part, np.ones((reach, reach), np.uint8)) for part in seen])
     found = []
     for i, j in combinations(range(len(PARTS)), 2):
         if not len(peaks[i]) or not len(peaks[j]):

@@ -9,7 +9,8 @@ from faceparse.core.geometry import Size
 from faceparse.core.preprocessing import LARGEST, SMALLEST, STEP
 
 PartMaps = Callable[[np.ndarray], np.ndarray]
-"""N x H x W x 3 uint8 RGB pictures -> N x 4 x h x w float32 probabilities of `PARTS`, at 1/4 of the size or finer."""
+"""N x H x W x 3 uint8 RGB pictures -> N x 4 x h x w float32 probabilities of `PARTS`, at 1/4 of the size or finer; or
+N x 5, where the classes have glasses: these come last."""
 
 
 @dataclass(frozen=True)

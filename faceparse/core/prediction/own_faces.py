@@ -99,7 +99,8 @@ class OwnFaces:
     ) -> None:
         """`finds_faces` must be true of geometry and classes; `film` follows faces from one picture to the next."""
         options = _options(parser.picture_sizes, min_face)
-        maps = partial(parser.part_maps, parts=label_set.part_ids())
+        glasses = label_set.glasses_ids()
+        maps = partial(parser.part_maps, parts=(*label_set.part_ids(), *([glasses] if glasses else [])))
         finder = FaceFinder(by_windows(maps, parser.picture_sizes, options.side), geometry, options)
         self._find = FaceTracker(finder) if film else finder
         self._turn = threading.Lock()  # readers are many, the network has all cores already

@@ -33,9 +33,9 @@ def face(centres: np.ndarray, tilt: float = 0.0) -> np.ndarray:
 
 def read(maps: np.ndarray) -> tuple[np.ndarray, float]:
     """The five points and the score."""
-    (centres,), (evidence,) = measure(maps[None], SIDE, TEMPLATE, AREAS)
+    (centres,), (evidence,), (own,) = measure(maps[None], SIDE, TEMPLATE, AREAS)
     (a, b), score = fit(TEMPLATE, centres, evidence)
-    return five_points(maps, SIDE, centres, evidence, a * POINTS + b), score
+    return five_points(maps, SIDE, centres, own, a * POINTS + b), score
 
 
 def test_parts_that_lie_as_in_the_mean_face_are_read_there() -> None:
@@ -86,3 +86,21 @@ def test_nothing_seen_is_no_face() -> None:
     points, score = read(np.zeros((4, CELLS, CELLS), np.float32))
     assert score == 0
     assert np.isfinite(points).all()
+
+
+def test_sunglasses_stand_for_the_eyes_that_they_hide() -> None:
+    maps = face(TEMPLATE)
+    maps[:2] = 0
+    assert read(maps)[1] == 0, "nose and mouth alone are no face"
+    glasses = sum(blob(eye, (0.09, 0.06)) for eye in TEMPLATE[:2])
+    points, score = read(np.stack([*maps, glasses]))
+    assert score > 0.5
+    np.testing.assert_allclose(points, POINTS, atol=0.02)
+
+
+def test_glasses_that_one_sees_through_change_nothing() -> None:
+    maps = face(TEMPLATE)
+    frame = sum(blob(eye - 0.03, (0.09, 0.06)) for eye in TEMPLATE[:2]) * (maps[:2].max(axis=0) < 0.5)
+    alone, with_frame = read(maps), read(np.stack([*maps, frame]))
+    np.testing.assert_array_equal(alone[0], with_frame[0])
+    assert alone[1] == with_frame[1]
