@@ -172,7 +172,7 @@ def server(_server: Server) -> Server:
 def _in_a_folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, store: str) -> None:
     """No test sees the caller's settings, or writes where the caller stands."""
     for name in os.environ:
-        if name.startswith("FACEPARSE_"):
+        if name.startswith("FACEPARSE_") or name == "MLFLOW_EXPERIMENT_NAME":
             monkeypatch.delenv(name)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", store)
     monkeypatch.chdir(tmp_path)

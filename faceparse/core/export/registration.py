@@ -7,7 +7,7 @@ from pathlib import Path
 
 from faceparse import __version__
 from faceparse.core.errors import SettingsError
-from faceparse.core.evaluation.evaluations import tracked_run
+from faceparse.core.evaluation.evaluations import tracked_at, tracked_run
 from faceparse.core.evaluation.split import Split
 from faceparse.core.export.bundle import fill_bundle
 from faceparse.core.export.export import ExportReport
@@ -35,7 +35,7 @@ def plan_registration(checkpoint: Checkpoint, name: str, alias: str | None, form
     if not FORMATS[format].servable:
         served = ", ".join(key for key, known in FORMATS.items() if known.servable)
         raise SettingsError(f"--register: {format} needs PyTorch where it runs; a registered model is one of {served}")
-    uri, run_id = tracked_run(checkpoint) or (checkpoint.tracking_uri or tracking_uri(load_settings().tracking), None)
+    uri, run_id = tracked_run(checkpoint) or (tracked_at(checkpoint) or tracking_uri(load_settings().tracking), None)
     registration = Registration(uri, name, alias or LATEST, run_id, checkpoint.settings.tracking.experiment)
     registration.check()
     return registration

@@ -23,7 +23,8 @@ from faceparse.core.labels import nearest
 from faceparse.core.names.place import SCHEME
 from faceparse.core.prediction.own_faces import AUTO
 from faceparse.core.serving.checksums import BUNDLE
-from faceparse.core.tracking.store import FAILURES, Store, reason
+from faceparse.core.tracking.database import beside, database_file, is_local
+from faceparse.core.tracking.store import FAILURES, Store, advice, mlflow_name, reason
 
 # A project of uv's in the working folder is not the model's: MLflow would ship its lock file.
 os.environ.setdefault("MLFLOW_UV_AUTO_DETECT", "false")
@@ -91,7 +92,7 @@ class Registration:
 
         Raises:
             SettingsError: a name that MLflow does not take, or an experiment that was deleted.
-            TrackingError: MLflow cannot be reached, or does not know the run.
+            TrackingError: MLflow cannot be reached, does not know the run, or knows it as deleted.
         """
         _check_name("--register", self.name)
         _check_name("--alias", self.alias)
@@ -100,7 +101,7 @@ class Registration:
         with self._talking("nothing is exported") as client:
             client.search_registered_models(max_results=1)
             if self.run_id is not None:
-                client.get_run(self.run_id)
+                Store(self.uri, there=True).check_run(self.run_id)
             else:
                 Store(self.uri).find_experiment(self.experiment)
 
@@ -114,6 +115,7 @@ class Registration:
             TrackingError: MLflow did not take it; nothing is registered.
         """
         with self._talking("nothing is registered") as client, ExitStack() as undo:
+            tags = {mlflow_name(name): value for name, value in tags.items()}
 
             def on_failure(action: Callable[..., object], *arguments: object) -> None:
                 undo.callback(_quietly, action, *arguments)
@@ -162,13 +164,13 @@ def _check_name(option: str, name: str) -> None:
 
 
 @contextmanager
-def _talking(uri: str, outcome: str, *, there: bool) -> Iterator[MlflowClient]:
+def _talking(uri: str, outcome: str, *, there: bool, follow: bool = True) -> Iterator[MlflowClient]:
     """`outcome` is what a failure leaves."""
     try:
-        Store(uri, there=there)  # a broken database is found at once
+        Store(uri, there=there, follow=follow)  # a broken database is found at once
         yield MlflowClient(whole_address(uri), whole_address(uri))
     except FAILURES as error:
-        raise TrackingError(f"MLflow at {uri} failed, {outcome}: {reason(error)}; try again when it is back") from None
+        raise TrackingError(f"MLflow at {uri} failed, {outcome}: {reason(error)}{advice(error)}") from None
 
 
 @contextmanager
@@ -252,10 +254,12 @@ def download(source: str, uri: str, folder: Path) -> tuple[str, Path]:
         raise CheckpointError(
             f"{source}: write {SCHEME}NAME/VERSION or {SCHEME}NAME@ALIAS, such as models:/face@latest"
         )
-    with _talking(uri, f"{source} is not loaded", there=True) as client:
+    with _talking(uri, f"{source} is not loaded", there=True, follow=False) as client:
         version = _find(client, source, uri, **parts.groupdict())
         exact = f"{SCHEME}{version.name}/{version.version}"
         location = client.get_model_version_download_uri(version.name, version.version)
+        if is_local(uri):
+            location = beside(database_file(uri), location)
     if OURS not in version.tags:
         raise CheckpointError(f"{exact}: was not registered by 'faceparse export --register'; take one that was")
     try:

@@ -25,6 +25,7 @@ from faceparse.core.load import load_model_from
 from faceparse.core.model.weights import read_checkpoint
 from faceparse.core.tracking import registry
 from faceparse.core.tracking.registry import Registration, download, requirements
+from faceparse.core.tracking.store import mlflow_name
 from faceparse.core.training.run import RunResult
 from tests.conftest import Server
 
@@ -233,6 +234,23 @@ def test_a_dead_server_is_found_before_the_work(dead: str, tmp_path: Path, monke
 def test_a_run_that_is_not_there_is_named(store: str) -> None:
     with pytest.raises(TrackingError, match=r"nothing is exported: Run with id=0{32} not found"):
         Registration(store, "face", "latest", "0" * 32, "faceparse").check()
+
+
+def test_a_run_that_was_deleted_is_found_before_the_work(client: MlflowClient, store: str) -> None:
+    run_id = client.create_run(client.create_experiment("of a deleted run")).info.run_id
+    client.delete_run(run_id)
+    with pytest.raises(TrackingError) as caught:
+        Registration(store, "face", "latest", run_id, "faceparse").check()
+    expected = f"run {run_id} was deleted there; 'mlflow runs restore --run-id {run_id}' brings it back"
+    assert str(caught.value) == f"MLflow at {store} failed, nothing is exported: {expected}"
+
+
+def test_any_class_name_can_stand_in_a_versions_tags(
+    client: MlflowClient, store: str, own: Path, unsaved: None
+) -> None:
+    tags = TAGS | {"test/f1/skin (face)": "0.5"}
+    Registration(store, "named", "latest", None, "named").register(own, tags=tags, step=0)
+    assert client.get_model_version("named", "1").tags[mlflow_name("test/f1/skin (face)")] == "0.5"
 
 
 def test_serving_is_pinned_to_what_is_installed() -> None:
