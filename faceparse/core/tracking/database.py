@@ -47,7 +47,7 @@ def present_uri(uri: str, folder: Path, run_id: str | None) -> str:
     Args:
         run_id: None where MLflow has not heard of the run yet.
     """
-    if not is_local(uri) or (named := database_file(uri)).exists():
+    if not is_local(uri) or (named := Path(uri.removeprefix(SQLITE))).exists():
         return uri
     for parent in (*folder.absolute().parents, Path.cwd()):
         if (found := parent / named.name).is_file() and (run_id is None or _holds_run(found, run_id)):

@@ -417,7 +417,7 @@ def log_evaluation(uri: str, run_id: str, done: Evaluated, *, warn: Say) -> str 
     """Add to an MLflow run of any age, at once. Returns the reason where that fails."""
     try:
         refused = open_store(uri, warn=warn, there=True).log_evaluation(run_id, done)
-    except FAILURES as error:
+    except (*FAILURES, SettingsError) as error:
         return reason(error)
     if refused:
         warn(told(uri, refused))
@@ -430,7 +430,7 @@ def log_folder(uri: str, run_id: str, folder: Path, name: str, *, warn: Say) -> 
         store = open_store(uri, warn=warn, there=True)
         store.check_run(run_id)
         store.upload_folder(run_id, folder, name)
-    except FAILURES as error:
+    except (*FAILURES, SettingsError) as error:
         warn(f"MLflow at {uri} failed, {folder} is not uploaded: {reason(error)}")
         return False
     return True

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from mlflow.tracking import MlflowClient
+from mlflow.tracking._tracking_service.utils import _artifact_repos_cache
 
 from faceparse.core.errors import SettingsError
 from faceparse.core.settings import TrackingSettings
@@ -105,6 +106,7 @@ def before(database: Path, tmp_path: Path) -> Path:
     run.tracker.finish("FINISHED")
     assert run.warnings == []
     run.directory.close()
+    _artifact_repos_cache.clear()  # another process has none
     return folder
 
 
@@ -119,7 +121,7 @@ def test_a_folder_that_was_moved_or_copied_is_gone_on_with(
     uri = f"sqlite:///{after}/mlflow.db"
     check_experiment(TrackingSettings(uri=uri, experiment="tests"), warn=warnings.append)
     assert warnings == [
-        f"MLflow's files were moved from {before} to {after}: the database mlflow.db now has their new place"
+        f"MLflow's database and files were moved from {before} to {after}; the database now names the new place"
     ]
     check_experiment(TrackingSettings(uri=uri, experiment="tests"), warn=pytest.fail)  # told once
     run = Run(uri, after / "runs" / "two").start()
