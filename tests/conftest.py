@@ -266,7 +266,7 @@ def shipped(light: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pat
 @pytest.fixture(scope="session")
 def registered(trained: RunResult, bundle: Path) -> str:
     """That bundle in the registry of the run's store: models:/parser/1, @champion. Not to be written to."""
-    registration = plan_registration(read_checkpoint(trained.best), "parser", "champion", ["onnx"])
+    registration = plan_registration(read_checkpoint(trained.best), "parser", "champion", ["onnx"], warn=pytest.fail)
     return register_report(registration, ExportReport("onnx", bundle, read_bundle(bundle), 0, (), None), None)
 
 

@@ -2,7 +2,7 @@
 
 import shutil
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from faceparse import __version__
@@ -22,8 +22,13 @@ _SCORES = ("f1_mean", "miou", "pixel_accuracy", "f1/", "f1_merged/")
 """Beginnings of those that become tags."""
 
 
-def plan_registration(checkpoint: Checkpoint, name: str, alias: str | None, formats: Sequence[str]) -> Registration:
+def plan_registration(
+    checkpoint: Checkpoint, name: str, alias: str | None, formats: Sequence[str], *, warn: Callable[[str], None]
+) -> Registration:
     """In the store that tracks the checkpoint's run, else in that of the settings; all is checked that can fail.
+
+    Args:
+        warn: hears of a database that was moved.
 
     Raises:
         SettingsError: a name or a format that cannot be registered.
@@ -37,7 +42,7 @@ def plan_registration(checkpoint: Checkpoint, name: str, alias: str | None, form
         raise SettingsError(f"--register: {format} needs PyTorch where it runs; a registered model is one of {served}")
     uri, run_id = tracked_run(checkpoint) or (tracked_at(checkpoint) or tracking_uri(load_settings().tracking), None)
     registration = Registration(uri, name, alias or LATEST, run_id, checkpoint.settings.tracking.experiment)
-    registration.check()
+    registration.check(warn=warn)
     return registration
 
 

@@ -24,7 +24,7 @@ from faceparse.core.names.place import SCHEME
 from faceparse.core.prediction.own_faces import AUTO
 from faceparse.core.serving.checksums import BUNDLE
 from faceparse.core.tracking.database import beside, database_file, is_local
-from faceparse.core.tracking.store import FAILURES, Store, advice, mlflow_name, reason
+from faceparse.core.tracking.store import FAILURES, Say, Store, advice, mlflow_name, open_store, reason
 
 # A project of uv's in the working folder is not the model's: MLflow would ship its lock file.
 os.environ.setdefault("MLFLOW_UV_AUTO_DETECT", "false")
@@ -87,23 +87,27 @@ class Registration:
     experiment: str
     """Name of the experiment of a model without a run."""
 
-    def check(self) -> None:
+    def check(self, *, warn: Say) -> None:
         """Find what would fail, before the work of an export.
 
+        Args:
+            warn: hears of a database that was moved.
+
         Raises:
-            SettingsError: a name that MLflow does not take, or an experiment that was deleted.
+            SettingsError: a name that MLflow does not take, or an experiment that was deleted or is refused.
             TrackingError: MLflow cannot be reached, does not know the run, or knows it as deleted.
         """
         _check_name("--register", self.name)
         _check_name("--alias", self.alias)
         if re.fullmatch(r"v?\d+", self.alias, re.IGNORECASE):
             raise SettingsError(f"--alias {self.alias!r}: is a version's name; take another")
-        with self._talking("nothing is exported") as client:
+        with self._talking("nothing is exported", follow=False) as client:
             client.search_registered_models(max_results=1)
+            store = open_store(self.uri, warn=warn)
             if self.run_id is not None:
-                Store(self.uri, there=True).check_run(self.run_id)
+                store.check_run(self.run_id)
             else:
-                Store(self.uri).find_experiment(self.experiment)
+                store.experiment(self.experiment)
 
     def register(self, bundle: Path, *, tags: Mapping[str, str], step: int) -> str:
         """Upload a bundle as a model that MLflow can serve, and make it the newest version of the name.
@@ -152,8 +156,8 @@ class Registration:
         return str(client.get_run(self.run_id).info.experiment_id)
 
     @contextmanager
-    def _talking(self, outcome: str) -> Iterator[MlflowClient]:
-        with _talking(self.uri, outcome, there=self.run_id is not None) as client:
+    def _talking(self, outcome: str, *, follow: bool = True) -> Iterator[MlflowClient]:
+        with _talking(self.uri, outcome, there=self.run_id is not None, follow=follow) as client:
             yield client
 
 

@@ -479,7 +479,7 @@ def check_experiment(settings: TrackingSettings, *, warn: Say) -> None:
 def check_store(uri: str) -> None:
     """Raise SettingsError where the store cannot be opened."""
     try:
-        Store(uri).look()
+        Store(uri, follow=False).look()
     except FAILURES as error:
         raise _unusable(uri, error) from None
 
