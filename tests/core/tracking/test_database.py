@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from mlflow.tracking import MlflowClient
-from mlflow.tracking._tracking_service.utils import _artifact_repos_cache
+from mlflow.tracking._tracking_service import utils
 
 from faceparse.core.errors import SettingsError
 from faceparse.core.settings import TrackingSettings
@@ -106,7 +106,7 @@ def before(database: Path, tmp_path: Path) -> Path:
     run.tracker.finish("FINISHED")
     assert run.warnings == []
     run.directory.close()
-    _artifact_repos_cache.clear()  # another process has none
+    utils._artifact_repos_cache.clear()  # another process has none
     return folder
 
 
@@ -169,6 +169,7 @@ def test_a_registered_model_is_loaded_from_beside_the_database(
         shutil.copytree(bundle, folder / "artifacts" / "bundle")
 
     monkeypatch.setattr("faceparse.core.tracking.registry._save", save)
+    monkeypatch.setattr(utils, "_tracking_uri", None)  # a server in this process would have set it
     bundle, after = tmp_path / "bundle", tmp_path / "after"
     bundle.mkdir()
     (bundle / "model.onnx").write_text("x")
