@@ -172,7 +172,7 @@ def server(_server: Server) -> Server:
 def _in_a_folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, store: str) -> None:
     """No test sees the caller's settings, or writes where the caller stands."""
     for name in os.environ:
-        if name.startswith("FACEPARSE_"):
+        if name.startswith("FACEPARSE_") or name == "MLFLOW_EXPERIMENT_NAME":
             monkeypatch.delenv(name)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", store)
     monkeypatch.chdir(tmp_path)
@@ -266,7 +266,7 @@ def shipped(light: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pat
 @pytest.fixture(scope="session")
 def registered(trained: RunResult, bundle: Path) -> str:
     """That bundle in the registry of the run's store: models:/parser/1, @champion. Not to be written to."""
-    registration = plan_registration(read_checkpoint(trained.best), "parser", "champion", ["onnx"])
+    registration = plan_registration(read_checkpoint(trained.best), "parser", "champion", ["onnx"], warn=pytest.fail)
     return register_report(registration, ExportReport("onnx", bundle, read_bundle(bundle), 0, (), None), None)
 
 

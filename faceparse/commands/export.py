@@ -99,7 +99,10 @@ def export(
     if register is not None:
         from faceparse.core.export.registration import plan_registration  # MLflow takes seconds to import
 
-        registration = plan_registration(loaded, register, alias, formats)
+        def warn(text: str) -> None:
+            err.print(f"warning: {text}")
+
+        registration = plan_registration(loaded, register, alias, formats, warn=warn)
     exporter = Exporter(
         loaded,
         kind="labels" if preprocessing else "logits",

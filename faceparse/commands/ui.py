@@ -13,7 +13,7 @@ def ui(
     import subprocess
     import sys
 
-    from faceparse.commands.console import out, silent_libraries
+    from faceparse.commands.console import err, out, silent_libraries
     from faceparse.core.address import whole_address
     from faceparse.core.settings import load_settings
     from faceparse.core.tracking.store import tracking_uri
@@ -28,7 +28,7 @@ def ui(
 
     listen(port).close()  # of a port that is taken, MLflow would print a traceback
     out.print(f"runs of {store} at http://127.0.0.1:{port} (Ctrl-C ends it)")
-    for name, number in experiments(store).items():
+    for name, number in experiments(store, warn=lambda text: err.print(f"warning: {text}")).items():
         # Without the last part, the UI opens on its pages for language models.
         out.print(f"  {name}: http://127.0.0.1:{port}/#/experiments/{number}/runs?workflowType=machine_learning")
     command = [

@@ -1,6 +1,6 @@
 """The settings of an experiment: one frozen tree, checked before anything runs.
 
-Precedence: option typed > environment (`FACEPARSE_TRAIN__EPOCHS`) > TOML file > default.
+Precedence: option typed > environment (`FACEPARSE_TRAIN__EPOCHS`) > TOML file > MLFLOW_EXPERIMENT_NAME > default.
 """
 
 import os
@@ -27,6 +27,11 @@ from faceparse.core.errors import SettingsError
 from faceparse.core.labels import nearest
 
 ENV_PREFIX = "FACEPARSE_"
+EXPERIMENT_VARIABLE = "MLFLOW_EXPERIMENT_NAME"
+LONGEST_EXPERIMENT = 500
+"""Letters that MLflow takes."""
+LONGEST_FOLDER = 200
+"""Bytes: a file system takes 255."""
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -42,6 +47,18 @@ def _split(value: Any) -> Any:
 def _unset(value: Any) -> Any:
     """`auto` as typed: what nobody has decided."""
     return None if value == "auto" else value
+
+
+def _experiment_name(name: str) -> str:
+    if not name.isprintable() or not name.strip() or len(name) > LONGEST_EXPERIMENT:
+        raise ValueError(f"a name is one line of 1 to {LONGEST_EXPERIMENT} letters")
+    return name
+
+
+def folder_name(experiment: str) -> str:
+    """The experiment's name where it may stand as a folder's: `/Shared/faces` -> `Shared-faces`."""
+    words = re.sub(r"[^\w. -]+", "-", experiment).encode()[:LONGEST_FOLDER].decode(errors="ignore")
+    return words if words == experiment and words.strip(". ") else words.strip("-. ") or "experiment"
 
 
 Positive = Annotated[int, Field(gt=0)]
@@ -311,8 +328,9 @@ class TrackingSettings(_Section):
     uri: Annotated[str, AfterValidator(public_address)] | None = None
     """Tracking URI. Default: MLFLOW_TRACKING_URI, else mlflow.db (SQLite) in the working folder. User and password in
     it are used by the run that they are typed for, and kept nowhere."""
-    experiment: Annotated[str, Field(pattern=r"^[\w.-]+$")] = "faceparse"
-    """Experiment name of letters, digits, '.', '_' and '-'; also the folder under `runs_dir`."""
+    experiment: Annotated[str, AfterValidator(_experiment_name)] = "faceparse"
+    """Experiment name in MLflow, such as `faces` or `/Shared/faces`; MLFLOW_EXPERIMENT_NAME where neither a file nor an
+    option has one. The folder under `runs_dir` is named after it, with `-` for what no folder's name should have."""
     run_name: str | None = None
     """The run's name in MLflow. Default: its folder's."""
     overlays: Annotated[int, Field(ge=0, le=64)] = 4
@@ -335,6 +353,11 @@ class Settings(BaseModel):
     launch: LaunchSettings = LaunchSettings()
     tracking: TrackingSettings = TrackingSettings()
 
+    @property
+    def experiment_dir(self) -> Path:
+        """Where the experiment's runs are, each in a folder of its own."""
+        return self.train.runs_dir / folder_name(self.tracking.experiment)
+
     def moved_to(self, other: "Settings") -> "Settings":
         """These settings, to run where and as `other` runs: nothing of that changes what is trained."""
         train = self.train.model_copy(update={"device": other.train.device})
@@ -356,7 +379,9 @@ def load_settings(file: Path | None = None, options: Mapping[str, Any] | None = 
     Raises:
         SettingsError: an unknown key or a bad value, with the place it came from.
     """
+    experiment = os.environ.get(EXPERIMENT_VARIABLE)
     layers = {
+        EXPERIMENT_VARIABLE: _nest({"tracking.experiment": experiment} if experiment else {}),
         str(file) if file else "settings": _read_toml(file) if file else {},
         "environment": _environment(),
         "option": _nest(options or {}),

@@ -16,6 +16,7 @@ from faceparse.core.settings import (
     keys,
     load_settings,
     override,
+    read_settings,
     settings_from_dict,
     to_dict,
     to_toml,
@@ -317,7 +318,9 @@ def test_value_in_place_of_a_section_is_refused(tmp_path: Path) -> None:
         ("data.mean", "0,1", "('0', '1'): too few values"),
         ("data.mean", "0,nan,0", "'nan': input should be a finite number"),
         ("data.std", "1,0,1", "'0': input should be greater than 0"),
-        ("tracking.experiment", "a/b", "'a/b': Experiment name of letters"),
+        ("tracking.experiment", " ", "' ': a name is one line of 1 to 500 letters"),
+        ("tracking.experiment", "a\nb", "'a\\nb': a name is one line of 1 to 500 letters"),
+        ("tracking.experiment", "a" * 501, f"'{'a' * 501}': a name is one line of 1 to 500 letters"),
         ("tracking.overlays", 65, "65: input should be less than or equal to 64"),
         ("model.norm", "batch", "'batch': input should be 'auto', 'inplace_abn' or 'torch'"),
     ],
@@ -387,3 +390,42 @@ def test_broken_toml_names_the_line(tmp_path: Path) -> None:
 def test_file_that_is_not_text_is_refused(tmp_path: Path) -> None:
     (tmp_path / "e.toml").write_bytes(b"\xff\xfe\x00\x01")
     assert refusal(tmp_path / "e.toml").startswith(f"{tmp_path / 'e.toml'}: cannot be read")
+
+
+@pytest.mark.parametrize(
+    ("name", "folder"),
+    [
+        ("faceparse", "faceparse"),
+        ("a.b_c-1", "a.b_c-1"),
+        ("my faces", "my faces"),
+        ("gesichter-ä", "gesichter-ä"),
+        ("/Shared/faces", "Shared-faces"),
+        ("../../etc", "etc"),
+        ("..", "experiment"),
+        ("///", "experiment"),
+        ("ä" * 400, "ä" * 100),
+    ],
+)
+def test_an_experiment_has_a_folder_that_is_safe(name: str, folder: str) -> None:
+    settings = load_settings(options={"tracking.experiment": name, "train.runs_dir": "runs"})
+    assert (settings.tracking.experiment, settings.experiment_dir) == (name, Path("runs") / folder)
+
+
+def test_mlflows_own_variable_names_the_experiment_where_nobody_else_does(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_EXPERIMENT_NAME", "/Shared/faces")
+    assert load_settings().tracking.experiment == "/Shared/faces"
+    file = tmp_path / "experiment.toml"
+    file.write_text("[tracking]\nexperiment = 'file'\n")
+    assert load_settings(file).tracking.experiment == "file"
+    assert read_settings(file).tracking.experiment == "file"
+    assert load_settings(options={"tracking.experiment": "option"}).tracking.experiment == "option"
+    monkeypatch.setenv("FACEPARSE_TRACKING__EXPERIMENT", "environment")
+    assert load_settings(file).tracking.experiment == "environment"
+    monkeypatch.delenv("FACEPARSE_TRACKING__EXPERIMENT")
+    monkeypatch.setenv("MLFLOW_EXPERIMENT_NAME", "a" * 501)
+    with pytest.raises(SettingsError, match=r"^MLFLOW_EXPERIMENT_NAME: tracking.experiment = 'a+': a name is one line"):
+        load_settings()
+    monkeypatch.setenv("MLFLOW_EXPERIMENT_NAME", "")
+    assert load_settings().tracking.experiment == "faceparse"

@@ -14,6 +14,7 @@ from faceparse.core.evaluation.summary import Evaluation
 from faceparse.core.model.trained import TrainedModel
 from faceparse.core.parallel import Track, untracked
 from faceparse.core.tracking import store as tracking
+from faceparse.core.tracking.database import present_uri
 from faceparse.core.tracking.ledger import Evaluated, InputDataset, read_ledger
 from faceparse.core.training.sync import leave_to_sync
 
@@ -87,11 +88,12 @@ def log_evaluation(plan: Plan, evaluation: Evaluation, folder: Path, *, warn: Sa
     """Log the scores, and the files in `folder`, to the run that made the checkpoint; returns its id. None where there
     is none, or where MLflow is away: then a warning says what becomes of them.
     """
-    run_dir, uri, run_id = plan.model.path.parent, plan.model.tracking_uri, _run_id(plan.model)
+    run_dir, uri, run_id = plan.model.path.parent, tracked_at(plan.model), _run_id(plan.model)
     if uri is None or (run_id is None and read_ledger(run_dir) is None):
         return None
     done = _evaluated(plan, evaluation, folder)
-    problem = "it does not know the run yet" if run_id is None else tracking.log_evaluation(uri, run_id, done)
+    unknown = "it does not know the run yet"
+    problem = unknown if run_id is None else tracking.log_evaluation(uri, run_id, done, warn=warn)
     if problem is None:
         return run_id
     if leave_to_sync(run_dir, run_id, done):
@@ -124,8 +126,14 @@ def _evaluated(plan: Plan, evaluation: Evaluation, folder: Path) -> Evaluated:
 
 def tracked_run(model: TrainedModel) -> tuple[str, str] | None:
     """Where the run that made it is tracked, and its id."""
-    uri, run_id = model.tracking_uri, _run_id(model)
+    uri, run_id = tracked_at(model), _run_id(model)
     return None if uri is None or run_id is None else (uri, run_id)
+
+
+def tracked_at(model: TrainedModel) -> str | None:
+    """The store of the run that made it; a database that was moved together with the run directory by its new place."""
+    uri = model.tracking_uri
+    return None if uri is None else present_uri(uri, model.path.parent, model.run_id)
 
 
 def _run_id(model: TrainedModel) -> str | None:

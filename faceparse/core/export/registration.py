@@ -2,12 +2,12 @@
 
 import shutil
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from faceparse import __version__
 from faceparse.core.errors import SettingsError
-from faceparse.core.evaluation.evaluations import tracked_run
+from faceparse.core.evaluation.evaluations import tracked_at, tracked_run
 from faceparse.core.evaluation.split import Split
 from faceparse.core.export.bundle import fill_bundle
 from faceparse.core.export.export import ExportReport
@@ -22,8 +22,13 @@ _SCORES = ("f1_mean", "miou", "pixel_accuracy", "f1/", "f1_merged/")
 """Beginnings of those that become tags."""
 
 
-def plan_registration(checkpoint: Checkpoint, name: str, alias: str | None, formats: Sequence[str]) -> Registration:
+def plan_registration(
+    checkpoint: Checkpoint, name: str, alias: str | None, formats: Sequence[str], *, warn: Callable[[str], None]
+) -> Registration:
     """In the store that tracks the checkpoint's run, else in that of the settings; all is checked that can fail.
+
+    Args:
+        warn: hears of a database that was moved.
 
     Raises:
         SettingsError: a name or a format that cannot be registered.
@@ -35,9 +40,9 @@ def plan_registration(checkpoint: Checkpoint, name: str, alias: str | None, form
     if not FORMATS[format].servable:
         served = ", ".join(key for key, known in FORMATS.items() if known.servable)
         raise SettingsError(f"--register: {format} needs PyTorch where it runs; a registered model is one of {served}")
-    uri, run_id = tracked_run(checkpoint) or (checkpoint.tracking_uri or tracking_uri(load_settings().tracking), None)
+    uri, run_id = tracked_run(checkpoint) or (tracked_at(checkpoint) or tracking_uri(load_settings().tracking), None)
     registration = Registration(uri, name, alias or LATEST, run_id, checkpoint.settings.tracking.experiment)
-    registration.check()
+    registration.check(warn=warn)
     return registration
 
 

@@ -69,7 +69,7 @@ def sweep(
         raise SettingsError("--trials: say how many; a range of fractions has no last value")
     if settings.train.run_dir is not None:
         raise SettingsError(f"train.run_dir = '{settings.train.run_dir}': each trial has its own; write --sweep-dir")
-    path = sweep_dir or settings.train.runs_dir / settings.tracking.experiment / f"sweep-{new_name()}"
+    path = sweep_dir or settings.experiment_dir / f"sweep-{new_name()}"
     if is_sweep(path):
         raise OutputError(f"{path}: already holds a sweep; go on with it by --resume {path}, or choose another folder")
     if is_joined() or settings.launch.nodes > 1:

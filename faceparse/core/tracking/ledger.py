@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from faceparse.core.errors import SettingsError
 from faceparse.core.files import write_atomic
+from faceparse.core.tracking.database import present_uri
 
 TRACKING_FILE = "tracking.json"
 
@@ -49,6 +50,8 @@ class Ledger:
     """Where best.pth is among the run's artifacts."""
     linked_epoch: int | None = None
     """The one that MLflow's logged model of best.pth is of."""
+    refused: dict[str, str] = field(default_factory=dict)
+    """What MLflow does not take, and never will -> why. All the rest is delivered."""
 
 
 @dataclass(frozen=True)
@@ -99,6 +102,8 @@ class Parcel:
     files: int = 0
     missing: int = 0
     """Files that were to be uploaded and are no longer there."""
+    refused: int = 0
+    """What MLflow does not take for its content."""
     status: Status | None = None
 
     def __bool__(self) -> bool:
@@ -113,6 +118,7 @@ class Parcel:
             "evaluations": self.evaluations,
             "files": self.files,
             "files that are gone": self.missing,
+            f"left out, as {TRACKING_FILE} says": self.refused,
         }
         parts = [f"{count} {what}" for what, count in counts.items() if count]
         return ", ".join(parts + ([f"status {self.status}"] if self.status else [])) or "nothing"
@@ -140,20 +146,22 @@ def undelivered(ledger: Ledger, lines: Sequence[Line]) -> list[Line]:
 
 
 def read_ledger(folder: Path) -> Ledger | None:
-    """None where the run was never tracked.
+    """None where the run was never tracked. Names the new place of a database that was moved with the folder.
 
     Raises:
         SettingsError: the file is damaged.
     """
     path = folder / TRACKING_FILE
     try:
-        return Ledger(**json.loads(path.read_text("utf-8")))
+        ledger = Ledger(**json.loads(path.read_text("utf-8")))
     except FileNotFoundError:
         return None
     except (OSError, ValueError, TypeError) as error:
         raise SettingsError(
             f"{path}: cannot be read ({type(error).__name__}); remove it, and the run gets a new MLflow run on --resume"
         ) from None
+    ledger.uri = present_uri(ledger.uri, folder, ledger.run_id)
+    return ledger
 
 
 def write_ledger(folder: Path, ledger: Ledger) -> None:

@@ -23,7 +23,8 @@ from faceparse.core.labels import nearest
 from faceparse.core.names.place import SCHEME
 from faceparse.core.prediction.own_faces import AUTO
 from faceparse.core.serving.checksums import BUNDLE
-from faceparse.core.tracking.store import FAILURES, Store, reason
+from faceparse.core.tracking.database import beside, database_file, is_local
+from faceparse.core.tracking.store import FAILURES, Say, Store, advice, mlflow_name, open_store, reason
 
 # A project of uv's in the working folder is not the model's: MLflow would ship its lock file.
 os.environ.setdefault("MLFLOW_UV_AUTO_DETECT", "false")
@@ -86,23 +87,27 @@ class Registration:
     experiment: str
     """Name of the experiment of a model without a run."""
 
-    def check(self) -> None:
+    def check(self, *, warn: Say) -> None:
         """Find what would fail, before the work of an export.
 
+        Args:
+            warn: hears of a database that was moved.
+
         Raises:
-            SettingsError: a name that MLflow does not take, or an experiment that was deleted.
-            TrackingError: MLflow cannot be reached, or does not know the run.
+            SettingsError: a name that MLflow does not take, or an experiment that was deleted or is refused.
+            TrackingError: MLflow cannot be reached, does not know the run, or knows it as deleted.
         """
         _check_name("--register", self.name)
         _check_name("--alias", self.alias)
         if re.fullmatch(r"v?\d+", self.alias, re.IGNORECASE):
             raise SettingsError(f"--alias {self.alias!r}: is a version's name; take another")
-        with self._talking("nothing is exported") as client:
+        with self._talking("nothing is exported", follow=False) as client:
             client.search_registered_models(max_results=1)
+            store = open_store(self.uri, warn=warn)
             if self.run_id is not None:
-                client.get_run(self.run_id)
+                store.check_run(self.run_id)
             else:
-                Store(self.uri).find_experiment(self.experiment)
+                store.experiment(self.experiment)
 
     def register(self, bundle: Path, *, tags: Mapping[str, str], step: int) -> str:
         """Upload a bundle as a model that MLflow can serve, and make it the newest version of the name.
@@ -114,6 +119,7 @@ class Registration:
             TrackingError: MLflow did not take it; nothing is registered.
         """
         with self._talking("nothing is registered") as client, ExitStack() as undo:
+            tags = {mlflow_name(name): value for name, value in tags.items()}
 
             def on_failure(action: Callable[..., object], *arguments: object) -> None:
                 undo.callback(_quietly, action, *arguments)
@@ -150,8 +156,8 @@ class Registration:
         return str(client.get_run(self.run_id).info.experiment_id)
 
     @contextmanager
-    def _talking(self, outcome: str) -> Iterator[MlflowClient]:
-        with _talking(self.uri, outcome, there=self.run_id is not None) as client:
+    def _talking(self, outcome: str, *, follow: bool = True) -> Iterator[MlflowClient]:
+        with _talking(self.uri, outcome, there=self.run_id is not None, follow=follow) as client:
             yield client
 
 
@@ -162,13 +168,13 @@ def _check_name(option: str, name: str) -> None:
 
 
 @contextmanager
-def _talking(uri: str, outcome: str, *, there: bool) -> Iterator[MlflowClient]:
+def _talking(uri: str, outcome: str, *, there: bool, follow: bool = True) -> Iterator[MlflowClient]:
     """`outcome` is what a failure leaves."""
     try:
-        Store(uri, there=there)  # a broken database is found at once
+        Store(uri, there=there, follow=follow)  # a broken database is found at once
         yield MlflowClient(whole_address(uri), whole_address(uri))
     except FAILURES as error:
-        raise TrackingError(f"MLflow at {uri} failed, {outcome}: {reason(error)}; try again when it is back") from None
+        raise TrackingError(f"MLflow at {uri} failed, {outcome}: {reason(error)}{advice(error)}") from None
 
 
 @contextmanager
@@ -252,10 +258,12 @@ def download(source: str, uri: str, folder: Path) -> tuple[str, Path]:
         raise CheckpointError(
             f"{source}: write {SCHEME}NAME/VERSION or {SCHEME}NAME@ALIAS, such as models:/face@latest"
         )
-    with _talking(uri, f"{source} is not loaded", there=True) as client:
+    with _talking(uri, f"{source} is not loaded", there=True, follow=False) as client:
         version = _find(client, source, uri, **parts.groupdict())
         exact = f"{SCHEME}{version.name}/{version.version}"
         location = client.get_model_version_download_uri(version.name, version.version)
+        if is_local(uri):
+            location = beside(database_file(uri), location)
     if OURS not in version.tags:
         raise CheckpointError(f"{exact}: was not registered by 'faceparse export --register'; take one that was")
     try:

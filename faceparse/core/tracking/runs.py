@@ -1,15 +1,16 @@
 """Runs that MLflow knows: ranked, found by what a user types, compared."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from faceparse.core.errors import SettingsError, TrackingError
 from faceparse.core.labels import nearest
+from faceparse.core.tracking.database import database_file, is_local
 from faceparse.core.tracking.ledger import TRACKING_FILE, read_ledger
 from faceparse.core.tracking.logged import LoggedRun
-from faceparse.core.tracking.store import FAILURES, SQLITE, Store, reason
+from faceparse.core.tracking.store import FAILURES, Store, mlflow_name, reason
 
 PLACES = ("train.run_dir", "tracking.run_name")
 """Params that differ between any two runs, and say nothing."""
@@ -64,6 +65,7 @@ def rank_runs(uri: str, *, experiment: str | None = None, by: str | None = None)
         TrackingError: the store cannot be read.
         SettingsError: there is no such experiment, or no run has that metric.
     """
+    by = None if by is None else mlflow_name(by)
     with _reading(uri) as store:
         runs = store.runs(_experiments(store, experiment))
         if by is not None and not any(by in run.newest for run in runs):
@@ -88,15 +90,20 @@ def rank_runs(uri: str, *, experiment: str | None = None, by: str | None = None)
     }
 
 
-def experiments(uri: str) -> dict[str, str]:
+def experiments(uri: str, *, warn: Callable[[str], None]) -> dict[str, str]:
     """Name -> id of those that hold runs of ours; none where there is no database yet.
+
+    Args:
+        warn: hears of a database that was moved, which is told of its new place.
 
     Raises:
         TrackingError: the store cannot be read.
     """
     if not _is_there(uri):
         return {}
-    with _reading(uri) as store:
+    with _reading(uri, follow=True) as store:
+        if store.moved:
+            warn(store.moved)
         known = store.experiments()
         used = {run.experiment for run in store.runs(known)}
     return {name: id_ for id_, name in known.items() if name in used}
@@ -155,13 +162,13 @@ def find_run(reference: str, uri: str) -> LoggedRun:
 
 
 @contextmanager
-def _reading(uri: str) -> Iterator[Store]:
+def _reading(uri: str, *, follow: bool = False) -> Iterator[Store]:
     if not _is_there(uri):
         raise TrackingError(
-            f"{uri.removeprefix(SQLITE)}: no MLflow database there; train a run first, or name a store with --uri"
+            f"{database_file(uri)}: no MLflow database there; train a run first, or name a store with --uri"
         )
     try:
-        yield Store(uri, there=True)
+        yield Store(uri, there=True, follow=follow)
     except FAILURES as error:
         raise TrackingError(
             f"MLflow at {uri} cannot be read: {reason(error)}; start it, or name another store with --uri"
@@ -170,7 +177,7 @@ def _reading(uri: str) -> Iterator[Store]:
 
 def _is_there(uri: str) -> bool:
     """A database is a file; of a server only asking tells."""
-    return not uri.startswith(SQLITE) or Path(uri.removeprefix(SQLITE)).is_file()
+    return not is_local(uri) or database_file(uri).is_file()
 
 
 def _experiments(store: Store, wanted: str | None) -> dict[str, str]:
@@ -184,7 +191,7 @@ def _experiments(store: Store, wanted: str | None) -> dict[str, str]:
 
 
 def _score(store: Store, run: LoggedRun, by: str | None) -> float | None:
-    name = by or run.metric
+    name = by or mlflow_name(run.metric)
     if by is None and not run.is_sweep and (noted := run.tags.get("best_score")):
         return float(noted)
     return _at_best(store, run, name)

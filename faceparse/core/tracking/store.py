@@ -1,5 +1,6 @@
 """MLflow: the only file that imports it."""
 
+import hashlib
 import json
 import os
 import re
@@ -12,9 +13,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock
+
 from faceparse.core.address import VARIABLE, public_address, whole_address, without_secrets
 from faceparse.core.errors import SettingsError
-from faceparse.core.settings import TrackingSettings
+from faceparse.core.settings import TrackingSettings, folder_name
+from faceparse.core.tracking.database import ARTIFACTS, SQLITE, database_file, follow_move, is_local
 from faceparse.core.tracking.ledger import Evaluated, InputDataset, Line, Status
 from faceparse.core.tracking.logged import LoggedRun, Point
 
@@ -40,14 +44,21 @@ from mlflow.store.entities import PagedList
 from mlflow.tracking import MlflowClient
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
-SQLITE = "sqlite:///"
 START_PATIENCE = 5.0
 """Seconds that a run waits for MLflow at most, for each of its first two questions."""
-FAILURES = (MlflowException, SQLAlchemyError, sqlite3.Error, OSError, ImportError)
+
+
+class GoneError(Exception):
+    """The run was deleted in MLflow."""
+
+
+FAILURES = (MlflowException, SQLAlchemyError, sqlite3.Error, OSError, ImportError, GoneError)
 """What a store raises that does not work; requests' errors are OSErrors."""
 
 PAGE = 1000
 """Experiments or runs that are asked for at a time."""
+LONGEST = 250
+"""Letters of a name that MLflow takes."""
 _KEY_TAG = "faceparse.run"
 _PARENT_TAG = "mlflow.parentRunId"
 _KIND_TAG, _KIND = "mlflow.experimentKind", "custom_model_development"
@@ -59,6 +70,9 @@ _EPOCH_TAG = "faceparse.best_epoch"
 Held = dict[tuple[str, int], Metric]
 """(metric, step) -> the newest point that a run has there."""
 
+Refused = dict[str, str]
+"""What MLflow does not take for its content, however often it is asked -> why."""
+
 Say = Callable[[str], None]
 
 
@@ -68,24 +82,80 @@ def tracking_uri(settings: TrackingSettings) -> str:
     User and password are left out: `whole_address` has them.
     """
     uri = settings.uri or public_address(os.environ.get(VARIABLE, "")) or f"{SQLITE}mlflow.db"
-    return f"{SQLITE}{Path(uri.removeprefix(SQLITE)).absolute()}" if uri.startswith(SQLITE) else uri
+    return f"{SQLITE}{database_file(uri)}" if is_local(uri) else uri
+
+
+def mlflow_name(name: str) -> str:
+    """The name of a metric, param or tag as MLflow takes it: `skin (face)` -> `skin _face_-1b7e`.
+
+    What MLflow takes stays as it is. The ending keeps apart what would be the same else.
+    """
+    parts = re.sub(r"[^\w/.\- :]", "_", name).split("/")
+    taken = "/".join("_" if part in ("", ".", "..") else part for part in parts)
+    if taken == name and len(name) <= LONGEST:
+        return name
+    return f"{taken[: LONGEST - 5]}-{hashlib.sha256(name.encode('utf-8', 'replace')).hexdigest()[:4]}"
+
+
+def as_named(line: Line) -> Line:
+    """The line, its metrics named as MLflow takes them."""
+    return {**line, "metrics": {mlflow_name(name): value for name, value in line["metrics"].items()}}
+
+
+def is_refusal(error: BaseException) -> bool:
+    """Whether MLflow does not take a value for what it is, so that trying again is of no use."""
+    return isinstance(error, MlflowException) and error.error_code == "INVALID_PARAMETER_VALUE"
+
+
+def advice(error: BaseException) -> str:
+    """What to add to the reason: nothing where no patience helps."""
+    code = error.error_code if isinstance(error, MlflowException) else ""
+    lasting = isinstance(error, GoneError) or is_refusal(error) or code == "RESOURCE_DOES_NOT_EXIST"
+    return "" if lasting else "; try again when it is back"
+
+
+def _make_database(path: Path) -> None:
+    """Make MLflow's tables where there are none yet: under another name, so that nobody meets a database half made,
+    and by one process at a time.
+    """
+    if _is_made(path):
+        return
+    if not path.parent.is_dir():
+        raise FileNotFoundError(f"there is no folder {path.parent}")
+    lock, new = path.with_name(f".{path.name}.lock"), path.with_name(f".{path.name}.new")
+    with FileLock(lock):
+        if not _is_made(path):
+            for leftover in (new, new.with_name(f"{new.name}-journal")):
+                leftover.unlink(missing_ok=True)
+            MlflowClient(f"{SQLITE}{new}")
+            new.replace(path)
+        lock.unlink(missing_ok=True)  # whoever waits for it finds the database made
+
+
+def _is_made(path: Path) -> bool:
+    return path.exists() and (not path.is_file() or path.stat().st_size > 0)
 
 
 class Store:
     """Runs at one URI, in our words: times are seconds, runs are found again by their keys."""
 
-    def __init__(self, uri: str, *, there: bool = False) -> None:
+    def __init__(self, uri: str, *, there: bool = False, follow: bool = True) -> None:
         """A broken database is found here at once: MLflow itself would try for minutes.
 
         Args:
-            there: a database must exist; MLflow would make an empty one.
+            there: a database must exist; it would be made.
+            follow: let a database that was moved know so, for whoever is about to write.
         """
-        if uri.startswith(SQLITE):
-            path = Path(uri.removeprefix(SQLITE))
+        self.moved: str | None = None
+        """What has moved since the store was used last, in one line."""
+        if is_local(uri):
+            path = database_file(uri)
             if there and not path.is_file():
                 raise FileNotFoundError("the database is not there")
+            _make_database(path)
             with closing(sqlite3.connect(path, timeout=5)) as database:
                 database.execute("pragma schema_version").fetchone()
+            self.moved = follow_move(path) if follow else None
         self.uri = uri
         self._client = MlflowClient(whole_address(uri))
 
@@ -102,9 +172,30 @@ class Store:
         if (found := self.find_experiment(name)) is not None:
             return found
         # A local database says nothing of files: keep them beside it, wherever a later command is started.
-        local = self.uri.startswith(SQLITE)
-        location = (Path(self.uri.removeprefix(SQLITE)).parent / "mlartifacts" / name).as_uri() if local else None
-        return str(self._client.create_experiment(name, artifact_location=location, tags={_KIND_TAG: _KIND}))
+        folder = database_file(self.uri).parent / ARTIFACTS / folder_name(name) if is_local(self.uri) else None
+        location = folder.as_uri() if folder else None
+        try:
+            return str(self._client.create_experiment(name, artifact_location=location, tags={_KIND_TAG: _KIND}))
+        except MlflowException as error:
+            if error.error_code == "RESOURCE_ALREADY_EXISTS" and (found := self.find_experiment(name)) is not None:
+                return found  # another run, which began at the same moment, has made it
+            if is_refusal(error):
+                raise SettingsError(
+                    f"tracking.experiment = {name!r}: MLflow at {self.uri} refuses it: {reason(error)}"
+                ) from None
+            raise
+
+    def check_run(self, run_id: str) -> Run:
+        """The run.
+
+        Raises:
+            GoneError: it was deleted, and takes nothing more.
+            MlflowException: there is none.
+        """
+        run = self._client.get_run(run_id)
+        if run.info.lifecycle_stage == "deleted":
+            raise GoneError(f"run {run_id} was deleted there; 'mlflow runs restore --run-id {run_id}' brings it back")
+        return run
 
     def find_run(self, experiment: str, key: str) -> str | None:
         found = self._client.search_runs([experiment], f"tags.`{_KEY_TAG}` = '{key}'", max_results=1)
@@ -112,7 +203,7 @@ class Store:
 
     def create_run(self, experiment: str, key: str, *, name: str, started: float, parent: str | None) -> str:
         tags = {_KEY_TAG: key, **({_PARENT_TAG: parent} if parent else {})}
-        run = self._client.create_run(experiment, start_time=_milliseconds(started), tags=tags, run_name=name)
+        run = self._client.create_run(experiment, start_time=_milliseconds(started), tags=tags, run_name=name[:LONGEST])
         return str(run.info.run_id)
 
     def held(self, run_id: str, lines: Sequence[Line]) -> Held:
@@ -124,33 +215,51 @@ class Store:
         points = [metric for name in names for metric in self._client.get_metric_history(run_id, name)]
         return {(metric.key, metric.step): metric for metric in sorted(points, key=lambda one: one.timestamp)}
 
-    def log_points(self, run_id: str, line: Line, names: Collection[str]) -> None:
+    def log_points(self, run_id: str, line: Line, names: Collection[str]) -> Refused:
         step, when = line["epoch"], _milliseconds(line["time"])
-        self._client.log_batch(run_id, metrics=[Metric(name, line["metrics"][name], when, step) for name in names])
+        return self._log(run_id, [Metric(name, line["metrics"][name], when, step) for name in names])
 
-    def log_labels(self, run_id: str, params: Mapping[str, str], tags: Mapping[str, str]) -> None:
-        self._client.log_batch(
-            run_id,
-            params=[Param(key, value) for key, value in params.items()],
-            tags=[RunTag(key, value) for key, value in tags.items()],
-        )
+    def log_labels(self, run_id: str, params: Mapping[str, str], tags: Mapping[str, str]) -> Refused:
+        named = [Param(mlflow_name(key), value) for key, value in params.items()]
+        return self._log(run_id, [*named, *(RunTag(mlflow_name(key), value) for key, value in tags.items())])
+
+    def _log(self, run_id: str, entities: Sequence[Metric | Param | RunTag]) -> Refused:
+        """All that MLflow takes. Where it refuses one, it takes nothing of the rest: halves are tried then."""
+        try:
+            self._client.log_batch(
+                run_id,
+                metrics=[one for one in entities if isinstance(one, Metric)],
+                params=[one for one in entities if isinstance(one, Param)],
+                tags=[one for one in entities if isinstance(one, RunTag)],
+            )
+        except MlflowException as error:
+            if not is_refusal(error):
+                raise
+            self.check_run(run_id)  # one that was deleted refuses everything
+            if len(entities) == 1:
+                return {entities[0].key: reason(error)}
+            half = len(entities) // 2
+            return self._log(run_id, entities[:half]) | self._log(run_id, entities[half:])
+        return {}
 
     def log_datasets(self, run_id: str, datasets: Sequence[InputDataset]) -> None:
         """A run has each of them once, however often it is told."""
         self._client.log_inputs(run_id, [_dataset_input(dataset) for dataset in datasets])
 
-    def log_evaluation(self, run_id: str, done: Evaluated) -> None:
+    def log_evaluation(self, run_id: str, done: Evaluated) -> Refused:
         """Also to the logged model of that epoch's checkpoint, where there is one. Equal scores that are there already
         stay as they are.
         """
+        self.check_run(run_id)
         self.log_datasets(run_id, [done.dataset])
-        line: Line = {"epoch": done.epoch, "time": time.time(), "metrics": done.metrics}
-        points = self._as_held(run_id, line, done.metrics, None, keep_value=False)
+        line = as_named({"epoch": done.epoch, "time": time.time(), "metrics": done.metrics})
+        points = self._as_held(run_id, line, line["metrics"], None, keep_value=False)
         model = _of_epoch(done.epoch, self._models(run_id))
-        self._log_linked(run_id, points, model, (done.dataset.name, done.dataset.digest))
-        self.log_labels(run_id, {}, done.tags)
+        refused = self._log_linked(run_id, points, model, (done.dataset.name, done.dataset.digest))
+        refused |= self.log_labels(run_id, {}, done.tags)
         if Path(done.folder).is_dir():
             self.upload_folder(run_id, Path(done.folder), done.place)
+        return refused
 
     def link_best(self, run_id: str, line: Line, name: str, checkpoint: str, held: Held | None) -> None:
         """Make the logged model of best.pth, with the scores that its epoch's line has; those of earlier bests, whose
@@ -212,7 +321,7 @@ class Store:
 
     def _log_linked(
         self, run_id: str, points: Sequence[Metric], model: LoggedModel | None, dataset: tuple[str, str] | None
-    ) -> None:
+    ) -> Refused:
         """To the run, and to the model that the points are of."""
         linked = {(metric.key, metric.timestamp, metric.step) for metric in (model.metrics if model else None) or []}
         name, digest = dataset or (None, None)
@@ -221,7 +330,7 @@ class Store:
             for one in points
             if (one.key, one.timestamp, one.step) not in linked
         ]
-        self._client.log_batch(run_id, metrics=points)
+        return self._log(run_id, points)
 
     def upload(self, run_id: str, path: Path, folder: str | None) -> None:
         self._client.log_artifact(run_id, str(path), folder)
@@ -296,49 +405,73 @@ def _milliseconds(seconds: float) -> int:
     return round(seconds * 1000)
 
 
-def log_evaluation(uri: str, run_id: str, done: Evaluated) -> str | None:
+def open_store(uri: str, *, warn: Say, there: bool = False) -> Store:
+    """The store, ready to be written. `warn` hears of a database that was moved."""
+    store = Store(uri, there=there)
+    if store.moved:
+        warn(store.moved)
+    return store
+
+
+def log_evaluation(uri: str, run_id: str, done: Evaluated, *, warn: Say) -> str | None:
     """Add to an MLflow run of any age, at once. Returns the reason where that fails."""
     try:
-        Store(uri, there=True).log_evaluation(run_id, done)
-    except FAILURES as error:
+        refused = open_store(uri, warn=warn, there=True).log_evaluation(run_id, done)
+    except (*FAILURES, SettingsError) as error:
         return reason(error)
+    if refused:
+        warn(told(uri, refused))
     return None
 
 
 def log_folder(uri: str, run_id: str, folder: Path, name: str, *, warn: Say) -> bool:
     """Add a folder's files to an MLflow run of any age, as artifacts under `name`. False, and a warning, on failure."""
     try:
-        Store(uri, there=True).upload_folder(run_id, folder, name)
-    except FAILURES as error:
+        store = open_store(uri, warn=warn, there=True)
+        store.check_run(run_id)
+        store.upload_folder(run_id, folder, name)
+    except (*FAILURES, SettingsError) as error:
         warn(f"MLflow at {uri} failed, {folder} is not uploaded: {reason(error)}")
         return False
     return True
 
 
-def check_experiment(settings: TrackingSettings) -> None:
+def told(uri: str, refused: Refused) -> str:
+    """What to tell of it, in one line."""
+    names, why = list(refused), next(iter(refused.values()))
+    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+    return f"MLflow at {uri} refuses {', '.join(names[:3])}{more} ({why}); left out there, all the rest is delivered"
+
+
+def check_experiment(settings: TrackingSettings, *, warn: Say) -> None:
     """Find what no patience mends before a run directory exists. A server that does not answer is none of it.
 
+    Args:
+        warn: hears of a database that was moved.
+
     Raises:
-        SettingsError: the experiment is deleted, nothing understands the URI, or a local database cannot be opened.
+        SettingsError: the experiment is deleted or refused, nothing understands the URI, or a local database cannot be
+            opened.
     """
     if not settings.enabled:
         return
-    uri, problems = tracking_uri(settings), list[SettingsError]()
-    local = uri.startswith(SQLITE)
+    uri, problems, moved = tracking_uri(settings), list[SettingsError](), list[str]()
+    local = is_local(uri)
 
     def look() -> None:
         try:
-            Store(uri).find_experiment(settings.experiment)
+            open_store(uri, warn=moved.append).experiment(settings.experiment)
         except SettingsError as error:
             problems.append(error)
         except FAILURES as error:
-            misread = getattr(error, "error_code", None) == "INVALID_PARAMETER_VALUE" or isinstance(error, ImportError)
-            if local or misread:
+            if local or is_refusal(error) or isinstance(error, ImportError):
                 problems.append(_unusable(uri, error))
 
     thread = threading.Thread(target=look, daemon=True)
     thread.start()
     thread.join(None if local else START_PATIENCE)
+    for line in moved:
+        warn(line)
     if problems:
         raise problems[0]
 
@@ -346,7 +479,7 @@ def check_experiment(settings: TrackingSettings) -> None:
 def check_store(uri: str) -> None:
     """Raise SettingsError where the store cannot be opened."""
     try:
-        Store(uri).look()
+        Store(uri, follow=False).look()
     except FAILURES as error:
         raise _unusable(uri, error) from None
 

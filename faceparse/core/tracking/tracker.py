@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
@@ -32,7 +33,21 @@ from faceparse.core.tracking.ledger import (
     undelivered,
     write_ledger,
 )
-from faceparse.core.tracking.store import FAILURES, START_PATIENCE, Held, Say, Store, reason, tracking_uri
+from faceparse.core.tracking.store import (
+    FAILURES,
+    START_PATIENCE,
+    Held,
+    Refused,
+    Say,
+    Store,
+    advice,
+    as_named,
+    is_refusal,
+    open_store,
+    reason,
+    told,
+    tracking_uri,
+)
 
 END_PATIENCE = 10.0
 """Seconds that a run waits for MLflow at most when it ends."""
@@ -198,7 +213,7 @@ class Tracker:
         except FAILURES as error:
             rest = outstanding(ledger, self._lines())
             raise TrackingError(
-                f"MLflow at {ledger.uri}: not delivered: {rest} ({reason(error)}); try again when it is back"
+                f"MLflow at {ledger.uri}: not delivered: {rest} ({reason(error)}){advice(error)}"
             ) from None
 
     @contextmanager
@@ -245,7 +260,9 @@ class Tracker:
         assert ledger is not None
         try:
             if self._store is None:
-                self._store = Store(ledger.uri, there=ledger.run_id is not None)
+                self._store = open_store(ledger.uri, warn=self._warn, there=ledger.run_id is not None)
+                if ledger.run_id is not None:
+                    self._store.check_run(ledger.run_id)
             run_id = ledger.run_id or self._find_or_create(self._store, ledger)
             self._tried.set()
             try:
@@ -284,20 +301,22 @@ class Tracker:
         return parent.run_id if parent else None
 
     def _deliver_points(self, store: Store, run_id: str, ledger: Ledger, parcel: Parcel) -> None:
-        lines = undelivered(ledger, self._lines())
+        lines = [as_named(line) for line in undelivered(ledger, self._lines())]
         if not lines:
             return
         held = store.held(run_id, lines) if self._held is None else self._held
         self._held = None  # whether a call that fails has delivered is not known
         for line in lines:
             step = line["epoch"]
-            new = [name for name in line["metrics"] if (name, step) not in held]
+            new = [name for name in line["metrics"] if (name, step) not in held and name not in ledger.refused]
+            refused: Refused = {}
             if new:
                 self._go_on()
-                store.log_points(run_id, line, new)
+                refused = store.log_points(run_id, line, new)
             with self._noting():
                 ledger.delivered = step
-            parcel.points += len(new)
+            parcel.points += len(new) - len(refused)
+            self._leave_out(refused, parcel)
         self._held = held
 
     def _deliver_labels(self, store: Store, run_id: str, ledger: Ledger, parcel: Parcel) -> None:
@@ -306,20 +325,20 @@ class Tracker:
         if not params and not tags:
             return
         self._go_on()
-        store.log_labels(run_id, params, tags)
+        refused = store.log_labels(run_id, params, tags)
         with self._noting():
             ledger.params = {}
             ledger.tags = {key: value for key, value in ledger.tags.items() if tags.get(key) != value}
-        parcel.labels = len(params) + len(tags)
+        parcel.labels = len(params) + len(tags) - len(refused)
+        self._leave_out(refused, parcel)
 
     def _deliver_datasets(self, store: Store, run_id: str, ledger: Ledger, parcel: Parcel) -> None:
-        if not ledger.datasets:
-            return
-        self._go_on()
-        store.log_datasets(run_id, [InputDataset(**dataset) for dataset in ledger.datasets])
-        parcel.datasets = len(ledger.datasets)
-        with self._noting():
-            ledger.datasets = []
+        for noted in list(ledger.datasets):
+            dataset = InputDataset(**noted)
+            log = partial(store.log_datasets, run_id, [dataset])
+            parcel.datasets += self._is_taken(f"dataset {dataset.name} ({dataset.context})", parcel, store, run_id, log)
+            with self._noting():
+                ledger.datasets.remove(noted)
 
     def _deliver_model(self, store: Store, run_id: str, ledger: Ledger, parcel: Parcel) -> None:
         with self._lock:
@@ -328,39 +347,42 @@ class Tracker:
             return
         unknown: Line = {"epoch": best, "time": time.time(), "metrics": {}}  # of a disk that was full
         line = next((line for line in self._lines() if line["epoch"] == best), unknown)
-        self._go_on()
-        store.link_best(run_id, line, ledger.run_name, ledger.best_artifact or "", self._held)
+        artifact = ledger.best_artifact or ""
+        link = partial(store.link_best, run_id, as_named(line), ledger.run_name, artifact, self._held)
+        parcel.models = int(self._is_taken("the logged model", parcel, store, run_id, link))
         with self._noting():
             ledger.linked_epoch = best
-        parcel.models = 1
 
     def _deliver_files(self, store: Store, run_id: str, ledger: Ledger, parcel: Parcel) -> None:
         with self._lock:
             files = [(self._folder / name, name, folder) for name, folder in ledger.files.items()]
         # The smallest first: a server that refuses large files has all the others.
         for path, name, folder in sorted(files, key=lambda file: _size(file[0])):
-            self._go_on()
             with self._lock:
                 self._changed.discard(name)
             with _set_aside(path) as copy:
-                if copy is not None:
-                    store.upload(run_id, copy, folder)
+                if copy is None:
+                    parcel.missing += 1
+                else:
+                    upload = partial(store.upload, run_id, copy, folder)
+                    parcel.files += self._is_taken(name, parcel, store, run_id, upload)
             with self._noting():
                 if name not in self._changed:
                     del ledger.files[name]
-            parcel.files += copy is not None
-            parcel.missing += copy is None
 
     def _deliver_evaluations(self, store: Store, run_id: str, ledger: Ledger, parcel: Parcel) -> None:
         """Once the logged model is there that they are of."""
         if ledger.status == "RUNNING":
             return
         for noted in list(ledger.evaluations):
-            self._go_on()
-            store.log_evaluation(run_id, Evaluated.read(noted))
+            done = Evaluated.read(noted)
+
+            def log(done: Evaluated = done) -> None:
+                self._leave_out(store.log_evaluation(run_id, done), parcel)
+
+            parcel.evaluations += self._is_taken(done.place, parcel, store, run_id, log)
             with self._noting():
                 ledger.evaluations.remove(noted)
-            parcel.evaluations += 1
 
     def _deliver_status(self, store: Store, run_id: str, ledger: Ledger, parcel: Parcel) -> None:
         with self._lock:
@@ -372,6 +394,28 @@ class Tracker:
         with self._noting():
             ledger.told = status
         parcel.status = status
+
+    def _is_taken(self, what: str, parcel: Parcel, store: Store, run_id: str, deliver: Callable[[], object]) -> bool:
+        """Deliver one thing, and leave it out where MLflow does not take it for what it is."""
+        self._go_on()
+        try:
+            deliver()
+        except FAILURES as error:
+            if not is_refusal(error):
+                raise
+            store.check_run(run_id)  # one that was deleted refuses everything
+            self._leave_out({what: reason(error)}, parcel)
+            return False
+        return True
+
+    def _leave_out(self, refused: Refused, parcel: Parcel) -> None:
+        """It is told once."""
+        assert self._ledger is not None
+        if new := {what: why for what, why in refused.items() if what not in self._ledger.refused}:
+            with self._noting() as ledger:
+                ledger.refused |= new
+            parcel.refused += len(new)
+            self._warn(told(self._ledger.uri, new))
 
     def _go_on(self) -> None:
         if self._left:

@@ -80,8 +80,7 @@ def profile_step(settings: Settings, observer: Observer) -> StepProfile:
         )
         for name in PARTS
     ]
-    runs = settings.train.runs_dir / settings.tracking.experiment
-    folder = runs / f"profile-{new_name()}"
+    folder = settings.experiment_dir / f"profile-{new_name()}"
     _write(folder, profiler, gpu)
     return StepProfile(folder, parts, 1000 * taken / ITERATIONS, plan.update_size)
 

@@ -83,7 +83,7 @@ def train(
     """
     settings = world.first(lambda: adopt_preprocessing(settings, observer))
     plan = make_plan(settings, observer.track, world)
-    world.first(lambda: check_experiment(settings.tracking))
+    world.first(lambda: check_experiment(settings.tracking, warn=observer.warning))
     with _directory(lambda: RunDirectory.create(settings, at), world, found) as directory:
         return _Run(plan, directory, observer, resumed=None).execute()
 
@@ -95,7 +95,7 @@ def check(settings: Settings, observer: Observer) -> None:
         FaceparseError: what `train` would raise.
     """
     make_plan(adopt_preprocessing(settings, observer), observer.track, ALONE)
-    check_experiment(settings.tracking)
+    check_experiment(settings.tracking, warn=observer.warning)
 
 
 def resume(
@@ -112,11 +112,11 @@ def resume(
         place: where the run runs from here on; nothing else of these settings counts.
 
     Raises:
-        FaceparseError: there is no such run or checkpoint, or its dataset is no longer what it was.
+        FaceparseError: there is no such run or checkpoint, or its settings file or dataset is no longer what it was.
         InterruptedRunError, LostProcessError: as `train`.
     """
     with _directory(lambda: RunDirectory.reopen(run_dir), world, found) as directory:
-        checkpoint = world.first(lambda: read_last(run_dir, warn=observer.warning))
+        checkpoint = world.first(lambda: _last_of(run_dir, directory, observer))
         if world.first(lambda: is_finished(run_dir)):
             observer.message(f"{run_dir} is finished, all {checkpoint.epoch} epochs; nothing is left to train")
             return world.first(lambda: _found_finished(run_dir, checkpoint))
@@ -137,6 +137,13 @@ def resume_or_train(
     if run_dir is None:
         return train(settings, observer, world, found=found)
     return resume(run_dir, observer, world, found=found, place=settings)
+
+
+def _last_of(run_dir: Path, directory: RunDirectory | None, observer: Observer) -> Checkpoint:
+    checkpoint = read_last(run_dir, warn=observer.warning)
+    if directory is not None:
+        directory.check_settings(checkpoint.settings)
+    return checkpoint
 
 
 def _found_finished(run_dir: Path, last: Checkpoint) -> RunResult:

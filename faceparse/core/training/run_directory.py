@@ -11,7 +11,7 @@ from filelock import FileLock, Timeout
 
 from faceparse.core.errors import OutputError, SettingsError
 from faceparse.core.files import append_line, make_folder, remove_leftovers, write_atomic
-from faceparse.core.settings import Settings, read_settings, to_toml
+from faceparse.core.settings import Settings, flatten, read_settings, to_toml
 from faceparse.core.tracking.ledger import TRACKING_FILE, read_ledger
 from faceparse.core.training.checkpoint import LAST, SETTINGS_FILE
 
@@ -39,7 +39,7 @@ class RunDirectory:
     @classmethod
     def create(cls, settings: Settings, path: Path | None = None) -> "RunDirectory":
         """A new one, at `path` or where the settings say; the resolved settings are its first file."""
-        default = settings.train.runs_dir / settings.tracking.experiment / new_name()
+        default = settings.experiment_dir / new_name()
         path = path or settings.train.run_dir or default
         if (path / LAST).exists():
             raise OutputError(
@@ -66,13 +66,31 @@ class RunDirectory:
         cls.check(path)
         return cls(path)
 
+    def check_settings(self, kept: Settings) -> None:
+        """Refuse a settings file that was edited: a run goes on with what its checkpoint kept.
+
+        Where it runs may change.
+
+        Raises:
+            SettingsError: with the keys that differ.
+        """
+        file = self.path / SETTINGS_FILE
+        found, began = flatten(read_settings(file).moved_to(kept)), flatten(kept)
+        changed = [key for key in {**began, **found} if found.get(key) != began.get(key)]
+        if changed:
+            keys = ", ".join(f"{key} = {found.get(key, 'auto')!r} (was {began.get(key, 'auto')!r})" for key in changed)
+            raise SettingsError(
+                f"{file}: was edited, and a run goes on with the settings that it began with: {keys}; put these back, "
+                f"or begin another run: faceparse train {file} --snapshot-dir NEW_FOLDER"
+            )
+
     @classmethod
     def find(cls, settings: Settings) -> Path | None:
         """The newest run with just these settings that has a checkpoint and did not come to its end."""
         if settings.train.run_dir is not None:
             candidates = [settings.train.run_dir]
         else:
-            candidates = sorted((settings.train.runs_dir / settings.tracking.experiment).glob("*/"), reverse=True)
+            candidates = sorted(settings.experiment_dir.glob("*/"), reverse=True)
         return next((path for path in candidates if _is_unfinished(path, settings)), None)
 
     @property

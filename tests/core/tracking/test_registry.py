@@ -25,6 +25,7 @@ from faceparse.core.load import load_model_from
 from faceparse.core.model.weights import read_checkpoint
 from faceparse.core.tracking import registry
 from faceparse.core.tracking.registry import Registration, download, requirements
+from faceparse.core.tracking.store import mlflow_name
 from faceparse.core.training.run import RunResult
 from tests.conftest import Server
 
@@ -156,7 +157,7 @@ def test_damage_in_the_store_is_found(client: MlflowClient, store: str, own: Pat
 
 def test_an_alias_moves_to_the_new_version(client: MlflowClient, store: str, own: Path, unsaved: None) -> None:
     moving = Registration(store, "moving", "champion", None, "moving")
-    moving.check()
+    moving.check(warn=pytest.fail)
     assert [moving.register(own, tags=TAGS, step=0) for _ in range(2)] == ["models:/moving/1", "models:/moving/2"]
     dataclasses.replace(moving, alias="latest").register(own, tags=TAGS, step=0)
     assert client.get_registered_model("moving").aliases == {"champion": 2}
@@ -185,25 +186,25 @@ def test_what_fails_on_the_way_leaves_nothing(
 @pytest.mark.parametrize("name", ["", "a/b", "a:b", "a@b", "a b", "a.b", "ä"])
 def test_bad_names_are_refused(store: str, name: str) -> None:
     with pytest.raises(SettingsError, match=r"^--register '.*': a name is of letters, digits, '_' and '-'$"):
-        Registration(store, name, "latest", None, "faceparse").check()
+        Registration(store, name, "latest", None, "faceparse").check(warn=pytest.fail)
 
 
 @pytest.mark.parametrize("alias", ["", "a.b", "a/b", "a@b", "ä"])
 def test_bad_aliases_are_refused(store: str, alias: str) -> None:
     with pytest.raises(SettingsError, match=r"^--alias '.*': a name is of letters, digits, '_' and '-'$"):
-        Registration(store, "face", alias, None, "faceparse").check()
+        Registration(store, "face", alias, None, "faceparse").check(warn=pytest.fail)
 
 
 @pytest.mark.parametrize("alias", ["1", "v1", "V22"])
 def test_an_alias_is_no_number(store: str, alias: str) -> None:
     with pytest.raises(SettingsError, match=rf"^--alias '{alias}': is a version's name; take another$"):
-        Registration(store, "face", alias, None, "faceparse").check()
+        Registration(store, "face", alias, None, "faceparse").check(warn=pytest.fail)
 
 
 def test_a_deleted_experiment_is_found_before_the_work(client: MlflowClient, store: str) -> None:
     client.delete_experiment(client.create_experiment("gone"))
     with pytest.raises(SettingsError, match="tracking.experiment = 'gone': deleted in MLflow at"):
-        Registration(store, "face", "latest", None, "gone").check()
+        Registration(store, "face", "latest", None, "gone").check(warn=pytest.fail)
 
 
 @pytest.fixture
@@ -217,7 +218,7 @@ def dead() -> Iterator[str]:
 def test_a_dead_server_is_found_before_the_work(dead: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     began = time.monotonic()
     with pytest.raises(TrackingError, match=rf"^MLflow at {dead} failed, nothing is exported: .*Connection refused"):
-        Registration(dead, "face", "latest", "0" * 32, "faceparse").check()
+        Registration(dead, "face", "latest", "0" * 32, "faceparse").check(warn=pytest.fail)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", dead)
     with pytest.raises(TrackingError, match=rf"^MLflow at {dead} failed, models:/face@latest is not loaded: "):
         load_model_from("models:/face@latest")
@@ -232,7 +233,24 @@ def test_a_dead_server_is_found_before_the_work(dead: str, tmp_path: Path, monke
 
 def test_a_run_that_is_not_there_is_named(store: str) -> None:
     with pytest.raises(TrackingError, match=r"nothing is exported: Run with id=0{32} not found"):
-        Registration(store, "face", "latest", "0" * 32, "faceparse").check()
+        Registration(store, "face", "latest", "0" * 32, "faceparse").check(warn=pytest.fail)
+
+
+def test_a_run_that_was_deleted_is_found_before_the_work(client: MlflowClient, store: str) -> None:
+    run_id = client.create_run(client.create_experiment("of a deleted run")).info.run_id
+    client.delete_run(run_id)
+    with pytest.raises(TrackingError) as caught:
+        Registration(store, "face", "latest", run_id, "faceparse").check(warn=pytest.fail)
+    expected = f"run {run_id} was deleted there; 'mlflow runs restore --run-id {run_id}' brings it back"
+    assert str(caught.value) == f"MLflow at {store} failed, nothing is exported: {expected}"
+
+
+def test_any_class_name_can_stand_in_a_versions_tags(
+    client: MlflowClient, store: str, own: Path, unsaved: None
+) -> None:
+    tags = TAGS | {"test/f1/skin (face)": "0.5"}
+    Registration(store, "named", "latest", None, "named").register(own, tags=tags, step=0)
+    assert client.get_model_version("named", "1").tags[mlflow_name("test/f1/skin (face)")] == "0.5"
 
 
 def test_serving_is_pinned_to_what_is_installed() -> None:
@@ -248,7 +266,7 @@ def test_a_registry_behind_a_server_holds_the_files_too(
     """The same over HTTP, with the server's proxy for artifacts; with a run and without."""
     for number, run_id in enumerate([None, read_checkpoint(trained.best).run_id], 1):
         there = Registration(server.uri, "remote", "champion", run_id, "remote")
-        there.check()
+        there.check(warn=pytest.fail)
         assert there.register(own, tags=TAGS, step=0) == f"models:/remote/{number}"
     uri, found = download("models:/remote@champion", server.uri, tmp_path / "copy")
     assert uri == "models:/remote/2"

@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 from mlflow.exceptions import MlflowException
-from mlflow.protos.databricks_pb2 import ENDPOINT_NOT_FOUND
+from mlflow.protos.databricks_pb2 import ENDPOINT_NOT_FOUND, INVALID_PARAMETER_VALUE
 from mlflow.tracking import MlflowClient
 
 from faceparse.core.errors import InterruptedRunError, TrackingError, TrainingError
 from faceparse.core.tracking import tracker
 from faceparse.core.tracking.ledger import Parcel
-from faceparse.core.tracking.store import check_experiment, log_evaluation
+from faceparse.core.tracking.store import check_experiment, log_evaluation, mlflow_name
 from tests.conftest import Server
 from tests.core.tracking.conftest import (
     NAMES,
@@ -142,7 +142,7 @@ def test_a_tracker_that_is_switched_off_does_nothing(tmp_path: Path, make: Calla
     run.tracker.tag({"a": "b"})
     run.write("file.txt", "content")
     run.tracker.finish("FINISHED")
-    check_experiment(run.settings)
+    check_experiment(run.settings, warn=pytest.fail)
     assert (run.tracker.uri, run.tracker.run_id, run.warnings) == (None, None, [])
     assert {path.name for path in tmp_path.iterdir()} == {"run"}
     assert {path.name for path in run.directory.path.iterdir()} == {".lock", "metrics.jsonl", "file.txt"}
@@ -464,7 +464,7 @@ def test_a_server_without_logged_models_gets_everything_else(
     run.save_best(1)
     run.tracker.finish("FINISHED")
     assert (run.warnings, bool(run.outstanding)) == ([], False)
-    assert log_evaluation(store, run.run_id, evaluated({"test/miou": 0.5}, 1)) is None
+    assert log_evaluation(store, run.run_id, evaluated({"test/miou": 0.5}, 1), warn=pytest.fail) is None
     assert history(store, run.run_id, "test/miou") == [(1, 0.5)]
     assert history(store, run.run_id) == once(1)
 
@@ -535,3 +535,111 @@ def test_a_file_that_is_gone_is_said(server: Server, make: Callable[..., Run]) -
     (run.directory.path / "file.txt").unlink()
     server.start()
     assert str(run.sync()) == "2 params and tags, 2 datasets, 1 files that are gone, status FINISHED"
+
+
+# What MLflow does not take
+
+
+def test_any_class_name_is_delivered(make: Callable[..., Run], store: str) -> None:
+    run = make().start()
+    names = ["val/f1/skin (face)", "val/f1/skin [face]", "val/f1/mouth/lips, open", "val/f1/皮肤"]
+    run.directory.record(1, dict.fromkeys(names, 0.5))
+    run.tracker.tag({"best (of all)": "1"})
+    run.save_best(1)
+    run.tracker.finish("FINISHED")
+    found = MlflowClient(store).get_run(run.run_id)
+    assert set(found.data.metrics) == {mlflow_name(name) for name in names}
+    assert found.data.tags[mlflow_name("best (of all)")] == "1"
+    (model,) = models(store, run.run_id)
+    assert {metric.key for metric in model.metrics} == {mlflow_name(name) for name in names}
+    assert log_evaluation(store, run.run_id, evaluated({"my (set)/f1_mean": 0.5}, 1), warn=pytest.fail) is None
+    assert history(store, run.run_id, mlflow_name("my (set)/f1_mean")) == [(1, 0.5)]
+    assert (run.warnings, bool(run.outstanding)) == ([], False)
+
+
+def refuse_some(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As a server does that takes less than the client."""
+    refusal = MlflowException("no,\nthank you", error_code=INVALID_PARAMETER_VALUE)
+
+    def log_batch(client: MlflowClient, run_id: str, **entities: Any) -> None:
+        if any("bad" in one.key for kind in ("metrics", "params", "tags") for one in entities[kind]):
+            raise refusal
+        client.log_batch(run_id, **entities)
+
+    def log_artifact(client: MlflowClient, run_id: str, path: str, folder: str | None) -> None:
+        if "bad" in path:
+            raise refusal
+        client.log_artifact(run_id, path, folder)
+
+    def log_inputs(client: MlflowClient, run_id: str, inputs: Any) -> None:
+        if "digest-val" in {one.dataset.digest for one in inputs}:
+            raise refusal
+        client.log_inputs(run_id, inputs)
+
+    def refuse(*_: object, **__: object) -> None:
+        raise refusal
+
+    calls = {"log_batch": log_batch, "log_artifact": log_artifact, "log_inputs": log_inputs}
+    replace_client(monkeypatch, **calls, create_logged_model=refuse)
+
+
+def test_what_is_refused_is_left_out_and_all_else_is_delivered(
+    make: Callable[..., Run], store: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refuse_some(monkeypatch)
+    run = make().start()
+    for step in (1, 2):
+        run.directory.record(step, dict.fromkeys((*NAMES, "val/bad"), step / 2))
+        run.tracker.deliver()
+    run.tracker.tag({"bad": "x", "good": "y"})
+    run.write("bad.txt", "x")
+    run.write("good.txt", "y")
+    run.save_best(1)
+    run.tracker.finish("FINISHED")
+    client = MlflowClient(store)
+    found = client.get_run(run.run_id)
+    assert found.info.status == "FINISHED"
+    assert [history(store, run.run_id, name) for name in NAMES] == [once(1, 2)] * 2
+    assert ("bad" in found.data.tags, found.data.tags["good"], found.data.params) == (False, "y", {"optim.lr": "0.1"})
+    assert sorted(file.path for file in client.list_artifacts(run.run_id)) == ["checkpoints", "good.txt"]
+    assert [context for context, *_ in datasets(store, run.run_id)] == ["train"]
+    assert not run.outstanding
+    left_out = {"val/bad", "bad", "dataset faces (val)", "bad.txt", "the logged model"}
+    assert run.ledger.refused == dict.fromkeys(left_out, "no,")
+    assert sorted(run.warnings) == sorted(
+        f"MLflow at {store} refuses {what} (no,); left out there, all the rest is delivered" for what in left_out
+    )
+
+
+def test_sync_counts_what_is_refused(
+    server: Server, make: Callable[..., Run], store: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server.stop()
+    run = make(server.uri).start()
+    run.directory.record(1, {"val/bad": 0.5, NAMES[0]: 0.5})
+    run.tracker.finish("FINISHED")
+    server.start()
+    refuse_some(monkeypatch)
+    expected = "1 points, 2 params and tags, 1 datasets, 2 left out, as tracking.json says, status FINISHED"
+    assert str(run.sync()) == expected
+    assert not run.outstanding
+    assert history(store, run.run_id) == once(1)
+
+
+def test_a_deleted_run_says_how_to_get_it_back(make: Callable[..., Run], store: str) -> None:
+    run = make().start()
+    run.record(1)
+    until(lambda: not run.outstanding)
+    client = MlflowClient(store)
+    client.delete_run(run.run_id)
+    run.record(2)
+    run.tracker.finish("FINISHED")
+    deleted = f"run {run.run_id} was deleted there; 'mlflow runs restore --run-id {run.run_id}' brings it back"
+    with pytest.raises(TrackingError) as caught:
+        run.sync()
+    rest = "2 points, status FINISHED"
+    assert str(caught.value) == f"MLflow at {store}: not delivered: {rest} ({deleted})"
+    assert deleted in run.warnings[-1]
+    assert run.ledger.refused == {}  # one that was deleted refuses everything
+    client.restore_run(run.run_id)
+    assert run.sync() == Parcel(points=2, status="FINISHED")

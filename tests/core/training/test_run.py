@@ -389,6 +389,26 @@ def test_resuming_a_finished_run_changes_nothing(trained: RunResult, tmp_path: P
     assert {path: path.read_bytes() for path in copied.rglob("*") if path.is_file()} == before
 
 
+def test_an_edited_settings_file_is_refused_on_resume(trained: RunResult, tmp_path: Path) -> None:
+    """But for where the run runs, which is the file's to say."""
+    copied = Path(shutil.copytree(trained.run_dir, tmp_path / "copied"))
+    file = copied / "settings.toml"
+    content = file.read_text()
+    file.write_text(content.replace("processes = 1", "processes = 2"))
+    assert resume(copied, Watcher()).best_epoch == trained.best_epoch
+    edited = content.replace("epochs = 1\n", "epochs = 5\n").replace("[speed]", "[speed]\ncompile = true")
+    file.write_text(edited.replace("compile = false\n", ""))
+    with pytest.raises(SettingsError) as caught:
+        resume(copied, Watcher())
+    keys = "train.epochs = 5 (was 1), speed.compile = True (was False)"
+    assert str(caught.value) == (
+        f"{file}: was edited, and a run goes on with the settings that it began with: {keys}; put these back, or begin "
+        f"another run: faceparse train {file} --snapshot-dir NEW_FOLDER"
+    )
+    file.write_text(content)
+    resume(copied, Watcher())
+
+
 def test_what_cannot_be_resumed_says_so(trained: RunResult, tmp_path: Path) -> None:
     copied = shutil.copytree(trained.run_dir, tmp_path / "copy")
     shutil.copy(copied / "best.pth", copied / "last.pth")

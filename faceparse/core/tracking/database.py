@@ -1,0 +1,116 @@
+"""A local database of MLflow's: its file, and where it and what lies beside it are after a move."""
+
+import re
+import sqlite3
+from contextlib import closing, suppress
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+from faceparse.core.errors import SettingsError
+
+SQLITE = "sqlite:///"
+ARTIFACTS = "mlartifacts"
+"""The folder beside a database that has its runs' files."""
+
+_PLACES = (
+    ("experiments", "artifact_location"),
+    ("runs", "artifact_uri"),
+    ("logged_models", "artifact_location"),
+    ("model_versions", "source"),
+    ("model_versions", "storage_location"),
+)
+"""Columns in which MLflow keeps absolute places of files."""
+
+
+def is_local(uri: str) -> bool:
+    return uri.startswith(SQLITE)
+
+
+def database_file(uri: str) -> Path:
+    """The absolute path that a local URI names.
+
+    Raises:
+        SettingsError: MLflow would read another path out of it.
+    """
+    path = Path(uri.removeprefix(SQLITE)).absolute()
+    if found := re.search(r"\?|%[0-9A-Fa-f]{2}", str(path)):
+        raise SettingsError(
+            f"MLflow store {SQLITE}{path}: a database's path cannot have {found[0]!r} in it; rename the folder, or "
+            f"name another place: tracking.uri = {f'{SQLITE}/PATH/mlflow.db'!r} (or MLFLOW_TRACKING_URI)"
+        )
+    return path
+
+
+def present_uri(uri: str, folder: Path, run_id: str | None) -> str:
+    """The URI, or that of the database which was moved together with `folder`, a run directory, and knows its run.
+
+    Args:
+        run_id: None where MLflow has not heard of the run yet.
+    """
+    if not is_local(uri) or (named := Path(uri.removeprefix(SQLITE))).exists():
+        return uri
+    for parent in (*folder.absolute().parents, Path.cwd()):
+        if (found := parent / named.name).is_file() and (run_id is None or _holds_run(found, run_id)):
+            return f"{SQLITE}{found}"
+    return uri
+
+
+def _holds_run(file: Path, run_id: str) -> bool:
+    with suppress(sqlite3.Error), closing(_open(file)) as database:
+        return database.execute("select 1 from runs where run_uuid = ?", [run_id]).fetchone() is not None
+    return False
+
+
+def _open(file: Path) -> sqlite3.Connection:
+    """It is never made here."""
+    return sqlite3.connect(f"{file.as_uri()}?mode=rw", uri=True, timeout=20)
+
+
+def beside(file: Path, location: str) -> str:
+    """Where the files of `location` are: beside the database, where the two were moved or copied together."""
+    _, found, name = location.rpartition(f"/{ARTIFACTS}/")
+    old, new = _path(location), file.parent / ARTIFACTS / unquote(name)
+    if not found or old is None or old == new or (old.exists() and not new.exists()):
+        return location
+    return new.as_uri()
+
+
+def _path(location: str) -> Path | None:
+    """None where that is no folder of this machine."""
+    parts = urlsplit(location)
+    return Path(unquote(parts.path)) if parts.scheme == "file" and parts.netloc in ("", "localhost") else None
+
+
+def follow_move(file: Path) -> str | None:
+    """Let a database that was moved know where its files are now: else MLflow would make the old place again.
+
+    Returns:
+        What moved, in one line; None where nothing did.
+
+    Raises:
+        sqlite3.Error: the database cannot be read, or has to be changed and cannot.
+    """
+    with closing(_open(file)) as database:
+        if not _columns(database, "experiments"):
+            return None
+        locations = [location for (location,) in database.execute("select artifact_location from experiments")]
+    moved = {old: new for old in locations if old and (new := beside(file, old)) != old}
+    if not moved:
+        return None
+    with closing(_open(file)) as database, database:
+        for table, column in _PLACES:
+            if column in _columns(database, table):
+                change = (
+                    f"update {table} set {column} = ? || substr({column}, ?) where substr({column} || '/', 1, ?) = ?"
+                )
+                for old, new in moved.items():
+                    database.execute(change, [new, len(old) + 1, len(old) + 1, f"{old}/"])
+    (old, *_) = moved
+    before = unquote(old.rpartition(f"/{ARTIFACTS}/")[0]).removeprefix("file://")
+    return (
+        f"MLflow's database and files were moved from {before} to {file.parent}; the database now names the new place"
+    )
+
+
+def _columns(database: sqlite3.Connection, table: str) -> set[str]:
+    return {row[1] for row in database.execute(f"pragma table_info({table})")}
