@@ -443,7 +443,7 @@ def told(uri: str, refused: Refused) -> str:
     return f"MLflow at {uri} refuses {', '.join(names[:3])}{more} ({why}); left out there, all the rest is delivered"
 
 
-def check_experiment(settings: TrackingSettings, *, warn: Say) -> None:
+def check_experiment(settings: TrackingSettings, *, warn: Say = lambda _: None) -> None:
     """Find what no patience mends before a run directory exists. A server that does not answer is none of it.
 
     Args:
