@@ -22,14 +22,12 @@ from typing import IO, Literal, Protocol
 from faceparse.core.errors import DatasetError, OutputError
 from faceparse.core.files import cannot_write, make_folder
 from faceparse.core.parallel import Track, untracked
+from faceparse.core.paths import LONGEST_NAME
 
 MAX_FILES = 2_000_000
 MAX_BYTES = 400 * 2**30
 COMPLETE = ".complete"
 """Written into the folder last: the identity of the archive that all of it is from."""
-
-LONGEST_NAME = 255
-"""Bytes of a file's name that file systems take."""
 
 _BROKEN = (
     zipfile.BadZipFile,
