@@ -1,10 +1,14 @@
 """The `faceparse` command: registers the commands, and alone turns errors into a line and an exit code."""
 
 import errno
+import io
 import sys
-from typing import Annotated, NoReturn
+from collections.abc import Callable
+from functools import partial
+from typing import Annotated, Any, NoReturn
 
 import typer
+import typer.core
 
 from faceparse import __version__
 from faceparse.commands import (
@@ -25,10 +29,38 @@ from faceparse.commands import (
     ui,
     web,
 )
-from faceparse.core.errors import FaceparseError, InterruptedRunError
+from faceparse.core.errors import FaceparseError, InterruptedRunError, SettingsError
+from faceparse.core.paths import utf8_problem
+
+
+class _Gated(typer.core.TyperGroup):
+    """Commands, all paths of which pass the gate before they start."""
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        command = super().get_command(ctx, cmd_name)
+        if command is not None:
+            _gate(command)
+        return command
+
+
+def _gate(command: Any) -> None:
+    for parameter in command.params:
+        if parameter.type_descriptor is not None and "Path" in str(parameter.type_descriptor.annotation):
+            parameter.process_value = partial(_gated_value, parameter, parameter.process_value)
+    for one in getattr(command, "commands", {}).values():
+        _gate(one)
+
+
+def _gated_value(parameter: Any, process: Callable[[Any, Any], Any], context: Any, value: Any) -> Any:
+    if isinstance(value, str) and value != "-" and (problem := utf8_problem(value)):
+        option = parameter.opts[0]
+        raise SettingsError(f"{option if option.startswith('-') else option.upper()}: {problem}")
+    return process(context, value)
+
 
 app = typer.Typer(
     name="faceparse",
+    cls=_Gated,
     help="Face parsing with EAGRNet: prepare datasets, train, score, predict and export.",
     no_args_is_help=True,
     add_completion=False,
@@ -75,10 +107,14 @@ INTERRUPTED = 130
 """Exit code after Ctrl-C: 128 + SIGINT."""
 
 # What a full, read-only or forbidden place answers.
+_PATH_ERRORS = {errno.ENAMETOOLONG: "choose a shorter name", errno.ELOOP: "mend the link"}
 _PLACE_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR}
 
 
 def main() -> NoReturn:
+    for stream in (sys.stdout, sys.stderr):  # names of files need not be UTF-8
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     sys.exit(run(sys.argv[1:]))
 
 
@@ -103,6 +139,8 @@ def run(arguments: list[str]) -> int:
     except (KeyboardInterrupt, typer.Abort):
         code = INTERRUPTED
     except OSError as error:
+        if error.errno in _PATH_ERRORS:
+            return _fail(f"cannot use {error.filename}: {error.strerror}; {_PATH_ERRORS[error.errno]}")
         if error.errno not in _PLACE_ERRORS:
             raise
         return _fail(

@@ -11,7 +11,17 @@ import faceparse
 PACKAGE = Path(faceparse.__file__).parent
 
 ROWS = [
-    ["faceparse", "core", "core.address", "core.errors", "core.labels", "core.settings", "core.device", "core.files"],
+    [
+        "faceparse",
+        "core",
+        "core.address",
+        "core.errors",
+        "core.labels",
+        "core.settings",
+        "core.device",
+        "core.files",
+        "core.paths",
+    ],
     ["core.geometry", "core.polygons"],
     ["core.preprocessing", "core.face_geometry"],
     ["core.finding"],

@@ -19,6 +19,7 @@ from faceparse.core.geometry import Size, unwarp_label
 from faceparse.core.inference import Parser, arrays_later, load_parser
 from faceparse.core.labels import LabelSet
 from faceparse.core.load import load_model_from
+from faceparse.core.paths import path_problem
 from faceparse.core.polygons import polygons
 from faceparse.core.prediction.batches import batch_logits
 from faceparse.core.prediction.crops import Crop, crop_picture, paste, settle
@@ -292,6 +293,8 @@ def as_image(source: ImageSource) -> np.ndarray:
     if isinstance(source, bytes):
         return decode_photograph(source, "image")
     if isinstance(source, str | Path):
+        if problem := path_problem(source):  # of the text: an empty one is a folder as a path
+            raise DatasetError(f"image: {problem}")
         return decode_photograph(read_bytes(Path(source)), str(source))
     raise DatasetError(f"image: a {type(source).__name__}; give an array, a PIL picture, bytes, or a file's path")
 

@@ -18,6 +18,7 @@ import numpy as np
 from PIL import Image
 
 from faceparse.core.errors import ColourLabelError, DatasetError, OutputError
+from faceparse.core.paths import broken_link, path_problem
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
 
@@ -81,6 +82,8 @@ def write_folder_with(path: Path, fill: Callable[[Path], None]) -> None:
     Raises:
         OutputError: the place cannot be written, or `path` is a file; it is left as it was.
     """
+    if problem := path_problem(path):
+        raise OutputError(f"cannot write {problem}")
     make_folder(path.parent)
     place = Path(os.path.realpath(path))  # a link stays, and what it leads to is written
     if place.exists() and not place.is_dir():
@@ -104,9 +107,12 @@ def _place(path: Path) -> Path:
     """Where a file at `path` is written: a link stays, and what it leads to is written.
 
     Raises:
+        OutputError: no file can be named so.
         OutputError: a device, a pipe or a socket stands there. A rename would put a file in its place: as root, in that
             of /dev/null.
     """
+    if problem := path_problem(path):
+        raise OutputError(f"cannot write {problem}")
     place = Path(os.path.realpath(path))
     try:
         mode = place.lstat().st_mode
@@ -144,11 +150,14 @@ def append_line(path: Path, line: str) -> None:
 def cannot_write(path: Path, error: OSError) -> OutputError:
     in_the_way = error.errno in (errno.EEXIST, errno.ENOTDIR)  # a file where a folder should be
     mend = "choose another place" if in_the_way else "free space or choose another place"
+    mend = {errno.ENAMETOOLONG: "choose a shorter name", errno.ELOOP: "mend the link"}.get(error.errno or 0, mend)
     return OutputError(f"cannot write {path}: {error.strerror or error}; {mend}")
 
 
 def make_folder(path: Path) -> None:
     """Create `path` and prove that it can be written, before long work is spent on filling it."""
+    if problem := path_problem(path):
+        raise OutputError(f"cannot write {problem}")
     try:
         path.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=path):
@@ -158,10 +167,16 @@ def make_folder(path: Path) -> None:
 
 
 def read_bytes(path: Path) -> bytes:
+    """
+    Raises:
+        DatasetError: it cannot be read; a broken link is named as one.
+    """
+    if problem := path_problem(path):
+        raise DatasetError(f"cannot read {problem}")
     try:
         return path.read_bytes()
     except OSError as error:
-        raise DatasetError(f"cannot read {path}: {error.strerror or error}") from None
+        raise DatasetError(f"cannot read {path}: {broken_link(path) or error.strerror or error}") from None
 
 
 def read_image(path: Path) -> np.ndarray:

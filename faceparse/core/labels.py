@@ -15,6 +15,7 @@ import numpy as np
 from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError, model_validator
 
 from faceparse.core.errors import SettingsError
+from faceparse.core.paths import path_problem
 
 IGNORE = 255
 """Label value of pixels that neither the loss nor the scores count."""
@@ -157,6 +158,8 @@ def builtin_label_sets() -> dict[str, LabelSet]:
 
 
 def read_label_set(path: Path) -> LabelSet:
+    if problem := path_problem(path):
+        raise SettingsError(f"label set: {problem}")
     try:
         return label_set_from_dict(tomllib.loads(path.read_text("utf-8")), str(path))
     except FileNotFoundError:

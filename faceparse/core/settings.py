@@ -25,6 +25,7 @@ from pydantic import (
 from faceparse.core.address import keep_secrets, public_address
 from faceparse.core.errors import SettingsError
 from faceparse.core.labels import nearest
+from faceparse.core.paths import path_problem, utf8_problem
 
 ENV_PREFIX = "FACEPARSE_"
 EXPERIMENT_VARIABLE = "MLFLOW_EXPERIMENT_NAME"
@@ -41,6 +42,13 @@ def _split(value: Any) -> Any:
     """`473,473` as typed in a shell or the environment."""
     if isinstance(value, str):
         return tuple(part.strip() for part in value.split(","))
+    return value
+
+
+def _usable(value: Any) -> Any:
+    """A path as it was written, where it can be one and be kept in a settings file."""
+    if isinstance(value, str | Path) and (problem := utf8_problem(value)):
+        raise ValueError(problem)
     return value
 
 
@@ -61,6 +69,7 @@ def folder_name(experiment: str) -> str:
     return words if words == experiment and words.strip(". ") else words.strip("-. ") or "experiment"
 
 
+FilePath = Annotated[Path, BeforeValidator(_usable)]
 Positive = Annotated[int, Field(gt=0)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
@@ -96,7 +105,7 @@ class _Section(BaseModel):
 class DataSettings(_Section):
     """The dataset in its canonical layout, and how an image becomes a network input."""
 
-    root: Path = Path("dataset/Helen")
+    root: FilePath = Path("dataset/Helen")
     """Dataset folder (canonical layout)."""
     label_set: str | None = None
     """Built-in name or TOML file. Default: what the dataset folder says, else by `num_classes`."""
@@ -136,7 +145,7 @@ class DataSettings(_Section):
     """Share of the samples that get Gaussian noise of up to 8 % of the range."""
     erase: Fraction = 0.0
     """Share of the samples in which a rectangle of 2 to 15 % of the crop is grey; its label stays."""
-    backgrounds: Path | None = None
+    backgrounds: FilePath | None = None
     """Folder of pictures without faces. Half of the samples show them beyond the photograph's border, as background to
     the loss; else black is there, which the loss ignores. `far` and `empty` need it."""
     far: Fraction = 0.0
@@ -286,9 +295,9 @@ class TrainSettings(_Section):
     best_metric: str = "auto"
     """Score on `val` that chooses best.pth: mean_f1, mean_iou, pixel_accuracy, or f1/<class or merged name>.
     `auto` is f1/overall where the label set has it (Helen), as in the recipe, else mean_f1."""
-    runs_dir: Path = Path("runs")
+    runs_dir: FilePath = Path("runs")
     """Folder of all runs."""
-    run_dir: Path | None = None
+    run_dir: FilePath | None = None
     """The run directory itself. Default: runs_dir/<experiment>/<time>-<id>."""
 
 
@@ -454,6 +463,8 @@ def keys() -> dict[str, Any]:
 
 
 def _read_toml(file: Path) -> dict[str, Any]:
+    if problem := path_problem(file):
+        raise SettingsError(f"experiment file: {problem}")
     try:
         return tomllib.loads(file.read_text("utf-8"))
     except FileNotFoundError:

@@ -75,6 +75,37 @@ def test_an_archive_is_as_good_as_its_folder(cli: Cli, tmp_path: Path, kind: str
     assert "0 prepared now" in done.out
 
 
+def test_nothing_of_a_damaged_archive_is_in_the_dataset_of_the_next(cli: Cli, tmp_path: Path) -> None:
+    """Fix the files, and start the same command again: what was done of others is gone."""
+    make_lapa(tmp_path / "raw", (3, 1, 1))
+    broken = sorted((tmp_path / "raw" / "train" / "labels").iterdir())[0]
+    whole = broken.read_bytes()
+    broken.write_bytes(whole[:50])
+    shutil.make_archive("lapa", "zip", "raw")
+    assert "could not be prepared" in cli("prepare", "lapa", "lapa.zip", "out", "--processes", 1).message
+    assert Path("out/.unpacked").is_dir()
+    broken.write_bytes(whole)
+    gone = sorted((tmp_path / "raw" / "train" / "images").iterdir())[1]
+    gone.unlink()
+    shutil.make_archive("lapa", "zip", "raw")
+    assert cli("prepare", "lapa", "lapa.zip", "out", "--processes", 1).code == 0
+    names = {path.stem for path in Path("out/images").iterdir()}
+    assert names == {path.stem for path in (tmp_path / "raw").glob("*/images/*")}
+    assert names == {path.stem for path in Path("out/labels").iterdir()}
+    assert gone.stem not in Path("out/train_list.txt").read_text()
+
+
+@pytest.mark.parametrize("kind", ["zip", "tar", "gztar"])
+def test_a_cut_archive_leaves_no_dataset(cli: Cli, tmp_path: Path, kind: str) -> None:
+    make_lapa(tmp_path / "raw", (3, 1, 1))
+    archive = Path(shutil.make_archive("lapa", kind, "raw"))
+    archive.write_bytes(archive.read_bytes()[: archive.stat().st_size * 2 // 3 // 512 * 512])
+    message = cli("prepare", "lapa", archive.name, "out").message
+    assert message.startswith(f"{archive.name}: damaged archive (")
+    assert message.endswith("); download it again")
+    assert not Path("out/train_list.txt").exists()
+
+
 def test_an_archive_that_leads_outside_is_refused(cli: Cli, tmp_path: Path) -> None:
     (tmp_path / "evil").write_text("")
     with tarfile.open("lapa.tar", "w") as tar:

@@ -208,12 +208,6 @@ def absolute(root: Path) -> str:
     return str(root / "images" / first_image(root))
 
 
-def linked(root: Path) -> str:
-    (root.parent / "secret.jpg").write_bytes((root / "images" / first_image(root)).read_bytes())
-    (root / "images" / "link.jpg").symlink_to(root.parent / "secret.jpg")
-    return "images/link.jpg"
-
-
 def missing(root: Path) -> str:
     return "images/missing.jpg"
 
@@ -227,7 +221,6 @@ def first_image(root: Path) -> str:
     [
         (outside, "lies outside the dataset folder; copy the file into it"),
         (absolute, "lies outside the dataset folder; copy the file into it"),
-        (linked, "lies outside the dataset folder; copy the file into it"),
         (missing, "is missing; mend the list or add the file"),
     ],
 )

@@ -28,6 +28,7 @@ from faceparse.core.files import (
 )
 from faceparse.core.labels import IGNORE, LabelSet
 from faceparse.core.parallel import Track, map_files, untracked
+from faceparse.core.paths import broken_link
 from faceparse.core.settings import DataSettings
 
 EXAMPLES = 12
@@ -181,7 +182,7 @@ def _check_list(folder: DatasetFolder, split: str) -> tuple[list[Sample], list[s
             problems.append(str(error))
             continue
         missing = [file for file in (sample.image, sample.label) if not file.is_file()]
-        problems += [f"{where}: {file} is missing" for file in missing]
+        problems += [f"{where}: {broken_link(file) or f'{file} is missing'}" for file in missing]
         if not missing:
             samples.append(sample)
     if not first_seen:

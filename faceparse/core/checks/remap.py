@@ -21,6 +21,7 @@ from faceparse.core.errors import DatasetError, OutputError
 from faceparse.core.files import cannot_write, encode_png, read_bytes, read_label, write_atomic
 from faceparse.core.labels import LabelSet
 from faceparse.core.parallel import Track, map_files, untracked
+from faceparse.core.paths import files_below
 from faceparse.core.settings import DataSettings
 
 FOLDERS = ("labels_raw", "labels")
@@ -56,6 +57,8 @@ def remap_labels(
         if finished:
             _exchange(root)
         folder = DatasetFolder(root)
+        if linked := [root / name for name in FOLDERS if (root / name).is_symlink()]:  # they change places with others
+            raise DatasetError(f"{linked[0]}: a link, which a remap would replace; move its folder here for that")
         present = [split for split in SPLITS if folder.list_path(split).is_file()] or [
             "train"
         ]  # none: `samples` raises
@@ -113,7 +116,7 @@ def _read_moments(classes: int, path: Path) -> Moments:
 
 def _files(root: Path, listed: Sequence[Path]) -> list[Path]:
     """All files of the folders, relative to `root`; those that are listed must be among them."""
-    files = [path.relative_to(root) for name in FOLDERS for path in sorted((root / name).rglob("*")) if path.is_file()]
+    files = [path.relative_to(root) for name in FOLDERS for path in files_below(root / name) if path.is_file()]
     reached = {root / path for path in files if path.parts[0] == "labels" and _is_png(path)}
     for path in listed:
         if path not in reached:

@@ -9,6 +9,7 @@ from faceparse.core.data.transforms import Window
 from faceparse.core.errors import DatasetError
 from faceparse.core.files import read_image
 from faceparse.core.geometry import Size
+from faceparse.core.paths import files_below
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
 LONGEST = 1024
@@ -25,7 +26,7 @@ class Backgrounds:
         """
         if not folder.is_dir():
             raise DatasetError(f"data.backgrounds = {folder}: no such folder")
-        self._paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES)
+        self._paths = sorted(path for path in files_below(folder) if path.suffix.lower() in SUFFIXES)
         if not self._paths:
             raise DatasetError(f"data.backgrounds = {folder}: no pictures in it ({', '.join(SUFFIXES)})")
         self._kept: dict[int, np.ndarray] = {}

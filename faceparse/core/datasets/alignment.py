@@ -15,6 +15,7 @@ import numpy as np
 from faceparse.core.errors import DatasetError, SettingsError
 from faceparse.core.geometry import Size, apply, invert, warp_image, warp_label
 from faceparse.core.labels import LabelSet
+from faceparse.core.paths import decode_text
 
 Method = Literal["auto", "landmarks", "labels"]
 OnMissing = Literal["identity", "skip", "fail"]
@@ -249,7 +250,7 @@ def _helen_points(p: np.ndarray) -> np.ndarray:
 def _read_points(path: Path, *, header: bool) -> np.ndarray:
     """N x 2 float64 from a text file with one point a line, `x y` or `x , y`."""
     try:
-        lines = path.read_text("utf-8-sig").splitlines()
+        lines = decode_text(path.read_bytes()).splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise DatasetError(f"{path}: cannot be read as landmarks ({error})") from None
     points = []

@@ -1,26 +1,58 @@
-"""Zip and tar files, unpacked with care: nothing outside the folder, no links, a bounded size and count."""
+"""Zip and tar files, unpacked with care: nothing outside the folder, no links, a bounded size and count, and all of it.
 
+What a format can tell of its own wholeness is heeded: checksums of what is compressed, which are known at a stream's
+end alone, those of a tar's headers, and the blocks of zeros that a tar ends with.
+"""
+
+import hashlib
+import lzma
 import os
 import shutil
+import struct
 import tarfile
 import time
 import zipfile
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import IO, Protocol
+from typing import IO, Literal, Protocol
 
 from faceparse.core.errors import DatasetError, OutputError
 from faceparse.core.files import cannot_write, make_folder
 from faceparse.core.parallel import Track, untracked
+from faceparse.core.paths import LONGEST_NAME
 
 MAX_FILES = 2_000_000
 MAX_BYTES = 400 * 2**30
 COMPLETE = ".complete"
-"""Written into the folder last."""
+"""Written into the folder last: the identity of the archive that all of it is from."""
 
-_BROKEN = (zipfile.BadZipFile, tarfile.TarError, EOFError, OSError, NotImplementedError, RuntimeError, ValueError)
+_BROKEN = (
+    zipfile.BadZipFile,
+    tarfile.TarError,
+    zlib.error,
+    lzma.LZMAError,
+    struct.error,
+    EOFError,
+    OSError,
+    OverflowError,
+    MemoryError,
+    RuntimeError,  # NotImplementedError, too: a kind of compression that nobody knows
+    LookupError,
+    ValueError,
+)
+"""What the libraries raise on damaged archives."""
+
+_ZIP = (b"PK\3\4", b"PK\5\6")
+_TARS: tuple[tuple[int, bytes, Literal["r:gz", "r:bz2", "r:xz", "r:"]], ...] = (
+    (0, b"\x1f\x8b", "r:gz"),
+    (0, b"BZh", "r:bz2"),
+    (0, b"\xfd7zXZ\0", "r:xz"),
+    (257, b"ustar", "r:"),
+)
+"""At which byte what stands in a tar, and the mode that opens it."""
 
 
 @dataclass(frozen=True)
@@ -40,52 +72,106 @@ class _Archive(Protocol):
     def open(self, member: _Member) -> IO[bytes]: ...
 
 
-def unpack(archive: Path, folder: Path, track: Track = untracked) -> None:
-    """Unpack all of `archive` into `folder`; what was unpacked completely before is left alone.
+def identity(archive: Path) -> str:
+    """Hash of the archive's content: two with the same size and date may still be two.
+
+    Raises:
+        DatasetError: it cannot be read.
+    """
+    try:
+        with archive.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise DatasetError(f"cannot read {archive}: {error.strerror or error}") from None
+
+
+def unpack(archive: Path, folder: Path, track: Track = untracked, *, known: str | None = None) -> None:
+    """Unpack all of `archive` into `folder`, which holds nothing else afterwards.
+
+    What was unpacked completely before, from this very archive, is left alone.
+
+    Args:
+        known: the archive's `identity`, where it was computed before.
 
     Raises:
         DatasetError: not a zip or tar, damaged, or with a member that does not belong into the folder.
         OutputError: no space.
     """
-    stamp = f"{archive.stat().st_size} {archive.stat().st_mtime_ns}"
+    known = known or identity(archive)
     complete = folder / COMPLETE
-    if complete.is_file() and complete.read_text() == stamp:
+    if complete.is_file() and complete.read_text("utf-8", "replace") == known:
         return
     with _opened(archive) as opened:
         members = _checked(archive, opened)
+        try:
+            _empty(folder)  # another archive's, or half of this one
+        except OSError as error:
+            raise cannot_write(folder, error) from error
         make_folder(folder)
         _refuse_without_space(archive, folder, members)
         try:
             for member in track(members, len(members), "unpack"):
-                _write(opened, member, folder / member.name)
+                _write(_content(archive, opened, member), folder / member.name)
+                os.utime(folder / member.name, (member.seconds, member.seconds))
+            complete.write_text(known)
         except OSError as error:
-            if error.errno is None:  # the archive's own: a bad block
-                raise
             raise cannot_write(folder, error) from error
-    complete.write_text(stamp)
 
 
-def _write(archive: _Archive, member: _Member, path: Path) -> None:
+def _empty(folder: Path) -> None:
+    for path in folder.iterdir() if folder.is_dir() else ():
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
+
+
+def _write(blocks: Iterator[bytes], path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    with archive.open(member) as source, path.open("wb") as target:
+    with path.open("wb") as target:
+        for block in blocks:
+            target.write(block)
+
+
+def _content(archive: Path, opened: "_Archive", member: _Member) -> Iterator[bytes]:
+    """All of a member, read to its end, where its checksum is compared."""
+    with _damage_named(archive), opened.open(member) as source:
         left = member.bytes
         while block := source.read(min(2**20, left + 1)):
             left -= len(block)
             if left < 0:
-                raise ValueError(f"{member.name} is larger than it says")
-            target.write(block)
-    os.utime(path, (member.seconds, member.seconds))
+                break
+            yield block
+        if left:
+            raise ValueError(f"{member.name!r} is {'larger' if left < 0 else 'smaller'} than it says")
+
+
+@contextmanager
+def _damage_named(archive: Path) -> Iterator[None]:
+    try:
+        yield
+    except _BROKEN as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise DatasetError(f"{archive}: damaged archive ({reason}); download it again") from None
 
 
 def _checked(archive: Path, opened: _Archive) -> list[_Member]:
     """All members, once it is known that all of them may be written."""
-    members, total = [], 0
+    with _damage_named(archive):
+        return _all_members(archive, opened)
+
+
+def _all_members(archive: Path, opened: _Archive) -> list[_Member]:
+    members: dict[str, _Member] = {}  # of two with one name the later one counts, as everywhere
+    total = 0
     for member in opened.members():
         path = PurePosixPath(member.name.replace("\\", "/"))
+        if not path.parts or any(len(os.fsencode(part)) > LONGEST_NAME for part in path.parts):
+            raise DatasetError(f"{archive}: {member.name[:40]!r} cannot be the name of a file; unpack it yourself")
         if path.is_absolute() or ".." in path.parts or ":" in path.parts[0] or "\0" in member.name:
             raise DatasetError(f"{archive}: {member.name!r} would be written outside the folder; unpack it yourself")
         total += member.bytes
-        members.append(member)
+        members[member.name] = member
         if len(members) > MAX_FILES or total > MAX_BYTES:
             raise DatasetError(
                 f"{archive}: more than {MAX_FILES} files or {MAX_BYTES // 2**30} GB; unpack it yourself and give the "
@@ -93,7 +179,7 @@ def _checked(archive: Path, opened: _Archive) -> list[_Member]:
             )
     if not members:
         raise DatasetError(f"{archive}: an empty archive; download it again")
-    return members
+    return list(members.values())
 
 
 def _refuse_without_space(archive: Path, folder: Path, members: list[_Member]) -> None:
@@ -107,19 +193,30 @@ def _refuse_without_space(archive: Path, folder: Path, members: list[_Member]) -
 
 @contextmanager
 def _opened(archive: Path) -> Iterator[_Archive]:
-    try:
-        if zipfile.is_zipfile(archive):
-            with zipfile.ZipFile(archive) as file:
-                yield _Zip(archive, file)
-        elif tarfile.is_tarfile(archive):
-            with tarfile.open(archive) as tar:
-                yield _Tar(archive, tar)
-        else:
-            raise DatasetError(f"{archive}: neither a folder nor a zip or tar; unpack it and give the folder")
-    except (DatasetError, OutputError):
-        raise
-    except _BROKEN as error:
-        raise DatasetError(f"{archive}: damaged archive ({error}); download it again") from None
+    with _damage_named(archive):
+        file = _open(archive)
+    with file:
+        yield _Zip(archive, file) if isinstance(file, zipfile.ZipFile) else _Tar(archive, file)
+
+
+def _open(archive: Path) -> zipfile.ZipFile | tarfile.TarFile:
+    """By the first bytes: a tar may end with a zip, and what is damaged is still what it was."""
+    with archive.open("rb") as file:
+        start = file.read(tarfile.BLOCKSIZE)
+    if start.startswith(_ZIP):
+        return zipfile.ZipFile(archive)
+    if mode := next((mode for at, magic, mode in _TARS if start.startswith(magic, at)), None):
+        return tarfile.open(archive, mode)
+    if tarfile.is_tarfile(archive):
+        return tarfile.open(archive)
+    if zipfile.is_zipfile(archive):
+        return zipfile.ZipFile(archive)
+    raise DatasetError(f"{archive}: neither a folder nor a zip or tar; unpack it and give the folder")
+
+
+def _date(seconds: float) -> float:
+    """The same, or 1970 where a file cannot have it."""
+    return seconds if 0 <= seconds < 2**33 else 0.0
 
 
 class _Zip:
@@ -131,7 +228,8 @@ class _Zip:
             if (info.external_attr >> 16) & 0o170000 == 0o120000:
                 raise DatasetError(f"{self.path}: {info.filename!r} is a link; unpack it yourself")
             if not info.is_dir():
-                yield _Member(info.filename, info.file_size, time.mktime((*info.date_time, 0, 0, -1)))
+                seconds = _date(time.mktime((*info.date_time, 0, 0, -1)))
+                yield _Member(info.filename, info.file_size, seconds)
 
     def open(self, member: _Member) -> IO[bytes]:
         return self.file.open(member.name)
@@ -145,10 +243,30 @@ class _Tar:
     def members(self) -> Iterator[_Member]:
         for info in self.file:
             if info.isreg():
+                if info.size < 0:
+                    raise tarfile.ReadError(f"{info.name!r} has a negative size")
                 self.infos[info.name] = info
-                yield _Member(info.name, info.size, info.mtime)
+                yield _Member(info.name, info.size, _date(info.mtime))
             elif not info.isdir():
                 raise DatasetError(f"{self.path}: {info.name!r} is a link or a device; unpack it yourself")
+        self._must_be_ended()
+
+    def _must_be_ended(self) -> None:
+        """Raise where the last header that was read is not the end's: Python's library takes whatever is none for it.
+
+        What follows the end is read, too: a compressed tar's checksum comes last.
+        """
+        file = self.file.fileobj
+        assert file is not None
+        file.seek(self.file.offset)
+        end = file.read(2 * tarfile.BLOCKSIZE)
+        if end.strip(b"\0"):
+            raise tarfile.ReadError(f"no valid header at byte {self.file.offset}")
+        if len(end) < 2 * tarfile.BLOCKSIZE:
+            raise tarfile.ReadError("cut short: its end is missing")
+        while block := file.read(2**20):
+            if block.strip(b"\0"):
+                raise tarfile.ReadError("files follow its end")
 
     def open(self, member: _Member) -> IO[bytes]:
         file = self.file.extractfile(self.infos[member.name])

@@ -14,6 +14,7 @@ from faceparse.core.datasets.source import Item, Raw, WithoutLandmarks, find_roo
 from faceparse.core.errors import DatasetError
 from faceparse.core.files import read_bytes, read_image, read_mask
 from faceparse.core.labels import get_label_set
+from faceparse.core.paths import decode_text
 
 IMAGES, MASKS, MAPPING = "CelebA-HQ-img", "CelebAMask-HQ-mask-anno", "CelebA-HQ-to-CelebA-mapping.txt"
 LAST_TRAIN, LAST_VAL = 162770, 182637
@@ -45,7 +46,7 @@ class CelebAMaskHQ(WithoutLandmarks):
 
     def _originals(self, path: Path) -> dict[int, int]:
         """Image number -> number of the CelebA file it was made from."""
-        header, *lines = read_bytes(path).decode("utf-8-sig", "replace").splitlines() or [""]
+        header, *lines = decode_text(read_bytes(path), errors="replace").splitlines() or [""]
         if header.split() != ["idx", "orig_idx", "orig_file"]:
             raise DatasetError(
                 f"{path}: first line is {header[:40]!r}, not the header 'idx orig_idx orig_file'; download it again"

@@ -11,6 +11,7 @@ from faceparse.core.datasets.layout import Sample
 from faceparse.core.errors import DatasetError
 from faceparse.core.files import encode_png, make_folder, read_label, write_atomic
 from faceparse.core.parallel import Track, map_files, untracked
+from faceparse.core.paths import broken_link, files_below
 
 
 def label_edges(label: np.ndarray) -> np.ndarray:
@@ -46,10 +47,12 @@ def update_edges(root: Path, *, force: bool = False, processes: int = 1, track: 
     """
     folder = root / "labels"
     if not folder.is_dir():
+        if link := broken_link(folder):
+            raise DatasetError(f"{link}; mend the link")
         raise DatasetError(
             f"{folder}: no such folder; edges are made from the label PNGs in it ('faceparse prepare' writes them)"
         )
-    labels = sorted(path.relative_to(folder) for path in folder.rglob("*.png"))
+    labels = sorted(path.relative_to(folder) for path in files_below(folder) if path.suffix == ".png")
     if not labels:
         raise DatasetError(f"{folder}: no label PNGs in it")
     stale = [path for path in labels if force or _is_stale(root, path)]

@@ -6,10 +6,18 @@ from typing import Any
 
 import numpy as np
 
-from faceparse.core.datasets.source import Item, Raw, WithoutLandmarks, nearest_colour, split_by_share
+from faceparse.core.datasets.source import (
+    Item,
+    Raw,
+    WithoutLandmarks,
+    must_be_a_folder,
+    nearest_colour,
+    split_by_share,
+)
 from faceparse.core.errors import ColourLabelError, DatasetError, SettingsError
 from faceparse.core.files import IMAGE_SUFFIXES, read_bytes, read_image, read_label
 from faceparse.core.labels import LabelSet
+from faceparse.core.paths import broken_link
 
 
 class Folder(WithoutLandmarks):
@@ -42,8 +50,7 @@ class Folder(WithoutLandmarks):
         self.val, self.test, self.seed = val, test, seed
 
     def items(self) -> list[Item]:
-        if not self.raw.is_dir():
-            raise DatasetError(f"{self.raw}: no such folder")
+        must_be_a_folder(self.raw)
         found: dict[str, Path] = {}
         seen: dict[str, Path] = {}
         for path in sorted(self.raw.glob(self.images)):
@@ -74,6 +81,8 @@ class Folder(WithoutLandmarks):
 
     def _read_label(self, path: Path) -> np.ndarray:
         if not path.is_file():
+            if link := broken_link(path):
+                raise DatasetError(f"{link}; mend the link")
             raise DatasetError(f"{path}: missing; every image needs its label picture (see --labels)")
         try:
             return read_label(path)
@@ -114,5 +123,5 @@ class Folder(WithoutLandmarks):
 
 
 def _id(name: str) -> str:
-    """A name that a list line can hold: its fields are separated by blanks."""
-    return re.sub(r"\s+", "_", name)
+    """A name that a list line can hold: its fields are separated by blanks, and it is UTF-8."""
+    return re.sub(r"\s+|[\ud800-\udfff]", "_", name)

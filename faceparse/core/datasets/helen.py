@@ -13,6 +13,7 @@ from faceparse.core.datasets.source import Item, Raw, find_root
 from faceparse.core.errors import DatasetError
 from faceparse.core.files import read_bytes, read_image, read_label
 from faceparse.core.labels import get_label_set
+from faceparse.core.paths import broken_link, decode_text
 
 LISTS = {"train": "exemplars.txt", "val": "tuning.txt", "test": "testing.txt"}
 """The published lists, 2000 / 230 / 100 photographs."""
@@ -47,7 +48,7 @@ class Helen:
     def _ids(self, list_name: str) -> list[str]:
         path = self.root / list_name
         ids = []
-        for number, line in enumerate(read_bytes(path).decode("utf-8-sig", "replace").splitlines(), 1):
+        for number, line in enumerate(decode_text(read_bytes(path), errors="replace").splitlines(), 1):
             if not line.strip():
                 continue
             *before, name = (field.strip() for field in line.split(","))
@@ -74,6 +75,8 @@ class Helen:
         image, *maps = item.files
         missing = [path for path in maps[: len(self.label_set)] if not path.is_file()]
         if missing:
+            if link := broken_link(missing[0]):
+                raise DatasetError(f"{link}; mend the link")
             raise DatasetError(
                 f"{missing[0]}: soft map missing ({len(missing)} of {len(self.label_set)}); unpack the labels again"
             )

@@ -15,6 +15,7 @@ import tomli_w
 from faceparse.core.errors import DatasetError, SettingsError
 from faceparse.core.files import read_bytes, write_atomic
 from faceparse.core.labels import LabelSet, get_label_set, match_label_names, read_label_set
+from faceparse.core.paths import broken_link, decode_text, path_problem
 from faceparse.core.settings import DataSettings
 
 SPLITS = ("train", "val", "test")
@@ -46,8 +47,13 @@ class DatasetFolder:
     """A dataset in the canonical layout."""
 
     def __init__(self, root: Path) -> None:
+        """
+        Raises:
+            DatasetError: no folder can be named so.
+        """
+        if problem := path_problem(root):
+            raise DatasetError(problem)
         self.root = root
-        self._resolved = root.resolve()
 
     def list_path(self, split: str) -> Path:
         return self.root / f"{split}_list.txt"
@@ -56,13 +62,17 @@ class DatasetFolder:
         """All lines of the split's list, empty ones too."""
         path = self.list_path(split)
         if not self.root.is_dir():
+            if link := broken_link(self.root):
+                raise DatasetError(f"{link}; mend the link")
             raise DatasetError(
                 f"{self.root}: no such dataset folder; make it with 'faceparse prepare' or give --data-dir"
             )
         if not path.is_file():
+            if link := broken_link(path):
+                raise DatasetError(f"{link}; mend the link")
             raise DatasetError(f"{path}: no such list; lines are 'images/<id>.jpg labels/<id>.png'")
         try:
-            text = read_bytes(path).decode("utf-8-sig")  # Windows editors write a byte order mark
+            text = decode_text(read_bytes(path))
         except UnicodeDecodeError:
             raise DatasetError(f"{path}: not a text file in UTF-8") from None
         return [ListLine(number, line.strip()) for number, line in enumerate(text.splitlines(), 1)]
@@ -75,6 +85,12 @@ class DatasetFolder:
         """
         where = f"{self.list_path(split)}:{line.number}"
         fields = line.text.split()
+        if "\\" in line.text and not (self.root / fields[0]).is_file():  # as Windows writes them
+            raise DatasetError(f"{where}: {line.text!r} has backslashes; write / between folders and names")
+        if len(fields) > 2:
+            raise DatasetError(
+                f"{where}: {line.text!r} is not 'images/<id>.jpg labels/<id>.png'; names in a list have no blanks"
+            )
         if len(fields) != 2 or not all(PurePosixPath(field).name for field in fields) or "\0" in line.text:
             raise DatasetError(f"{where}: {line.text!r} is not 'images/<id>.jpg labels/<id>.png'")
         image, label = (self._inside(field, where) for field in fields)
@@ -102,20 +118,23 @@ class DatasetFolder:
             sample = self.parse(split, line)
             for file in (sample.image, sample.label):
                 if not file.is_file():
-                    raise DatasetError(
-                        f"{self.list_path(split)}:{line.number}: {file} is missing; mend the list or add the file"
-                    )
+                    link = broken_link(file)
+                    why = f"{link}; mend the link" if link else f"{file} is missing; mend the list or add the file"
+                    raise DatasetError(f"{self.list_path(split)}:{line.number}: {why}")
             samples.append(sample)
         if not samples:
             raise DatasetError(f"{self.list_path(split)}: the list is empty")
         return samples
 
     def _inside(self, field: str, where: str) -> Path:
+        """A name, which may be a link or lie in a linked folder: photographs may fill another disk. A list cannot lead
+        outside by itself.
+        """
         path = self.root / field
-        outside = PurePosixPath(field).is_absolute() or ".." in PurePosixPath(field).parts
-        # A link is followed before it is judged: `images/x.jpg -> /etc/passwd` lies outside, too.
-        if outside or not path.resolve().is_relative_to(self._resolved):
+        if PurePosixPath(field).is_absolute() or ".." in PurePosixPath(field).parts:
             raise DatasetError(f"{where}: {field!r} lies outside the dataset folder; copy the file into it")
+        if problem := path_problem(path):
+            raise DatasetError(f"{where}: {problem}")
         return path
 
 
@@ -148,7 +167,8 @@ def folder_label_set(root: Path) -> LabelSet | None:
     names = root / LABEL_NAMES_FILE
     if not names.is_file():
         return None
-    found = [line.split()[-1] for line in read_bytes(names).decode("utf-8-sig", "replace").splitlines() if line.strip()]
+    text = decode_text(read_bytes(names), errors="replace")
+    found = [line.split()[-1] for line in text.splitlines() if line.strip()]
     if (match := match_label_names(found)) is None:
         raise DatasetError(
             f"{names}: these {len(found)} class names are no built-in set; describe them in a TOML file, --dataset FILE"

@@ -6,6 +6,7 @@ not changed since, is not touched again. The lists come last.
 
 import hashlib
 import json
+import os
 import shutil
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -25,7 +26,7 @@ from faceparse.core.datasets.alignment import (
     harden,
     label_points,
 )
-from faceparse.core.datasets.archive import unpack
+from faceparse.core.datasets.archive import identity, unpack
 from faceparse.core.datasets.layout import SPLITS, write_label_set
 from faceparse.core.datasets.source import Item, Raw, Source
 from faceparse.core.errors import DatasetError, FaceparseError, OutputError, SettingsError
@@ -96,26 +97,27 @@ def prepare(
         OutputError: `out` cannot be written, or holds something else.
     """
     described = {**source.describe(), **(alignment.describe() if alignment else {})}
+    known = identity(archive) if archive is not None else None
     if archive is not None:
-        described |= {"raw": str(archive.resolve()), "archive": _stamp([archive])}
+        described |= {"raw": str(archive.resolve()), "archive": known}
     _refuse_foreign(out, described)
     finished, begun = _read_outcomes(out / RECORD), _read_outcomes(out / JOURNAL)
     if archive is not None and finished and _is_whole(out, finished.values()):
         return _report(finished, 0, source.label_set, alignment)  # not even unpacked
     if archive is not None:
-        unpack(archive, unpacked_folder(out), track)
+        unpack(archive, unpacked_folder(out), track, known=known)
     items = sorted(source.items(), key=lambda item: item.id)
     _refuse_same_ids(items)
     _refuse_impossible(source, alignment)
     make_folder(out)
     write_atomic(out / MANIFEST, tomli_w.dumps(described).encode())
-    known = finished | begun
+    noted = finished | begun
     if begun:  # a line that a kill cut short must not swallow the next
         write_atomic(out / JOURNAL, "".join(outcome.line() + "\n" for outcome in begun.values()).encode())
     stamps = {item.id: _stamp(item.files) for item in items}
-    outcomes = {item.id: known[item.id] for item in items if _is_fresh(out, known.get(item.id), stamps[item.id])}
+    outcomes = {item.id: noted[item.id] for item in items if _is_fresh(out, noted.get(item.id), stamps[item.id])}
     todo = [item for item in items if item.id not in outcomes]
-    if todo or begun or len(outcomes) < len(known) or not _is_whole(out, finished.values()):
+    if todo or begun or len(outcomes) < len(noted) or not _is_whole(out, finished.values()):
         _prepare_all(source, out, alignment, todo, stamps, outcomes, processes, track)
         _finish(source, out, outcomes)
     if archive is not None:
@@ -296,11 +298,19 @@ def _refuse_foreign(out: Path, described: dict[str, Any]) -> None:
                 f"{out}: was prepared from another source or with other options (see {manifest.name}); "
                 "choose another folder"
             )
-        (out / JOURNAL).unlink(missing_ok=True)  # unfinished, and with other options: it is begun anew
+        _forget(out)  # unfinished, and of something else: it is begun anew
     elif any(path.exists() for path in (out / "images", out / "labels", *lists)):
         raise OutputError(
             f"{out}: already holds a dataset that 'faceparse prepare' did not write; choose another folder"
         )
+
+
+def _forget(out: Path) -> None:
+    """Remove what an earlier start that never ended has done, so that nothing of it is mixed into what comes now."""
+    for outcome in _read_outcomes(out / JOURNAL).values():
+        for name in _files(outcome):
+            (out / name).unlink(missing_ok=True)
+    (out / JOURNAL).unlink(missing_ok=True)
 
 
 def _refuse_same_ids(items: Sequence[Item]) -> None:
@@ -329,11 +339,16 @@ def _is_fresh(out: Path, outcome: Outcome | None, stamp: str) -> bool:
     return outcome is not None and outcome.source == stamp and _files_exist(out, outcome)
 
 
-def _files_exist(out: Path, outcome: Outcome) -> bool:
+def _files(outcome: Outcome) -> list[str]:
+    """What a photograph's preparation leaves, relative to the dataset folder."""
     names = [f"images/{outcome.id}.jpg", f"labels/{outcome.id}.png"] if _is_listed(outcome) else []
     if outcome.status == "aligned":
         names += [f"labels_raw/{outcome.id}.png", f"project/{outcome.id}.npy"]
-    return all((out / name).is_file() for name in names)
+    return names
+
+
+def _files_exist(out: Path, outcome: Outcome) -> bool:
+    return all((out / name).is_file() for name in _files(outcome))
 
 
 def _is_whole(out: Path, outcomes: Iterable[Outcome]) -> bool:
@@ -353,9 +368,10 @@ def _stamp(files: Sequence[Path]) -> str:
     """Hash of names, sizes and dates; a file that is not there counts as such."""
     digest = hashlib.sha256()
     for file in files:
+        digest.update(os.fsencode(file.name))
         try:
             stat = file.stat()
-            digest.update(f"{file.name} {stat.st_size} {stat.st_mtime_ns}\n".encode())
-        except FileNotFoundError:
-            digest.update(f"{file.name} missing\n".encode())
+            digest.update(f" {stat.st_size} {stat.st_mtime_ns}\n".encode())
+        except OSError:
+            digest.update(b" missing\n")
     return digest.hexdigest()[:16]

@@ -4,15 +4,17 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NoReturn, Protocol
 
 import numpy as np
 
 from faceparse.core.errors import DatasetError
 from faceparse.core.labels import LabelSet
+from faceparse.core.paths import LONGEST_NAME, broken_link
 
-_NAME = re.compile(r"[^\s\\:\x00-\x1f\x7f]+")
+_NAME = re.compile(r"[^\s\\:\x00-\x1f\x7f\ud800-\udfff]+")
 """What a list's line and any file system can hold."""
+LONGEST_ID = LONGEST_NAME - len(".png")
 
 
 @dataclass(frozen=True)
@@ -32,11 +34,13 @@ class Item:
     def __post_init__(self) -> None:
         parts = self.id.split("/")
         if any(part in ("", ".", "..") for part in parts) or not _NAME.fullmatch(self.id):
-            where = f"{self.files[0]}: " if self.files else ""
-            raise DatasetError(
-                f"{where}{self.id!r} cannot be the name of a dataset's files (no .., blanks, colons or backslashes); "
-                "rename it"
-            )
+            self._refuse("cannot be the name of a dataset's files (no .., blanks, colons or backslashes)")
+        if any(len(part.encode()) > LONGEST_ID for part in parts):
+            self._refuse(f"is longer than {LONGEST_ID} bytes")
+
+    def _refuse(self, why: str) -> NoReturn:
+        where = f"{self.files[0]}: " if self.files else ""
+        raise DatasetError(f"{where}{self.id!r} {why}; rename it")
 
 
 @dataclass(frozen=True)
@@ -90,18 +94,30 @@ class WithoutLandmarks:
         return None
 
 
+def must_be_a_folder(raw: Path) -> None:
+    """
+    Raises:
+        DatasetError: no such folder, or a link to none.
+    """
+    if not raw.is_dir():
+        link = broken_link(raw)
+        raise DatasetError(f"{link}; mend the link" if link else f"{raw}: no such folder")
+
+
 def find_root(raw: Path, *inside: str) -> Path:
     """`raw`, or the folder up to two levels below it, that holds all of `inside`: archives often wrap their content.
 
     Raises:
         DatasetError: no such folder.
     """
-    if not raw.is_dir():
-        raise DatasetError(f"{raw}: no such folder")
+    must_be_a_folder(raw)
     for pattern in (".", "*", "*/*"):
         for folder in sorted(raw.glob(pattern)) if pattern != "." else [raw]:
             if all((folder / name).exists() for name in inside):
                 return folder
+    for name in inside:
+        if link := broken_link(raw / name):
+            raise DatasetError(f"{link}; mend the link")
     raise DatasetError(f"{raw}: no {' and '.join(inside)} in it; give the folder as it was unpacked")
 
 

@@ -9,11 +9,14 @@ from faceparse.core.names.hub import fetch_bundle
 from faceparse.core.names.place import HUB, SCHEME, SUFFIXES, WEB, Place
 from faceparse.core.names.shipped import find_shipped, shipped_models
 from faceparse.core.names.web import fetch_file
+from faceparse.core.paths import broken_link, path_problem
 from faceparse.core.serving.checksums import MODEL, check_sums, is_bundle, listed_files
 
 
 def names_model(text: str) -> bool:
     """Whether a word is a model's name, by its form, and no photograph's, video's or folder's."""
+    if path_problem(text):
+        return False
     schemes = (SCHEME, HUB, *WEB)
     return text.startswith(schemes) or text.endswith(SUFFIXES) or text in shipped_models() or _lists_model(Path(text))
 
@@ -43,6 +46,8 @@ def find_model(source: str | Path) -> Place:
         return fetch_file(text)
     if isinstance(source, str) and source in shipped_models():
         return find_shipped(source)
+    if problem := path_problem(source):
+        raise CheckpointError(f"model: {problem}")
     return Place(_find_file(Path(source)))
 
 
@@ -52,6 +57,8 @@ def _find_file(path: Path) -> Path:
     if path.name.startswith(MODEL) and is_bundle(path.parent):  # its checksum lies beside it
         return check_sums(path.parent)
     if not path.exists():
+        if link := broken_link(path):
+            raise CheckpointError(f"{link}; mend the link")
         raise CheckpointError(f"{path}: no such checkpoint file{_nearest(path)}")
     if path.is_file():
         must_be_a_model(path, str(path))

@@ -14,6 +14,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, PositiveFloat, Type
 from faceparse.core.errors import CheckpointError, DatasetError, SettingsError
 from faceparse.core.files import read_bytes
 from faceparse.core.names.content import must_be_a_model
+from faceparse.core.paths import path_problem
 
 DETECTION_SIDE = 640
 """Longest side in pixels of what YuNet sees: it finds faces of some 10 to 300 pixels there, as it was trained."""
@@ -57,6 +58,8 @@ def face_finder(path: Path) -> Finder:
         SettingsError: another file.
         DatasetError: it is missing, or does not hold that.
     """
+    if problem := path_problem(path):
+        raise SettingsError(f"--faces: {problem}")
     if path.suffix.lower() == ".onnx":
         return YuNet(path)
     if path.suffix.lower() == ".json":

@@ -1,6 +1,7 @@
 """What was typed -> photographs, videos and cameras, each with the name of its outputs."""
 
 import glob
+import hashlib
 import os
 import re
 from collections import Counter
@@ -10,11 +11,15 @@ from pathlib import Path, PurePath
 
 from faceparse.core.errors import DatasetError
 from faceparse.core.files import IMAGE_SUFFIXES, read_bytes
+from faceparse.core.paths import LONGEST_NAME, broken_link, decode_text, files_below, path_problem
 from faceparse.core.prediction.outputs import KINDS
 
 VIDEO_SUFFIXES = (".mp4", ".mov", ".m4v", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".ts", ".mts", ".wmv", ".3gp")
 
 STDIN = "-"
+LONGEST_SUFFIX = ".json"
+"""Of what is written."""
+CAMERA = re.compile(r"webcam:(\d+)")
 
 
 @dataclass(frozen=True)
@@ -52,7 +57,7 @@ def gather(typed: Sequence[str], out: Path, *, recursive: bool, stdin: Callable[
     inputs = Inputs()
     files: dict[Path, Path] = {}
     for text in dict.fromkeys(typed):
-        if camera := re.fullmatch(r"webcam:(\d+)", text):
+        if camera := CAMERA.fullmatch(text):
             inputs.cameras.append(int(camera[1]))
         elif text == STDIN:
             inputs.photographs.append(Source("stdin", "stdin", stdin()))
@@ -65,24 +70,51 @@ def gather(typed: Sequence[str], out: Path, *, recursive: bool, stdin: Callable[
     return inputs
 
 
-def read_list(data: bytes) -> list[str]:
-    """The inputs in a list, one a line."""
-    return [line for line in os.fsdecode(data).splitlines() if line.strip()]
+def read_list(data: bytes, where: str = "list") -> list[str]:
+    """The inputs in a list, one a line, in UTF-8, UTF-16 or as the file system has them; lines may end as on Windows.
+
+    Raises:
+        DatasetError: a line names nothing that there is.
+    """
+    inputs = []
+    for number, line in enumerate(decode_text(data, errors="surrogateescape").replace("\r\n", "\n").split("\n"), 1):
+        name = line if path_problem(line) is None and os.path.lexists(line) else line.strip()
+        if name:
+            _must_be_there(name, f"{where}:{number}: ")
+            inputs.append(name)
+    return inputs
+
+
+def _must_be_there(text: str, where: str = "") -> None:
+    """
+    Raises:
+        DatasetError: no file can be named so, or it is neither there nor a pattern, a camera or standard input.
+    """
+    if text == STDIN or CAMERA.fullmatch(text):
+        return
+    if problem := path_problem(text):
+        raise DatasetError(f"{where}{problem}")
+    path = Path(text)
+    if not (path.exists() or glob.has_magic(text)):
+        if link := broken_link(path):
+            raise DatasetError(f"{where}{link}; mend the link")
+        slashes = "; write / between folders and names" if "\\" in text else ""
+        mend = "; mend the list" if where and not slashes else ""
+        raise DatasetError(f"{where}{text}: no such photograph, video or folder{slashes}{mend}")
 
 
 def _files(text: str, out: Path, *, recursive: bool) -> list[tuple[Path, Path]]:
     """Each file, and the folder that its name is relative to."""
+    _must_be_there(text)
     path = Path(text)
     if path.is_file():
         return [(path, path.parent)]
     if path.is_dir():
-        base, found = path, path.glob("**/*" if recursive else "*")
-    elif glob.has_magic(text):
+        base, found = path, files_below(path) if recursive else path.glob("*")
+    else:
         base = next(parent for parent in path.parents if not glob.has_magic(str(parent)))
         found = base.glob(str(path.relative_to(base)))
-    else:
-        raise DatasetError(f"{text}: no such photograph, video or folder")
-    pictures = sorted(_pictures(found, base, {out.resolve() / kind for kind in KINDS}))
+    pictures = sorted(_pictures(found, base, {Path(os.path.realpath(out)) / kind for kind in KINDS}))
     if not pictures:
         deeper = "" if recursive or not path.is_dir() else "; --recursive searches the folders in it, too"
         raise DatasetError(f"{text}: no photographs or videos in it ({', '.join(IMAGE_SUFFIXES)}, ...){deeper}")
@@ -93,7 +125,7 @@ def _pictures(found: Iterator[Path], base: Path, ours: set[Path]) -> Iterator[Pa
     for path in found:
         hidden = any(part.startswith(".") for part in path.relative_to(base).parts)  # `._a.jpg` of a Mac is none
         known = path.suffix.lower() in IMAGE_SUFFIXES + VIDEO_SUFFIXES
-        if known and not hidden and path.is_file() and ours.isdisjoint(path.resolve().parents):
+        if known and not hidden and path.is_file() and ours.isdisjoint(Path(os.path.realpath(path)).parents):
             yield path
 
 
@@ -106,10 +138,21 @@ def _names(files: dict[Path, Path], taken: Sequence[str]) -> dict[Path, str]:
     names = {}
     for path, short in relative.items():
         alone = stems[str(short.with_suffix(""))] == 1
-        names[path] = str(short.with_suffix("") if alone else short.with_name(short.name.replace(".", "_")))
+        names[path] = _fitting(short.with_suffix("") if alone else short.with_name(short.name.replace(".", "_")))
     clash = [name for name, count in Counter([*names.values(), *taken]).items() if count > 1]
     if clash:
         raise DatasetError(
-            f"two inputs would both be written as {clash[0]!r}; run predict once per folder, each with its own --output"
+            f"two inputs would both be written as {clash[0]!r}; give the folder of both with --recursive, or run "
+            "predict once per folder, each with its own --output"
         )
     return names
+
+
+def _fitting(name: PurePath) -> str:
+    """The name, shortened where its outputs' suffixes would make it too long for a file."""
+    if len(os.fsencode(name.name)) <= LONGEST_NAME - len(LONGEST_SUFFIX):
+        return str(name)
+    short, digest = name.name, hashlib.sha256(os.fsencode(name.name)).hexdigest()[:8]
+    while len(os.fsencode(short)) > LONGEST_NAME - len(LONGEST_SUFFIX) - len(digest) - 1:
+        short = short[:-1]
+    return str(name.with_name(f"{short}-{digest}"))

@@ -1,11 +1,18 @@
 """Archives: what is in them arrives, what is dangerous in them does not."""
 
+import bz2
+import gzip
 import io
+import lzma
+import os
 import stat
 import tarfile
 import zipfile
+from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from faceparse.core.datasets import archive as module
@@ -148,3 +155,163 @@ def test_another_file_is_no_archive(tmp_path: Path) -> None:
 def test_an_empty_archive_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match=r"a\.zip: an empty archive"):
         unpack(make(tmp_path / "a.zip", {}), tmp_path / "out")
+
+
+# Damage that the libraries pass over.
+
+
+def tar_of(count: int = 3) -> bytes:
+    """Members of one block each, so that headers lie at 0, 1024, 2048, ..."""
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as tar:
+        for i in range(count):
+            info = tarfile.TarInfo(f"data/{i}.txt")
+            info.size = 3
+            tar.addfile(info, io.BytesIO(b"abc"))
+    return buffer.getvalue()
+
+
+def refusal(archive: Path, data: bytes) -> str:
+    """The one line with which an archive of this content is refused."""
+    archive.write_bytes(data)
+    with pytest.raises(DatasetError) as caught:
+        unpack(archive, archive.parent / "out")
+    assert "\n" not in str(caught.value)
+    assert not (archive.parent / "out" / ".complete").exists()
+    return str(caught.value)
+
+
+def changed(data: bytes, at: int, to: bytes) -> bytes:
+    return data[:at] + to + data[at + len(to) :]
+
+
+@pytest.mark.parametrize(
+    ("data", "reason"),
+    [
+        (changed(tar_of(), 1024, b"X"), "no valid header at byte 1024"),
+        (changed(tar_of(), 1024 + 148, b"0000000"), "no valid header at byte 1024"),  # its checksum
+        (changed(tar_of(), 1024, bytes(1024)), "files follow its end"),
+        (changed(tar_of(), 0, b"X"), "bad checksum"),
+        (tar_of()[:1024], "cut short: its end is missing"),  # between two members
+        (tar_of()[: 3 * 1024], "cut short: its end is missing"),
+        (tar_of()[: 3 * 1024 + 512], "cut short: its end is missing"),
+        (tar_of()[:1600], "unexpected end of data"),
+        (tar_of() + tar_of(), "files follow its end"),
+    ],
+)
+def test_a_damaged_tar_is_not_taken_for_whole(tmp_path: Path, data: bytes, reason: str) -> None:
+    archive = tmp_path / "a.tar"
+    message = refusal(archive, data)
+    assert message.startswith(f"{archive}: damaged archive (")
+    assert reason in message
+    assert message.endswith("); download it again")
+
+
+@pytest.mark.parametrize("compress", [gzip.compress, bz2.compress, lzma.compress])
+def test_a_compressed_tar_is_read_to_its_end(tmp_path: Path, compress: Callable[[bytes], bytes]) -> None:
+    """Where its checksum is."""
+    whole = compress(tar_of())
+    (tmp_path / "a").write_bytes(whole)
+    unpack(tmp_path / "a", tmp_path / "whole")
+    for data in (whole[:-2], compress(tar_of()[: 2 * 1024]), changed(whole, len(whole) - 8, b"\1\2\3\4")):
+        assert "damaged archive (" in refusal(tmp_path / "a", data)
+
+
+def test_a_damaged_zip_is_still_a_zip(tmp_path: Path) -> None:
+    whole = make(tmp_path / "a.zip").read_bytes()
+    for data in (whole[:-30], changed(whole, len(whole) - 22, b"xx")):
+        assert refusal(tmp_path / "a.zip", data).endswith("damaged archive (File is not a zip file); download it again")
+
+
+def test_a_tar_that_ends_with_a_zip_is_a_tar(tmp_path: Path) -> None:
+    inner = make(tmp_path / "inner.zip").read_bytes()
+    unpack(make(tmp_path / "a.tar", {"x/inner.zip": inner}), tmp_path / "out")
+    assert contents(tmp_path / "out") == {"x/inner.zip": inner}
+
+
+@pytest.mark.parametrize("seed", range(40))
+@pytest.mark.parametrize("name", ["a.zip", "a.tar", "a.gz", "a.xz", "a.bz2"])
+def test_a_mutated_archive_gives_its_files_or_one_line(tmp_path: Path, name: str, seed: int) -> None:
+    """Names, dates, and what a tar does not guard by a checksum, its files' bytes, may be others."""
+    archive, random = make(tmp_path / name), np.random.default_rng(seed)
+    data = bytearray(archive.read_bytes())
+    if seed % 4 == 0:
+        del data[int(random.integers(len(data))) :]
+    else:
+        for at in random.integers(len(data), size=seed % 4):
+            data[at] ^= 1 << int(random.integers(8))
+    archive.write_bytes(data)
+    try:
+        unpack(archive, tmp_path / "out")
+    except DatasetError as error:
+        assert "\n" not in str(error)
+        return
+    found = contents(tmp_path / "out")
+    if name == "a.tar":
+        assert {key: len(value) for key, value in found.items()} == {key: len(value) for key, value in FILES.items()}
+    else:
+        assert sorted(found.values()) == sorted(FILES.values())
+
+
+@pytest.mark.parametrize("date", [-1, 2.0**40, 1e300, float("inf"), float("nan")])
+def test_a_date_that_no_file_can_have_is_none(tmp_path: Path, date: float) -> None:
+    with tarfile.open(tmp_path / "a.tar", "w", format=tarfile.PAX_FORMAT) as tar:
+        info = tarfile.TarInfo("x")
+        info.pax_headers = {"mtime": str(date)}
+        tar.addfile(info)
+    unpack(tmp_path / "a.tar", tmp_path / "out")
+    assert (tmp_path / "out" / "x").stat().st_mtime == 0
+
+
+@pytest.mark.parametrize("size", [2**43, 2**62, 2**80, -5])
+def test_sizes_that_cannot_be_are_one_line(tmp_path: Path, size: int) -> None:
+    info = tarfile.TarInfo("x")
+    info.size = size
+    try:
+        header = info.tobuf(tarfile.GNU_FORMAT)
+    except (ValueError, OverflowError):
+        pytest.skip("no header can say it")
+    message = refusal(tmp_path / "a.tar", header + bytes(2048))
+    assert "unpack it yourself" in message or "damaged archive (" in message
+
+
+@pytest.mark.parametrize("name", ["n" * 256, "deep/" + "n" * 256, "ä" * 128, "."])
+def test_a_name_that_no_file_can_have_is_refused(tmp_path: Path, name: str) -> None:
+    message = refusal(tmp_path / "a.tar", make(tmp_path / "a.tar", {name: b"x"}).read_bytes())
+    assert message.endswith("cannot be the name of a file; unpack it yourself")
+
+
+# Whose the unpacked files are.
+
+
+def test_nothing_of_another_archive_is_left(tmp_path: Path) -> None:
+    unpack(make(tmp_path / "a.zip"), tmp_path / "out")
+    unpack(make(tmp_path / "a.zip", {"data/new": b"new"}), tmp_path / "out")
+    assert contents(tmp_path / "out") == {"data/new": b"new"}
+
+
+def test_an_archive_is_told_by_its_content(tmp_path: Path) -> None:
+    """Not by its size and date alone."""
+    archive = make(tmp_path / "a.tar", {"x": b"one"})
+    unpack(archive, tmp_path / "out")
+    before = archive.stat()
+    make(archive, {"x": b"two"})
+    os.utime(archive, ns=(before.st_mtime_ns, before.st_mtime_ns))
+    assert archive.stat().st_size == before.st_size
+    unpack(archive, tmp_path / "out")
+    assert contents(tmp_path / "out") == {"x": b"two"}
+
+
+def test_of_two_members_with_one_name_the_later_counts(tmp_path: Path) -> None:
+    for name in ("a.zip", "a.tar"):
+        with zipfile.ZipFile(tmp_path / name, "w") if name == "a.zip" else tarfile.open(tmp_path / name, "w") as file:
+            for data in (b"first", b"second, longer"):
+                if isinstance(file, zipfile.ZipFile):
+                    with pytest.warns(UserWarning) if data != b"first" else nullcontext():
+                        file.writestr("x", data)
+                else:
+                    info = tarfile.TarInfo("x")
+                    info.size = len(data)
+                    file.addfile(info, io.BytesIO(data))
+        unpack(tmp_path / name, tmp_path / f"{name}.out")
+        assert contents(tmp_path / f"{name}.out") == {"x": b"second, longer"}

@@ -1,3 +1,4 @@
+import os
 from pathlib import Path
 
 import pytest
@@ -80,7 +81,10 @@ def test_two_inputs_of_one_name_are_refused(album: Path) -> None:
     (album / "sub" / "b.jpg").touch()
     with pytest.raises(DatasetError) as caught:
         found([str(album), str(album / "sub")])
-    expected = "two inputs would both be written as 'b_jpg'; run predict once per folder, each with its own --output"
+    expected = (
+        "two inputs would both be written as 'b_jpg'; give the folder of both with --recursive, or run predict once "
+        "per folder, each with its own --output"
+    )
     assert str(caught.value) == expected
 
 
@@ -101,5 +105,49 @@ def test_what_is_not_there_is_named(typed: str, recursive: bool, expected: str) 
     assert ("--recursive" in str(caught.value)) == (typed == "empty" and not recursive)
 
 
-def test_a_list_has_one_input_a_line() -> None:
-    assert read_list("a b.jpg\n\nfolder\r\nö.png".encode()) == ["a b.jpg", "folder", "ö.png"]
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+def test_a_list_has_one_input_a_line(encoding: str) -> None:
+    Path("folder").mkdir()
+    Path("a b.jpg").touch()
+    Path("ö.png").touch()
+    assert read_list("a b.jpg\n\nfolder\r\nö.png \nwebcam:0\n-".encode(encoding)) == [
+        *("a b.jpg", "folder", "ö.png", "webcam:0", "-")
+    ]
+
+
+def test_names_need_not_be_utf8() -> None:
+    name = os.fsdecode(b"\xff.jpg")
+    Path(name).touch()
+    assert read_list(b"\xff.jpg\n") == [name]
+    assert names(found([name])) == [os.fsdecode(b"\xff")]
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("gone.jpg", "list:2: gone.jpg: no such photograph, video or folder; mend the list"),
+        ("a\\b.jpg", "list:2: a\\b.jpg: no such photograph, video or folder; write / between folders and names"),
+        ("x" * 300, "is too long for a path; choose a shorter name"),
+        ("a\0b", "holds a NUL byte, which no path can; write it without"),
+        ("broken", "list:2: broken is a broken link to nowhere; mend the link"),
+    ],
+)
+def test_a_line_that_names_nothing_is_told(line: str, expected: str) -> None:
+    Path("broken").symlink_to("nowhere")
+    with pytest.raises(DatasetError) as caught:
+        read_list(f"-\n{line}\n".encode())
+    assert str(caught.value).startswith("list:2: ")
+    assert str(caught.value).endswith(expected)
+
+
+def test_a_name_too_long_for_its_outputs_is_shortened(album: Path) -> None:
+    for first in "xy":
+        (album / f"{first}{'ä' * 125}.jpg").touch()
+    short = [name for name in names(found([str(album)])) if "ä" in name]
+    assert len(set(short)) == 2
+    assert all(len(f"{name}.json".encode()) <= 255 for name in short)
+
+
+def test_folders_that_are_linked_are_searched_once(album: Path) -> None:
+    (album / "sub" / "up").symlink_to(album)
+    assert names(found([str(album)], recursive=True)) == ["a", "b", "out/labels/old", "sub/c", "sub/deep/d"]

@@ -1,0 +1,87 @@
+"""The gate of paths: what can be no file's name is said in words, and so are broken links; and texts of names."""
+
+import codecs
+import errno
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+LONGEST_NAME = 255
+"""Bytes of a file's name that file systems take."""
+LONGEST_PATH = 4095
+"""Bytes of a whole path that systems take."""
+
+
+def path_problem(path: str | Path) -> str | None:
+    """Why no file can be named so, with how to mend it; None where one can, be it there or not."""
+    text = str(path)
+    if not text.strip():
+        return "an empty path; name a file or folder"
+    if "\0" in text:
+        return f"{_short(text)!r} holds a NUL byte, which no path can; write it without"
+    try:
+        data = os.fsencode(text)
+    except UnicodeEncodeError:
+        return f"{_short(text)!r} holds a character that no path can; write it without"
+    if len(data) > LONGEST_PATH or any(len(part) > LONGEST_NAME for part in data.split(b"/")):
+        return f"{_short(text)!r} is too long for a path; choose a shorter name"
+    try:
+        Path(text).stat()
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            return f"{_short(text)!r} is a link that leads back to itself; mend the link"
+        if error.errno == errno.ENAMETOOLONG:
+            return f"{_short(text)!r} is too long for a path; choose a shorter name"
+    return None
+
+
+def utf8_problem(path: str | Path) -> str | None:
+    """`path_problem`, of a path that is written into settings and records: these are UTF-8."""
+    text = str(path)
+    if (problem := path_problem(text)) is None and not _is_utf8(text):
+        return f"{_short(text)!r} is not UTF-8; rename it"
+    return problem
+
+
+def broken_link(path: Path) -> str | None:
+    """Which link keeps a path from being there, and what it leads to; None where none does."""
+    for place in (path, *path.parents):
+        if place.is_symlink() and not place.exists():
+            return f"{place} is a broken link to {place.readlink()}"
+    return None
+
+
+def files_below(folder: Path) -> Iterator[Path]:
+    """All files in a folder and in those within, links to folders followed, each folder once; in order of names."""
+    seen = set[str]()
+    for place, folders, files in os.walk(folder, followlinks=True):
+        real = os.path.realpath(place)
+        if real in seen:
+            folders.clear()
+            continue
+        seen.add(real)
+        folders.sort()
+        yield from (Path(place, name) for name in sorted(files))
+
+
+def decode_text(data: bytes, *, errors: str = "strict") -> str:
+    """A text in UTF-8 or, as its byte order mark says, in UTF-16; without the mark.
+
+    Raises:
+        UnicodeDecodeError: it is neither, where `errors` is strict.
+    """
+    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return data.decode("utf-16", "replace" if errors != "strict" else errors)
+    return data.decode("utf-8-sig", errors)
+
+
+def _is_utf8(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= 80 else f"{text[:40]}...{text[-30:]}"
