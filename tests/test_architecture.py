@@ -11,7 +11,8 @@ import faceparse
 PACKAGE = Path(faceparse.__file__).parent
 
 ROWS = [
-    ["faceparse", "core", "core.address", "core.errors", "core.labels", "core.settings", "core.device", "core.files"],
+    ["faceparse", "core", "core.address", "core.errors", "core.texts", "core.leftovers"],
+    ["core.labels", "core.settings", "core.device", "core.files"],
     ["core.geometry", "core.polygons"],
     ["core.preprocessing", "core.face_geometry"],
     ["core.finding"],
