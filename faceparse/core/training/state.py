@@ -52,7 +52,7 @@ class TrainerState(_Part):
 
     optimizer: OptimizerState
     schedule: ScheduleState
-    scaler: ScalerState = ScalerState()
+    scaler: ScalerState = Field(default_factory=lambda: ScalerState.model_validate({}))
     weights: dict[str, Tensor] | None = None
     iteration: Count
     epoch: EpochState
@@ -124,14 +124,14 @@ def _fitting_group(theirs: Mapping[str, Any], ours: Mapping[str, Any]) -> dict[s
     return dict(ours) | {key: value for key, value in theirs.items() if key in ours or key == "initial_lr"}
 
 
-def _alike(theirs: object, ours: object) -> bool:
+def _alike(theirs: Any, ours: Any) -> bool:
     if isinstance(ours, bool) or ours is None:
         return theirs is None or isinstance(theirs, bool)
     if isinstance(ours, (int, float)):
         return isinstance(theirs, (int, float)) and not isinstance(theirs, bool) and abs(theirs) < float("inf")
     if isinstance(ours, (list, tuple)):
         same = isinstance(theirs, (list, tuple)) and len(theirs) == len(ours)
-        return same and all(_alike(one, other) for one, other in zip(theirs, ours, strict=True))  # type: ignore[arg-type]
+        return same and all(_alike(one, other) for one, other in zip(theirs, ours, strict=True))
     return type(theirs) is type(ours)
 
 
