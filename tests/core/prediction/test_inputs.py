@@ -103,3 +103,8 @@ def test_what_is_not_there_is_named(typed: str, recursive: bool, expected: str) 
 
 def test_a_list_has_one_input_a_line() -> None:
     assert read_list("a b.jpg\n\nfolder\r\nö.png".encode()) == ["a b.jpg", "folder", "ö.png"]
+
+
+def test_a_camera_that_no_machine_has_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(DatasetError, match="^webcam:99999.*: no such camera"):
+        gather([f"webcam:{'9' * 20}"], tmp_path, recursive=False, stdin=bytes)
