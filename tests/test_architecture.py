@@ -11,17 +11,8 @@ import faceparse
 PACKAGE = Path(faceparse.__file__).parent
 
 ROWS = [
-    [
-        "faceparse",
-        "core",
-        "core.address",
-        "core.errors",
-        "core.labels",
-        "core.settings",
-        "core.device",
-        "core.files",
-        "core.paths",
-    ],
+    ["faceparse", "core", "core.address", "core.errors", "core.texts", "core.leftovers", "core.paths"],
+    ["core.labels", "core.settings", "core.device", "core.files"],
     ["core.geometry", "core.polygons"],
     ["core.preprocessing", "core.face_geometry"],
     ["core.finding"],

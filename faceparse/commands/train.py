@@ -102,7 +102,8 @@ def train(
     if resume not in (None, "auto") and (typed or experiment):
         raise SettingsError(
             "--resume goes on with the run's own settings; drop the other options, but for those of where it runs "
-            "(--gpus, --device, --processes, --nodes, --rendezvous, --max-restarts)"
+            "(--gpus, --device, --processes, --nodes, --rendezvous, --max-restarts). A run with others can start from "
+            f"its weights: --restore-from {Path(resume or '') / 'last.pth'} in place of --resume"
         )
     from faceparse.commands.console import silent_libraries
     from faceparse.core.settings import load_settings

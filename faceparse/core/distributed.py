@@ -12,7 +12,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from faceparse.core.errors import FaceparseError, LostProcessError
+from faceparse.core.errors import FaceparseError, LostProcessError, SettingsError
 
 T = TypeVar("T")
 
@@ -165,11 +165,40 @@ def _agreed(error: FaceparseError) -> FaceparseError:
 
 def is_joined() -> bool:
     """Whether a launcher (torchrun, SLURM, Kubernetes, ours) made this process one of several."""
-    return int(os.environ.get("WORLD_SIZE", "1")) > 1
+    return _number("WORLD_SIZE", 1, least=1) > 1
 
 
 def local_rank() -> int:
-    return int(os.environ.get("LOCAL_RANK", "0")) if is_joined() else 0
+    return _number("LOCAL_RANK", 0) if is_joined() else 0
+
+
+def _number(name: str, default: int | None, *, least: int = 0) -> int:
+    """An environment variable that launchers set.
+
+    Raises:
+        SettingsError: it is missing and has no default, or is no such number.
+    """
+    text = os.environ.get(name, "") or ("" if default is None else str(default))
+    if not re.fullmatch(r"[0-9]{1,6}", text) or int(text) < least:
+        found = f"{name} = {text[:40]!r}" if text else f"WORLD_SIZE without {name}"
+        raise SettingsError(
+            f"environment: {found}; a launcher such as torchrun sets all of them, unset WORLD_SIZE to train alone"
+        )
+    return int(text)
+
+
+def _check_environment() -> None:
+    """
+    Raises:
+        SettingsError: what a launcher should have said is missing, or makes no sense.
+    """
+    size, rank = _number("WORLD_SIZE", None), _number("RANK", None)
+    if rank >= size:
+        raise SettingsError(f"environment: RANK = {rank}, but WORLD_SIZE = {size}; ranks are numbered from 0")
+    if not os.environ.get("MASTER_ADDR"):
+        raise SettingsError("environment: WORLD_SIZE without MASTER_ADDR; start the processes by torchrun, or unset it")
+    _number("MASTER_PORT", None)
+    _number("LOCAL_WORLD_SIZE", 1, least=1)
 
 
 @contextmanager
@@ -181,10 +210,12 @@ def join(device: torch.device, timeout: float) -> Iterator[World]:
 
     Raises:
         LostProcessError: the others did not come.
+        SettingsError: a launcher set some of these variables and not the others.
     """
     if not is_joined():
         yield ALONE
         return
+    _check_environment()
     patience = timedelta(seconds=timeout)
     with lost_processes_named():
         if device.type == "cuda":
@@ -194,7 +225,7 @@ def join(device: torch.device, timeout: float) -> Iterator[World]:
         control = dist.new_group(backend="gloo", timeout=patience)
         patient = dist.new_group(backend="gloo", timeout=PATIENCE)
     try:
-        local_size = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+        local_size = _number("LOCAL_WORLD_SIZE", 1, least=1)
         yield World(
             dist.get_rank(), dist.get_world_size(), local_rank(), local_size, dist.group.WORLD, control, patient
         )

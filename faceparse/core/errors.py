@@ -65,3 +65,8 @@ class HubError(FaceparseError):
 
 class ExportError(FaceparseError):
     """An exported model that could not be made or does not agree with PyTorch."""
+
+
+def first_line(error: Exception) -> str:
+    """What a library's error says, as a part of a line of ours."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0][:160]

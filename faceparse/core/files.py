@@ -3,7 +3,6 @@
 import errno
 import io
 import os
-import secrets
 import shutil
 import stat
 import tempfile
@@ -17,7 +16,8 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from faceparse.core.errors import ColourLabelError, DatasetError, OutputError
+from faceparse.core.errors import ColourLabelError, DatasetError, OutputError, first_line
+from faceparse.core.leftovers import beside, held, held_folder, remove_leftovers, remove_once
 from faceparse.core.paths import broken_link, path_problem
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
@@ -58,7 +58,8 @@ def atomic_file(path: Path) -> Iterator[BinaryIO]:
         OutputError: as `write_atomic_with`; or something that is no file stands there, such as a device.
     """
     place = _place(path)
-    temporary = _beside(place, "tmp")
+    temporary = beside(place, "tmp")
+    remove_once(place.parent)
     try:
         try:
             file = temporary.open("xb")
@@ -66,9 +67,10 @@ def atomic_file(path: Path) -> Iterator[BinaryIO]:
             place.parent.mkdir(parents=True, exist_ok=True)
             file = temporary.open("xb")
         try:
-            with file:
-                yield file
-            temporary.replace(place)
+            with held(file.fileno()):
+                with file:
+                    yield file
+                temporary.replace(place)
         except BaseException:
             temporary.unlink(missing_ok=True)
             raise
@@ -88,16 +90,21 @@ def write_folder_with(path: Path, fill: Callable[[Path], None]) -> None:
     place = Path(os.path.realpath(path))  # a link stays, and what it leads to is written
     if place.exists() and not place.is_dir():
         raise OutputError(f"cannot write {path}: it is a file; choose another place")
-    temporary, old = _beside(place, "tmp"), _beside(place, "old")
+    remove_leftovers(place.parent)
+    temporary, old = beside(place, "tmp"), beside(place, "old")
     try:
-        try:
-            temporary.mkdir()
+        with held_folder(temporary), held_folder(old):
             fill(temporary)
             if place.exists():
-                place.replace(old)
-            temporary.replace(place)
-        except OSError as error:
-            raise cannot_write(path, error) from error
+                place.replace(old / place.name)
+            try:
+                temporary.replace(place)
+            except OSError:
+                if (old / place.name).exists():
+                    (old / place.name).replace(place)
+                raise
+    except OSError as error:
+        raise cannot_write(path, error) from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
         shutil.rmtree(old, ignore_errors=True)
@@ -121,17 +128,6 @@ def _place(path: Path) -> Path:
     if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
         raise OutputError(f"cannot write {path}: it is no regular file; choose another place")
     return place
-
-
-def _beside(place: Path, ending: str) -> Path:
-    """A new hidden name in the same folder, short whatever the place's own."""
-    return place.with_name(f".faceparse-{secrets.token_hex(6)}.{ending}")
-
-
-def remove_leftovers(folder: Path) -> None:
-    """Remove the files that processes which were killed had half written into `folder`, where no other writes now."""
-    for leftover in folder.glob(".faceparse-*.tmp"):
-        leftover.unlink(missing_ok=True)
 
 
 def append_line(path: Path, line: str) -> None:
@@ -377,6 +373,10 @@ def encode_matrix(matrix: np.ndarray) -> bytes:
     return buffer.getvalue()
 
 
+_MATRIX_BYTES = 4096
+"""Many times what a file of `encode_matrix` has."""
+
+
 def read_matrix(path: Path) -> np.ndarray:
     """2 x 3 float64 from a .npy file.
 
@@ -385,9 +385,13 @@ def read_matrix(path: Path) -> np.ndarray:
     """
     try:
         with path.open("rb") as file:
-            matrix = np.lib.format.read_array(file, allow_pickle=False)
-    except (OSError, ValueError) as error:
-        raise DatasetError(f"{path}: not a .npy matrix ({error}); prepare the dataset again") from None
+            matrix = np.lib.format.read_array(io.BytesIO(file.read(_MATRIX_BYTES)), allow_pickle=False)
+    except MemoryError:
+        raise DatasetError(f"{path}: promises more than it holds; prepare the dataset again") from None
+    except Exception as error:  # a damaged header makes NumPy's parser raise anything
+        raise DatasetError(f"{path}: not a .npy matrix ({first_line(error)}); prepare the dataset again") from None
+    if matrix.dtype.kind not in "fiu":
+        raise DatasetError(f"{path}: holds {matrix.dtype}, not numbers; prepare the dataset again")
     if matrix.shape != (2, 3) or not np.isfinite(matrix).all():
         raise DatasetError(f"{path}: has shape {matrix.shape}, not a finite 2 x 3 matrix; prepare the dataset again")
     return matrix.astype(np.float64)

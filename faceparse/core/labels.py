@@ -16,6 +16,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError, mod
 
 from faceparse.core.errors import SettingsError
 from faceparse.core.paths import path_problem
+from faceparse.core.texts import read_toml
 
 IGNORE = 255
 """Label value of pixels that neither the loss nor the scores count."""
@@ -134,6 +135,8 @@ def unknown_values(label: np.ndarray, classes: int) -> list[int]:
 
 def nearest(word: str, known: Iterable[str], *, prefix: str = "") -> str:
     """`; did you mean 'x'?` where something known is close, else nothing. `prefix` is shown, not compared."""
+    if len(word) > 100:  # nobody mistyped that
+        return ""
     close = difflib.get_close_matches(word, list(known), n=1, cutoff=0.5)
     return f"; did you mean {prefix + close[0]!r}?" if close else ""
 
@@ -143,7 +146,7 @@ def label_set_from_dict(data: Mapping[str, Any], source: str) -> LabelSet:
         return LabelSet.model_validate(data)
     except ValidationError as error:
         first = error.errors()[0]
-        key = ".".join(map(str, first["loc"]))
+        key = ".".join(map(str, first["loc"]))[:100]
         raise SettingsError(
             f"{source}: {key + ': ' if key else ''}{first['msg'].removeprefix('Value error, ')}"
         ) from None
@@ -161,10 +164,10 @@ def read_label_set(path: Path) -> LabelSet:
     if problem := path_problem(path):
         raise SettingsError(f"label set: {problem}")
     try:
-        return label_set_from_dict(tomllib.loads(path.read_text("utf-8")), str(path))
+        return label_set_from_dict(read_toml(path), str(path))
     except FileNotFoundError:
         raise SettingsError(f"label set {path}: no such file; built in are {', '.join(builtin_label_sets())}") from None
-    except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except ValueError as error:
         raise SettingsError(f"{path}: not a TOML file ({error}); a label set has name, side and [classes]") from None
 
 

@@ -122,6 +122,11 @@ def start_worker(_: int = 0) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
     signal.signal(signal.SIGTERM, signal.SIG_DFL)  # how a broken pool ends its processes
     cv2.setNumThreads(1)  # the processes are the parallelism
+    end_with_parent()
+
+
+def end_with_parent() -> None:
+    """Let this process end when the one that started it does, however that ends."""
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
 

@@ -5,7 +5,7 @@ Precedence: option typed > environment (`FACEPARSE_TRAIN__EPOCHS`) > TOML file >
 
 import os
 import re
-import tomllib
+import reprlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -26,6 +26,7 @@ from faceparse.core.address import keep_secrets, public_address
 from faceparse.core.errors import SettingsError
 from faceparse.core.labels import nearest
 from faceparse.core.paths import path_problem, utf8_problem
+from faceparse.core.texts import read_toml
 
 ENV_PREFIX = "FACEPARSE_"
 EXPERIMENT_VARIABLE = "MLFLOW_EXPERIMENT_NAME"
@@ -73,7 +74,8 @@ FilePath = Annotated[Path, BeforeValidator(_usable)]
 Positive = Annotated[int, Field(gt=0)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-Size = Annotated[tuple[Annotated[int, Field(ge=32)], Annotated[int, Field(ge=32)]], BeforeValidator(_split)]
+Side = Annotated[int, Field(ge=32, le=8192)]
+Size = Annotated[tuple[Side, Side], BeforeValidator(_split)]
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 Triple = Annotated[tuple[Finite, Finite, Finite], BeforeValidator(_split)]
 PositiveFloat = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -466,13 +468,11 @@ def _read_toml(file: Path) -> dict[str, Any]:
     if problem := path_problem(file):
         raise SettingsError(f"experiment file: {problem}")
     try:
-        return tomllib.loads(file.read_text("utf-8"))
+        return read_toml(file)
     except FileNotFoundError:
         raise SettingsError(f"{file}: no such experiment file; see experiments/ for examples") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise SettingsError(f"{file}: cannot be read as an experiment file ({error})") from None
-    except tomllib.TOMLDecodeError as error:
-        raise SettingsError(f"{file}: not valid TOML: {error}") from None
+    except ValueError as error:
+        raise SettingsError(f"{file}: {error}") from None
 
 
 def _environment() -> dict[str, Any]:
@@ -516,21 +516,27 @@ def _merge(target: dict[str, Any], layer: Mapping[str, Any]) -> None:
             target[key] = dict(value) if isinstance(value, Mapping) else value
 
 
+_SHORT = reprlib.Repr()
+"""Values as they were written, but for what nobody would read."""
+_SHORT.maxstring = _SHORT.maxother = _SHORT.maxlong = 200
+
+
 def _explain(error: Any, layers: dict[str, Any]) -> str:
     """One validation error as a colleague would say it: place, key, value, what is allowed."""
     location = [str(part) for part in error["loc"]]
-    key, value = ".".join(location[:2]), error["input"]
+    key, value = ".".join(location[:2])[:100], _SHORT.repr(error["input"])
     where = next((f"{place}: " for place in reversed(layers) if _holds(layers[place], location[:2])), "")
     if error["type"] == "extra_forbidden":
         section = f"{location[0]}." if len(location) > 1 else ""
         known = [name.removeprefix(section) for name in keys() if name.startswith(section)]
         known = known if section else list(Settings.model_fields)
         allowed = f"; {location[0]} has {', '.join(known)}" if section else f"; sections are {', '.join(known)}"
-        return f"{where}unknown setting {key!r}{nearest(location[-1], known, prefix=section) or allowed}"
+        close = nearest(location[-1][:100], known, prefix=section)
+        return f"{where}unknown setting {key!r}{close or allowed}"
     if error["type"] == "string_pattern_mismatch":
-        return f"{where}{key} = {value!r}: {keys()[key].description.splitlines()[0]}"
+        return f"{where}{key} = {value}: {keys()[key].description.splitlines()[0]}"
     message = "too few values" if error["type"] == "missing" else error["msg"].removeprefix("Value error, ")
-    return f"{where}{key} = {value!r}: {message[0].lower()}{message[1:]}"
+    return f"{where}{key} = {value}: {message[0].lower()}{message[1:]}"
 
 
 def _holds(layer: Any, path: list[str]) -> bool:

@@ -147,7 +147,7 @@ def test_bad_options_are_refused_in_one_line(cli: Any, tree: Tree, arguments: li
 
 def test_without_optuna_it_says_what_to_install(cli: Any, tree: Tree, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "optuna", None)
-    expected = "a sweep needs optuna: pip install 'faceparse[sweep]'"
+    expected = "a sweep needs optuna: pip install optuna, or '.[sweep]' where faceparse is cloned"
     assert cli("sweep", "--over", "optim.lr=1,2").message == expected
     assert tree() == {}
     assert cli("sweep", "--help").code == 0

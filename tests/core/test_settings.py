@@ -377,7 +377,7 @@ def test_missing_file_is_named(tmp_path: Path) -> None:
 
 
 def test_folder_in_place_of_a_file_is_refused(tmp_path: Path) -> None:
-    assert refusal(tmp_path).startswith(f"{tmp_path}: cannot be read as an experiment file")
+    assert refusal(tmp_path).startswith(f"{tmp_path}: cannot be read (Is a directory)")
 
 
 def test_broken_toml_names_the_line(tmp_path: Path) -> None:
@@ -389,7 +389,7 @@ def test_broken_toml_names_the_line(tmp_path: Path) -> None:
 
 def test_file_that_is_not_text_is_refused(tmp_path: Path) -> None:
     (tmp_path / "e.toml").write_bytes(b"\xff\xfe\x00\x01")
-    assert refusal(tmp_path / "e.toml").startswith(f"{tmp_path / 'e.toml'}: cannot be read")
+    assert refusal(tmp_path / "e.toml").startswith(f"{tmp_path / 'e.toml'}: not a text file in UTF-8")
 
 
 @pytest.mark.parametrize(

@@ -4,10 +4,14 @@ PyTorch turns a loader process's exception into one whose message is a traceback
 names the file, so errors travel as values here and are raised again in the main process.
 """
 
+import errno
 import multiprocessing
 import os
+import pickle
+import shutil
 import signal
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import cache
 from multiprocessing.util import Finalize
 from typing import Any, Generic, TypeVar
@@ -16,8 +20,11 @@ import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 from torch.utils.data.dataloader import _MultiProcessingDataLoaderIter
 
-from faceparse.core.errors import FaceparseError, SettingsError, TrainingError
+from faceparse.core.errors import FaceparseError, ResourceError, SettingsError, TrainingError
 from faceparse.core.parallel import STOPPING, process_context, start_worker
+
+SHARED = "/dev/shm"
+"""Where Linux keeps shared memory: half of the machine's, but 64 MB in Docker's containers."""
 
 T = TypeVar("T")
 B = TypeVar("B")
@@ -54,7 +61,7 @@ class Loader(Generic[T, B]):
         chosen: dict[str, Any] = {"batch_sampler": batches} if batches is not None else {"batch_size": batch_size}
         self._loader: DataLoader[Any] = DataLoader(
             _Guarded(dataset),
-            collate_fn=_GuardedCollate(collate),
+            collate_fn=_GuardedCollate(collate, workers),
             num_workers=workers,
             multiprocessing_context=process_context("faceparse.core.data.dataset") if workers else None,
             persistent_workers=persistent and workers > 0,
@@ -69,13 +76,13 @@ class Loader(Generic[T, B]):
         return len(self._loader)
 
     def __iter__(self) -> Iterator[B]:
-        batches = iter(self._loader)
+        batches = self._start()
         exhausted = False
         try:
             for batch in batches:
                 if isinstance(batch, FaceparseError):
                     raise batch
-                yield batch
+                yield pickle.loads(batch.content) if isinstance(batch, _Packed) else batch
             exhausted = True
         except RuntimeError as error:
             if "DataLoader worker" not in str(error):
@@ -86,6 +93,17 @@ class Loader(Generic[T, B]):
         finally:
             if not exhausted:
                 self._abandon(batches)
+
+    def _start(self) -> Iterator[Any]:
+        try:
+            return iter(self._loader)
+        except OSError as error:
+            if error.errno != errno.ENOSPC:
+                raise
+            raise ResourceError(
+                f"{SHARED} is full, through which loader processes hand over batches; give it more room (docker run "
+                "--shm-size=1g), or set data.workers = 0"
+            ) from None
 
     def _abandon(self, batches: Any) -> None:
         """End the processes now. Left to the garbage collector, they may find their queues gone, and wait for seconds
@@ -142,13 +160,52 @@ class _Guarded(Dataset[Any]):
             return error
 
 
+@dataclass(frozen=True)
+class _Packed:
+    """A batch that goes through a pipe, as bytes. Only a loader process of ours makes one."""
+
+    content: bytes
+
+
 class _GuardedCollate:
-    def __init__(self, collate: Callable[[Sequence[Any]], Any]) -> None:
+    def __init__(self, collate: Callable[[Sequence[Any]], Any], workers: int) -> None:
         self.collate = collate
+        self.workers = workers
 
     def __call__(self, items: Sequence[Any]) -> Any:
         error = _first_error(items)
-        return self.collate(items) if error is None else error
+        if error is not None:
+            return error
+        batch = self.collate(items)
+        return batch if not self.workers or _fits_shared(batch, self.workers) else _Packed(pickle.dumps(batch))
+
+
+def _fits_shared(batch: Any, workers: int) -> bool:
+    """Whether shared memory has room for a batch of this size from each loader process, and as many of another loader:
+    all may look at once. Where it has not, PyTorch would lose the batch and wait for it for ever, or be killed.
+    """
+    return free_shared() >= (2 * workers + 1) * (_shared_bytes(batch) + _PAGES)
+
+
+def _shared_bytes(part: Any) -> int:
+    """Of the tensors of a batch: all else goes through a pipe anyway."""
+    if isinstance(part, torch.Tensor):
+        return part.nbytes
+    if isinstance(part, Mapping):
+        return sum(map(_shared_bytes, part.values()))
+    return sum(map(_shared_bytes, part)) if isinstance(part, tuple) else 0
+
+
+_PAGES = 2**18
+"""What a batch may need beside its bytes: each tensor takes whole pages."""
+
+
+def free_shared() -> float:
+    """Bytes that shared memory has left; endless where nothing tells."""
+    try:
+        return shutil.disk_usage(SHARED).free
+    except OSError:
+        return float("inf")
 
 
 def _first_error(items: Iterable[Any]) -> FaceparseError | None:

@@ -4,7 +4,6 @@ The five points, in image order: eye centre at the image left, eye centre at the
 the image left, mouth corner at the image right. N x 2 float64 (x, y), pixel centres.
 """
 
-import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -16,6 +15,7 @@ from faceparse.core.errors import DatasetError, SettingsError
 from faceparse.core.geometry import Size, apply, invert, warp_image, warp_label
 from faceparse.core.labels import LabelSet
 from faceparse.core.paths import decode_text
+from faceparse.core.texts import read_toml
 
 Method = Literal["auto", "landmarks", "labels"]
 OnMissing = Literal["identity", "skip", "fail"]
@@ -87,9 +87,9 @@ def read_template(name: str, size: int) -> tuple[tuple[float, float], ...]:
 
 def _template_file(path: Path) -> tuple[tuple[tuple[float, float], ...], float]:
     try:
-        content = tomllib.loads(path.read_text("utf-8"))
+        content = read_toml(path)
         points, side = np.array(content["points"], np.float64), float(content["size"])
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, KeyError, TypeError, ValueError) as error:
+    except (OSError, KeyError, TypeError, ValueError, OverflowError) as error:
         raise SettingsError(f"{path}: not a template ({error}); it has size = 512 and points = [[x, y], ...]") from None
     if points.shape != (5, 2) or not np.isfinite(points).all() or not side > 0:
         raise SettingsError(f"{path}: points has shape {points.shape}; a template is five points (x, y) and a size")

@@ -39,7 +39,13 @@ class Folder(WithoutLandmarks):
     ) -> None:
         if images.count("*") != 1 or labels.count("*") != 1:
             raise SettingsError(
-                f"--images {images!r} and --labels {labels!r}: each pattern has exactly one '*', the photograph's name"
+                f"--images {images!r} and --labels {labels!r}: each pattern has exactly one '*', the photograph's "
+                "name; bring photographs of several folders into one, such as anna_1.jpg of anna/1.jpg, and their "
+                "labels too; --val and --test draw the splits, whose lists you may then edit"
+            )
+        if labels.lower().endswith(".json"):
+            raise SettingsError(
+                f"--labels {labels!r}: polygons are not read; draw them into pictures of ids first, as PNG"
             )
         if Path(images).is_absolute() or Path(labels).is_absolute():
             raise SettingsError(f"--images {images!r} and --labels {labels!r}: patterns are relative to {raw}")
@@ -60,7 +66,10 @@ class Folder(WithoutLandmarks):
                     raise DatasetError(f"{path} and {twin} have the same name; narrow the pattern with --images")
                 found[name] = path
         if not found:
-            raise DatasetError(f"{self.raw / self.images}: no images; name them with --images 'photos/*.jpg'")
+            raise DatasetError(
+                f"{self.raw / self.images}: no images; name them with --images 'photos/*.jpg' (folders in that folder "
+                "are not searched)"
+            )
         split = split_by_share(found, val=self.val, test=self.test, seed=self.seed)
         return [
             Item(_id(name), split[name], (path, self.raw / self.labels.replace("*", name)))
@@ -83,7 +92,9 @@ class Folder(WithoutLandmarks):
         if not path.is_file():
             if link := broken_link(path):
                 raise DatasetError(f"{link}; mend the link")
-            raise DatasetError(f"{path}: missing; every image needs its label picture (see --labels)")
+            raise DatasetError(
+                f"{path}: missing; every image needs its label picture (see --labels), move those without one elsewhere"
+            )
         try:
             return read_label(path)
         except ColourLabelError:

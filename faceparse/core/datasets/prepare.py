@@ -268,7 +268,8 @@ def _validate(raw: Raw, item: Item, classes: int) -> None:
         return
     if bad := unknown_values(raw.label, classes):
         raise DatasetError(
-            f"{where}: value {bad[0]} is not one of the {classes} classes (0 to {classes - 1}, {IGNORE} ignored)"
+            f"{where}: value {bad[0]} is not one of the {classes} classes (0 to {classes - 1}, {IGNORE} ignored); "
+            "a label set names all ids of its labels, of which [merged] scores several as one"
         )
 
 

@@ -2,8 +2,7 @@
 
 import json
 import shutil
-import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from faceparse.core.errors import OutputError
@@ -11,15 +10,16 @@ from faceparse.core.evaluation.compare import Comparison
 from faceparse.core.evaluation.report import comparison_page, evaluation_page
 from faceparse.core.evaluation.serial import comparison_dict, evaluation_dict, images_csv
 from faceparse.core.evaluation.summary import Evaluation
-from faceparse.core.files import cannot_write, encode_jpeg, make_folder
+from faceparse.core.files import cannot_write, encode_jpeg, make_folder, write_folder_with
+from faceparse.core.leftovers import beside, held_folder, remove_leftovers
 
 Files = dict[str, bytes]
 """Path within the folder -> content."""
 
 _MARKS = ("scores.json", "comparison.json")
 """One of these lies in every folder that was written here."""
-_OURS = (*_MARKS, "images.csv", "report.html", "comparison.html", "worst")
-_TEMPORARY = ".eval-"
+_OURS = (*_MARKS, "report.html", "comparison.html", "worst", "images.csv")
+_TEMPORARY = (".eval-", ".faceparse-")
 
 
 def evaluation_files(evaluation: Evaluation) -> Files:
@@ -51,31 +51,55 @@ def prepare_folder(folder: Path) -> None:
     """
     if folder.is_dir():
         names = [path.name for path in folder.iterdir() if not path.name.startswith(_TEMPORARY)]
-        if names and not set(names) & set(_MARKS):
+        if names and not set(names) & (set(_OURS) - {"worst"}):
             raise OutputError(f"{folder}: holds other files ({min(names)}, ...); choose another --output")
     make_folder(folder)
 
 
 def write_folder(folder: Path, files: Mapping[str, bytes]) -> None:
-    """Write all, then put all in place of what an evaluation before left.
+    """Write all into a folder of its own, then put that in the place of what an evaluation before left: whatever ends
+    the process, the report is the old one or the new one. Other files that lie there stay.
 
     Raises:
         OutputError: it cannot be written; what was there is left as it was.
     """
+
+    def fill(new: Path) -> None:
+        for name, content in files.items():
+            path = new / name
+            path.parent.mkdir(exist_ok=True)
+            path.write_bytes(content)
+        if here:
+            return
+        for other in folder.iterdir() if folder.is_dir() else ():
+            if other.name not in _OURS and not other.name.startswith(_TEMPORARY):
+                copy = shutil.copytree if other.is_dir() else shutil.copy2
+                copy(other, new / other.name)
+
+    here = Path.cwd().is_relative_to(folder.resolve())  # where somebody stands stays
+    if here:
+        _write_into(folder, fill)
+    else:
+        write_folder_with(folder, fill)
+
+
+def _write_into(folder: Path, fill: Callable[[Path], None]) -> None:
+    """As near to a replacement as can be: what makes a report look whole goes first and comes last."""
+    remove_leftovers(folder)
+    for left in folder.glob(".eval-*"):  # of earlier versions
+        shutil.rmtree(left, ignore_errors=True)
+    temporary = beside(folder / "report", "tmp")
     try:
-        for left in folder.glob(f"{_TEMPORARY}*"):
-            shutil.rmtree(left)
-        with tempfile.TemporaryDirectory(dir=folder, prefix=_TEMPORARY) as temporary:
-            for name, content in files.items():
-                path = Path(temporary, name)
-                path.parent.mkdir(exist_ok=True)
-                path.write_bytes(content)
+        with held_folder(temporary):
+            fill(temporary)
             for name in _OURS:
                 _remove(folder / name)
-            for new in Path(temporary).iterdir():
+            for new in sorted(temporary.iterdir(), key=lambda one: _OURS.index(one.name), reverse=True):
                 new.rename(folder / new.name)
     except OSError as error:
         raise cannot_write(folder, error) from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def _remove(path: Path) -> None:

@@ -11,13 +11,13 @@ import torch
 from torch import Tensor
 
 from faceparse.core.datasets.layout import DatasetFolder, Sample
-from faceparse.core.errors import CheckpointError, ExportError, FaceparseError, SettingsError
+from faceparse.core.errors import CheckpointError, ExportError, FaceparseError, SettingsError, first_line
 from faceparse.core.evaluation.scores import Scores
 from faceparse.core.evaluation.split import Split
 from faceparse.core.evaluation.summary import Summary
 from faceparse.core.evaluation.thirds import skin_lightness
 from faceparse.core.export.bundle import fill_bundle
-from faceparse.core.export.exported import ExportedModel, first_line, read_exported, to_metadata
+from faceparse.core.export.exported import ExportedModel, read_exported, to_metadata
 from faceparse.core.export.formats import FORMATS, Write, writers
 from faceparse.core.export.graph import Graph, GraphInput, another_size, build_graph
 from faceparse.core.export.read import load_file
@@ -30,7 +30,7 @@ from faceparse.core.names.place import SUFFIXES
 from faceparse.core.parallel import Track, untracked
 from faceparse.core.preprocessing import prepare_photo
 from faceparse.core.serving.checksums import MODEL, is_bundle
-from faceparse.core.serving.onnx_model import Kind, Sizes
+from faceparse.core.serving.metadata import Kind, Sizes
 
 CALIBRATION = 64
 """Training photographs that int8's ranges are taken from."""

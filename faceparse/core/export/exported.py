@@ -7,14 +7,14 @@ from pathlib import Path
 import torch
 
 from faceparse import __version__
-from faceparse.core.errors import CheckpointError, FaceparseError
+from faceparse.core.errors import CheckpointError, FaceparseError, first_line
 from faceparse.core.export.formats import Format
 from faceparse.core.export.graph import GraphNetwork
 from faceparse.core.export.onnx import Metadata
 from faceparse.core.geometry import Size
-from faceparse.core.model.metadata import read_fields
-from faceparse.core.model.trained import TrainedModel
-from faceparse.core.serving.onnx_model import Kind, Sizes, check_size, sizes_of
+from faceparse.core.model.trained import TrainedModel, model_fields
+from faceparse.core.serving.metadata import Kind, Sizes, read_metadata_of
+from faceparse.core.serving.onnx_model import check_size
 from faceparse.core.settings import to_dict
 
 PREPROCESSING = "crop (see input_size), channels in channel_order, / 255, - mean, / std"
@@ -49,7 +49,11 @@ class ExportedModel(TrainedModel):
         except Exception as error:  # the runtimes raise errors of many kinds
             raise CheckpointError(f"{self.source}: cannot be run ({first_line(error)}); export it again") from error
         classes, any_size = len(self.label_set), self.sizes == "any"
-        return GraphNetwork(self.kind, run, data, classes, self.format.graph_input, any_size=any_size).to(device)
+        network = GraphNetwork(
+            self.kind, run, data, classes, self.format.graph_input, any_size=any_size, source=self.source
+        ).to(device)
+        network(torch.zeros(1, *data.input_size, 3, dtype=torch.uint8, device=device))  # whatever it promises
+        return network
 
 
 def to_metadata(trained: TrainedModel, kind: Kind, sizes: Sizes) -> Metadata:
@@ -84,19 +88,16 @@ def read_exported(path: Path, known: Format) -> ExportedModel:
         raise CheckpointError(f"{path}: no such file")
     try:
         metadata = dict(known.read_metadata(path))
+    except FaceparseError:
+        raise
     except Exception as error:
         raise CheckpointError(f"{path}: truncated or damaged ({first_line(error)}); copy it again") from None
-    fields = read_fields(metadata, path)
-    kind: Kind = "labels" if metadata["kind"] == "labels" else "logits"
+    said = read_metadata_of(path, metadata)
     return ExportedModel(
         path=path,
-        **fields,
+        **model_fields(said),
         format=known,
-        kind=kind,
-        named=json.loads(metadata["names_are_known"]),
-        sizes=sizes_of(metadata),
+        kind=said.kind,
+        named=said.names_are_known,
+        sizes=said.sizes,
     )
-
-
-def first_line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0][:160]

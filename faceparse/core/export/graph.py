@@ -10,11 +10,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from faceparse.core.data.dataset import Normalise
+from faceparse.core.errors import CheckpointError, FaceparseError, first_line
 from faceparse.core.geometry import Size
 from faceparse.core.model.eagrnet import EdgeAwareGraph
 from faceparse.core.model.trained import ParsingNetwork
 from faceparse.core.preprocessing import LARGEST, SMALLEST, STEP, normalise
-from faceparse.core.serving.onnx_model import INPUT, SURE, Kind, Sizes
+from faceparse.core.serving.metadata import Kind, Sizes
+from faceparse.core.serving.onnx_model import INPUT, SURE, check_answer
 from faceparse.core.settings import DataSettings
 
 Run = Callable[[Tensor], Tensor]
@@ -132,12 +134,17 @@ class GraphNetwork(nn.Module):
         graph_input: MakeInput = GraphInput,
         *,
         any_size: bool = False,
+        source: str = "the graph",
     ) -> None:
-        """`any_size`: the graph takes any height and width that are multiples of 32."""
+        """
+        Args:
+            any_size: the graph takes any height and width that are multiples of 32.
+            source: what errors call it.
+        """
         super().__init__()
         self.input_size: Size = data.input_size
         self.input = graph_input(kind, data)
-        self._kind, self._run, self._classes = kind, run, classes
+        self._kind, self._run, self._classes, self._source = kind, run, classes, source
         self.any_size = any_size
 
     def coarse(self, pictures: Tensor) -> Tensor:
@@ -149,7 +156,26 @@ class GraphNetwork(nn.Module):
         return self._logits(self._answer(crops))
 
     def _answer(self, crops: Tensor) -> Tensor:
-        return torch.cat([self._run(self.input(part)) for part in crops.split(MAX_BATCH)])
+        """
+        Raises:
+            CheckpointError: the graph cannot be run, or its answer is not that of such a graph.
+        """
+        return torch.cat([self._checked(part, self._call(self.input(part))) for part in crops.split(MAX_BATCH)])
+
+    def _call(self, graph_input: Tensor) -> object:
+        try:
+            return self._run(graph_input)
+        except (FaceparseError, torch.OutOfMemoryError):
+            raise
+        except Exception as error:  # the runtimes raise errors of many kinds
+            raise CheckpointError(f"{self._source}: cannot be run ({first_line(error)}); export it again") from error
+
+    def _checked(self, crops: Tensor, answer: object) -> Tensor:
+        if not isinstance(answer, Tensor) or answer.is_floating_point() != (self._kind == "logits"):
+            what = answer.dtype if isinstance(answer, Tensor) else type(answer).__name__
+            raise CheckpointError(f"{self._source}: answers with {what} where {self._kind} should be; export it again")
+        check_answer(self._source, self._kind, self._classes, crops.shape, answer.shape, lambda: int(answer.max()))
+        return answer
 
     def _logits(self, answer: Tensor) -> Tensor:
         if self._kind == "labels":

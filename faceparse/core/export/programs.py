@@ -1,5 +1,6 @@
 """PyTorch's own formats: TorchScript, for old runtimes, and `torch.export` programs (.pt2)."""
 
+import io
 import json
 import re
 import warnings
@@ -13,22 +14,32 @@ from torch.export.passes import move_to_device_pass
 from faceparse.core.errors import CheckpointError
 from faceparse.core.export.graph import Graph, Run
 from faceparse.core.export.onnx import Metadata
+from faceparse.core.texts import parse_json
 
 _ENTRY = "faceparse.json"
+_LARGEST = 16 * 2**20
+"""Bytes that its metadata may have."""
 
 
 def write_torchscript(graph: Graph, metadata: Metadata, file: BinaryIO) -> None:
     with warnings.catch_warnings(), torch.inference_mode():
         warnings.simplefilter("ignore")  # that TorchScript has a successor: it is written, too
         traced = torch.jit.trace(graph.module, graph.example, check_trace=False)
-        torch.jit.save(traced, file, _extra_files={_ENTRY: json.dumps(metadata)})
+        content = io.BytesIO()  # on a full disk PyTorch's own writer would end the process
+        torch.jit.save(traced, content, _extra_files={_ENTRY: json.dumps(metadata)})
+    file.write(content.getbuffer())
 
 
 def read_program_metadata(path: Path) -> Metadata:
     """Of a file of either format. Both are zip archives, whose network need not be loaded for it."""
     with zipfile.ZipFile(path) as archive:
         found = [name for name in archive.namelist() if name.endswith(f"/extra/{_ENTRY}")]
-        return json.loads(archive.read(found[0])) if found else {}
+        if found and archive.getinfo(found[0]).file_size > _LARGEST:
+            raise ValueError(f"{found[0]} is larger than {_LARGEST >> 20} MiB")
+        metadata = parse_json(archive.read(found[0])) if found else {}
+    if not isinstance(metadata, dict) or not all(isinstance(text, str) for text in metadata.values()):
+        raise ValueError(f"{_ENTRY} is no table of texts")
+    return metadata
 
 
 def run_torchscript(path: Path, device: torch.device) -> Run:
@@ -39,7 +50,9 @@ def run_torchscript(path: Path, device: torch.device) -> Run:
 
 
 def write_program(graph: Graph, metadata: Metadata, file: BinaryIO) -> None:
-    torch.export.save(graph.program, file, extra_files={_ENTRY: json.dumps(metadata)})
+    content = io.BytesIO()
+    torch.export.save(graph.program, content, extra_files={_ENTRY: json.dumps(metadata)})
+    file.write(content.getbuffer())
 
 
 _PLAIN = re.compile(

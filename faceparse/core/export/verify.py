@@ -8,13 +8,12 @@ import torch
 from torch import Tensor
 
 from faceparse.core.datasets.faces import draw_face
-from faceparse.core.errors import ExportError
+from faceparse.core.errors import ExportError, first_line
 from faceparse.core.evaluation.bootstrap import RESAMPLES
 from faceparse.core.evaluation.evaluate import count_samples
 from faceparse.core.evaluation.protocols import DEFAULT
 from faceparse.core.evaluation.split import Split
 from faceparse.core.evaluation.summary import Summary
-from faceparse.core.export.exported import first_line
 from faceparse.core.export.formats import Format
 from faceparse.core.geometry import Size
 from faceparse.core.inference import Parser

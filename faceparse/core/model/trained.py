@@ -4,7 +4,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -17,6 +17,7 @@ from faceparse.core.labels import LabelSet
 from faceparse.core.model.parsing import ParsingModel
 from faceparse.core.names.licences import LICENCES
 from faceparse.core.names.place import short_name
+from faceparse.core.serving.metadata import ExportedMetadata
 from faceparse.core.settings import DataSettings, Settings
 
 
@@ -106,6 +107,18 @@ class TrainedModel(ABC):
             CheckpointError: the file does not hold what it should, or takes no other input size.
             DeviceError: it does not run on `device`.
         """
+
+
+def model_fields(said: ExportedMetadata) -> dict[str, Any]:
+    """The fields of `TrainedModel` that an exported file says."""
+    return {
+        "settings": said.settings,
+        "label_set": said.label_set,
+        "epoch": said.epoch,
+        "scores": said.scores,
+        "geometry": said.geometry,
+        "own_licence": said.licence,
+    }
 
 
 class ParsingLogits(nn.Module):

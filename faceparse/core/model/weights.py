@@ -4,28 +4,29 @@ PyTorch's files are read with `weights_only=True`: nothing in any file is ever e
 """
 
 import pickle
+import reprlib
 import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import torch
+from pydantic import BaseModel, ConfigDict, Strict, ValidationError
 from torch import Tensor, nn
 
 from faceparse.core.errors import CheckpointError, FaceparseError
-from faceparse.core.face_geometry import read_geometry
 from faceparse.core.geometry import Size
-from faceparse.core.labels import LabelSet, builtin_label_sets, label_set_from_dict
+from faceparse.core.labels import IGNORE, LabelSet, builtin_label_sets
 from faceparse.core.model.backbones import TimmFeatures, timm_backbone
 from faceparse.core.model.build import build_model
-from faceparse.core.model.metadata import read_fields
 from faceparse.core.model.parsing import ParsingModel
 from faceparse.core.model.portable import SAFETENSORS, read_weights
 from faceparse.core.model.resnet import ResNet
-from faceparse.core.model.trained import ParsingNetwork, TrainedModel
+from faceparse.core.model.trained import ParsingNetwork, TrainedModel, model_fields
 from faceparse.core.names.content import must_be_a_model, read_safetensors_metadata
+from faceparse.core.serving.metadata import Epoch, Geometry, Scores, explain, read_metadata_of
 from faceparse.core.settings import settings_from_dict
 
 FORMAT = "faceparse-checkpoint"
@@ -65,7 +66,7 @@ def read_checkpoint(path: Path) -> Checkpoint:
     if path.suffix == SAFETENSORS:
         return read_portable(path)
     content = _read(path)
-    if content.get("format") == FORMAT:
+    if _is_ours(content):
         return _ours(path, content)
     state = _tensors(path, content)
     if "layer6.conv4.weight" not in state:
@@ -138,11 +139,12 @@ def initialise(model: ParsingModel, path: Path, backbone: str) -> LoadReport:
     if path.suffix == SAFETENSORS:
         return _initialise_exactly(model, read_portable(path))
     content = _read(path)
-    if content.get("format") == FORMAT:
+    if _is_ours(content):
         return _initialise_exactly(model, _ours(path, content))
     state = _tensors(path, content)
     if "layer6.conv4.weight" in state:
         weights = _renamed(path, state)
+        _must_have_its_classes(model, weights, path)
         load_exactly(model, weights, path, released=True)
         return LoadReport("released EAGRNet", len(weights))
     if isinstance(model.backbone, ResNet):
@@ -153,8 +155,28 @@ def initialise(model: ParsingModel, path: Path, backbone: str) -> LoadReport:
 
 
 def _initialise_exactly(model: ParsingModel, checkpoint: Checkpoint) -> LoadReport:
+    _must_have_its_classes(model, checkpoint.weights, checkpoint.path)
     load_exactly(model, checkpoint.weights, checkpoint.path)
     return LoadReport("checkpoint", len(checkpoint.weights))
+
+
+def _must_have_its_classes(model: ParsingModel, weights: State, path: Path) -> None:
+    """
+    Raises:
+        CheckpointError: the weights are those of such a network, but for other classes.
+    """
+    own = {key: tensor.shape for key, tensor in model.state_dict().items()}
+    theirs = {key: tensor.shape for key, tensor in weights.items()}
+    differing = [key for key in own if own[key] != theirs.get(key)]
+    if own.keys() != theirs.keys() or not differing or not all(own[key][1:] == theirs[key][1:] for key in differing):
+        return
+    counts = {(theirs[key][0], own[key][0]) for key in differing if own[key] and theirs[key]}
+    if len(counts) == 1:
+        ((found, wanted),) = counts
+        raise CheckpointError(
+            f"{path}: has {found} classes, the dataset {wanted}; training starts from weights of the same classes, or "
+            "from the backbone's alone: --restore-from imagenet"
+        )
 
 
 def initialise_from_timm(
@@ -265,32 +287,68 @@ def _read(path: Path) -> dict[str, Any]:
     return content
 
 
+def _is_ours(content: Mapping[str, Any]) -> bool:
+    said = content.get("format")  # a tensor would be compared by element
+    return isinstance(said, str) and said == FORMAT
+
+
 def _ours(path: Path, content: Mapping[str, Any]) -> Checkpoint:
-    if content.get("version") != VERSION:
+    version = content.get("version")
+    if not isinstance(version, int) or version != VERSION:
         raise CheckpointError(
-            f"{path}: checkpoint version {content.get('version')}, this faceparse reads version {VERSION}"
+            f"{path}: checkpoint version {reprlib.repr(version)}, this faceparse reads version {VERSION}"
         )
     try:
-        return Checkpoint(
-            path=path,
-            settings=settings_from_dict(content["settings"]),
-            label_set=label_set_from_dict(content["label_set"], "label_set"),
-            weights=content["model"],
-            run_id=content["run_id"],
-            tracking_uri=content["tracking_uri"],
-            epoch=content["epoch"],
-            scores=content["scores"],
-            geometry=read_geometry(content.get("geometry")),
-            training=content.get("training"),
-        )
-    except KeyError as error:
-        raise CheckpointError(f"{path}: damaged checkpoint, {error} is missing; copy it again") from None
-    except (TypeError, ValueError) as error:
-        raise CheckpointError(f"{path}: damaged checkpoint ({error}); copy it again") from None
+        said = _Content.model_validate({key: content[key] for key in _Content.model_fields if key in content})
+        settings = settings_from_dict(content.get("settings", {}))
+    except ValidationError as error:
+        raise CheckpointError(f"{path}: damaged checkpoint, {explain(error)}; copy it again") from None
     except FaceparseError as error:
         raise CheckpointError(
             f"{path}: written by another faceparse, whose settings this one does not know ({error})"
         ) from None
+    _must_be_plain(path, said.model)
+    return Checkpoint(
+        path=path,
+        settings=settings,
+        label_set=said.label_set,
+        weights=said.model,
+        run_id=said.run_id,
+        tracking_uri=said.tracking_uri,
+        epoch=said.epoch,
+        scores=said.scores,
+        geometry=said.geometry,
+        training=said.training,
+    )
+
+
+class _Content(BaseModel):
+    """A checkpoint's keys, but for the settings, whose errors have a way of their own to be told."""
+
+    model_config = ConfigDict(arbitrary_types_allowed=True, strict=True)
+
+    settings: dict[str, Any]
+    label_set: Annotated[LabelSet, Strict(False)]
+    model: dict[str, Tensor]
+    epoch: Epoch
+    scores: Scores
+    run_id: str | None
+    tracking_uri: str | None
+    geometry: Geometry = None
+    training: dict[str, Any] | None = None
+    """Checked by who resumes: it depends on what is trained."""
+
+
+def _must_be_plain(path: Path, state: State) -> None:
+    """
+    Raises:
+        CheckpointError: a tensor is sparse, quantised, complex, or a view of more than its file holds.
+    """
+    for key, tensor in state.items():
+        plain = tensor.layout == torch.strided and tensor.device.type == "cpu" and not tensor.is_nested
+        plain = plain and not (tensor.is_quantized or tensor.is_complex())
+        if not plain or tensor.numel() * tensor.itemsize > tensor.untyped_storage().nbytes():
+            raise CheckpointError(f"{path}: key {key!r} is no plain tensor; save the state_dict again")
 
 
 def read_portable(path: Path) -> Checkpoint:
@@ -303,13 +361,18 @@ def read_portable(path: Path) -> Checkpoint:
         raise CheckpointError(f"{path}: no such checkpoint file")
     must_be_a_model(path, str(path))
     weights = read_weights(path)
-    metadata = read_safetensors_metadata(path)
-    origin: Literal["faceparse", "released"] = "released" if metadata.get("names_are_known") == "false" else "faceparse"
-    return Checkpoint(path=path, weights=weights, origin=origin, **read_fields(metadata, path))
+    said = read_metadata_of(path, read_safetensors_metadata(path))
+    origin: Literal["faceparse", "released"] = "faceparse" if said.names_are_known else "released"
+    return Checkpoint(path=path, weights=weights, origin=origin, **model_fields(said))
 
 
 def _released(path: Path, state: State) -> Checkpoint:
-    classes = len(state["layer6.conv4.weight"])
+    shape = state["layer6.conv4.weight"].shape
+    classes = shape[0] if shape else 0
+    if not 2 <= classes <= IGNORE:
+        raise CheckpointError(
+            f"{path}: key 'layer6.conv4.weight' has {classes} classes, not 2 to {IGNORE}; another network's file"
+        )
     # The released code reads images as BGR and normalises them with the RGB mean and std, unswapped.
     settings = settings_from_dict({"data": {"channel_order": "bgr", "num_classes": classes}})
     weights = _renamed(path, state)
@@ -333,6 +396,7 @@ def _tensors(path: Path, content: Mapping[str, Any]) -> State:
     named = isinstance(state, Mapping) and all(isinstance(key, str) for key in state)
     if not named or not state or not all(isinstance(value, Tensor) for value in state.values()):
         raise CheckpointError(f"{path}: not a state_dict of tensors; save model.state_dict() itself")
+    _must_be_plain(path, state)
     return {key.removeprefix("module."): value for key, value in state.items()}
 
 

@@ -109,7 +109,7 @@ class YuNet:
 
 
 class _Entry(BaseModel):
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
     box: tuple[float, float, PositiveFloat, PositiveFloat]
     score: float = 1.0

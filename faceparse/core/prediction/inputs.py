@@ -58,6 +58,8 @@ def gather(typed: Sequence[str], out: Path, *, recursive: bool, stdin: Callable[
     files: dict[Path, Path] = {}
     for text in dict.fromkeys(typed):
         if camera := CAMERA.fullmatch(text):
+            if len(camera[1]) > 3:
+                raise DatasetError(f"{text[:40]}: no such camera; they are numbered from webcam:0 to webcam:999")
             inputs.cameras.append(int(camera[1]))
         elif text == STDIN:
             inputs.photographs.append(Source("stdin", "stdin", stdin()))

@@ -36,7 +36,7 @@ def check_pyav() -> None:
     try:
         import av  # noqa: F401
     except ImportError:
-        raise ResourceError("videos need PyAV: pip install 'faceparse[video]'") from None
+        raise ResourceError("videos need PyAV: pip install av, or '.[video]' where faceparse is cloned") from None
 
 
 class Video:
@@ -67,7 +67,11 @@ class Video:
         self._stream = stream
         self.time_base = Fraction(stream.time_base or Fraction(1, 90_000))
         self.rate = Fraction(stream.average_rate or stream.guessed_rate or 25)
+        self._start = (self._container.start_time or 0) / av.time_base
         self.seconds = (self._container.duration or 0) / av.time_base
+        # Most writers of Matroska count its length from 0, wherever its clock starts; others from the first picture.
+        if "matroska" in self._container.format.name and self.seconds > self._start:
+            self.seconds -= max(self._start, 0.0)
         self.total: int | None = stream.frames or round(self.seconds * self.rate) or None
         return self
 
@@ -78,11 +82,10 @@ class Video:
         import av
 
         end, last = 0.0, -1
-        start = (self._container.start_time or 0) / av.time_base
         try:
             for packet in self._container.demux():
                 if packet.pts is not None and packet.time_base is not None:
-                    end = max(end, float((packet.pts + (packet.duration or 0)) * packet.time_base) - start)
+                    end = max(end, float((packet.pts + (packet.duration or 0)) * packet.time_base) - self._start)
                 if packet.stream.index != self._stream.index:
                     continue
                 for frame in self._decode(packet):

@@ -66,7 +66,9 @@ def sha256(path: Path) -> str:
         DatasetError: it cannot be read.
     """
     try:
+        if path.exists() and not path.is_file():  # a device would never end
+            raise DatasetError(f"cannot read {path}: no regular file")
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        raise DatasetError(f"cannot read {path}: {error.strerror or error}") from None
+    except (OSError, ValueError) as error:  # a name with a NUL byte
+        raise DatasetError(f"cannot read {path}: {getattr(error, 'strerror', None) or error}") from None

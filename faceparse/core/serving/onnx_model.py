@@ -1,27 +1,21 @@
 """An ONNX file of `faceparse export` on NumPy arrays: all that it takes is in the file, and PyTorch is not needed."""
 
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import onnxruntime
 
-from faceparse.core.errors import CheckpointError
-from faceparse.core.face_geometry import FaceGeometry, if_consistent, read_geometry
+from faceparse.core.errors import CheckpointError, first_line
+from faceparse.core.face_geometry import FaceGeometry, if_consistent
 from faceparse.core.finding.windows import ANY, PictureSizes, fixed
 from faceparse.core.geometry import Size
-from faceparse.core.labels import LabelSet, label_set_from_dict
+from faceparse.core.labels import LabelSet
 from faceparse.core.preprocessing import LARGEST, SMALLEST, STEP, normalise
-
-Kind = Literal["logits", "labels"]
-"""`logits`: `image` N x 3 x H x W float32, normalised -> `parsing` N x C x H x W float32.
-`labels`: `image` N x H x W x 3 uint8 RGB -> `labels` N x H x W uint8."""
-
-Sizes = Literal["any", "fixed"]
-"""Of the crops that a file takes: `any` whose sides are multiples of `STEP`, or those of `input_size` alone."""
+from faceparse.core.serving.metadata import Kind, Sizes, read_metadata_of
+from faceparse.core.settings import DataSettings
 
 INPUT = "image"
 
@@ -59,7 +53,8 @@ class OnnxModel:
     kind: Kind
     input_size: Size
     sizes: Sizes
-    _preprocessing: Mapping[str, Any]
+    _where: Path
+    _data: DataSettings
     _session: onnxruntime.InferenceSession
 
     @property
@@ -84,9 +79,12 @@ class OnnxModel:
         return np.stack([likely[:, list(ids)].sum(axis=1) for ids in parts], axis=1)
 
     def _answer(self, crops: np.ndarray) -> np.ndarray:
-        graph_input = crops if self.kind == "labels" else normalise(crops, **self._preprocessing)
-        (answer,) = self._session.run(None, {INPUT: graph_input})
-        return np.asarray(answer)
+        data, graph_input = self._data, crops
+        if self.kind == "logits":
+            graph_input = normalise(crops, bgr=data.channel_order == "bgr", mean=data.mean, std=data.std)
+        (answer,) = run_session(self._session, self._where, graph_input)
+        check_answer(self._where, self.kind, len(self.label_set), crops.shape, answer.shape, lambda: int(answer.max()))
+        return answer
 
     def _logits(self, answer: np.ndarray) -> np.ndarray:
         if self.kind == "labels":
@@ -102,38 +100,110 @@ def open_onnx(path: Path, input_size: Size | None = None) -> OnnxModel:
     Raises:
         CheckpointError: not an ONNX file that `faceparse export` wrote, or it takes no such input size.
     """
-    try:
-        session = new_session(path)
-    except Exception as error:  # the runtime raises errors of many kinds
-        raise CheckpointError(f"{path}: cannot be run ({str(error).splitlines()[0][:160]}); export it again") from None
-    metadata = session.get_modelmeta().custom_metadata_map
-    if "faceparse" not in metadata:
-        raise CheckpointError(f"{path}: was not written by this 'faceparse export'; export the checkpoint again")
-    height, width = json.loads(metadata["input_size"])
-    size, sizes = input_size or (height, width), sizes_of(metadata)
-    check_size(path, sizes, (height, width), size)
-    try:
-        geometry = if_consistent(read_geometry(json.loads(metadata.get("geometry", "null"))))
-    except (TypeError, ValueError) as error:
-        raise CheckpointError(f"{path}: its metadata is of another faceparse or damaged ({error})") from None
+    session = open_session(path)
+    metadata = read_metadata_of(path, _metadata(session, path))
+    own = metadata.input_size
+    size = input_size or own
+    check_size(path, metadata.sizes, own, size)
+    check_graph(session, path, metadata.kind, len(metadata.label_set))
     return OnnxModel(
-        label_set=label_set_from_dict(json.loads(metadata["label_set"]), str(path)),
-        geometry=geometry,
-        kind="labels" if metadata["kind"] == "labels" else "logits",
+        label_set=metadata.label_set,
+        geometry=if_consistent(metadata.geometry),
+        kind=metadata.kind,
         input_size=size,
-        sizes=sizes,
-        _preprocessing={
-            "bgr": metadata["channel_order"] == "bgr",
-            "mean": json.loads(metadata["mean"]),
-            "std": json.loads(metadata["std"]),
-        },
+        sizes=metadata.sizes,
+        _where=path,
+        _data=metadata.settings.data,
         _session=session,
     )
 
 
-def sizes_of(metadata: Mapping[str, str]) -> Sizes:
-    """Old files do not say: theirs are fixed."""
-    return "any" if metadata.get("sizes") == "any" else "fixed"
+def check_graph(session: onnxruntime.InferenceSession, path: Path, kind: Kind, classes: int) -> None:
+    """
+    Raises:
+        CheckpointError: what goes into the graph, or comes out of it, is not what a file of this kind has.
+    """
+    wanted_in: tuple[int | None, ...] = (None, 3, None, None) if kind == "logits" else (None, None, None, 3)
+    wanted_out = (None, classes, None, None) if kind == "logits" else (None, None, None)
+    type = "tensor(float)" if kind == "logits" else "tensor(uint8)"
+    inputs, outputs = session.get_inputs(), session.get_outputs()
+    fits = (
+        [one.name for one in inputs] == [INPUT]
+        and len(outputs) == 1
+        and _fits(inputs[0], type, wanted_in)
+        and _fits(outputs[0], type, wanted_out)
+    )
+    if not fits:
+        shown = "; ".join(
+            f"{what} {', '.join(f'{one.name} {one.type} {one.shape}' for one in nodes)[:160]}"
+            for what, nodes in (("takes", inputs), ("gives", outputs))
+        )
+        raise CheckpointError(
+            f"{path}: its graph is not what a file of {kind} for {classes} classes has ({shown}); export it again"
+        )
+
+
+def _fits(node: Any, type: str, shape: Sequence[int | None]) -> bool:
+    """Whether it is of that type and rank, and of these sides where they are known; a side may be a symbol."""
+    if node.type != type or len(node.shape) != len(shape):
+        return False
+    sides = zip(node.shape, shape, strict=True)
+    return all(not isinstance(side, int) or wanted in (None, side) for side, wanted in sides)
+
+
+def check_answer(
+    where: object,
+    kind: Kind,
+    classes: int,
+    crops: Sequence[int],
+    answer: Sequence[int],
+    largest: Callable[[], int],
+) -> None:
+    """What a graph gave, against what it should have given: it may have promised something else.
+
+    Args:
+        crops: shape of the input, N x H x W x 3.
+        answer: shape of the output.
+        largest: gives the largest label of an answer that consists of labels.
+
+    Raises:
+        CheckpointError: another shape, or a label that is no class.
+    """
+    count, height, width, _ = crops
+    wanted = (count, classes, height, width) if kind == "logits" else (count, height, width)
+    if tuple(answer) != wanted:
+        raise CheckpointError(f"{where}: answers with shape {tuple(answer)} in place of {wanted}; export it again")
+    if kind == "labels" and (found := largest()) >= classes:
+        raise CheckpointError(f"{where}: answers with class {found}, of which it has {classes}; export it again")
+
+
+def run_session(session: onnxruntime.InferenceSession, where: object, graph_input: np.ndarray) -> list[np.ndarray]:
+    """
+    Raises:
+        CheckpointError: the graph cannot be run.
+    """
+    try:
+        return [np.asarray(answer) for answer in session.run(None, {INPUT: graph_input})]
+    except Exception as error:  # the runtime raises errors of many kinds
+        raise CheckpointError(f"{where}: cannot be run ({first_line(error)}); export it again") from None
+
+
+def open_session(path: Path) -> onnxruntime.InferenceSession:
+    """
+    Raises:
+        CheckpointError: not an ONNX file, or a damaged one.
+    """
+    try:
+        return new_session(path)
+    except Exception as error:  # the runtime raises errors of many kinds
+        raise CheckpointError(f"{path}: cannot be run ({first_line(error)}); export it again") from None
+
+
+def _metadata(session: onnxruntime.InferenceSession, path: Path) -> Mapping[str, str]:
+    try:
+        return session.get_modelmeta().custom_metadata_map
+    except UnicodeDecodeError:
+        raise CheckpointError(f"{path}: its metadata is not text; export the checkpoint again") from None
 
 
 def read_metadata(path: Path) -> Mapping[str, str]:

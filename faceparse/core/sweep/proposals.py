@@ -28,7 +28,9 @@ def check_sampler(sampler: str, space: Space) -> None:
     try:
         import optuna  # noqa: F401
     except ImportError:
-        raise ResourceError("a sweep needs optuna: pip install 'faceparse[sweep]'") from None
+        raise ResourceError(
+            "a sweep needs optuna: pip install optuna, or '.[sweep]' where faceparse is cloned"
+        ) from None
 
 
 def propose(space: Space, trials: Sequence[Trial], *, sampler: str, seed: int) -> Params | None:

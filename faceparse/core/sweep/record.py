@@ -9,6 +9,7 @@ from typing import Any, Literal
 from faceparse.core.errors import SettingsError
 from faceparse.core.files import write_atomic
 from faceparse.core.sweep.space import Params
+from faceparse.core.texts import parse_json
 
 SWEEP_FILE = "sweep.json"
 
@@ -65,13 +66,13 @@ def read_record(folder: Path) -> Record:
     """
     path = folder / SWEEP_FILE
     try:
-        content = json.loads(path.read_text("utf-8"))
+        content = parse_json(path.read_text("utf-8"))
         return Record(**content | {"trials": [Trial(**trial) for trial in content["trials"]]})
     except FileNotFoundError:
         raise SettingsError(
             f"{folder}: not a sweep directory (no {SWEEP_FILE} in it); one is runs/<experiment>/sweep-<time>-<id>"
         ) from None
-    except (OSError, ValueError, TypeError, KeyError) as error:
+    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
         raise SettingsError(
             f"{path}: cannot be read ({type(error).__name__}); put it back, or begin a new sweep"
         ) from None

@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from faceparse.core.errors import SettingsError
 from faceparse.core.files import write_atomic
+from faceparse.core.texts import parse_json
 from faceparse.core.tracking.database import present_uri
 
 TRACKING_FILE = "tracking.json"
@@ -153,7 +154,7 @@ def read_ledger(folder: Path) -> Ledger | None:
     """
     path = folder / TRACKING_FILE
     try:
-        ledger = Ledger(**json.loads(path.read_text("utf-8")))
+        ledger = Ledger(**parse_json(path.read_text("utf-8")))
     except FileNotFoundError:
         return None
     except (OSError, ValueError, TypeError) as error:

@@ -15,6 +15,7 @@ from faceparse.core.labels import LabelSet
 from faceparse.core.model.parsing import ParsingModel
 from faceparse.core.model.weights import FORMAT, VERSION, Checkpoint, read_checkpoint
 from faceparse.core.settings import Settings, to_dict
+from faceparse.core.training.state import read_training_state
 
 BEST, LAST, PREVIOUS = "best.pth", "last.pth", "previous.pth"
 SETTINGS_FILE = "settings.toml"
@@ -135,4 +136,5 @@ def _resumable(path: Path) -> Checkpoint:
     checkpoint = read_checkpoint(path)
     if checkpoint.training is None:
         raise CheckpointError(f"{path}: holds no training state, as best.pth does; put {PREVIOUS} in its place")
+    read_training_state(checkpoint.training, path)
     return checkpoint

@@ -24,7 +24,7 @@ from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 from faceparse.core.device import check_device, named_gpus
 from faceparse.core.distributed import World, is_joined, join, local_rank
 from faceparse.core.errors import FaceparseError, InterruptedRunError, LostProcessError, SettingsError, TrainingError
-from faceparse.core.parallel import STOPPING, default_processes
+from faceparse.core.parallel import STOPPING, default_processes, end_with_parent
 from faceparse.core.settings import Settings, load_settings
 from faceparse.core.training import run
 from faceparse.core.training.checkpoint import LAST, SETTINGS_FILE
@@ -149,8 +149,9 @@ def _launch(job: Job, here: int) -> RunResult:
 
 def _work(job: Job, notes: Notes) -> RunResult | FaceparseError:
     """What the launcher calls in each process. A process that ends with an exit code ends all, and all are started
-    again; an error that all know of is therefore returned.
+    again; an error that all know of is therefore returned. Where the launcher is killed, this process ends, too.
     """
+    end_with_parent()
     try:
         return _run(job, notes)
     except LostProcessError as error:

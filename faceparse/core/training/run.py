@@ -36,6 +36,7 @@ from faceparse.core.training.plan import Plan, adopt_preprocessing, make_plan
 from faceparse.core.training.record import Record
 from faceparse.core.training.run_directory import RunDirectory, is_finished
 from faceparse.core.training.signals import StopSignals, exit_code
+from faceparse.core.training.state import read_training_state
 from faceparse.core.training.trainer import NonFiniteLossError, parameters
 
 T = TypeVar("T")
@@ -118,7 +119,10 @@ def resume(
     with _directory(lambda: RunDirectory.reopen(run_dir), world, found) as directory:
         checkpoint = world.first(lambda: _last_of(run_dir, directory, observer))
         if world.first(lambda: is_finished(run_dir)):
-            observer.message(f"{run_dir} is finished, all {checkpoint.epoch} epochs; nothing is left to train")
+            observer.message(
+                f"{run_dir} is finished, all {checkpoint.epoch} epochs; nothing is left to train. A new run can start "
+                f"from its weights, with a learning rate that falls anew: --restore-from {run_dir / LAST} --epochs N"
+            )
             return world.first(lambda: _found_finished(run_dir, checkpoint))
         settings = checkpoint.settings.moved_to(place) if place is not None else checkpoint.settings
         plan = make_plan(settings, observer.track, world, resumed=checkpoint)
@@ -147,8 +151,7 @@ def _last_of(run_dir: Path, directory: RunDirectory | None, observer: Observer) 
 
 
 def _found_finished(run_dir: Path, last: Checkpoint) -> RunResult:
-    assert last.training is not None
-    best, ledger = _Best(**last.training["best"]), read_ledger(run_dir)
+    best, ledger = read_training_state(last.training, last.path).best, read_ledger(run_dir)
     metric = _logged_name(resolve_metric(last.settings.train.best_metric, last.label_set), last.label_set)
     run_id, uri = (ledger.run_id, ledger.uri) if ledger else (None, None)
     return RunResult(run_dir, run_dir / BEST, best.epoch, best.score, run_id, uri, metric)
@@ -258,10 +261,15 @@ class _Run:
         self.observer.epoch_finished(epoch, metrics, best, _logged_name(self.plan.metric, self.label_set))
 
     def _restore(self, checkpoint: Checkpoint) -> None:
-        assert checkpoint.training is not None
+        training = read_training_state(checkpoint.training, checkpoint.path)
+        if training.trainer.epoch.done > (iterations := self.plan.batches.iterations):
+            raise CheckpointError(
+                f"{checkpoint.path}: damaged training state, {training.trainer.epoch.done} iterations are done of an "
+                f"epoch of {iterations}; copy it again"
+            )
         load_exactly(self.model, checkpoint.weights, checkpoint.path)
-        self.trainer.load_state_dict(checkpoint.training["trainer"])
-        self.best = _Best(**checkpoint.training["best"])
+        self.trainer.load_state_dict(training.trainer, checkpoint.path)
+        self.best = _Best(training.best.score, training.best.epoch)
         self.scores = checkpoint.scores
         finished = checkpoint.epoch or 0
         self.first_epoch = finished + 1

@@ -10,7 +10,8 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from faceparse.core.errors import OutputError, SettingsError
-from faceparse.core.files import append_line, make_folder, remove_leftovers, write_atomic
+from faceparse.core.files import append_line, make_folder, write_atomic
+from faceparse.core.leftovers import remove_leftovers
 from faceparse.core.settings import Settings, flatten, read_settings, to_toml
 from faceparse.core.tracking.ledger import TRACKING_FILE, read_ledger
 from faceparse.core.training.checkpoint import LAST, SETTINGS_FILE

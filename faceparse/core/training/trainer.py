@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -18,11 +19,13 @@ from torch.profiler import record_function
 from faceparse.core.data.dataset import Batch, Normalise
 from faceparse.core.device import full_memory_named
 from faceparse.core.distributed import ALONE, World, lost_processes_named
-from faceparse.core.errors import TrainingError
+from faceparse.core.errors import CheckpointError, TrainingError, first_line
 from faceparse.core.model.parsing import Output, ParsingModel
+from faceparse.core.model.weights import load_exactly
 from faceparse.core.training.average import WeightAverage
 from faceparse.core.training.loss import EAGRNetLoss, LossTerms
 from faceparse.core.training.speed import keep_slow_in_float
+from faceparse.core.training.state import TrainerState, fitting_optimizer_state
 
 REPORT_EVERY = 10
 """Iterations between two looks at the loss: each look waits for the GPU."""
@@ -259,19 +262,43 @@ class Trainer:
             "rng": torch.get_rng_state(),
         }
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """The network is loaded before; where an average is kept, that is the average's."""
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.schedule.load_state_dict(state["schedule"])
-        self._scaler.load_state_dict(state.get("scaler", {}))
+    def load_state_dict(self, state: TrainerState, where: Path) -> None:
+        """The network is loaded before; where an average is kept, that is the average's.
+
+        Args:
+            where: the state's file, for errors.
+
+        Raises:
+            CheckpointError: the state is of another network or another optimizer.
+        """
+        try:
+            self._load(state, where)
+        except (ValueError, RuntimeError) as error:
+            raise CheckpointError(
+                f"{where}: its training state does not fit ({first_line(error)}); go on from another checkpoint"
+            ) from None
+
+    def _load(self, state: TrainerState, where: Path) -> None:
+        sums = state.epoch.sums.to(self.device)
+        if len(sums) > len(self.sums):
+            raise ValueError(f"it has sums of {len(sums)} terms")
+        schedule = state.schedule.model_dump(by_alias=True)
+        if {len(schedule["base_lrs"]), len(schedule["_last_lr"])} != {len(self.optimizer.param_groups)}:
+            raise ValueError("its schedule has other groups of parameters")
+        self.optimizer.load_state_dict(fitting_optimizer_state(state.optimizer, self.optimizer))
+        self.schedule.load_state_dict(self.schedule.state_dict() | schedule)
+        scaler = state.scaler.model_dump(by_alias=True)
+        if self._scaler.is_enabled() and None in scaler.values():
+            raise ValueError("it lacks the scale of the gradients")
+        self._scaler.load_state_dict(scaler)
         if self.average is not None:
+            if state.weights is None:
+                raise ValueError("it lacks the weights beside their average")
             self.average.model.load_state_dict(self.model.state_dict())
-            self.model.load_state_dict(state["weights"])
-        self.iteration = state["iteration"]
-        self.done, self.lr = state["epoch"]["done"], state["epoch"]["lr"]
-        sums = state["epoch"]["sums"].to(self.device)
+            load_exactly(self.model, state.weights, where)
+        self.iteration, self.done, self.lr = state.iteration, state.epoch.done, state.epoch.lr
         self.sums = F.pad(sums, (0, len(self.sums) - len(sums)))  # a run of before Dice has a term less
-        torch.set_rng_state(state["rng"].cpu())
+        torch.set_rng_state(state.rng)
 
 
 def _without_messages(network: nn.Module, model: ParsingModel) -> nn.Module:

@@ -2,8 +2,12 @@
 
 import multiprocessing
 import os
+import pickle
+import shutil
+import subprocess
+import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from multiprocessing.sharedctypes import Synchronized
 from pathlib import Path
 
@@ -13,7 +17,7 @@ import torch
 from torch.utils.data import Dataset
 
 from faceparse.core.data.dataset import Batch, TrainingSet, collate
-from faceparse.core.data.loader import Loader, pins
+from faceparse.core.data.loader import Loader, _GuardedCollate, _Packed, pins
 from faceparse.core.data.sampler import EpochSampler
 from faceparse.core.datasets.layout import DatasetFolder
 from faceparse.core.errors import DatasetError, FaceparseError, SettingsError
@@ -165,3 +169,43 @@ def test_without_a_sampler_every_item_comes_once_in_order(count: int, size: int,
 
 def test_the_length_is_that_of_the_sampler(faces: Path) -> None:
     assert len(training_loader(faces, workers=0)) == 2
+
+
+def test_a_batch_goes_by_a_pipe_where_shared_memory_has_no_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As with the paper's crop and six loaders in a container's 64 MB."""
+
+    def pictures(items: Sequence[int]) -> tuple[torch.Tensor, dict[int, torch.Tensor]]:
+        return torch.zeros(7, 473, 473, 3, dtype=torch.uint8), {0: torch.zeros(7, 473, 473)}
+
+    guarded = _GuardedCollate(pictures, workers=6)
+    monkeypatch.setattr("faceparse.core.data.loader.free_shared", lambda: 64e6)
+    packed = guarded([1])
+    assert isinstance(packed, _Packed)
+    assert torch.equal(pickle.loads(packed.content)[0], pictures([1])[0])
+    monkeypatch.setattr("faceparse.core.data.loader.free_shared", lambda: 1e9)
+    assert isinstance(guarded([1]), tuple)
+
+
+SMALL = """
+import torch
+from faceparse.core.data.loader import Loader
+
+class Pictures(torch.utils.data.Dataset):
+    def __len__(self): return 12
+    def __getitem__(self, index): return torch.full((2**20,), index, dtype=torch.uint8)
+
+def collate(items): return (torch.stack(items),)
+
+if __name__ == "__main__":
+    loader = Loader(Pictures(), collate, device=torch.device("cpu"), workers=2, batch_size=2)
+    print([int(batch[0].sum() / 2**20) for batch in loader])
+"""
+
+
+def test_loaders_do_with_two_megabytes_of_shared_memory(tmp_path: Path) -> None:
+    (tmp_path / "small.py").write_text(SMALL)
+    mount = ["unshare", "-m", "sh", "-c", 'mount -t tmpfs -o size=2m tmpfs /dev/shm && exec "$@"', "sh"]
+    if shutil.which("unshare") is None or subprocess.run([*mount, "true"], capture_output=True).returncode:
+        pytest.skip("needs the right to mount")
+    done = subprocess.run([*mount, sys.executable, "small.py"], capture_output=True, text=True, timeout=45)
+    assert (done.stdout, done.returncode) == ("[1, 5, 9, 13, 17, 21]\n", 0), done.stderr

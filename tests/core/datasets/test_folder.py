@@ -152,7 +152,9 @@ def test_two_names_that_become_one_are_refused(raw: Path) -> None:
 )
 def test_patterns_without_exactly_one_star_are_refused(raw: Path, images: str, labels: str) -> None:
     assert refusal(raw, images=images, labels=labels) == (
-        f"--images {images!r} and --labels {labels!r}: each pattern has exactly one '*', the photograph's name"
+        f"--images {images!r} and --labels {labels!r}: each pattern has exactly one '*', the photograph's "
+        "name; bring photographs of several folders into one, such as anna_1.jpg of anna/1.jpg, and their labels too; "
+        "--val and --test draw the splits, whose lists you may then edit"
     )
 
 
@@ -163,7 +165,8 @@ def test_patterns_are_relative_to_the_folder(raw: Path) -> None:
 
 def test_a_pattern_that_matches_nothing_is_named(raw: Path) -> None:
     assert refusal(raw, images="photos/*.jpg") == (
-        f"{raw / 'photos/*.jpg'}: no images; name them with --images 'photos/*.jpg'"
+        f"{raw / 'photos/*.jpg'}: no images; name them with --images 'photos/*.jpg' (folders in that folder "
+        "are not searched)"
     )
 
 
@@ -331,8 +334,10 @@ def test_all_broken_photographs_are_told_at_once(raw: Path) -> None:
     assert message.startswith("4 of 6 could not be prepared: ")
     for part in (
         f"{truncated}: truncated JPEG; replace the file",
-        f"{raw / 'labels' / 'n1.png'}: missing; every image needs its label picture (see --labels)",
-        f"{raw / 'labels' / 'n2.png'}: value 37 is not one of the 6 classes (0 to 5, 255 ignored)",
+        f"{raw / 'labels' / 'n1.png'}: missing; every image needs its label picture (see --labels), "
+        "move those without one elsewhere",
+        f"{raw / 'labels' / 'n2.png'}: value 37 is not one of the 6 classes (0 to 5, 255 ignored); "
+        "a label set names all ids of its labels, of which [merged] scores several as one",
         f"{raw / 'labels' / 'n3.png'}: truncated or damaged PNG; replace the file",
     ):
         assert part in message

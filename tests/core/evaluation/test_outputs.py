@@ -5,6 +5,7 @@ import json
 import re
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -190,3 +191,22 @@ def test_what_a_killed_evaluation_left_is_cleared_away(tmp_path: Path, content: 
     files = evaluation_files(evaluation())
     write_folder(tmp_path, files)
     assert content() == files
+
+
+def test_a_killed_evaluation_leaves_the_old_report(tmp_path: Path) -> None:
+    """Wherever it is killed: the folder is the old one, or the new one as a whole."""
+    folder = tmp_path / "eval"
+    write_folder(folder, {"scores.json": b"old", "report.html": b"old", "worst/a.jpg": b""})
+    (folder / "notes.txt").write_text("mine")
+
+    class Killed(dict[str, bytes]):
+        def items(self) -> Any:
+            yield "report.html", b"new"
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        write_folder(folder, Killed())
+    assert (folder / "report.html").read_bytes() == (folder / "scores.json").read_bytes() == b"old"
+    write_folder(folder, {"scores.json": b"new", "report.html": b"new"})
+    assert sorted(path.name for path in folder.iterdir()) == ["notes.txt", "report.html", "scores.json"]
+    assert [path.name for path in tmp_path.iterdir()] == ["eval"]

@@ -12,7 +12,7 @@ from faceparse.core.labels import get_label_set
 from faceparse.core.model.parsing import Output, ParsingModel
 from faceparse.core.model.trained import ParsingNetwork
 from faceparse.core.model.weights import Checkpoint
-from faceparse.core.serving.onnx_model import Kind, Sizes
+from faceparse.core.serving.metadata import Kind, Sizes
 from faceparse.core.settings import load_settings
 from tests.core.finding.test_finder import COLOURS, GEOMETRY
 

@@ -151,3 +151,8 @@ def test_a_name_too_long_for_its_outputs_is_shortened(album: Path) -> None:
 def test_folders_that_are_linked_are_searched_once(album: Path) -> None:
     (album / "sub" / "up").symlink_to(album)
     assert names(found([str(album)], recursive=True)) == ["a", "b", "out/labels/old", "sub/c", "sub/deep/d"]
+
+
+def test_a_camera_that_no_machine_has_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(DatasetError, match="^webcam:99999.*: no such camera"):
+        gather([f"webcam:{'9' * 20}"], tmp_path, recursive=False, stdin=bytes)

@@ -113,6 +113,27 @@ def test_a_truncated_film_gives_what_there_is_and_is_told(tmp_path: Path) -> Non
     assert problem.endswith(" of 2.0 s")
 
 
+@pytest.mark.parametrize("suffix", [".mkv", ".mp4", ".ts"])
+def test_a_film_whose_clock_starts_at_ten_seconds_is_whole(tmp_path: Path, suffix: str) -> None:
+    start = int(10 / TIME_BASE)
+    images = pictures(40)
+    path = make_video(tmp_path / f"a{suffix}", images, times=[start + STEP * i for i in range(len(images))], sound=None)
+    frames, problem = read(path)
+    assert (len(frames), problem) == (40, None)
+
+
+def test_a_matroska_film_that_starts_late_and_is_cut_short_is_told(tmp_path: Path) -> None:
+    start = int(10 / TIME_BASE)
+    images = pictures(100)
+    whole = make_video(
+        tmp_path / "a.mkv", images, times=[start + STEP * i for i in range(len(images))], sound=None
+    ).read_bytes()
+    (tmp_path / "b.mkv").write_bytes(whole[: len(whole) // 2])
+    frames, problem = read(tmp_path / "b.mkv")
+    assert 0 < len(frames) < 100
+    assert problem is not None and problem.startswith(("ends after", "damaged"))
+
+
 def test_a_damaged_packet_is_told_and_the_rest_is_read(tmp_path: Path) -> None:
     random = np.random.default_rng(0)
     images = [random.integers(0, 256, (48, 64, 3), dtype=np.uint8) for _ in range(40)]
@@ -161,7 +182,7 @@ def test_without_pyav_one_line_says_what_to_install(monkeypatch: pytest.MonkeyPa
     monkeypatch.setitem(sys.modules, "av", None)
     with pytest.raises(ResourceError) as caught:
         check_pyav()
-    assert str(caught.value) == "videos need PyAV: pip install 'faceparse[video]'"
+    assert str(caught.value) == "videos need PyAV: pip install av, or '.[video]' where faceparse is cloned"
 
 
 def test_a_writer_that_is_left_early_does_not_complain(tmp_path: Path) -> None:

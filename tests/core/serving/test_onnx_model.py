@@ -57,7 +57,9 @@ def test_damaged_geometry_is_one_line(bundle: Path, tmp_path: Path) -> None:
     metadata = {entry.key: entry.value for entry in model.metadata_props}
     onnx.helper.set_model_props(model, metadata | {"geometry": '{"centres": "here"}'})
     onnx.save(model, tmp_path / "bad.onnx")
-    with pytest.raises(CheckpointError, match=r"bad.onnx: its metadata is of another faceparse or damaged \(.*\)$"):
+    with pytest.raises(
+        CheckpointError, match=r"bad.onnx: its metadata is of another faceparse or damaged \(geometry: .*\); export"
+    ):
         open_onnx(tmp_path / "bad.onnx")
 
 

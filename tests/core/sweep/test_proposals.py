@@ -93,5 +93,5 @@ def test_without_optuna_one_line_says_what_to_install(monkeypatch: pytest.Monkey
     monkeypatch.setitem(sys.modules, "optuna", None)
     with pytest.raises(ResourceError) as caught:
         check_sampler("tpe", parse("optim.lr=1,2"))
-    assert str(caught.value) == "a sweep needs optuna: pip install 'faceparse[sweep]'"
+    assert str(caught.value) == "a sweep needs optuna: pip install optuna, or '.[sweep]' where faceparse is cloned"
     assert issubclass(ResourceError, FaceparseError)

@@ -234,3 +234,24 @@ def test_a_rendezvous_that_is_nowhere_is_one_line(faces: Path, tmp_path: Path) -
     assert re.fullmatch(r"error: launch.rendezvous: no way from here to nowhere.invalid \(.+\)", done.stderr.strip()), (
         done.stderr
     )
+
+
+def test_workers_end_with_a_launcher_that_is_killed(start: Start, folder: Path) -> None:
+    process = start("orphans", "--set", "train.epochs=500")
+    await_checkpoint(process, folder / "orphans")
+    started = workers(process)
+    assert len(started) == 2
+    process.kill()
+    process.wait()
+    deadline = time.monotonic() + 30
+    while alive := [pid for pid in started if Path(f"/proc/{pid}").exists() and not _is_zombie(pid)]:
+        assert time.monotonic() < deadline, alive
+        time.sleep(0.1)
+
+
+def _is_zombie(pid: int) -> bool:
+    """Ended, and nobody has asked how."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+    except FileNotFoundError:
+        return True

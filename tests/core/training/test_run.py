@@ -384,7 +384,10 @@ def test_resuming_a_finished_run_changes_nothing(trained: RunResult, tmp_path: P
     before = {path: path.read_bytes() for path in copied.rglob("*") if path.is_file()}
     watcher = Watcher()
     result = resume(copied, watcher)
-    assert watcher.messages == [f"{copied} is finished, all 1 epochs; nothing is left to train"]
+    assert watcher.messages == [
+        f"{copied} is finished, all 1 epochs; nothing is left to train. A new run can start "
+        f"from its weights, with a learning rate that falls anew: --restore-from {copied / 'last.pth'} --epochs N"
+    ]
     assert dataclasses.replace(result, run_dir=trained.run_dir, best=trained.best) == trained
     assert {path: path.read_bytes() for path in copied.rglob("*") if path.is_file()} == before
 

@@ -18,6 +18,7 @@ from faceparse.core.settings import DataSettings, ModelSettings, OptimSettings
 from faceparse.core.training.loss import EAGRNetLoss
 from faceparse.core.training.profile import PARTS
 from faceparse.core.training.schedule import make_schedule
+from faceparse.core.training.state import TrainerState
 from faceparse.core.training.trainer import REPORT_EVERY, NonFiniteLossError, Progress, Trainer, parameters
 
 CPU = torch.device("cpu")
@@ -146,7 +147,7 @@ def test_an_epoch_goes_on_where_it_was_left(batch: Batch) -> None:
         list(first.train_epoch([batch] * 5, stop))
     second = make_trainer()
     second.model.load_state_dict(copy.deepcopy(first.model.state_dict()))
-    second.load_state_dict(copy.deepcopy(first.state_dict()))
+    second.load_state_dict(TrainerState.model_validate(copy.deepcopy(first.state_dict())), Path("last.pth"))
     (*_, found) = second.train_epoch([batch] * 2)
     assert (found.iteration, found.losses, found.lr) == (expected.iteration, expected.losses, expected.lr)
     states = zip(whole.model.state_dict().values(), second.model.state_dict().values(), strict=True)
@@ -201,7 +202,7 @@ def test_a_restored_trainer_takes_the_same_next_step(batch: Batch, options: dict
     first, second = make_trainer(**options), make_trainer(**options)
     first.step([batch])
     second.model.load_state_dict(copy.deepcopy(first.best_model.state_dict()))  # as a checkpoint holds them
-    second.load_state_dict(copy.deepcopy(first.state_dict()))
+    second.load_state_dict(TrainerState.model_validate(copy.deepcopy(first.state_dict())), Path("last.pth"))
     assert second.iteration == 1
     first.step([batch])
     second.step([batch])

@@ -1,0 +1,152 @@
+"""What a checkpoint keeps for a run to go on: checked as a whole before anything of it is used."""
+
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from torch import Tensor
+from torch.optim import SGD, Optimizer
+
+from faceparse.core.errors import CheckpointError
+from faceparse.core.serving.metadata import explain
+
+Count = Annotated[int, Field(ge=0, lt=2**53)]
+Finite = Annotated[float, Field(allow_inf_nan=False)]
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, strict=True, arbitrary_types_allowed=True)
+
+
+class OptimizerState(_Part):
+    state: dict[int, dict[str, Any]]
+    param_groups: list[dict[str, Any]]
+
+
+class ScheduleState(_Part):
+    base_lrs: list[Finite]
+    last_epoch: Count
+    step_count: Count = Field(alias="_step_count")
+    last_lr: list[Finite] = Field(alias="_last_lr")
+
+
+class ScalerState(_Part):
+    """Empty where no gradients are scaled."""
+
+    scale: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
+    growth_factor: Annotated[float, Field(gt=1, allow_inf_nan=False)] | None = None
+    backoff_factor: Annotated[float, Field(gt=0, lt=1)] | None = None
+    growth_interval: Annotated[int, Field(gt=0)] | None = None
+    growth_tracker: Count | None = Field(None, alias="_growth_tracker")
+
+
+class EpochState(_Part):
+    done: Count
+    lr: Finite
+    sums: Tensor
+
+
+class TrainerState(_Part):
+    """See `Trainer.state_dict`."""
+
+    optimizer: OptimizerState
+    schedule: ScheduleState
+    scaler: ScalerState = Field(default_factory=lambda: ScalerState.model_validate({}))
+    weights: dict[str, Tensor] | None = None
+    iteration: Count
+    epoch: EpochState
+    rng: Tensor
+
+
+class BestState(_Part):
+    score: Finite
+    epoch: Count
+
+
+class TrainingState(_Part):
+    """The value of a checkpoint's key `training`."""
+
+    trainer: TrainerState
+    best: BestState
+    update_size: Annotated[int, Field(gt=0, lt=2**31)]
+
+
+def read_training_state(content: Mapping[str, Any] | None, where: object) -> TrainingState:
+    """
+    Raises:
+        CheckpointError: something is missing, or of another type.
+    """
+    try:
+        state = TrainingState.model_validate(content)
+    except ValidationError as error:
+        raise CheckpointError(f"{where}: damaged training state, {explain(error)}; copy it again") from None
+    trainer = state.trainer
+    if not _is_plain(trainer.rng, torch.get_rng_state()):
+        raise CheckpointError(f"{where}: damaged training state, trainer.rng is no state of dice; copy it again")
+    if trainer.epoch.sums.dim() != 1 or trainer.epoch.sums.dtype != torch.float32:
+        raise CheckpointError(f"{where}: damaged training state, trainer.epoch.sums are no sums; copy it again")
+    return state
+
+
+def fitting_optimizer_state(saved: OptimizerState, optimizer: Optimizer) -> dict[str, Any]:
+    """What `optimizer.load_state_dict` takes: the saved state, with nothing in it that the optimizer does not know.
+
+    Raises:
+        ValueError: it is of another optimizer, or of other parameters.
+    """
+    own = optimizer.state_dict()["param_groups"]
+    if [len(group["params"]) for group in own] != [_length(group.get("params")) for group in saved.param_groups]:
+        raise ValueError("its optimizer has other groups of parameters")
+    groups = [_fitting_group(theirs, ours) for theirs, ours in zip(saved.param_groups, own, strict=True)]
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    names = {"momentum_buffer"} if isinstance(optimizer, SGD) else {"step", "exp_avg", "exp_avg_sq"}
+    for index, values in saved.state.items():
+        if not 0 <= index < len(parameters):
+            raise ValueError(f"its optimizer knows a parameter {index}, of {len(parameters)}")
+        whole = values.keys() == names or not values
+        if not whole or not all(_fits(name, value, parameters[index]) for name, value in values.items()):
+            raise ValueError(f"the optimizer's state of parameter {index} is not of such a parameter")
+    return {"state": saved.state, "param_groups": groups}
+
+
+def _length(value: object) -> int:
+    return len(value) if isinstance(value, list) else -1
+
+
+def _fitting_group(theirs: Mapping[str, Any], ours: Mapping[str, Any]) -> dict[str, Any]:
+    """Ours, with their values: those of other types would end the run at its first step."""
+    if not all(isinstance(index, int) for index in theirs["params"]) or theirs["params"] != ours["params"]:
+        raise ValueError("its optimizer numbers the parameters otherwise")
+    for key in theirs.keys() & ours.keys():
+        if not _alike(theirs[key], ours[key]):
+            raise ValueError(f"its optimizer's {key} is no such value")
+    return dict(ours) | {key: value for key, value in theirs.items() if key in ours or key == "initial_lr"}
+
+
+def _alike(theirs: Any, ours: Any) -> bool:
+    if isinstance(ours, bool) or ours is None:
+        return theirs is None or isinstance(theirs, bool)
+    if isinstance(ours, (int, float)):
+        return isinstance(theirs, (int, float)) and not isinstance(theirs, bool) and abs(theirs) < float("inf")
+    if isinstance(ours, (list, tuple)):
+        same = isinstance(theirs, (list, tuple)) and len(theirs) == len(ours)
+        return same and all(_alike(one, other) for one, other in zip(theirs, ours, strict=True))
+    return type(theirs) is type(ours)
+
+
+def _fits(name: str, value: object, parameter: Tensor) -> bool:
+    if name == "step":
+        return isinstance(value, Tensor) and value.numel() == 1 and value.is_floating_point()
+    return value is None or (isinstance(value, Tensor) and _is_plain(value, parameter))
+
+
+def _is_plain(value: Tensor, like: Tensor) -> bool:
+    """Whether it is a tensor of that shape and type, whose file holds all of it."""
+    dense = value.layout == torch.strided and not value.is_quantized
+    return (
+        dense
+        and value.shape == like.shape
+        and value.dtype == like.dtype
+        and value.numel() * value.itemsize <= value.untyped_storage().nbytes()
+    )

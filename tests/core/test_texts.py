@@ -1,0 +1,35 @@
+from pathlib import Path
+
+import pytest
+
+from faceparse.core.texts import LARGEST, parse_json, read_toml
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (b"a = " + b"[" * 5000 + b"]" * 5000, "nested too deeply"),
+        (b"a = " + b"9" * 10_000, "not valid TOML"),
+        (b"#" * (LARGEST + 1), "larger than 4 MiB"),
+        (b"\xff\xfea\0", "not a text file"),
+        (b"a = ", "not valid TOML: Invalid value"),
+    ],
+    ids=["deep", "digits", "vast", "utf-16", "broken"],
+)
+def test_toml_that_cannot_be_read_is_one_kind_of_error(tmp_path: Path, content: bytes, reason: str) -> None:
+    (tmp_path / "a.toml").write_bytes(content)
+    with pytest.raises(ValueError, match=reason):
+        read_toml(tmp_path / "a.toml")
+
+
+def test_a_device_and_a_folder_are_no_files(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="larger than"):
+        read_toml(Path("/dev/zero"))
+    with pytest.raises(ValueError, match="cannot be read"):
+        read_toml(tmp_path)
+
+
+@pytest.mark.parametrize("text", ["[" * 100_000, "NaN", '{"a": -Infinity}', "9" * 10_000, "{"])
+def test_json_that_cannot_be_read_is_one_kind_of_error(text: str) -> None:
+    with pytest.raises(ValueError):
+        parse_json(text)
