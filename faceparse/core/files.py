@@ -446,6 +446,16 @@ def _decode(data: bytes, flags: int) -> np.ndarray | None:
         return None
 
 
+def read_orientation(data: bytes) -> int:
+    """By which EXIF says a photograph is to be turned upright; 1 where it says nothing."""
+    try:
+        with open_picture(io.BytesIO(data)) as picture:
+            orientation = picture.getexif().get(0x0112, 1)
+    except (*DAMAGED, ResourceError):
+        return 1
+    return orientation if orientation in range(2, 9) else 1
+
+
 def read_label(path: Path) -> np.ndarray:
     """H x W uint8 class ids of a single-channel or palette PNG (a palette's indices, not its colours).
 
