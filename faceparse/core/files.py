@@ -253,6 +253,7 @@ def decode_picture(data: bytes, where: str) -> Picture:
         picture = open_picture(io.BytesIO(data), where)
     except DAMAGED as error:
         check_pixels(data, where)
+        must_be_whole(data, where)
         found = _odd_tiff(data, where) if isinstance(error, UnidentifiedImageError) else None
     else:
         with picture:
@@ -357,7 +358,7 @@ def _odd_tiff(data: bytes, where: str) -> Picture | None:
     """A TIFF of a depth that Pillow does not know in colour, such as 12 bits or floats: OpenCV gives 16 bits or floats.
     None where it is none.
     """
-    if not is_tiff(data) or damage(data):
+    if not is_tiff(data):
         return None
     must_be_small_enough(tiff_pixels(data), where)
     cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
