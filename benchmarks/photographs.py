@@ -16,7 +16,7 @@ from benchmarks.composites import composites
 from benchmarks.harness import BACKGROUNDS, DATASET, YUNET, Result, are_here, medians, overhead
 from faceparse.core.api import FaceParser
 from faceparse.core.datasets.layout import DatasetFolder
-from faceparse.core.files import decode_photograph, encode_jpeg, encode_palette_png
+from faceparse.core.files import decode_image, encode_jpeg, encode_palette_png
 from faceparse.core.inference import Parser, load_parser
 from faceparse.core.labels import LabelSet
 from faceparse.core.load import load_model_from
@@ -65,7 +65,7 @@ def photograph(count: int, finders: Iterable[Finder], label_set: LabelSet) -> by
     for composite in composites(2000, samples, BACKGROUNDS, label_set, seed=2, least=count, most_angle=ANGLE):
         if len(composite.faces) == count and all(face.whole for face in composite.faces):
             jpeg = encode_jpeg(composite.image)
-            picture = decode_photograph(jpeg, "")
+            picture = decode_image(jpeg, "")
             if all(len(finder("", picture)) == count for finder in finders):
                 return jpeg
     raise AssertionError(f"no composite has {count} faces that are all found")

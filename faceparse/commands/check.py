@@ -52,6 +52,8 @@ def check(
     else:
         for problem in found.problems:
             out.print(problem)
+        for note in found.notes:
+            out.print(f"note: {note}")
         out.print(_table(found))
         if report is not None:
             out.print(f"report: {report}")
@@ -82,6 +84,7 @@ def _as_dict(report: "CheckReport", root: Path) -> dict[str, Any]:
         "sizes": asdict(report.sizes) if report.sizes else None,
         "classes": [asdict(found) for found in report.classes],
         "problems": report.problems,
+        "notes": report.notes,
     }
 
 

@@ -72,7 +72,7 @@ def predict(
 
     from faceparse.commands.console import err, out, silent_libraries, track
     from faceparse.core.errors import SettingsError
-    from faceparse.core.files import read_bytes
+    from faceparse.core.files import read_bytes, some
     from faceparse.core.inference import load_parser
     from faceparse.core.load import load_model_from
     from faceparse.core.prediction.inputs import STDIN, read_list
@@ -102,6 +102,10 @@ def predict(
     )
     parser = load_parser(loaded, loaded.device(device_name(gpus, device) or "auto"), parse_size(input_size))
     report = plan.run(parser, geometry=loaded.geometry, batch_size=batch_size or 4, track=track)
+    if plan.inputs.passed_over:
+        err.print(f"passed over, being no photographs or videos: {some(plan.inputs.passed_over)}")
+    for notice in report.notices:
+        err.print(f"note: {notice}")
     for where in report.faceless:
         err.print(f"no face: {where}")
     for problem in report.broken:

@@ -191,6 +191,8 @@ def _prepare(
     total = sum(report.splits.values())
     done = "" if report.done >= total else f", {report.done} prepared now"
     out.print(f"{out_dir}: {counts}; {len(source.label_set)} classes of {source.label_set.name}{done}")
+    for notice in (*source.notes(), *report.notices):
+        err.print(f"note: {notice}")
     for one in report.without_points[:10]:
         err.print(f"{one.status}: {one.id}, {one.reason}")
     if len(report.without_points) > 10:

@@ -8,13 +8,21 @@ from pathlib import Path
 import cv2
 import numpy as np
 import torch
-from PIL import Image, ImageOps
+from PIL import Image
 from torch import Tensor
 
 from faceparse.core.errors import DatasetError, SettingsError
 from faceparse.core.evaluation.pictures import cut_out, overlay
 from faceparse.core.face_geometry import FaceGeometry, if_consistent
-from faceparse.core.files import decode_photograph, must_be_small_enough, read_bytes, write_palette_png
+from faceparse.core.files import (
+    DAMAGED,
+    Picture,
+    decode_picture,
+    from_pillow,
+    must_be_small_enough,
+    read_bytes,
+    write_palette_png,
+)
 from faceparse.core.geometry import Size, unwarp_label
 from faceparse.core.inference import Parser, arrays_later, load_parser
 from faceparse.core.labels import LabelSet
@@ -27,7 +35,7 @@ from faceparse.core.prediction.faces import Face, Finder
 from faceparse.core.prediction.own_faces import AUTO, MIN_FACE, check_min_face, choose_finder, own_finder
 from faceparse.core.settings import parse_input_size
 
-ImageSource = np.ndarray | Image.Image | bytes | str | Path
+ImageSource = np.ndarray | Image.Image | Picture | bytes | str | Path
 """H x W x 3 uint8 RGB, a PIL picture, an encoded picture's bytes, or a file."""
 
 
@@ -63,15 +71,16 @@ class Result:
     """One parsed photograph. Everything is of the photograph's own size."""
 
     image: np.ndarray
-    """H x W x 3 uint8 RGB."""
+    """H x W x 3 uint8 RGB; ImageNet's mean colour shows through what is transparent."""
     labels: np.ndarray
-    """H x W uint8 class ids."""
+    """H x W uint8 class ids; background where nothing of the photograph can be seen."""
     label_set: LabelSet
     """What the ids mean."""
     faces: tuple[ParsedFace, ...] | None
     """The faces that were found; None where the photograph was parsed as a whole."""
     owner: np.ndarray
     """H x W uint16: which face a pixel's class is of, counted from 1; 0 where there is background."""
+    _picture: Picture
     _crops: Sequence[Crop]
     _answers: Sequence[np.ndarray]
 
@@ -79,6 +88,13 @@ class Result:
         height, width = self.labels.shape
         found = "parsed as a whole" if self.faces is None else f"faces: {len(self.faces)}"
         return f"<Result of {width} x {height}, {found}, classes: {', '.join(self.areas())}>"
+
+    @property
+    def notice(self) -> str:
+        """What should be known of the photograph's file, such as that only the first picture of an animation was taken;
+        else empty.
+        """
+        return self._picture.notice
 
     @cached_property
     def probabilities(self) -> np.ndarray:
@@ -94,6 +110,8 @@ class Result:
             crop, answer = self._crops[i], self._answers[i]
             inside = unwarp_label(np.ones(answer.shape[1:], np.uint8), crop.matrix, (height, width)) != 0
             inside &= (self.owner == crop.face + 1) | (self.owner == 0)
+            if self._picture.clear is not None:
+                inside &= ~self._picture.clear
             for one, plane in zip(total, _softmax(answer), strict=True):
                 warped = cv2.warpAffine(
                     plane, crop.matrix, (width, height), flags=flags, borderMode=cv2.BORDER_REPLICATE
@@ -131,10 +149,10 @@ class Result:
         return overlay(self.image, self.labels, self.label_set.palette(), opacity=opacity)
 
     def cut_out(self, *names: str) -> np.ndarray:
-        """H x W x 4 uint8 RGBA: the photograph where its class is one of `names`, transparent elsewhere. Without names:
-        everything but the background.
+        """H x W x 4 uint8 RGBA: the photograph, with its own transparency, where its class is one of `names`;
+        transparent elsewhere. Without names: everything but the background.
         """
-        return cut_out(self.image, self.labels, self.label_set.resolve(names or self.label_set.names[1:]))
+        return cut_out(self._picture.own, self.labels, self.label_set.resolve(names or self.label_set.names[1:]))
 
     def save(self, path: str | Path) -> None:
         """Write the labels as an indexed PNG: ids for programs, colours for eyes.
@@ -207,27 +225,28 @@ class FaceParser:
         finder = self._own if chosen == "auto" else chosen
         return [self._result(picture, found) for picture, found in self._found(images, finder)]
 
-    def _found(self, images: Sequence[ImageSource], finder: Finder | None) -> Iterator[tuple["_Picture", list[Tensor]]]:
+    def _found(self, images: Sequence[ImageSource], finder: Finder | None) -> Iterator[tuple["_Cropped", list[Tensor]]]:
         pictures = []
         for source in images:
-            image = as_image(source)
+            picture = as_picture(source)
             where = str(source) if isinstance(source, str | Path) else "image"
-            found = finder(where, image) if finder is not None else None
-            pictures.append(_Picture(image, found, crop_picture(image, found, self.input_size, self._geometry)))
+            found = finder(where, picture.image) if finder is not None else None
+            crops = crop_picture(picture.image, found, self.input_size, self._geometry)
+            pictures.append(_Cropped(picture, found, crops))
         return batch_logits(self._parser, pictures, len(pictures))
 
-    def _result(self, picture: "_Picture", logits: list[Tensor]) -> Result:
-        image, crops = picture.image, picture.crops
+    def _result(self, photo: "_Cropped", logits: list[Tensor]) -> Result:
+        picture, crops = photo.picture, photo.crops
         answers = settle([arrays_later(one)() for one in logits], crops)
-        parsed = paste(answers, crops, (image.shape[0], image.shape[1]))
+        parsed = paste(answers, crops, picture.size, clear=picture.clear)
         faces = None
-        if picture.faces is not None:
+        if photo.faces is not None:
             aligned = [(crop, answer) for crop, answer in zip(crops, answers, strict=True) if not crop.wide]
             faces = tuple(
                 ParsedFace(face.box, face.score, face.points, crop.matrix, _ids(answer), answer)
-                for face, (crop, answer) in zip(picture.faces, aligned, strict=True)
+                for face, (crop, answer) in zip(photo.faces, aligned, strict=True)
             )
-        return Result(image, parsed.label, self.label_set, faces, parsed.owner, crops, answers)
+        return Result(picture.image, parsed.label, self.label_set, faces, parsed.owner, picture, crops, answers)
 
 
 def _softmax(logits: np.ndarray) -> np.ndarray:
@@ -240,8 +259,8 @@ def _ids(answer: np.ndarray) -> np.ndarray:
 
 
 @dataclass(frozen=True)
-class _Picture:
-    image: np.ndarray
+class _Cropped:
+    picture: Picture
     faces: list[Face] | None
     crops: list[Crop]
 
@@ -279,23 +298,28 @@ def load(
     return FaceParser(parser, model.label_set, model.geometry, min_face=min_face)
 
 
-def as_image(source: ImageSource) -> np.ndarray:
-    """H x W x 3 uint8 RGB.
+def as_picture(source: ImageSource) -> Picture:
+    """The photograph, whichever way it was given.
 
     Raises:
         DatasetError: not a readable image, an array of another shape or type, or more pixels than `MAX_PIXELS`.
+        ResourceError: nothing is installed that reads its format.
     """
+    if isinstance(source, Picture):
+        return source
     if isinstance(source, np.ndarray):
-        return _checked(source)
+        return Picture(_checked(source))
     if isinstance(source, Image.Image):
-        must_be_small_enough(source.width * source.height, "image")
-        return np.asarray(ImageOps.exif_transpose(source).convert("RGB"))
+        try:
+            return from_pillow(source, "image")
+        except DAMAGED as error:
+            raise DatasetError(f"image: not a readable image ({error}); replace the file") from None
     if isinstance(source, bytes):
-        return decode_photograph(source, "image")
+        return decode_picture(source, "image")
     if isinstance(source, str | Path):
         if problem := path_problem(source):  # of the text: an empty one is a folder as a path
             raise DatasetError(f"image: {problem}")
-        return decode_photograph(read_bytes(Path(source)), str(source))
+        return decode_picture(read_bytes(Path(source)), str(source))
     raise DatasetError(f"image: a {type(source).__name__}; give an array, a PIL picture, bytes, or a file's path")
 
 

@@ -51,6 +51,7 @@ def test_json_is_all_of_stdout(cli: Any, faces: Path) -> None:
         "splits": {"train": 12, "val": 2, "test": 2},
         "sizes": {"smallest": [72, 72], "median": [72, 72], "largest": [72, 72], "distinct": 1},
         "problems": [],
+        "notes": [],
     }
     assert classes[1]["name"] == "skin"
     assert classes[1]["images"] == 16

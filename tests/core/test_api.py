@@ -67,6 +67,32 @@ def test_a_photograph_may_come_in_any_form(
     assert np.array_equal(bands.predict(source).labels, bands.predict(photograph).labels)  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize("kind", ["grey of 16 bits", "transparent", "animated"])
+def test_all_forms_give_one_picture(bands: faceparse.FaceParser, photograph: np.ndarray, kind: str) -> None:
+    buffer = io.BytesIO()
+    if kind == "grey of 16 bits":
+        Image.fromarray(photograph[..., 0].astype(np.uint16) * 256).save(buffer, "PNG")
+    elif kind == "transparent":
+        alpha = np.where(np.arange(90) < 30, 0, 255).astype(np.uint8)[None].repeat(60, axis=0)
+        Image.fromarray(np.dstack([255 - photograph, alpha])).save(buffer, "PNG")
+    else:
+        Image.fromarray(photograph).save(
+            buffer, "PNG", save_all=True, append_images=[Image.fromarray(255 - photograph)]
+        )
+    by_file, by_pillow = (bands.predict(source) for source in (buffer.getvalue(), Image.open(buffer)))
+    assert np.array_equal(by_file.labels, by_pillow.labels)
+    assert np.array_equal(by_file.image, by_pillow.image)
+    assert by_file.notice == by_pillow.notice
+    if kind == "transparent":
+        assert not by_file.labels[:, :30].any()
+        assert by_file.labels[:, 30:].any()
+        assert (by_file.probabilities[0, :, :30] == 1).all()
+        assert not by_file.cut_out()[:, :30].any()
+    else:
+        assert np.array_equal(by_file.labels, bands.predict(photograph).labels)
+    assert by_file.notice == ("holds 2 pictures; only the first is taken" if kind == "animated" else "")
+
+
 def test_a_turned_photograph_is_turned_upright_in_every_form(
     bands: faceparse.FaceParser, photograph: np.ndarray, tmp_path: Path
 ) -> None:

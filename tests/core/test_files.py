@@ -16,11 +16,15 @@ import numpy as np
 import pytest
 from PIL import EpsImagePlugin, Image
 
-from faceparse.core.errors import DatasetError, OutputError
+from faceparse.core.errors import DatasetError, OutputError, ResourceError
 from faceparse.core.files import (
-    decode_photograph,
+    IMAGE_SUFFIXES,
+    MEAN_COLOUR,
+    decode_image,
+    decode_picture,
     encode_jpeg,
     encode_png,
+    from_pillow,
     is_palette_png,
     make_folder,
     read_bytes,
@@ -252,8 +256,8 @@ def test_jpegs_are_read_as_rgb(tmp_path: Path) -> None:
 def test_grey_and_transparent_images_are_read_as_rgb(tmp_path: Path) -> None:
     grey = read_image(placed(encoded(LABEL, "PNG"), tmp_path / "grey.png"))
     assert np.array_equal(grey, np.repeat(LABEL[..., None], 3, axis=2))
-    alpha = np.dstack([COLOURS, LABEL])
-    assert np.array_equal(read_image(placed(encoded(alpha, "PNG"), tmp_path / "alpha.png")), COLOURS)
+    opaque = np.dstack([COLOURS, np.full_like(LABEL, 255)])
+    assert np.array_equal(read_image(placed(encoded(opaque, "PNG"), tmp_path / "alpha.png")), COLOURS)
 
 
 UPRIGHT = {
@@ -485,8 +489,117 @@ def uniform_png(side: int) -> bytes:
 def test_a_photograph_too_large_for_memory_is_not_decoded(side: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cv2, "imdecode", None)
     with pytest.raises(DatasetError, match=r"^big.png: more than 150 megapixels; make it smaller$"):
-        decode_photograph(uniform_png(side), "big.png")
+        decode_image(uniform_png(side), "big.png")
 
 
 def test_a_large_photograph_is_still_one() -> None:
-    assert decode_photograph(uniform_png(2000), "large.png").shape == (2000, 2000, 3)
+    assert decode_image(uniform_png(2000), "large.png").shape == (2000, 2000, 3)
+
+
+# One reader for all doors.
+
+
+DEEP = np.arange(40 * 56, dtype=np.uint16).reshape(40, 56) * 29
+"""16-bit grey over nearly all of the range."""
+
+
+def tiff(values: np.ndarray, bits: int) -> bytes:
+    """An uncompressed TIFF of one strip: integers of 12 bits (packed), or floats."""
+    height, width, *colours = values.shape
+    samples = 3 if colours else 1
+    if bits == 12:
+        pairs = values.reshape(-1, 2).astype(np.uint32)
+        packed = [pairs[:, 0] >> 4, (pairs[:, 0] & 15) << 4 | pairs[:, 1] >> 8, pairs[:, 1] & 255]
+        strip = np.stack(packed, axis=1).astype(np.uint8).tobytes()
+    else:
+        strip = values.astype(np.float32).tobytes()
+    many = 8 + 2 + 11 * 12 + 4  # where what is longer than four bytes stands
+    entries = [(256, width), (257, height), (258, bits), (259, 1), (262, 2 if colours else 1), (273, many + 12)]
+    entries += [(277, samples), (278, height), (279, len(strip)), (284, 1), (339, 3 if bits == 32 else 1)]
+    directory = b"".join(
+        struct.pack("<HHII", tag, 3, samples, many + 6 * (tag == 339))
+        if samples > 1 and tag in (258, 339)
+        else struct.pack("<HHII", tag, 4, 1, value)
+        for tag, value in entries
+    )
+    both = struct.pack("<6H", *[bits] * 3, *[3 if bits == 32 else 1] * 3)
+    return b"II*\0" + struct.pack("<IH", 8, 11) + directory + bytes(4) + both + strip
+
+
+@pytest.mark.parametrize("kind", ["PNG", "TIFF", "PPM"])
+def test_sixteen_bits_of_grey_are_read_alike_by_all_doors(kind: str) -> None:
+    data = encoded(DEEP, kind)
+    expected = np.repeat((DEEP >> 8).astype(np.uint8)[..., None], 3, axis=2)
+    assert np.array_equal(decode_image(data, "a"), expected)
+    with Image.open(io.BytesIO(data)) as picture:
+        assert np.array_equal(from_pillow(picture, "a").image, expected)
+
+
+@pytest.mark.parametrize("colours", [(), (3,)])
+def test_twelve_bits_and_floats_become_eight_bits(colours: tuple[int, ...]) -> None:
+    values = RANDOM.integers(0, 4096, (20, 24, *colours))
+    shown = (values >> 4).astype(np.uint8)
+    for data in (tiff(values, 12), tiff(shown / 255, 32)):
+        image = decode_image(data, "a.tif")
+        assert np.array_equal(image, shown if colours else np.repeat(shown[..., None], 3, axis=2))
+
+
+@pytest.mark.parametrize("colours", [(), (3,)])
+def test_floats_that_are_no_colours_are_refused(colours: tuple[int, ...]) -> None:
+    values = np.full((20, 24, *colours), 7.5)
+    values[0, 0] = -1
+    with pytest.raises(DatasetError) as caught:
+        decode_image(tiff(values, 32), "a.tif")
+    assert str(caught.value) == ("a.tif: values from -1 to 7.5 are no colours (0 to 1); save it with 8 bits a channel")
+
+
+@pytest.mark.parametrize("kind", ["PNG", "WEBP", "TIFF", "AVIF"])
+def test_transparency_lies_over_the_mean_colour_and_is_kept(kind: str) -> None:
+    rgba = np.dstack([SMOOTH, np.full((40, 56), 255, np.uint8)])
+    rgba[:10, :, 3], rgba[10:20, :, 3] = 0, 128
+    options = {"lossless": True, "exact": True} if kind == "WEBP" else {"quality": 100} if kind == "AVIF" else {}
+    picture = decode_picture(encoded(rgba, kind, **options), "a")
+    assert picture.rgba is not None
+    assert picture.clear is not None
+    assert np.array_equal(picture.rgba[..., 3], rgba[..., 3])
+    assert np.array_equal(picture.clear, rgba[..., 3] == 0)
+    assert (picture.image[:10] == MEAN_COLOUR).all()
+    half = (picture.rgba[10:20, :, :3] * (128 / 255) + np.array(MEAN_COLOUR) * (127 / 255)).round()
+    assert np.abs(picture.image[10:20] - half).max() <= 1
+    assert np.array_equal(picture.image[20:], picture.rgba[20:, :, :3])
+
+
+def test_a_palettes_transparent_colour_is_transparent() -> None:
+    picture = decode_picture(palette_png(LABEL, transparency=3), "a.png")
+    assert picture.clear is not None
+    assert np.array_equal(picture.clear, LABEL == 3)
+
+
+@pytest.mark.parametrize("kind", ["PNG", "GIF", "WEBP", "TIFF", "AVIF"])
+def test_of_several_pictures_the_first_is_taken_and_that_is_said(kind: str) -> None:
+    others = [Image.fromarray(np.full_like(SMOOTH, grey)) for grey in (0, 255)]
+    picture = decode_picture(encoded(SMOOTH, kind, save_all=True, append_images=others), "a")
+    assert picture.notice == "holds 3 pictures; only the first is taken"
+    assert np.abs(picture.image.astype(int) - SMOOTH).mean() < 8
+    assert decode_picture(encoded(SMOOTH, kind), "a").notice == ""
+
+
+@pytest.mark.parametrize("kind", ["GIF", "JPEG2000", "PPM", "AVIF"])
+def test_further_formats_are_read(kind: str) -> None:
+    image = decode_image(encoded(SMOOTH, kind), "a")
+    assert np.abs(image.astype(int) - SMOOTH).mean() < 8
+
+
+def test_heic_without_what_reads_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pillow_heif", None)
+    data = b"\0\0\0\x1cftypheic\0\0\0\0mif1heic" + bytes(4)
+    with pytest.raises(ResourceError) as caught:
+        decode_image(data, "a.heic")
+    assert str(caught.value) == ("a.heic: a HEIC photograph; 'pip install pillow-heif' reads them, or save it as JPEG")
+
+
+def test_heic_is_read_where_the_package_is_there() -> None:
+    heif = pytest.importorskip("pillow_heif")
+    heif.register_heif_opener()
+    assert np.abs(decode_image(encoded(SMOOTH, "HEIF", quality=95), "a.heic").astype(int) - SMOOTH).mean() < 8
+    assert ".heic" in IMAGE_SUFFIXES

@@ -9,22 +9,26 @@ from typing import NamedTuple
 
 import numpy as np
 
+from faceparse.core.checks import duplicates
 from faceparse.core.checks.class_orders import detect_order
-from faceparse.core.checks.duplicates import Picture, shared_images, thumbnail
+from faceparse.core.checks.duplicates import shared_images, thumbnail
 from faceparse.core.checks.moments import Moments, label_moments, stack_moments
 from faceparse.core.checks.remap import must_not_be_half_remapped
 from faceparse.core.checks.sides import side_problems
+from faceparse.core.datasets.coverage import coverage_notes
 from faceparse.core.datasets.edges import label_edges
 from faceparse.core.datasets.layout import SPLITS, DatasetFolder, Sample, resolve_label_set
 from faceparse.core.errors import DatasetError, FaceparseError
 from faceparse.core.files import (
     DAMAGED,
+    Picture,
+    decode_picture,
     is_palette_png,
     open_picture,
     read_bytes,
-    read_image,
     read_label,
     read_matrix,
+    read_orientation,
 )
 from faceparse.core.labels import IGNORE, LabelSet
 from faceparse.core.parallel import Track, map_files, untracked
@@ -68,6 +72,8 @@ class CheckReport:
     """None where no image could be read."""
     examples: tuple[tuple[str, Sample], ...]
     """About 12 samples with nothing wrong in their files, spread over the splits, each with its split."""
+    notes: tuple[str, ...] = ()
+    """One line each: what is not wrong by itself, and should be known."""
 
 
 class _Looked(NamedTuple):
@@ -80,6 +86,12 @@ class _Looked(NamedTuple):
     """Height and width of the image."""
     thumbnail: np.ndarray | None
     moments: Moments | None
+    ignored: int
+    """Pixels of the label."""
+    notice: str
+    """What should be known of the image's file."""
+    turned: bool
+    """Whether the image is turned upright by its EXIF orientation."""
 
 
 def check_dataset(
@@ -111,7 +123,7 @@ def check_dataset(
     problems += [problem for look in looks for problem in look.problems]
     problems += shared_images(
         [
-            Picture(split, sample.image, look.image_hash, look.thumbnail)
+            duplicates.Picture(split, sample.image, look.image_hash, look.thumbnail)
             for (split, sample), look in zip(every, looks, strict=True)
         ]
     )
@@ -124,6 +136,14 @@ def check_dataset(
         problems.append(
             f"{root / 'labels'}: the class order looks like {order}, not {label_set.name}; "
             f"run '{command}' to rewrite the labels"
+        )
+    ignored = sum(look.ignored for look in looks)
+    pixels = moments.pixels.sum(axis=0).tolist()
+    if len(label_set) == 2 and ignored and not pixels[1] and pixels[0]:
+        name, share = label_set.names[1], ignored / (ignored + sum(pixels))
+        problems.append(
+            f"{root / 'labels'}: {name} is in no label, and {share:.0%} of the pixels are {IGNORE}, which is ignored; "
+            f"where it means {name}, write 1 (as 'faceparse prepare folder' does)"
         )
     problems += _edges(
         missing=[sample for sample in samples.get("train", []) if not sample.edge.is_file()],
@@ -139,7 +159,19 @@ def check_dataset(
         _class_shares(moments, label_set),
         _image_sizes([look.size for look in looks if look.size]),
         tuple(chosen for split in present for chosen in _spread([s for s in sound if s[0] == split], len(present))),
+        tuple(_notes(files, looks, coverage_notes(label_set, pixels, ignored) if len(moments.pixels) else [])),
     )
+
+
+def _notes(files: Sequence[Sample], looks: Sequence[_Looked], coverage: Sequence[str]) -> list[str]:
+    notes = [*coverage]
+    notes += [f"{sample.image}: {look.notice}" for sample, look in zip(files, looks, strict=True) if look.notice]
+    if turned := [sample.image for sample, look in zip(files, looks, strict=True) if look.turned]:
+        notes.append(
+            f"{turned[0]}: turned upright by its EXIF orientation, with {len(turned)} in all; their labels must be "
+            "drawn on the upright picture: look at them with --report"
+        )
+    return notes
 
 
 def _class_shares(moments: Moments, label_set: LabelSet) -> tuple[ClassShare, ...]:
@@ -192,7 +224,8 @@ def _check_list(folder: DatasetFolder, split: str) -> tuple[list[Sample], list[s
 
 def _look(sample: Sample, *, classes: int) -> _Looked:
     problems: list[str] = []
-    image = _image(sample.image, problems)
+    picture = _picture(sample.image, problems)
+    image = picture.image if picture is not None else None
     label = _label(sample.label, classes, problems)
     size = (image.shape[0], image.shape[1]) if image is not None else None
     if size is not None and label is not None and label.shape != size:
@@ -211,10 +244,13 @@ def _look(sample: Sample, *, classes: int) -> _Looked:
         size,
         thumbnail(image) if image is not None else None,
         label_moments(label, classes) if label is not None else None,
+        int(np.count_nonzero(label == IGNORE)) if label is not None else 0,
+        picture.notice if picture is not None else "",
+        picture is not None and read_orientation(read_bytes(sample.image)) != 1,
     )
 
 
-def _image(path: Path, problems: list[str]) -> np.ndarray | None:
+def _picture(path: Path, problems: list[str]) -> Picture | None:
     try:
         # Pillow is strict where OpenCV fills the missing part of a truncated JPEG with grey.
         with open_picture(path) as picture:
@@ -223,7 +259,7 @@ def _image(path: Path, problems: list[str]) -> np.ndarray | None:
         problems.append(f"{path}: broken image ({error}); replace the file")
         return None
     try:
-        return read_image(path)
+        return decode_picture(read_bytes(path), str(path))
     except FaceparseError as error:
         problems.append(str(error))
         return None

@@ -24,6 +24,7 @@ def check_page(report: CheckReport, root: Path) -> str:
         title=str(root),
         verdict=f"{count} problem{'s' * (count != 1)}" if count else "Nothing wrong",
         problems=report.problems,
+        notes=report.notes,
         facts=_facts(report),
         classes=_classes(report),
         examples=[_example(split, sample, report) for split, sample in report.examples],

@@ -7,11 +7,10 @@ import numpy as np
 
 from faceparse.core.data.transforms import Window
 from faceparse.core.errors import DatasetError
-from faceparse.core.files import read_image
+from faceparse.core.files import IMAGE_SUFFIXES, read_image
 from faceparse.core.geometry import Size
 from faceparse.core.paths import files_below
 
-SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
 LONGEST = 1024
 """Longer side in pixels that is kept of a picture in memory."""
 
@@ -26,9 +25,9 @@ class Backgrounds:
         """
         if not folder.is_dir():
             raise DatasetError(f"data.backgrounds = {folder}: no such folder")
-        self._paths = sorted(path for path in files_below(folder) if path.suffix.lower() in SUFFIXES)
+        self._paths = sorted(path for path in files_below(folder) if path.suffix.lower() in IMAGE_SUFFIXES)
         if not self._paths:
-            raise DatasetError(f"data.backgrounds = {folder}: no pictures in it ({', '.join(SUFFIXES)})")
+            raise DatasetError(f"data.backgrounds = {folder}: no pictures in it ({', '.join(IMAGE_SUFFIXES)})")
         self._kept: dict[int, np.ndarray] = {}
 
     def __len__(self) -> int:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from faceparse.core.datasets.alignment import read_five_points
-from faceparse.core.datasets.source import Item, Raw, find_root
+from faceparse.core.datasets.source import Item, Raw, WithoutNotes, find_root
 from faceparse.core.errors import DatasetError
 from faceparse.core.files import read_bytes, read_image, read_label
 from faceparse.core.labels import get_label_set
@@ -20,7 +20,7 @@ LISTS = {"train": "exemplars.txt", "val": "tuning.txt", "test": "testing.txt"}
 POINTS = 194
 
 
-class Helen:
+class Helen(WithoutNotes):
     """Soft maps are warped before argmax; unaligned, the label is their argmax."""
 
     def __init__(self, raw: Path) -> None:

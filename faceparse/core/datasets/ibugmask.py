@@ -10,13 +10,13 @@ from typing import Any
 import numpy as np
 
 from faceparse.core.datasets.alignment import read_five_points
-from faceparse.core.datasets.source import Item, Raw, find_root, split_by_share
+from faceparse.core.datasets.source import Item, Raw, WithoutNotes, find_root, split_by_share
 from faceparse.core.errors import DatasetError
 from faceparse.core.files import read_bytes, read_image, read_label
 from faceparse.core.labels import LabelSet
 
 
-class IBugMask:
+class IBugMask(WithoutNotes):
     """The published split has no val: a share of train becomes it."""
 
     has_landmarks = True

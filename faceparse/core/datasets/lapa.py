@@ -10,7 +10,7 @@ import numpy as np
 
 from faceparse.core.datasets.alignment import read_five_points
 from faceparse.core.datasets.layout import SPLITS
-from faceparse.core.datasets.source import Item, Raw, find_root
+from faceparse.core.datasets.source import Item, Raw, WithoutNotes, find_root
 from faceparse.core.errors import DatasetError
 from faceparse.core.files import read_bytes, read_image, read_label
 from faceparse.core.labels import get_label_set
@@ -18,7 +18,7 @@ from faceparse.core.labels import get_label_set
 POINTS = 106
 
 
-class Lapa:
+class Lapa(WithoutNotes):
     """The published splits are folders: 18176 train, 2000 val, 2000 test."""
 
     has_landmarks = True

@@ -8,6 +8,7 @@ import hashlib
 import json
 import os
 import shutil
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -27,6 +28,7 @@ from faceparse.core.datasets.alignment import (
     label_points,
 )
 from faceparse.core.datasets.archive import identity, unpack
+from faceparse.core.datasets.coverage import coverage_notes
 from faceparse.core.datasets.layout import SPLITS, write_label_set
 from faceparse.core.datasets.source import Item, Raw, Source
 from faceparse.core.errors import DatasetError, FaceparseError, OutputError, SettingsError
@@ -59,6 +61,12 @@ class Outcome:
     reason: str = ""
     ceiling: tuple[tuple[int, int, int], ...] = ()
     """For each class the pixels of intersection, of truth and of its way to the aligned image and back."""
+    reading: str = ""
+    """As the item's."""
+    turned: bool = False
+    """Whether the image was turned upright, as its EXIF orientation says."""
+    pixels: tuple[int, ...] = ()
+    """Of each class, then of those that are ignored."""
 
     def line(self) -> str:
         return json.dumps(vars(self))
@@ -75,6 +83,8 @@ class PrepareReport:
     ceiling: dict[str, float] | None = None
     """Class -> F1 of the label against itself after the way to the aligned image and back; None without alignment."""
     ceiling_split: str = "test"
+    notices: tuple[str, ...] = ()
+    """What should be known of the labels and photographs, one line each."""
 
 
 def prepare(
@@ -114,7 +124,7 @@ def prepare(
     noted = finished | begun
     if begun:  # a line that a kill cut short must not swallow the next
         write_atomic(out / JOURNAL, "".join(outcome.line() + "\n" for outcome in begun.values()).encode())
-    stamps = {item.id: _stamp(item.files) for item in items}
+    stamps = {item.id: _stamp(item.files, item.reading) for item in items}
     outcomes = {item.id: noted[item.id] for item in items if _is_fresh(out, noted.get(item.id), stamps[item.id])}
     todo = [item for item in items if item.id not in outcomes]
     if todo or begun or len(outcomes) < len(noted) or not _is_whole(out, finished.values()):
@@ -191,7 +201,24 @@ def _report(outcomes: dict[str, Outcome], done: int, label_set: LabelSet, alignm
         without_points=tuple(o for o in every if o.status in ("unaligned", "skipped")),
         ceiling=ceiling,
         ceiling_split=split,
+        notices=tuple(_notices(every, label_set)),
     )
+
+
+def _notices(outcomes: Sequence[Outcome], label_set: LabelSet) -> list[str]:
+    notices = [
+        f"{count} label{'s' * (count != 1)}: values are no ids but colours, {reading}"
+        for reading, count in Counter(one.reading for one in outcomes if one.reading).items()
+    ]
+    if turned := sum(one.turned for one in outcomes):
+        notices.append(
+            f"{turned} of {len(outcomes)} photographs are turned upright by their EXIF orientation; labels must be "
+            "drawn on the upright picture: look at them with 'faceparse check --report'"
+        )
+    if counted := [one.pixels for one in outcomes if one.pixels]:
+        *pixels, ignored = np.array(counted).sum(axis=0).tolist()
+        notices += coverage_notes(label_set, pixels, ignored)
+    return notices
 
 
 # One photograph, in a process of its own.
@@ -203,6 +230,9 @@ def _prepare_one(source: Source, out: Path, alignment: Alignment | None, stamped
     try:
         raw = source.load(item)
         _validate(raw, item, len(source.label_set))
+        counts = np.bincount(harden(raw.label).ravel(), minlength=256)
+        pixels = (*counts[: len(source.label_set)].tolist(), int(counts[IGNORE]))
+        outcome = partial(outcome, reading=item.reading, turned=raw.orientation != 1, pixels=pixels)
         if alignment is None:
             return _write_as_it_is(out, item, raw, outcome("kept"))
         try:
@@ -263,6 +293,11 @@ def _validate(raw: Raw, item: Item, classes: int) -> None:
     where = next((file for file in item.files[1:]), item.id)
     if raw.label.shape[-2:] != raw.image.shape[:2]:
         (h, w), (height, width) = raw.label.shape[-2:], raw.image.shape[:2]
+        if raw.orientation > 4 and (h, w) == (width, height):
+            raise DatasetError(
+                f"{where}: label is {w} x {h}, as its photograph is stored, which EXIF orientation {raw.orientation} "
+                f"turns to {width} x {height}; turn the label likewise, or save the photograph upright without EXIF"
+            )
         raise DatasetError(f"{where}: label is {w} x {h}, its image {width} x {height}")
     if raw.label.ndim == 3:
         return
@@ -331,7 +366,8 @@ def _read_outcomes(path: Path) -> dict[str, Outcome]:
     for line in path.read_text("utf-8").splitlines(keepends=True):
         if line.endswith("\n"):
             fields = json.loads(line)
-            outcome = Outcome(**{**fields, "ceiling": tuple(map(tuple, fields["ceiling"]))})
+            ceiling, pixels = tuple(map(tuple, fields["ceiling"])), tuple(fields.get("pixels", ()))
+            outcome = Outcome(**{**fields, "ceiling": ceiling, "pixels": pixels})
             found[outcome.id] = outcome
     return found
 
@@ -365,9 +401,9 @@ def _is_listed(outcome: Outcome) -> bool:
     return outcome.status != "skipped"
 
 
-def _stamp(files: Sequence[Path]) -> str:
+def _stamp(files: Sequence[Path], reading: str = "") -> str:
     """Hash of names, sizes and dates; a file that is not there counts as such."""
-    digest = hashlib.sha256()
+    digest = hashlib.sha256(reading.encode())
     for file in files:
         digest.update(os.fsencode(file.name))
         try:

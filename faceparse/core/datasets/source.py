@@ -30,6 +30,8 @@ class Item:
     split: str
     files: tuple[Path, ...] = ()
     """Everything that `load` and `points` read: what has changed since is prepared again. The image comes first."""
+    reading: str = ""
+    """How the values of its label are read, where they are not taken as ids: `0 is background, 255 is hair`."""
 
     def __post_init__(self) -> None:
         parts = self.id.split("/")
@@ -53,6 +55,8 @@ class Raw:
     """H x W uint8 class ids, or C x H x W uint8 soft maps."""
     jpeg: bytes | None = None
     """The image's file, where it can be kept as it is: encoding anew would lose a little."""
+    orientation: int = 1
+    """By which the image was turned upright, as EXIF counts; 1 is upright already."""
 
 
 class Source(Protocol):
@@ -81,11 +85,21 @@ class Source(Protocol):
             DatasetError: there is a landmark file that cannot be read.
         """
 
+    def notes(self) -> Sequence[str]:
+        """What should be known of the raw dataset, such as files that were passed over."""
+
     def describe(self) -> dict[str, Any]:
         """What the result depends on: written into the dataset folder, and compared on a second run."""
 
 
-class WithoutLandmarks:
+class WithoutNotes:
+    """For sources of which nothing need be said."""
+
+    def notes(self) -> Sequence[str]:
+        return ()
+
+
+class WithoutLandmarks(WithoutNotes):
     """For sources that come without landmark files."""
 
     has_landmarks = False

@@ -5,11 +5,11 @@ from typing import Any
 import numpy as np
 
 from faceparse.core.datasets.faces import DrawnFace, draw_face
-from faceparse.core.datasets.source import Item, Raw, split_by_share
+from faceparse.core.datasets.source import Item, Raw, WithoutNotes, split_by_share
 from faceparse.core.labels import get_label_set
 
 
-class Synthetic:
+class Synthetic(WithoutNotes):
     """`count` faces of `size` x `size` pixels; face i depends on (seed, i) alone."""
 
     has_landmarks = True

@@ -23,12 +23,13 @@ def overlay(image: np.ndarray, label: np.ndarray, palette: np.ndarray, *, opacit
 
 
 def cut_out(image: np.ndarray, label: np.ndarray, ids: Collection[int]) -> np.ndarray:
-    """H x W x 4 uint8 RGBA: the photograph where its class is one of `ids`; elsewhere transparent, and black beneath,
-    so that nothing of what was cut away is left in the file."""
+    """H x W x 4 uint8 RGBA: the photograph (RGB, or RGBA, whose transparency stays) where its class is one of `ids`;
+    elsewhere transparent, and black beneath, so that nothing of what was cut away is left in the file."""
     table = np.zeros(256, np.uint8)
     table[list(ids)] = 255
-    alpha = table[label]
-    return cv2.merge([*cv2.split(cv2.copyTo(image, alpha)), alpha])
+    *colours, alpha = cv2.split(image if image.shape[2] == 4 else cv2.merge([image, np.full_like(label, 255)]))
+    alpha = cv2.bitwise_and(alpha, table[label])
+    return cv2.merge([*cv2.split(cv2.copyTo(cv2.merge(colours), alpha)), alpha])
 
 
 def contact_sheet(rows: Sequence[Sequence[np.ndarray]], *, height: int = 256, gap: int = 4) -> np.ndarray:

@@ -145,11 +145,16 @@ def _to_square(face: Face, picture: Size) -> np.ndarray:
     return np.array([[zoom, 0, centre - zoom * middle_x], [0, zoom, centre - zoom * middle_y]])
 
 
-def paste(answers: Sequence[np.ndarray], crops: Sequence[Crop], size: Size) -> Parsed:
+def paste(
+    answers: Sequence[np.ndarray], crops: Sequence[Crop], size: Size, *, clear: np.ndarray | None = None
+) -> Parsed:
     """What the network says of crops (C x h x w, from `settle`) -> the labels of the picture of `size`.
 
     An aligned crop wins against what wider ones say of the same place; among the same kind the larger box wins, being
     nearer. Background wins against nothing, but for what the same face's wider crop says.
+
+    Args:
+        clear: H x W bool, where nothing of the picture can be seen: there is background, whatever the network says.
     """
     parsed = Parsed(np.zeros(size, np.uint8), np.zeros(size, np.uint16))
     aligned = {crop.face: crop for crop in crops if not crop.wide}
@@ -167,6 +172,8 @@ def paste(answers: Sequence[np.ndarray], crops: Sequence[Crop], size: Size) -> P
                 found[unwarp_label(inside, chain(origin, inner.matrix), label.shape) != 0] = 0
             np.copyto(label, found, where=found != 0)
             np.copyto(owner, crop.face + 1, where=found != 0)
+    if clear is not None:
+        parsed.label[clear] = parsed.owner[clear] = 0
     return parsed
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePath
 
 from faceparse.core.errors import DatasetError
-from faceparse.core.files import IMAGE_SUFFIXES, read_bytes
+from faceparse.core.files import IMAGE_SUFFIXES, any_case, read_bytes, some
 from faceparse.core.paths import LONGEST_NAME, broken_link, decode_text, files_below, path_problem
 from faceparse.core.prediction.outputs import KINDS
 
@@ -45,6 +45,8 @@ class Inputs:
     videos: list[Source] = field(default_factory=list)
     cameras: list[int] = field(default_factory=list)
     """Their numbers."""
+    passed_over: list[Path] = field(default_factory=list)
+    """Files in folders that were searched which are neither photographs nor videos by their names."""
 
 
 def gather(typed: Sequence[str], out: Path, *, recursive: bool, stdin: Callable[[], bytes]) -> Inputs:
@@ -64,7 +66,9 @@ def gather(typed: Sequence[str], out: Path, *, recursive: bool, stdin: Callable[
         elif text == STDIN:
             inputs.photographs.append(Source("stdin", "stdin", stdin()))
         else:
-            for path, base in _files(text, out, recursive=recursive):
+            found, others = _files(text, out, recursive=recursive)
+            inputs.passed_over += [path for path in others if path not in inputs.passed_over]
+            for path, base in found:
                 files.setdefault(path, base)
     for path, name in _names(files, taken=[source.name for source in inputs.photographs]).items():
         kind = inputs.videos if path.suffix.lower() in VIDEO_SUFFIXES else inputs.photographs
@@ -105,29 +109,31 @@ def _must_be_there(text: str, where: str = "") -> None:
         raise DatasetError(f"{where}{text}: no such photograph, video or folder{slashes}{mend}")
 
 
-def _files(text: str, out: Path, *, recursive: bool) -> list[tuple[Path, Path]]:
-    """Each file, and the folder that its name is relative to."""
+def _files(text: str, out: Path, *, recursive: bool) -> tuple[list[tuple[Path, Path]], list[Path]]:
+    """Each file with the folder that its name is relative to, and what was passed over."""
     _must_be_there(text)
     path = Path(text)
     if path.is_file():
-        return [(path, path.parent)]
+        return [(path, path.parent)], []
     if path.is_dir():
         base, found = path, files_below(path) if recursive else path.glob("*")
     else:
         base = next(parent for parent in path.parents if not glob.has_magic(str(parent)))
-        found = base.glob(str(path.relative_to(base)))
-    pictures = sorted(_pictures(found, base, {Path(os.path.realpath(out)) / kind for kind in KINDS}))
+        found = base.glob(any_case(str(path.relative_to(base))))
+    files = sorted(_visible(found, base, {Path(os.path.realpath(out)) / kind for kind in KINDS}))
+    pictures = [path for path in files if path.suffix.lower() in IMAGE_SUFFIXES + VIDEO_SUFFIXES]
+    others = [path for path in files if path not in set(pictures)]
     if not pictures:
         deeper = "" if recursive or not path.is_dir() else "; --recursive searches the folders in it, too"
-        raise DatasetError(f"{text}: no photographs or videos in it ({', '.join(IMAGE_SUFFIXES)}, ...){deeper}")
-    return [(picture, base) for picture in pictures]
+        there = f", but {some(others)}" if others else ""
+        raise DatasetError(f"{text}: no photographs or videos in it ({', '.join(IMAGE_SUFFIXES)}, ...){there}{deeper}")
+    return [(picture, base) for picture in pictures], others
 
 
-def _pictures(found: Iterator[Path], base: Path, ours: set[Path]) -> Iterator[Path]:
+def _visible(found: Iterator[Path], base: Path, ours: set[Path]) -> Iterator[Path]:
     for path in found:
         hidden = any(part.startswith(".") for part in path.relative_to(base).parts)  # `._a.jpg` of a Mac is none
-        known = path.suffix.lower() in IMAGE_SUFFIXES + VIDEO_SUFFIXES
-        if known and not hidden and path.is_file() and ours.isdisjoint(Path(os.path.realpath(path)).parents):
+        if not hidden and path.is_file() and ours.isdisjoint(Path(os.path.realpath(path)).parents):
             yield path
 
 

@@ -12,6 +12,7 @@ from faceparse.core.datasets.layout import SPLITS
 from faceparse.core.errors import OutputError, SettingsError
 from faceparse.core.evaluation.pictures import cut_out, overlay
 from faceparse.core.files import (
+    Picture,
     encode_jpeg,
     encode_matrix,
     encode_png,
@@ -43,13 +44,13 @@ class Outputs:
     def path(self, kind: str, name: str, suffix: str) -> Path:
         return self.folder / kind / f"{name}{suffix}"
 
-    def save_picture(self, name: str, image: np.ndarray, label: np.ndarray) -> None:
+    def save_picture(self, name: str, picture: Picture, label: np.ndarray) -> None:
         """The label map, overlay and cut-out of a photograph, as far as they are wanted."""
         self.save_label(name, label)
         if "overlays" in self.kinds:
-            painted = overlay(image, label, self.label_set.palette())
+            painted = overlay(picture.image, label, self.label_set.palette())
             write_atomic(self.path("overlays", name, ".jpg"), encode_jpeg(painted))
-        self.save_cutout(name, image, label)
+        self.save_cutout(name, picture.own, label)
 
     def save_label(self, name: str, label: np.ndarray) -> None:
         if "labels" in self.kinds:

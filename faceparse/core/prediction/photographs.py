@@ -10,7 +10,7 @@ import numpy as np
 
 from faceparse.core.errors import FaceparseError
 from faceparse.core.face_geometry import FaceGeometry
-from faceparse.core.files import decode_photograph
+from faceparse.core.files import Picture, decode_picture
 from faceparse.core.inference import Later, Parser, arrays_later
 from faceparse.core.parallel import Track, default_processes, map_threads, untracked
 from faceparse.core.prediction.batches import batch_logits
@@ -27,12 +27,14 @@ class PhotographsReport(NamedTuple):
     """Those that were parsed, but in which no face was found."""
     broken: list[str]
     """One line for each that could not be read."""
+    notices: list[str]
+    """One line for each that was parsed, but of which something should be known."""
 
 
 @dataclass(frozen=True)
 class _Photograph:
     source: Source
-    image: np.ndarray
+    picture: Picture
     faces: list[Face] | None
     crops: list[Crop]
 
@@ -47,6 +49,7 @@ class _Broken:
 class _Saved:
     source: Source
     size: tuple[int, int]
+    notice: str
     faces: int | None
     annotations: list[dict[str, Any]]
 
@@ -66,7 +69,7 @@ def predict_photographs(
     Raises:
         OutputError: something cannot be written.
     """
-    done, faceless, broken = 0, list[str](), list[str]()
+    done, faceless, broken, notices = 0, list[str](), list[str](), list[str]()
     threads = min(default_processes(), 8)
     read = partial(_read, finder=finder, size=parser.input_size, geometry=geometry)
     photographs = map_threads(read, sources, threads, ahead=2 * batch_size)
@@ -84,31 +87,32 @@ def predict_photographs(
             done += 1
             if one.faces == 0:
                 faceless.append(one.source.where)
+            if one.notice:
+                notices.append(f"{one.source.where}: {one.notice}")
             if instances is not None:
                 instances.add(one.source.where, *one.size, one.annotations)
-    return PhotographsReport(done, faceless, broken)
+    return PhotographsReport(done, faceless, broken, notices)
 
 
 def _read(
     source: Source, *, finder: Finder | None, size: tuple[int, int], geometry: FaceGeometry | None
 ) -> _Photograph | _Broken:
     try:
-        image = decode_photograph(source.bytes(), source.where)
-        faces = finder(source.where, image) if finder else None
+        picture = decode_picture(source.bytes(), source.where)
+        faces = finder(source.where, picture.image) if finder else None
     except FaceparseError as error:  # one broken photograph must not cost the others
         return _Broken(str(error))
-    return _Photograph(source, image, faces, crop_picture(image, faces, size, geometry))
+    return _Photograph(source, picture, faces, crop_picture(picture.image, faces, size, geometry))
 
 
 def _save(outputs: Outputs, parsed: tuple[_Photograph | _Broken, list[Later]]) -> _Saved | _Broken:
     photo, answers = parsed
     if isinstance(photo, _Broken):
         return photo
-    source, image = photo.source, photo.image
-    size = (image.shape[0], image.shape[1])
+    source, picture, size = photo.source, photo.picture, photo.picture.size
     settled = settle([one() for one in answers], photo.crops)
-    found = paste(settled, photo.crops, size)
-    outputs.save_picture(source.name, image, found.label)
+    found = paste(settled, photo.crops, size, clear=picture.clear)
+    outputs.save_picture(source.name, picture, found.label)
     outputs.save_instances(source.name, found.owner)
     for crop, answer in zip(photo.crops, settled, strict=True):
         if not crop.wide:
@@ -120,4 +124,4 @@ def _save(outputs: Outputs, parsed: tuple[_Photograph | _Broken, list[Later]]) -
             source.name, outputs.describe(source.where, size) | {"classes": outputs.areas(pixels)} | faces
         )
     number = None if photo.faces is None else len(photo.faces)
-    return _Saved(source, size, number, annotations(found) if "coco" in outputs.kinds else [])
+    return _Saved(source, size, picture.notice, number, annotations(found) if "coco" in outputs.kinds else [])

@@ -40,6 +40,8 @@ class PredictReport:
     """Photographs that were parsed, but in which no face was found."""
     broken: list[str] = field(default_factory=list)
     """One line for each photograph or video that could not be read."""
+    notices: list[str] = field(default_factory=list)
+    """One line for each photograph that was parsed, but of which something should be known."""
 
 
 @dataclass(frozen=True)
@@ -75,7 +77,7 @@ class Plan:
         report = PredictReport()
         geometry = if_consistent(geometry)
         if self.inputs.photographs:
-            report.photographs, report.faceless, report.broken = predict_photographs(
+            report.photographs, report.faceless, report.broken, report.notices = predict_photographs(
                 parser,
                 self.inputs.photographs,
                 self.outputs,

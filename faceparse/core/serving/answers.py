@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from faceparse.core.errors import DatasetError, SettingsError
-from faceparse.core.files import decode_photograph, encode_palette_png
+from faceparse.core.files import decode_picture, encode_palette_png
 from faceparse.core.prediction.crops import crop_picture, paste, settle
 from faceparse.core.prediction.faces import Finder
 from faceparse.core.prediction.own_faces import AUTO, NONE, own_finder
@@ -36,11 +36,12 @@ def answer(model: OnnxModel, photographs: Sequence[object], faces: str = AUTO) -
 
 
 def _parse(model: OnnxModel, finder: Finder | None, photograph: object, where: str) -> dict[str, Any]:
-    image, label_set = decode_photograph(_content(photograph, where), where), model.label_set
+    picture, label_set = decode_picture(_content(photograph, where), where), model.label_set
+    image = picture.image
     faces = None if finder is None else finder(where, image)
     crops = crop_picture(image, faces, model.input_size, model.geometry)
     answers = settle([model.logits(crop.image[None])[0] for crop in crops], crops)
-    labels = paste(answers, crops, (image.shape[0], image.shape[1])).label
+    labels = paste(answers, crops, picture.size, clear=picture.clear).label
     return {
         "labels": base64.b64encode(encode_palette_png(labels, label_set.palette())).decode("ascii"),
         "classes": list(label_set.names),

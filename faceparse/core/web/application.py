@@ -87,9 +87,9 @@ class _Desk:
         `faces` is how many were found, null where the photograph was parsed as a whole. `ids` are its H x W class ids,
         deflated; `picture` is there where a browser would show the file otherwise than it was parsed.
         """
-        image, shown_alike = read_upload(data, where)
+        picture, shown_alike = read_upload(data, where)
         started = time.perf_counter()
-        result = self._parser.predict(image)
+        result = self._parser.predict(picture)
         milliseconds = round(1000 * (time.perf_counter() - started))
         height, width = result.labels.shape
         answer = {
@@ -100,7 +100,7 @@ class _Desk:
             "faces": None if result.faces is None else len(result.faces),
             "labels": _text(encode_palette_png(result.labels, result.label_set.palette())),
             "ids": _text(zlib.compress(result.labels.data, level=1)),
-            "picture": None if shown_alike else _text(encode_png(image)),
+            "picture": None if shown_alike else _text(encode_png(picture.own)),
         }
         return json.dumps(answer).encode()
 

@@ -1,16 +1,14 @@
 """What a page may send: one photograph, of a bounded size, known by its content."""
 
 import asyncio
-import io
 from http import HTTPStatus
 from typing import NamedTuple
 
-import numpy as np
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
-from faceparse.core.errors import DatasetError
-from faceparse.core.files import DAMAGED, check_pixels, decode_image, open_picture
+from faceparse.core.errors import DatasetError, FaceparseError
+from faceparse.core.files import Picture, check_pixels, decode_picture, has_known_kind
 
 MAX_BYTES = 25_000_000
 """Of a photograph as a file: more than cameras' JPEGs have."""
@@ -25,8 +23,7 @@ in a WebP's EXIF, and read no TIFF."""
 class Upload(NamedTuple):
     """A photograph that was sent."""
 
-    image: np.ndarray
-    """H x W x 3 uint8 RGB, upright."""
+    picture: Picture
     shown_alike: bool
     """Whether a browser shows the file as this very picture."""
 
@@ -70,15 +67,13 @@ def read_upload(data: bytes, where: str) -> Upload:
         check_pixels(data, where)
     except DatasetError as error:
         raise HTTPException(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, str(error)) from None
-    try:
-        with open_picture(io.BytesIO(data)) as picture:
-            shown_alike = picture.format in SHOWN_ALIKE
-    except DAMAGED:
+    if not has_known_kind(data):
         raise HTTPException(
             HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
-            f"{where}: not a JPEG, PNG, WebP, BMP or TIFF picture; choose another file",
-        ) from None
+            f"{where}: not a JPEG, PNG, WebP, BMP, TIFF, GIF, AVIF or HEIC picture; choose another file",
+        )
     try:
-        return Upload(decode_image(data, where), shown_alike)
-    except DatasetError as error:
+        picture = decode_picture(data, where)
+        return Upload(picture, picture.kind in SHOWN_ALIKE and picture.frames == 1)
+    except FaceparseError as error:
         raise HTTPException(HTTPStatus.UNPROCESSABLE_ENTITY, str(error)) from None

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from faceparse.core.checks.check import ImageSizes, check_dataset
 from faceparse.core.checks.class_orders import ORDERS
@@ -354,3 +355,43 @@ def test_a_folder_without_any_list_is_no_dataset(tmp_path: Path) -> None:
 def test_a_missing_folder_is_named(tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match="gone: no such dataset folder"):
         check_dataset(tmp_path / "gone")
+
+
+def test_what_is_not_wrong_by_itself_is_noted(own_faces: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 3
+    turned, *others = (sample for split in SPLITS for sample in DatasetFolder(own_faces).samples(split))
+    Image.open(turned.image).save(turned.image, "JPEG", exif=exif, quality=95)
+    for sample in (turned, *others):
+        label = read_label(sample.label)
+        label[label == 8] = 0
+        label[: len(label) // 2] = 255
+        sample.label.write_bytes(encode_png(label))
+    report = check_dataset(own_faces)
+    absent, ignored, orientation = report.notes
+    assert absent.startswith(f"in no label: {get_label_set('helen').names[8]}; nothing can be learnt")
+    assert " of the labels' pixels are 255, which loss and scores ignore" in ignored
+    assert orientation.startswith(
+        f"{turned.image}: turned upright by its EXIF orientation, with 1 in all; their labels"
+    )
+
+
+def test_two_classes_of_which_one_is_255_are_a_problem(tmp_path: Path) -> None:
+    (tmp_path / "label_set.toml").write_text(
+        'name = "hair"\nside = "none"\n[classes]\nbackground = "#000000"\nhair = "#ffffff"\n'
+    )
+    rng = np.random.default_rng(0)
+    for folder in ("images", "labels"):
+        (tmp_path / folder).mkdir()
+    for split in SPLITS:
+        (tmp_path / f"{split}_list.txt").write_text(f"images/{split}.jpg labels/{split}.png\n")
+        (tmp_path / f"images/{split}.jpg").write_bytes(encode_jpeg(rng.integers(0, 255, (20, 30, 3), dtype=np.uint8)))
+        mask = np.zeros((20, 30), np.uint8)
+        mask[:10] = 255
+        (tmp_path / f"labels/{split}.png").write_bytes(encode_png(mask))
+    update_edges(tmp_path)
+    (problem,) = problems(tmp_path)
+    assert problem == (
+        f"{tmp_path / 'labels'}: hair is in no label, and 50% of the pixels are 255, which is ignored; where it means "
+        "hair, write 1 (as 'faceparse prepare folder' does)"
+    )

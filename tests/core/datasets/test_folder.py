@@ -218,8 +218,17 @@ def test_a_label_has_the_size_of_the_upright_photograph(raw: Path) -> None:
 def test_a_label_that_lies_beside_its_turned_photograph_is_refused(raw: Path) -> None:
     place(raw / "images" / "n0.jpg", turned_jpeg(SIZE))
     assert refusal(raw) == (
-        f"1 of 6 could not be prepared: {raw / 'labels' / 'n0.png'}: label is 30 x 20, its image 20 x 30"
+        f"1 of 6 could not be prepared: {raw / 'labels' / 'n0.png'}: label is 30 x 20, as its photograph is "
+        "stored, which EXIF orientation 6 turns to 20 x 30; turn the label likewise, or save the photograph upright "
+        "without EXIF"
     )
+
+
+def test_photographs_that_are_turned_are_counted(raw: Path) -> None:
+    for name in NAMES[:2]:
+        place(raw / "images" / f"{name}.jpg", turned_jpeg(SIZE[::-1]))
+    (notice,) = prepare(folder(raw), raw.parent / "out").notices
+    assert notice.startswith("2 of 6 photographs are turned upright by their EXIF orientation; labels must be drawn on")
 
 
 # Labels.
@@ -361,3 +370,83 @@ def test_other_options_are_another_dataset(raw: Path, change: dict[str, Any]) ->
     out = prepared(raw)
     with pytest.raises(OutputError, match="another source or with other options"):
         prepare(folder(raw, **change), out)
+
+
+# Masks of two values.
+
+
+HAIR = b"""
+name = "hair"
+side = "none"
+[classes]
+background = "#000000"
+hair = "%s"
+"""
+
+
+def masks(raw: Path, kind: str) -> dict[str, np.ndarray]:
+    """Every label painted 0 and 255; the ids that are meant."""
+    expected = {}
+    for name in NAMES:
+        expected[name] = RANDOM.integers(0, 2, SIZE, dtype=np.uint8)
+        Image.fromarray(expected[name] * 255).convert(kind).save(raw / "labels" / f"{name}.png")
+    return expected
+
+
+@pytest.mark.parametrize("colour", [b"#ffffff", b"#5a3a22"])
+@pytest.mark.parametrize("kind", ["L", "1", "RGB"])
+def test_masks_of_0_and_255_are_two_classes(raw: Path, tmp_path: Path, kind: str, colour: bytes) -> None:
+    hair = get_label_set(str(place(tmp_path / "hair.toml", HAIR % colour)))
+    expected = masks(raw, kind)
+    out = tmp_path / "out"
+    for _ in range(2):  # what is remembered is told again
+        report = prepare(folder(raw, label_set=hair), out)
+        notice = "6 labels: values are no ids but colours, 0 is background, 255 is hair"
+        assert report.notices == (() if kind == "1" else (notice,))
+    for name in NAMES:
+        assert np.array_equal(read_label(out / "labels" / f"{name}.png"), expected[name])
+
+
+def test_where_any_label_has_ids_255_stays_ignored(raw: Path, tmp_path: Path) -> None:
+    hair = get_label_set(str(place(tmp_path / "hair.toml", HAIR % b"#ffffff")))
+    masks(raw, "L")
+    ids_of = RANDOM.integers(0, 2, SIZE, dtype=np.uint8)
+    place(raw / "labels" / "n3.png", encode_png(ids_of))
+    out = tmp_path / "out"
+    report = prepare(folder(raw, label_set=hair), out)
+    assert np.array_equal(read_label(out / "labels" / "n3.png"), ids_of)
+    assert set(np.unique(read_label(out / "labels" / "n0.png"))) == {0, 255}
+    assert [notice for notice in report.notices if "which loss and scores ignore" in notice] == list(report.notices)
+
+
+def test_greys_of_one_channel_are_colours_where_the_label_set_has_them(raw: Path, tmp_path: Path) -> None:
+    expected = {}
+    for name in NAMES:
+        expected[name] = RANDOM.integers(0, 3, SIZE, dtype=np.uint8)
+        place(raw / "labels" / f"{name}.png", encode_png(np.array([0, 128, 255], np.uint8)[expected[name]]))
+    out = prepared(raw, label_set=get_label_set(str(place(tmp_path / "grey.toml", GREYS))))
+    for name in NAMES:
+        assert np.array_equal(read_label(out / "labels" / f"{name}.png"), expected[name])
+
+
+def test_classes_of_no_label_are_told(raw: Path) -> None:
+    for name in NAMES:
+        place(raw / "labels" / f"{name}.png", encode_png(np.minimum(label(), 3)))
+    (notice,) = prepare(folder(raw), raw.parent / "out").notices
+    absent = ", ".join(LABELS.names[4:])
+    assert notice == f"in no label: {absent}; nothing can be learnt of it; see whether ids and label set fit"
+
+
+# Whatever a camera calls its files.
+
+
+def test_capitals_in_suffixes_are_found_and_other_files_told(raw: Path) -> None:
+    for kind, name in (("images", "n0.JPG"), ("labels", "n0.PNG")):
+        (raw / kind / name.lower()).rename(raw / kind / name)
+    place(raw / "images" / "n9.psd", b"")
+    place(raw / "images" / ".DS_Store", b"")
+    source = folder(raw, images="images/*.jpg")
+    assert [item.id for item in source.items()] == NAMES
+    assert source.notes() == []
+    assert folder(raw).notes() == ["passed over, being no photographs: 1 other: n9.psd"]
+    assert sorted(name for names in ids(prepared(raw)).values() for name in names) == NAMES

@@ -53,6 +53,8 @@ def test_folders_within_folders_stay_in_the_names_and_outputs_are_no_inputs(albu
     ("pattern", "expected"),
     [
         ("*.jpg", ["b"]),
+        ("*.png", ["a"]),
+        ("*.JPG", ["b"]),
         ("*", ["a", "b"]),
         ("**/*.jpg", ["b", "sub/c"]),
         ("su[abc]/*", ["sub/c"]),
@@ -61,6 +63,25 @@ def test_folders_within_folders_stay_in_the_names_and_outputs_are_no_inputs(albu
 )
 def test_patterns_name_relative_to_what_is_fixed_in_them(album: Path, pattern: str, expected: list[str]) -> None:
     assert names(found([str(album / pattern)])) == expected
+
+
+def test_what_is_passed_over_in_folders_is_kept_in_mind(album: Path) -> None:
+    assert found([str(album)]).passed_over == [album / "notes.txt"]
+    assert found([str(album), str(album)], recursive=True).passed_over == [album / "notes.txt"]
+    assert found([str(album / "b.jpg")]).passed_over == []
+
+
+@pytest.mark.parametrize("suffix", ["jpe", "JFIF", "gif", "JP2", "ppm", "pgm", "Avif", "HEIC"])
+def test_a_phones_photographs_are_found_whatever_their_letters(tmp_path: Path, suffix: str) -> None:
+    (tmp_path / f"a.{suffix}").touch()
+    assert names(found([str(tmp_path)])) == ["a"]
+
+
+def test_a_folder_of_other_files_says_what_is_there(tmp_path: Path) -> None:
+    for number in range(7):
+        (tmp_path / f"{number}.psd").touch()
+    with pytest.raises(DatasetError, match=r", but 7 others: 0.psd, 1.psd, 2.psd, 3.psd, 4.psd and 2 more; --rec"):
+        found([str(tmp_path)])
 
 
 def test_inputs_are_taken_once_in_the_order_they_were_typed(album: Path) -> None:

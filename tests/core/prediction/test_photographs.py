@@ -42,7 +42,7 @@ def saved_label(name: str) -> np.ndarray:
 
 
 def test_labels_are_the_parsers_at_each_photographs_size(parser: Parser, photographs: Path) -> None:
-    assert predict(parser, photographs) == (3, [], [])
+    assert predict(parser, photographs) == (3, [], [], [])
     paths = [photographs / name for name in ("a.jpg", "b.PNG", "c.bmp")]
     expected = parser.parse([read_image(path) for path in paths])
     for path, label in zip(paths, expected, strict=True):
@@ -146,7 +146,7 @@ def test_each_face_is_parsed_by_itself(parser: Parser) -> None:
     report = predict_photographs(
         parser, sources(*map(Path, boxes)), outputs("labels", "json"), finder=finder, batch_size=4
     )
-    assert report == (3, ["none.png"], [])
+    assert report == (3, ["none.png"], [], [])
     assert not saved_label("none").any()
     label = saved_label("two")
     assert label[70, 70] == 10  # white, as dark to bright goes
@@ -164,7 +164,29 @@ def test_a_finder_that_does_not_know_a_photograph_leaves_it_out(parser: Parser, 
         return [Face((10, 10, 20, 20))]
 
     report = predict_photographs(parser, sources(photographs), outputs(), finder=finder)
-    assert report == (2, [], [f"{photographs / 'b.PNG'}: unknown"])
+    assert report == (2, [], [f"{photographs / 'b.PNG'}: unknown"], [])
+
+
+def test_transparency_stays_in_cut_outs_and_is_background_where_it_is_whole(parser: Parser, tmp_path: Path) -> None:
+    rgba = np.random.default_rng(0).integers(0, 256, (60, 50, 4), dtype=np.uint8)
+    rgba[:30, :, 3], rgba[30:45, :, 3], rgba[45:, :, 3] = 0, 100, 255
+    write_atomic(tmp_path / "logo.png", encode_png(rgba))
+    report = predict_photographs(
+        parser, sources(tmp_path / "logo.png"), outputs("labels", "cutouts", shown=tuple(range(11)))
+    )
+    assert report == (1, [], [], [])
+    assert not saved_label("logo")[:30].any()
+    cut = np.array(Image.open(OUT / "cutouts" / "logo.png"))
+    assert np.array_equal(cut[..., 3], rgba[..., 3])
+    assert np.array_equal(cut[30:], rgba[30:])
+    assert not cut[:30].any()  # nothing of what cannot be seen
+
+
+def test_an_animation_is_noticed(parser: Parser, tmp_path: Path) -> None:
+    film = [Image.new("RGB", (40, 40), colour) for colour in ("red", "green", "blue")]
+    film[0].save(tmp_path / "a.gif", save_all=True, append_images=film[1:])
+    report = predict(parser, tmp_path / "a.gif")
+    assert report == (1, [], [], [f"{tmp_path / 'a.gif'}: holds 3 pictures; only the first is taken"])
 
 
 def test_what_cannot_be_written_ends_it(parser: Parser, photographs: Path) -> None:

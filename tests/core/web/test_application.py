@@ -117,12 +117,12 @@ def test_a_turned_photograph_is_parsed_upright(
 )
 def test_a_file_is_what_its_content_says(client: TestClient, data: bytes) -> None:
     line = refused(client.post("/parse?name=face.jpg", content=data, headers={"Content-Type": "image/jpeg"}), 415)
-    assert line == "face.jpg: not a JPEG, PNG, WebP, BMP or TIFF picture; choose another file"
+    assert line == "face.jpg: not a JPEG, PNG, WebP, BMP, TIFF, GIF, AVIF or HEIC picture; choose another file"
 
 
 def test_kinds_that_the_project_does_not_read_are_refused(client: TestClient, face: np.ndarray) -> None:
-    for kind in ("GIF", "PPM"):
-        assert "not a JPEG, PNG, WebP, BMP or TIFF picture" in refused(
+    for kind in ("PCX", "TGA"):
+        assert "not a JPEG, PNG, WebP, BMP, TIFF, GIF, AVIF or HEIC picture" in refused(
             client.post("/parse", content=encoded(face, kind)), 415
         )
 
@@ -132,7 +132,7 @@ def test_a_truncated_picture_is_refused(client: TestClient, face: np.ndarray) ->
     line = refused(client.post("/parse?name=a.jpg", content=jpeg[: len(jpeg) // 2]), 422)
     assert line == "a.jpg: truncated JPEG; replace the file"
     line = refused(client.post("/parse?name=a.png", content=png[: len(png) // 2]), 422)
-    assert line == "a.png: not a readable image; replace the file"
+    assert line == "a.png: truncated or damaged PNG; replace the file"
     assert refused(client.post("/parse", content=b""), 400) == "photograph: empty; choose a photograph"
 
 

@@ -226,7 +226,9 @@ def test_what_is_refused_is_a_line_on_the_page(page: Page, face: np.ndarray, fac
     jpeg = encode_jpeg(face)
     choose(page, picture("face.jpg", b"#!/bin/sh\necho hello\n"))
     problems = page.locator("#problems li")
-    expect(problems).to_have_text(["face.jpg: not a JPEG, PNG, WebP, BMP or TIFF picture; choose another file"])
+    expect(problems).to_have_text(
+        ["face.jpg: not a JPEG, PNG, WebP, BMP, TIFF, GIF, AVIF or HEIC picture; choose another file"]
+    )
     expect(page.locator("#result")).to_be_hidden()
     choose(page, picture("good.png", face_png), picture("half.jpg", jpeg[: len(jpeg) // 2]), picture("none.png", b""))
     expect(problems).to_have_text(

@@ -1,0 +1,28 @@
+"""Whether labels teach what the label set says."""
+
+from collections.abc import Sequence
+
+from faceparse.core.labels import IGNORE, LabelSet
+
+MUCH_IGNORED = 0.3
+"""Share of the pixels."""
+
+
+def coverage_notes(label_set: LabelSet, pixels: Sequence[int], ignored: int) -> list[str]:
+    """A line for classes that no label has, a line for many ignored pixels.
+
+    Args:
+        pixels: of each class, in all labels together.
+    """
+    notes = []
+    if absent := [name for name, count in zip(label_set.names, pixels, strict=True) if not count]:
+        notes.append(
+            f"in no label: {', '.join(absent)}; nothing can be learnt of it; see whether ids and label set fit"
+        )
+    share = ignored / max(1, ignored + sum(pixels))
+    if share > MUCH_IGNORED:
+        notes.append(
+            f"{share:.0%} of the labels' pixels are {IGNORE}, which loss and scores ignore; where it means a class, "
+            "give it the class's id"
+        )
+    return notes
