@@ -6,6 +6,7 @@ import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from typing import Literal
 
 import torch
@@ -64,17 +65,31 @@ def _inplace_abn() -> Finding:
 
 
 def _tracking() -> str:
+    from faceparse.core.tracking.database import database_file, is_local
     from faceparse.core.tracking.store import check_store, tracking_uri
 
     uri = tracking_uri(load_settings().tracking)
+    if is_local(uri) and not (file := database_file(uri)).exists():  # opening it would make it
+        _existing(file)
+        return f"{uri}, which the first run makes"
     check_store(uri)
     return uri
 
 
-def _runs() -> str:
-    path = load_settings().train.runs_dir
+def _existing(path: Path) -> Path:
+    """The folder in which `path` is, or would be made.
+
+    Raises:
+        OutputError: nothing can be written there.
+    """
     folder = next(parent for parent in (path, *path.resolve().parents) if parent.is_dir())
     make_folder(folder)
+    return folder
+
+
+def _runs() -> str:
+    path = load_settings().train.runs_dir
+    folder = _existing(path)
     return f"{path}, {shutil.disk_usage(folder).free / 1e9:.0f} GB free"
 
 
