@@ -46,7 +46,7 @@ def run() -> list[Result]:
     tables: dict[str, Any] = {name: [] for name in finders}
     alarms, seconds = dict.fromkeys(finders, 0), {name: list[float]() for name in finders}
     classes = len(model.label_set)
-    counts = {size: np.zeros((classes, classes), np.int64) for size in SIZES[:-1]}
+    counts = {(size, angle): np.zeros((classes, classes), np.int64) for size in SIZES[:-1] for angle in ANGLES[:-1]}
     samples = DatasetFolder(DATASET).samples("val")[1::2]
     for composite in composites(PICTURES, samples, BACKGROUNDS, model.label_set, seed=1):
         for name, finder in finders.items():
@@ -79,8 +79,11 @@ def run() -> list[Result]:
             ),
         ]
     results.append(overhead("finding (own): a picture, against a second", float(np.median(seconds["own"])), 1.0, 1.0))
-    for size, matrix in counts.items():
-        print(f"faces from {size:.0%} of the height: mean F1 {compute_scores(matrix, model.label_set).mean_f1:.3f}")
+    print("\nmean F1 of the labels, by the face's height and angle")
+    for size, longest in pairwise(SIZES):
+        cells = [compute_scores(counts[size, angle], model.label_set).mean_f1 for angle in ANGLES[:-1]]
+        total = compute_scores(np.sum([counts[size, angle] for angle in ANGLES[:-1]], axis=0), model.label_set).mean_f1
+        print(f"| {size:.0%} to {longest:.0%} | {' | '.join(f'{cell:.3f}' for cell in cells)} | {total:.3f} |")
     return results
 
 
@@ -105,13 +108,14 @@ def _error(face: Face, placed: Placed) -> float:
     return float(apart / np.linalg.norm(placed.points[1] - placed.points[0]))
 
 
-def _count(counts: dict[float, np.ndarray], parser: FaceParser, composite: Composite) -> None:
-    """Confusion of each face's visible photograph, by its size."""
+def _count(counts: dict[tuple[float, int], np.ndarray], parser: FaceParser, composite: Composite) -> None:
+    """Confusion of each face's visible photograph, by its size and angle."""
     labels = parser.predict(composite.image).labels
     for face in composite.faces:
-        size = max(size for size in counts if size <= face.share)
-        counts[size] += confusion_counts(
-            composite.label[face.visible][None], labels[face.visible][None], len(counts[size])
+        size = max(size for size in SIZES[:-1] if size <= face.share)
+        angle = max(angle for angle in ANGLES[:-1] if angle <= face.angle)
+        counts[size, angle] += confusion_counts(
+            composite.label[face.visible][None], labels[face.visible][None], len(counts[size, angle])
         )
 
 
