@@ -29,7 +29,7 @@ def path_problem(path: str | Path) -> str | None:
         Path(text).stat()
     except OSError as error:
         if error.errno == errno.ELOOP:
-            return f"{_short(text)!r} is a link that leads back to itself; mend the link"
+            return f"{text!r} is a link that leads back to itself; mend the link"
         if error.errno == errno.ENAMETOOLONG:
             return f"{_short(text)!r} is too long for a path; choose a shorter name"
     return None

@@ -265,9 +265,7 @@ def test_a_checkpoint_of_another_class_count_is_refused(cli: Any, trained: RunRe
     (own_faces / "label_names.txt").unlink()
     options = [*TINY, "--dataset", "fasseg", "--restore-from", trained.best, "--snapshot-dir", "run"]
     message = cli("train", "--data-dir", own_faces, *options).message
-    assert message.startswith(
-        f"{trained.best}: key 'decoder.classify.weight' has shape (11, 256, 1, 1), the network (6,"
-    )
+    assert message.startswith(f"{trained.best}: has 11 classes, the dataset 6; ")
     assert not Path("run").exists()
 
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from faceparse.core.api import as_image
+from faceparse.core.api import as_picture
 from faceparse.core.errors import CheckpointError, DatasetError, OutputError, SettingsError
 from faceparse.core.files import make_folder, read_bytes, write_atomic
 from faceparse.core.labels import read_label_set
@@ -23,7 +23,7 @@ def loop(tmp_path: Path) -> None:
 @pytest.mark.parametrize("path", BAD)
 def test_every_door_says_what_is_wrong_in_one_line(path: str) -> None:
     for door, error in (
-        (lambda: as_image(path), DatasetError),
+        (lambda: as_picture(path), DatasetError),
         (lambda: find_model(path), CheckpointError),
         (lambda: load_settings(options={"data.root": path}), SettingsError),
         (lambda: load_settings(options={"train.run_dir": path}), SettingsError),

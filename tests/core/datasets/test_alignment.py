@@ -249,7 +249,7 @@ def test_a_bad_landmark_file_is_told_with_its_line(landmarks: Path, text: str, e
 
 
 def test_what_is_no_text_is_no_landmark_file(landmarks: Path) -> None:
-    landmarks.write_bytes(b"\xff\xfe\x00\x01")
+    landmarks.write_bytes(b"\xff\x00\x81")
     with pytest.raises(DatasetError, match="cannot be read as landmarks"):
         read_five_points(landmarks)
 

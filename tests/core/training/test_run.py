@@ -683,7 +683,7 @@ def spoil_windows(root: Path) -> dict[str, object]:
         (
             spoil_classes,
             CheckpointError,
-            "five.pth: key 'layer6.conv4.weight' has shape (5, 256, 1, 1), the network (11",
+            "five.pth: has 5 classes, the dataset 11; training starts from weights of the same classes, or from",
         ),
         (spoil_size, SettingsError, "data.input_size = 96,160: timm:hiera_tiny_224 does not take it (The size of"),
         (
