@@ -20,7 +20,7 @@ import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from faceparse.core.errors import ColourLabelError, DatasetError, OutputError, ResourceError, first_line
-from faceparse.core.leftovers import beside, held, held_folder, remove_leftovers, remove_once
+from faceparse.core.leftovers import new_file, new_folder, remove_leftovers, remove_once
 from faceparse.core.paths import broken_link, path_problem
 from faceparse.core.whole import damage, is_heic, is_tiff, tiff_pixels
 
@@ -72,22 +72,18 @@ def atomic_file(path: Path) -> Iterator[BinaryIO]:
         OutputError: as `write_atomic_with`; or something that is no file stands there, such as a device.
     """
     place = _place(path)
-    temporary = beside(place, "tmp")
     remove_once(place.parent)
     try:
-        try:
-            file = temporary.open("xb")
-        except FileNotFoundError:
+        if not place.parent.exists():
             place.parent.mkdir(parents=True, exist_ok=True)
-            file = temporary.open("xb")
-        try:
-            with held(file.fileno()):
+        with new_file(place) as (temporary, file):
+            try:
                 with file:
                     yield file
                 temporary.replace(place)
-        except BaseException:
-            temporary.unlink(missing_ok=True)
-            raise
+            except BaseException:
+                temporary.unlink(missing_ok=True)
+                raise
     except OSError as error:
         raise cannot_write(path, error) from error
 
@@ -105,23 +101,23 @@ def write_folder_with(path: Path, fill: Callable[[Path], None]) -> None:
     if place.exists() and not place.is_dir():
         raise OutputError(f"cannot write {path}: it is a file; choose another place")
     remove_leftovers(place.parent)
-    temporary, old = beside(place, "tmp"), beside(place, "old")
     try:
-        with held_folder(temporary), held_folder(old):
-            fill(temporary)
-            if place.exists():
-                place.replace(old / place.name)
+        with new_folder(place, "tmp") as temporary, new_folder(place, "old") as old:
             try:
-                temporary.replace(place)
-            except OSError:
-                if (old / place.name).exists():
-                    (old / place.name).replace(place)
-                raise
+                fill(temporary)
+                if place.exists():
+                    place.replace(old / place.name)
+                try:
+                    temporary.replace(place)
+                except OSError:
+                    if (old / place.name).exists():
+                        (old / place.name).replace(place)
+                    raise
+            finally:
+                shutil.rmtree(temporary, ignore_errors=True)
+                shutil.rmtree(old, ignore_errors=True)
     except OSError as error:
         raise cannot_write(path, error) from error
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-        shutil.rmtree(old, ignore_errors=True)
 
 
 def _place(path: Path) -> Path:

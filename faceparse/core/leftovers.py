@@ -10,6 +10,7 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import BinaryIO
 
 _SEEN: set[Path] = set()
 
@@ -22,27 +23,54 @@ def beside(place: Path, ending: str) -> Path:
 
 
 @contextmanager
-def held(handle: int) -> Iterator[None]:
-    """Lock an open temporary file or folder, also after its handle is closed by others."""
-    own = os.dup(handle)
+def new_file(place: Path) -> Iterator[tuple[Path, BinaryIO]]:
+    """A temporary file beside `place`, open for writing; held until the block ends, even if the file is closed before.
+
+    Raises:
+        OSError: it cannot be made.
+    """
+    while True:
+        path = beside(place, "tmp")
+        file = path.open("xb")
+        own = os.dup(file.fileno())
+        if _hold(own, path):
+            break
+        os.close(own)
+        file.close()
     try:
-        with suppress(OSError):  # a file system without locks: its leftovers stay
-            fcntl.flock(own, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        yield
+        yield path, file
     finally:
         os.close(own)
 
 
 @contextmanager
-def held_folder(folder: Path) -> Iterator[None]:
-    """Make a temporary folder and lock it."""
-    folder.mkdir()
-    handle = os.open(folder, os.O_RDONLY)
+def new_folder(place: Path, ending: str) -> Iterator[Path]:
+    """A temporary folder beside `place`, held until the block ends.
+
+    Raises:
+        OSError: it cannot be made.
+    """
+    while True:
+        path = beside(place, ending)
+        path.mkdir()
+        own = os.open(path, os.O_RDONLY)
+        if _hold(own, path):
+            break
+        os.close(own)
     try:
-        with held(handle):
-            yield
+        yield path
     finally:
-        os.close(handle)
+        os.close(own)
+
+
+def _hold(handle: int, path: Path) -> bool:
+    """Lock what was just made; False where another process has taken it for a leftover in between."""
+    with suppress(OSError):  # a file system without locks: its leftovers stay
+        fcntl.flock(handle, fcntl.LOCK_EX)  # waits while another process looks at it
+    try:
+        return os.path.samestat(os.fstat(handle), path.lstat())
+    except FileNotFoundError:
+        return False
 
 
 def remove_once(folder: Path) -> None:
@@ -58,14 +86,15 @@ def remove_leftovers(folder: Path) -> None:
     """
     with suppress(OSError):  # a folder that cannot be read: writing will say so
         for leftover in [*folder.glob(".faceparse-*.tmp"), *folder.glob(".faceparse-*.old")]:
-            if not _is_alone(leftover):
-                continue
-            if leftover.is_dir() and not leftover.is_symlink():
-                if leftover.suffix == ".old":
-                    _put_back(leftover)
-                shutil.rmtree(leftover, ignore_errors=True)
-            else:
-                leftover.unlink(missing_ok=True)
+            with _alone(leftover) as alone:
+                if not alone:
+                    continue
+                if leftover.is_dir() and not leftover.is_symlink():
+                    if leftover.suffix == ".old":
+                        _put_back(leftover)
+                    shutil.rmtree(leftover, ignore_errors=True)
+                else:
+                    leftover.unlink(missing_ok=True)
 
 
 def _put_back(old: Path) -> None:
@@ -74,16 +103,20 @@ def _put_back(old: Path) -> None:
             one.replace(old.parent / one.name)
 
 
-def _is_alone(leftover: Path) -> bool:
-    """Whether no process holds it."""
+@contextmanager
+def _alone(leftover: Path) -> Iterator[bool]:
+    """Whether no process holds it; none can, until the block ends."""
     try:
         handle = os.open(leftover, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
     except OSError:
-        return False
+        yield False
+        return
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        return False
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            yield False
+        else:
+            yield True
     finally:
         os.close(handle)
-    return True

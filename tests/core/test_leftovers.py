@@ -58,6 +58,31 @@ def test_what_a_killed_process_left_goes_with_the_next_write(
     assert names(out) == ["other"]
 
 
+BUSY = """
+import sys
+from pathlib import Path
+from faceparse.core.files import write_atomic, write_folder_with
+from faceparse.core.leftovers import remove_leftovers
+out, name = Path(sys.argv[1]), sys.argv[2]
+for number in range(400):
+    if name == "remover":
+        remove_leftovers(out)
+    elif number % 10:
+        write_atomic(out / f"{name}-{number}", b"whole")
+    else:
+        write_folder_with(out / f"{name}-{number}", lambda new: (new / "a").write_text("whole") and None)
+"""
+
+
+def test_what_is_being_made_is_never_taken_for_a_leftover(tmp_path: Path) -> None:
+    processes = [
+        subprocess.Popen([sys.executable, "-c", BUSY, str(tmp_path), name], stderr=subprocess.PIPE, text=True)
+        for name in ("a", "b", "remover", "remover")
+    ]
+    assert [(process.communicate()[1], process.returncode) for process in processes] == [("", 0)] * 4
+    assert names(tmp_path) == sorted(f"{name}-{number}" for name in "ab" for number in range(400))
+
+
 def test_what_was_put_aside_comes_back(tmp_path: Path) -> None:
     """A process was killed between the two renames."""
     old = tmp_path / ".faceparse-0123.old"

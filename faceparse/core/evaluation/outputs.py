@@ -11,7 +11,7 @@ from faceparse.core.evaluation.report import comparison_page, evaluation_page
 from faceparse.core.evaluation.serial import comparison_dict, evaluation_dict, images_csv
 from faceparse.core.evaluation.summary import Evaluation
 from faceparse.core.files import cannot_write, encode_jpeg, make_folder, write_folder_with
-from faceparse.core.leftovers import beside, held_folder, remove_leftovers
+from faceparse.core.leftovers import new_folder, remove_leftovers
 
 Files = dict[str, bytes]
 """Path within the folder -> content."""
@@ -88,18 +88,18 @@ def _write_into(folder: Path, fill: Callable[[Path], None]) -> None:
     remove_leftovers(folder)
     for left in folder.glob(".eval-*"):  # of earlier versions
         shutil.rmtree(left, ignore_errors=True)
-    temporary = beside(folder / "report", "tmp")
     try:
-        with held_folder(temporary):
-            fill(temporary)
-            for name in _OURS:
-                _remove(folder / name)
-            for new in sorted(temporary.iterdir(), key=lambda one: _OURS.index(one.name), reverse=True):
-                new.rename(folder / new.name)
+        with new_folder(folder / "report", "tmp") as temporary:
+            try:
+                fill(temporary)
+                for name in _OURS:
+                    _remove(folder / name)
+                for new in sorted(temporary.iterdir(), key=lambda one: _OURS.index(one.name), reverse=True):
+                    new.rename(folder / new.name)
+            finally:
+                shutil.rmtree(temporary, ignore_errors=True)
     except OSError as error:
         raise cannot_write(folder, error) from error
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def _remove(path: Path) -> None:
