@@ -53,7 +53,10 @@ def new_folder(place: Path, ending: str) -> Iterator[Path]:
     while True:
         path = beside(place, ending)
         path.mkdir()
-        own = os.open(path, os.O_RDONLY)
+        try:
+            own = os.open(path, os.O_RDONLY)
+        except FileNotFoundError:
+            continue  # another process took it for a leftover
         if _hold(own, path):
             break
         os.close(own)
