@@ -67,7 +67,7 @@ def gather(typed: Sequence[str], out: Path, *, recursive: bool, stdin: Callable[
             inputs.photographs.append(Source("stdin", "stdin", stdin()))
         else:
             found, others = _files(text, out, recursive=recursive)
-            inputs.passed_over += [path for path in others if path not in inputs.passed_over]
+            inputs.passed_over = list(dict.fromkeys([*inputs.passed_over, *others]))
             for path, base in found:
                 files.setdefault(path, base)
     for path, name in _names(files, taken=[source.name for source in inputs.photographs]).items():
@@ -121,8 +121,9 @@ def _files(text: str, out: Path, *, recursive: bool) -> tuple[list[tuple[Path, P
         base = next(parent for parent in path.parents if not glob.has_magic(str(parent)))
         found = base.glob(any_case(str(path.relative_to(base))))
     files = sorted(_visible(found, base, {Path(os.path.realpath(out)) / kind for kind in KINDS}))
-    pictures = [path for path in files if path.suffix.lower() in IMAGE_SUFFIXES + VIDEO_SUFFIXES]
-    others = [path for path in files if path not in set(pictures)]
+    pictures, others = list[Path](), list[Path]()
+    for file in files:
+        (pictures if file.suffix.lower() in IMAGE_SUFFIXES + VIDEO_SUFFIXES else others).append(file)
     if not pictures:
         deeper = "" if recursive or not path.is_dir() else "; --recursive searches the folders in it, too"
         there = f", but {some(others)}" if others else ""
