@@ -41,7 +41,7 @@ def main() -> int:
 
 
 def _shown(value: float, unit: str) -> str:
-    return f"{1000 * value:.3g} ms" if unit == "s" else f"{value:.3g} {unit}"
+    return f"{1000 * value:.3g} ms" if unit == "s" else f"{value:.4g} {unit}".rstrip()
 
 
 sys.exit(main())

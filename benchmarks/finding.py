@@ -75,7 +75,7 @@ def run() -> list[Result]:
                 alarms[name] / PICTURES,
                 0.01,
                 "at most",
-                "F1",
+                "",
             ),
         ]
     results.append(overhead("finding (own): a picture, against a second", float(np.median(seconds["own"])), 1.0, 1.0))
@@ -125,7 +125,7 @@ def _recall(errors: list[tuple[Placed, float | None]], least: float, most: float
 
 
 def _share(what: str, found: tuple[int, int], goal: float) -> Result:
-    return Result(what, found[0], found[1], found[0] / max(found[1], 1), goal, "at least", "F1")
+    return Result(what, found[0], found[1], found[0] / max(found[1], 1), goal, "at least", "")
 
 
 def _print(errors: list[tuple[Placed, float | None]]) -> None:

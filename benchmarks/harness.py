@@ -26,7 +26,7 @@ class Result:
     ratio: float
     goal: float
     direction: Literal["at least", "at most"]
-    unit: Literal["s", "MiB", "F1"] = "s"
+    unit: Literal["s", "MiB", "F1", ""] = "s"
     """Of `ours` and `peer`."""
 
     @property

@@ -18,6 +18,7 @@ from faceparse.core.checks.sides import side_problems
 from faceparse.core.datasets.coverage import coverage_notes
 from faceparse.core.datasets.edges import label_edges
 from faceparse.core.datasets.layout import SPLITS, DatasetFolder, Sample, resolve_label_set
+from faceparse.core.datasets.orientation import drawn_as_stored, is_drawn_as_stored
 from faceparse.core.errors import DatasetError, FaceparseError
 from faceparse.core.files import (
     DAMAGED,
@@ -92,6 +93,8 @@ class _Looked(NamedTuple):
     """What should be known of the image's file."""
     turned: bool
     """Whether the image is turned upright by its EXIF orientation."""
+    stored: bool
+    """Whether the label fits better as the image is stored, before that turn."""
 
 
 def check_dataset(
@@ -150,6 +153,9 @@ def check_dataset(
         outdated=[sample for sample, look in zip(files, looks, strict=True) if look.edge_differs],
         root=root,
     )
+    stored = [sample.label for sample, look in zip(files, looks, strict=True) if look.stored]
+    if problem := drawn_as_stored(sum(look.turned for look in looks), len(stored)):
+        problems.append(f"{stored[0]}: {problem}")
     sound = [named for named, look in zip(every, looks, strict=True) if not look.problems]
     return CheckReport(
         tuple(problems),
@@ -166,10 +172,11 @@ def check_dataset(
 def _notes(files: Sequence[Sample], looks: Sequence[_Looked], coverage: Sequence[str]) -> list[str]:
     notes = [*coverage]
     notes += [f"{sample.image}: {look.notice}" for sample, look in zip(files, looks, strict=True) if look.notice]
-    if turned := [sample.image for sample, look in zip(files, looks, strict=True) if look.turned]:
+    if turned := [(sample.image, look.stored) for sample, look in zip(files, looks, strict=True) if look.turned]:
+        fit = sum(not stored for _, stored in turned)
         notes.append(
-            f"{turned[0]}: turned upright by its EXIF orientation, with {len(turned)} in all; their labels must be "
-            "drawn on the upright picture: look at them with --report"
+            f"{turned[0][0]}: turned upright by its EXIF orientation, with {len(turned)} in all, and {fit} of their "
+            "labels seem to fit them so: look at them with --report"
         )
     return notes
 
@@ -237,6 +244,10 @@ def _look(sample: Sample, *, classes: int) -> _Looked:
             read_matrix(sample.project)
         except FaceparseError as error:
             problems.append(str(error))
+    orientation = read_orientation(read_bytes(sample.image)) if image is not None else 1
+    stored = False
+    if image is not None and label is not None and label.shape == size:
+        stored = is_drawn_as_stored(image, label, orientation)
     return _Looked(
         problems,
         hashlib.sha256(read_bytes(sample.image)).hexdigest() if image is not None else None,
@@ -246,7 +257,8 @@ def _look(sample: Sample, *, classes: int) -> _Looked:
         label_moments(label, classes) if label is not None else None,
         int(np.count_nonzero(label == IGNORE)) if label is not None else 0,
         picture.notice if picture is not None else "",
-        picture is not None and read_orientation(read_bytes(sample.image)) != 1,
+        orientation != 1,
+        stored,
     )
 
 

@@ -9,7 +9,7 @@ import json
 import os
 import shutil
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
@@ -30,6 +30,7 @@ from faceparse.core.datasets.alignment import (
 from faceparse.core.datasets.archive import identity, unpack
 from faceparse.core.datasets.coverage import coverage_notes
 from faceparse.core.datasets.layout import SPLITS, write_label_set
+from faceparse.core.datasets.orientation import drawn_as_stored, is_drawn_as_stored
 from faceparse.core.datasets.source import Item, Raw, Source
 from faceparse.core.errors import DatasetError, FaceparseError, OutputError, SettingsError
 from faceparse.core.evaluation.confusion import confusion_counts
@@ -65,6 +66,8 @@ class Outcome:
     """As the item's."""
     turned: bool = False
     """Whether the image was turned upright, as its EXIF orientation says."""
+    stored: bool = False
+    """Whether the label fits better as the image is stored, before that turn."""
     pixels: tuple[int, ...] = ()
     """Of each class, then of those that are ignored."""
 
@@ -129,6 +132,7 @@ def prepare(
     todo = [item for item in items if item.id not in outcomes]
     if todo or begun or len(outcomes) < len(noted) or not _is_whole(out, finished.values()):
         _prepare_all(source, out, alignment, todo, stamps, outcomes, processes, track)
+        _refuse_stored(outcomes.values())
         _finish(source, out, outcomes)
     if archive is not None:
         shutil.rmtree(unpacked_folder(out), ignore_errors=True)
@@ -167,6 +171,12 @@ def _prepare_all(
         more = f"; and {len(broken) - 10} more" if len(broken) > 10 else ""
         reasons = "; ".join(one.reason for one in broken[:10])
         raise DatasetError(f"{len(broken)} of {len(stamps)} could not be prepared: {reasons}{more}")
+
+
+def _refuse_stored(outcomes: Collection[Outcome]) -> None:
+    stored = [one.id for one in outcomes if one.stored]
+    if problem := drawn_as_stored(sum(one.turned for one in outcomes), len(stored)):
+        raise DatasetError(f"{min(stored)}: {problem}")
 
 
 def _finish(source: Source, out: Path, outcomes: dict[str, Outcome]) -> None:
@@ -212,8 +222,9 @@ def _notices(outcomes: Sequence[Outcome], label_set: LabelSet) -> list[str]:
     ]
     if turned := sum(one.turned for one in outcomes):
         notices.append(
-            f"{turned} of {len(outcomes)} photographs are turned upright by their EXIF orientation; labels must be "
-            "drawn on the upright picture: look at them with 'faceparse check --report'"
+            f"{turned} of {len(outcomes)} photographs are turned upright by their EXIF orientation, and "
+            f"{turned - sum(one.stored for one in outcomes)} of their labels seem to fit them so: look at them with "
+            "'faceparse check --report'"
         )
     if counted := [one.pixels for one in outcomes if one.pixels]:
         *pixels, ignored = np.array(counted).sum(axis=0).tolist()
@@ -233,6 +244,8 @@ def _prepare_one(source: Source, out: Path, alignment: Alignment | None, stamped
         counts = np.bincount(harden(raw.label).ravel(), minlength=256)
         pixels = (*counts[: len(source.label_set)].tolist(), int(counts[IGNORE]))
         outcome = partial(outcome, reading=item.reading, turned=raw.orientation != 1, pixels=pixels)
+        if raw.label.ndim == 2:
+            outcome = partial(outcome, stored=is_drawn_as_stored(raw.image, raw.label, raw.orientation))
         if alignment is None:
             return _write_as_it_is(out, item, raw, outcome("kept"))
         try:

@@ -101,12 +101,14 @@ def fitting_optimizer_state(saved: OptimizerState, optimizer: Optimizer) -> dict
     groups = [_fitting_group(theirs, ours) for theirs, ours in zip(saved.param_groups, own, strict=True)]
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     names = {"momentum_buffer"} if isinstance(optimizer, SGD) else {"step", "exp_avg", "exp_avg_sq"}
+    if saved.state and saved.state.keys() != set(range(len(parameters))):  # every parameter gets a gradient
+        raise ValueError(f"its optimizer does not know the {len(parameters)} parameters")
     for index, values in saved.state.items():
-        if not 0 <= index < len(parameters):
-            raise ValueError(f"its optimizer knows a parameter {index}, of {len(parameters)}")
-        whole = values.keys() == names or not values
-        if not whole or not all(_fits(name, value, parameters[index]) for name, value in values.items()):
+        fits = values.keys() == names and all(_fits(*item, parameters[index]) for item in values.items())
+        if not fits:
             raise ValueError(f"the optimizer's state of parameter {index} is not of such a parameter")
+    if len({value is None for values in saved.state.values() for value in values.values()}) > 1:
+        raise ValueError("its optimizer knows the momentum of some parameters only")
     return {"state": saved.state, "param_groups": groups}
 
 

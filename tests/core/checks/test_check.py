@@ -1,6 +1,7 @@
 """Each kind of thing that can be wrong with a dataset is reported, and nothing where nothing is."""
 
 import os
+import re
 import shutil
 from pathlib import Path
 
@@ -361,7 +362,7 @@ def test_what_is_not_wrong_by_itself_is_noted(own_faces: Path) -> None:
     exif = Image.Exif()
     exif[0x0112] = 3
     turned, *others = (sample for split in SPLITS for sample in DatasetFolder(own_faces).samples(split))
-    Image.open(turned.image).save(turned.image, "JPEG", exif=exif, quality=95)
+    Image.open(turned.image).rotate(180).save(turned.image, "JPEG", exif=exif, quality=95)
     for sample in (turned, *others):
         label = read_label(sample.label)
         label[label == 8] = 0
@@ -372,8 +373,22 @@ def test_what_is_not_wrong_by_itself_is_noted(own_faces: Path) -> None:
     assert absent.startswith(f"in no label: {get_label_set('helen').names[8]}; nothing can be learnt")
     assert " of the labels' pixels are 255, which loss and scores ignore" in ignored
     assert orientation.startswith(
-        f"{turned.image}: turned upright by its EXIF orientation, with 1 in all; their labels"
+        f"{turned.image}: turned upright by its EXIF orientation, with 1 in all, and 1 of their labels"
     )
+
+
+def test_labels_drawn_before_the_turn_are_a_problem(own_faces: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 3
+    turned = DatasetFolder(own_faces).samples("train")[:3]
+    for sample in turned:
+        upright = Image.open(sample.image).rotate(180)
+        upright.save(sample.image, "JPEG", exif=exif, quality=95)  # stored upside down, its label upright
+    assert not [problem for problem in check_dataset(own_faces).problems if "EXIF" in problem]
+    for sample in turned:
+        sample.label.write_bytes(encode_png(read_label(sample.label)[::-1, ::-1]))
+    (problem,) = (problem for problem in check_dataset(own_faces).problems if "EXIF" in problem)
+    assert re.search(r"labels/face_.*\.png: [23] of 3 labels fit their photographs as these are stored", problem)
 
 
 def test_two_classes_of_which_one_is_255_are_a_problem(tmp_path: Path) -> None:

@@ -228,7 +228,7 @@ def test_photographs_that_are_turned_are_counted(raw: Path) -> None:
     for name in NAMES[:2]:
         place(raw / "images" / f"{name}.jpg", turned_jpeg(SIZE[::-1]))
     (notice,) = prepare(folder(raw), raw.parent / "out").notices
-    assert notice.startswith("2 of 6 photographs are turned upright by their EXIF orientation; labels must be drawn on")
+    assert notice.startswith("2 of 6 photographs are turned upright by their EXIF orientation, and 2 of their labels")
 
 
 # Labels.

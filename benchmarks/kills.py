@@ -1,0 +1,159 @@
+"""Commands that are killed, and started again: what is left, what is lost, and who lives on."""
+
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from benchmarks.attack import Count, checksums, hidden
+from benchmarks.attacks import Seeds
+from tests.raw import make_lapa
+
+QUICK = (
+    "--device",
+    "cpu",
+    "--set",
+    "tracking.enabled=false",
+    "--set",
+    "tracking.overlays=0",
+    "--set",
+    "data.workers=2",
+)
+
+
+@dataclass(frozen=True)
+class Kill:
+    """A command; what goes on after a kill is the same command, unless `again` says another."""
+
+    name: str
+    arguments: tuple[str, ...]
+    result: str
+    """What it writes, in its folder."""
+    again: tuple[str, ...] = ()
+
+
+def kills(seeds: Seeds) -> list[Kill]:
+    faces, best = str(seeds.faces), str(seeds.run / "best.pth")
+    train: tuple[str, ...] = (
+        "train",
+        "--data-dir",
+        faces,
+        "--epochs",
+        "2",
+        "--batch-size",
+        "4",
+        "--input-size",
+        "64,64",
+        *QUICK,
+    )
+    train = (
+        *train,
+        "--set",
+        "model.backbone=mobilenet_v2",
+        "--set",
+        "train.checkpoint_every=1",
+        "--snapshot-dir",
+        "run",
+    )
+    return [
+        Kill("prepare", ("prepare", "lapa", "raw", "data", "--size", "96"), "data"),
+        Kill("prepare --align", ("prepare", "lapa", "raw", "data", "--align", "landmarks", "--size", "96"), "data"),
+        Kill("edges", ("edges", "data"), "data"),
+        Kill("check --report", ("check", faces, "--report", "report.html"), "report.html"),
+        Kill("train", train, "run", (*train, "--resume", "auto")),
+        Kill("eval", ("eval", best, "--data-dir", faces, "-o", "report", "--device", "cpu"), "report"),
+        Kill("predict", ("predict", "--model", best, "photos", "-o", "out", "--save", "labels,overlays,json"), "out"),
+        Kill("export", ("export", best, "--data-dir", faces, "-o", "best.onnx"), "best.onnx"),
+        Kill("export --bundle", ("export", best, "--data-dir", faces, "--bundle", "-o", "best.bundle"), "best.bundle"),
+    ]
+
+
+def kill(one: Kill, seeds: Seeds, rounds: int, seed: int = 0) -> tuple[Count, list[str]]:
+    """`rounds` kills of a command, each at another moment, then the command once more."""
+    dice, count, told = random.Random(seed), Count(), []
+    with tempfile.TemporaryDirectory(prefix="kill-") as name:
+        right = _folder(Path(name) / "right", seeds)
+        started = time.perf_counter()
+        assert _start(one.arguments, right).wait() in (0, 1), one.name
+        takes = time.perf_counter() - started
+        for number in range(rounds):
+            folder = _folder(Path(name) / str(number), seeds)
+            moment = takes * dice.uniform(0.3, 1.0)
+            process = _start(one.arguments, folder)
+            try:
+                process.wait(moment)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+            harm = []
+            if _survivors(process.pid):
+                count.crashes += 1
+                harm.append("processes live on")
+            again = _start(one.again or one.arguments, folder, "again.txt")
+            try:
+                code = again.wait(120)
+            except subprocess.TimeoutExpired:
+                again.kill()
+                count.hangs, code = count.hangs + 1, 124
+            text = (folder / "again.txt").read_text()
+            count.tracebacks += "Traceback (most recent call last)" in text
+            if code not in (0, 1) or _names(folder / one.result) != _names(right / one.result):
+                count.passed += 1
+                harm.append(f"exit {code}: {text[-400:]}")
+            if left := hidden(folder):
+                count.leftovers += 1
+                harm.append(f"left: {[path.name for path in left]}")
+            count.tries += 1
+            told += [f"{one.name}, killed after {moment:.2f} of {takes:.2f} s: {what}" for what in harm]
+            shutil.rmtree(folder)
+    return count, told
+
+
+def _folder(folder: Path, seeds: Seeds) -> Path:
+    folder.mkdir()
+    make_lapa(folder / "raw", (12, 4, 4))
+    shutil.copytree(seeds.faces, folder / "data")
+    shutil.rmtree(folder / "data" / "edges")
+    shutil.copytree(seeds.faces / "images", folder / "photos")
+    return folder
+
+
+def _start(arguments: Sequence[str], folder: Path, output: str = "output.txt") -> "subprocess.Popen[bytes]":
+    command = [sys.executable, "-m", "faceparse.cli", *arguments]
+    with (folder / output).open("wb") as file:
+        return subprocess.Popen(command, cwd=folder, stdout=file, stderr=file, start_new_session=True)
+
+
+def _survivors(session: int, patience: float = 15) -> list[int]:
+    """Processes of a session that outlive its leader; killed here, so that they disturb nobody."""
+    until = time.monotonic() + patience
+    while True:
+        alive = [int(p.name) for p in Path("/proc").iterdir() if p.name.isdigit() and _session(p) == session]
+        if not alive:
+            return []
+        if time.monotonic() > until:
+            for pid in alive:
+                os.kill(pid, signal.SIGKILL)
+            return alive
+        time.sleep(0.1)
+
+
+def _session(process: Path) -> int:
+    """Of a process; 0 where it is gone, or waits to be buried."""
+    try:
+        state, *rest = (process / "stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return 0
+    return 0 if state == "Z" else int(rest[2])
+
+
+def _names(result: Path) -> set[str]:
+    """Of the files that a command wrote; a run's names hold times, an unfinished one's are not of interest."""
+    return {str(path) for path in checksums(result)} if result.is_dir() else {str(result.is_file())}

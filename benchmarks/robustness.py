@@ -1,0 +1,128 @@
+"""Strangers' files and sudden ends: how often a command runs what a file holds, writes elsewhere, breaks, hangs, or
+passes over damage in silence. It takes minutes; ROBUSTNESS_KINDS names some kinds, separated by commas.
+"""
+
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections import defaultdict, deque
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks.attack import Attack, Count, attempt
+from benchmarks.attacks import Seeds, attacks
+from benchmarks.harness import Result, make_faces
+from benchmarks.kills import QUICK, kill, kills
+from faceparse.core.files import encode_png
+from tests.raw import face
+
+KINDS = tuple(filter(None, os.environ.get("ROBUSTNESS_KINDS", "").split(",")))
+KILLS = int(os.environ.get("ROBUSTNESS_KILLS", "6"))
+"""Of each command."""
+BARS = {
+    "executed": "code executed",
+    "outside": "writes outside",
+    "tracebacks": "tracebacks",
+    "crashes": "crashes, or processes that live on",
+    "hangs": "hangs over a minute",
+    "passed": "damage taken for whole, or work lost",
+    "leftovers": "leftovers after a rerun",
+}
+
+
+def run() -> list[Result]:
+    counts: dict[str, Count] = defaultdict(Count)
+    with tempfile.TemporaryDirectory(prefix="robustness-") as name:
+        os.environ |= {"HOME": name, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+        seeds = _make_seeds(Path(name))
+        for attack, (count, harm) in _attempts(attacks(seeds, KINDS)):
+            _note(counts, attack, count, harm)
+        for one in kills(seeds):
+            if not KINDS or "kills" in KINDS:
+                count, told = kill(one, seeds, KILLS)
+                counts[f"kills of {one.name}"].add(count)
+                print(*told, sep="\n", file=sys.stderr, end="\n" if told else "")
+    _print(counts)
+    total = Count()
+    for count in counts.values():
+        total.add(count)
+    return [
+        Result(f"robustness: {what}", found := getattr(total, key), total.tries, found / total.tries, 0, "at most", "")
+        for key, what in BARS.items()
+    ]
+
+
+def _attempts(chosen: Iterable[Attack]) -> Iterator[tuple[Attack, tuple[Count, str]]]:
+    """On all cores; made one after the other, since their files fill the memory."""
+    cores = len(os.sched_getaffinity(0))
+    under_way: deque[tuple[Attack, Future[tuple[Count, str]]]] = deque()
+    with ThreadPoolExecutor(cores) as pool:
+        for one in chosen:
+            under_way.append((one, pool.submit(attempt, one)))
+            while len(under_way) > 2 * cores:
+                attack, future = under_way.popleft()
+                yield attack, future.result()
+        for attack, future in under_way:
+            yield attack, future.result()
+
+
+def _note(counts: dict[str, Count], attack: Attack, count: Count, harm: str) -> None:
+    counts[attack.kind].add(count)
+    if harm:
+        bad = ", ".join(BARS[key] for key in BARS if getattr(count, key))
+        print(f"--- {attack.kind}, {attack.what}: {bad}\n{attack.arguments}\n{harm}", file=sys.stderr)
+
+
+def _make_seeds(root: Path) -> Seeds:
+    """By the commands themselves."""
+    make_faces(root / "faces", 16, 72)
+    _train_halfway(root / "faces", root / "run")
+    formats = "onnx,safetensors,torchscript,pt2"
+    _faceparse(
+        "export", root / "run" / "best.pth", "--format", formats, "-o", root / "exports", "--data-dir", root / "faces"
+    )
+    _faceparse("export", root / "run" / "best.pth", "--bundle", "-o", root / "exports" / "best.bundle")
+    return Seeds(root / "faces", root / "run", root / "exports", encode_png(face(3, (96, 80)).image))
+
+
+def _train_halfway(faces: Path, run: Path) -> None:
+    """An epoch of two: there is a best.pth, and something to resume."""
+    train: list[str | Path] = [
+        "train",
+        "--data-dir",
+        faces,
+        "--epochs",
+        "2",
+        "--batch-size",
+        "4",
+        "--input-size",
+        "64,64",
+        *QUICK,
+    ]
+    train += ["--set", "model.backbone=mobilenet_v2", "--set", "data.workers=0", "--snapshot-dir", run]
+    process = subprocess.Popen([sys.executable, "-m", "faceparse.cli", *train], stderr=subprocess.DEVNULL)
+    while not (run / "best.pth").exists():
+        time.sleep(0.005)
+    process.send_signal(signal.SIGTERM)
+    if process.wait() != 143:
+        raise RuntimeError("the training did not stop halfway; start the benchmark again")
+
+
+def _faceparse(*arguments: object) -> None:
+    done = subprocess.run([sys.executable, "-m", "faceparse.cli", *map(str, arguments)], capture_output=True, text=True)
+    if done.returncode:
+        raise RuntimeError(f"faceparse {arguments[0]}: {done.stderr}")
+
+
+def _print(counts: dict[str, Count]) -> None:
+    table = Table("what", "tries", *BARS.values())
+    for kind, count in counts.items():
+        table.add_row(kind, str(count.tries), *(str(getattr(count, key)) for key in BARS))
+    Console(width=200).print(table)
