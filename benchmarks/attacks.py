@@ -23,6 +23,8 @@ from benchmarks.attack import Attack, checksums, command
 from tests.mutations import changed_bytes, changed_fields
 from tests.raw import face, make_celebamask_hq, make_helen, make_lapa
 
+ROUNDS = int(os.environ.get("ROBUSTNESS_ROUNDS", "3"))
+"""How often each kind's usual number of files is changed."""
 FOLDER = 25
 """Pictures that one command gets."""
 
@@ -37,6 +39,10 @@ class Seeds:
     """A training that was stopped, with best.pth and last.pth."""
     exports: Path
     """best.onnx, best.safetensors, best.pt2, best.torchscript, and best.bundle."""
+    raw: Path
+    """A raw dataset, of LaPa's layout."""
+    prepared: Path
+    """What `prepare` makes of it."""
     photograph: bytes
     """A PNG."""
 
@@ -107,7 +113,7 @@ def _pictures(kind: str, seeds: Seeds) -> Iterator[Attack]:
     model = ("--model", str(seeds.exports / "best.onnx"))
     arguments = ("predict", *model, "photos", "-o", "out", "--save", "labels", "--faces", "none")
     for seed, (name, old) in enumerate(encoded_pictures().items()):
-        changed = list(changed_bytes(old, 4 * FOLDER, seed=seed))
+        changed = list(changed_bytes(old, ROUNDS * 4 * FOLDER, seed=seed))
         for first in range(0, len(changed), FOLDER):
             files = {f"photos/{n}{Path(name).suffix}": changed[n] for n in range(first, first + FOLDER)}
             damaged = [f"out/labels/{Path(n).stem}.png" for n, new in files.items() if is_damage(name, old, new)]
@@ -124,7 +130,7 @@ def _pictures(kind: str, seeds: Seeds) -> Iterator[Attack]:
 def _labels(kind: str, seeds: Seeds) -> Iterator[Attack]:
     """Labels, photographs and edges of a dataset, three of each at a time."""
     names = sorted(path.stem for path in (seeds.faces / "labels").glob("*.png"))
-    for seed in range(25):
+    for seed in range(ROUNDS * 25):
         dice = random.Random(seed)
         changed: dict[str, bytes] = {}
         damaged = []
@@ -176,13 +182,13 @@ def _load(path: Path) -> Any:
 def _checkpoints(kind: str, seeds: Seeds) -> Iterator[Attack]:
     uses, best, last = _uses("m.pth", seeds), seeds.run / "best.pth", seeds.run / "last.pth"
     photo = {"face.png": seeds.photograph}
-    for number, data in enumerate(changed_bytes(best.read_bytes(), 60)):
+    for number, data in enumerate(changed_bytes(best.read_bytes(), ROUNDS * 60)):
         yield Attack(kind, f"bytes {number}", uses[number % 5], {**photo, "m.pth": data})
-    for number, (what, new) in enumerate(changed_fields(_load(best), 60)):
+    for number, (what, new) in enumerate(changed_fields(_load(best), ROUNDS * 60)):
         yield Attack(kind, f"field {what!r:.80}", uses[number % 5], {**photo, "m.pth": _saved(new)})
     content = _load(last)
     weights, content["model"] = content["model"], {}
-    for what, new in changed_fields(content, 60):
+    for what, new in changed_fields(content, ROUNDS * 60):
         new["model"] = new.get("model") or weights  # of what is changed here, weights are the least
         yield Attack(
             kind,
@@ -198,13 +204,13 @@ def _exported_files(kind: str, seeds: Seeds) -> Iterator[Attack]:
         uses = _uses(f"m{suffix}", seeds)[:3]  # without --trust: of trusted programs nobody promises anything
         old = (seeds.exports / f"best{suffix}").read_bytes()
         within = 20_000 if suffix == ".safetensors" else None
-        for number, data in enumerate(changed_bytes(old, count, within=within)):
+        for number, data in enumerate(changed_bytes(old, ROUNDS * count, within=within)):
             files = {**photo, f"m{suffix}": data}
             yield Attack(kind, f"{suffix} bytes {number}", uses[number % 3], files)
     model = onnx.load(seeds.exports / "best.onnx")
     metadata = {entry.key: _plain(entry.value) for entry in model.metadata_props}
     uses = _uses("m.onnx", seeds)[:3]
-    for number, (what, new) in enumerate(changed_fields(metadata, 60)):
+    for number, (what, new) in enumerate(changed_fields(metadata, ROUNDS * 60)):
         texts = {key: value if isinstance(value, str) else json.dumps(value) for key, value in new.items()}
         onnx.helper.set_model_props(model, {_utf8(key): _utf8(value) for key, value in texts.items()})
         files = {**photo, "m.onnx": model.SerializeToString()}
@@ -226,7 +232,7 @@ def _bundles(kind: str, seeds: Seeds) -> Iterator[Attack]:
     """Checksums cover each file: whatever differs has to be refused."""
     bundle, dice = seeds.exports / "best.bundle", random.Random(5)
     names = sorted(path.name for path in bundle.iterdir())
-    for number in range(60):
+    for number in range(ROUNDS * 60):
         name = names[number % len(names)]
         old = (bundle / name).read_bytes()
         new = list(changed_bytes(old, 3, seed=dice.randrange(10**6)))[dice.randrange(3)]
@@ -265,7 +271,7 @@ def _archives(kind: str, seeds: Seeds) -> Iterator[Attack]:
                 )  # a tar's contents have none
                 return int(code == 0 and wrong)
 
-            for number, new in enumerate(changed_bytes(old, 12, seed=len(packed))):
+            for number, new in enumerate(changed_bytes(old, ROUNDS * 12, seed=len(packed))):
                 yield Attack(
                     kind,
                     f"{source} {packed} {number}",
@@ -310,16 +316,16 @@ def _dataset(folder: Path) -> dict[str, str]:
 
 
 def _tables(kind: str, seeds: Seeds) -> Iterator[Attack]:
-    settings, labels = ((seeds.run / "settings.toml").read_bytes(), (seeds.faces / "labels.toml").read_bytes())
+    settings, labels = ((seeds.run / "settings.toml").read_bytes(), (seeds.faces / "label_set.toml").read_bytes())
     train = ("train", "a.toml", "--data-dir", "nowhere")
     data = {"data": seeds.faces}
     commands = (
         ("a.toml", settings, train),
         ("a.toml", labels, ("check", "data", "--dataset", "a.toml", "--processes", "1")),
-        ("data/labels.toml", labels, ("edges", "data", "--processes", "1")),
+        ("data/label_set.toml", labels, ("edges", "data", "--processes", "1")),
     )
     for place, (name, old, arguments) in enumerate(commands):
-        for number, new in enumerate(changed_bytes(old, 40, seed=place)):
+        for number, new in enumerate(changed_bytes(old, ROUNDS * 40, seed=place)):
             yield Attack(kind, f"{arguments[0]} {number}", arguments, {**data, name: new})
     hostile = {"_env_file": "/dev/zero", "_cli_parse_args": True, "_secrets_dir": "/", "__proto__": 1, "": {}}
     for key, value in hostile.items():
@@ -342,7 +348,11 @@ _NAMES = tuple(
 def _lists(kind: str, seeds: Seeds) -> Iterator[Attack]:
     uses = (("check", "data", "--processes", "1"), ("edges", "data", "--processes", "1"))
     old = (seeds.faces / "train_list.txt").read_bytes()
-    changed = [*changed_bytes(old, 40), *(old + name + b"\n" for name in _NAMES), old.decode().encode("utf-16")]
+    changed = [
+        *changed_bytes(old, ROUNDS * 40),
+        *(old + name + b"\n" for name in _NAMES),
+        old.decode().encode("utf-16"),
+    ]
     changed += [b"\xef\xbb\xbf" + old, old.replace(b"/", b"\\"), old + old]
     for number, new in enumerate(changed):
         yield Attack(kind, f"train {number}", uses[number % 2], {"data": seeds.faces, "data/train_list.txt": new})
@@ -357,10 +367,30 @@ def _lists(kind: str, seeds: Seeds) -> Iterator[Attack]:
         yield Attack(kind, f"inputs {number}", (*predict, "--from-file", "list.txt"), files)
 
 
+def _records(kind: str, seeds: Seeds) -> Iterator[Attack]:
+    """What a training and a preparation write down for themselves, and read again."""
+    run = {"run": seeds.run}
+    uses: list[tuple[Files, Path, tuple[str, ...]]] = [
+        (dict(run), seeds.run / "metrics.jsonl", ("train", "--resume", "run")),
+        (dict(run), seeds.run / "settings.toml", ("train", "--resume", "run")),
+        (dict(run), seeds.run / "tracking.json", ("sync", "run")),
+        (dict(run), seeds.run / "metrics.jsonl", ("sync", "run")),
+    ]
+    raw = {"raw": seeds.raw, "data": seeds.prepared}
+    uses += [
+        (dict(raw), seeds.prepared / name, ("prepare", "lapa", "raw", "data", "--processes", "1"))
+        for name in ("prepared.toml", "prepared.jsonl", "label_set.toml")
+    ]
+    for files, path, arguments in uses:
+        folder = "run" if path.parent == seeds.run else "data"
+        for number, new in enumerate(changed_bytes(path.read_bytes(), ROUNDS * 12, seed=len(path.name))):
+            yield Attack(kind, f"{path.name} {number}", arguments, {**files, f"{folder}/{path.name}": new})
+
+
 def _boxes(kind: str, seeds: Seeds) -> Iterator[Attack]:
     boxes = {"face.png": [{"box": [1, 2, 30, 40], "score": 0.5, "points": [[1, 2]] * 5}, [1, 2, 3, 4]]}
     predict = ("predict", "--model", str(seeds.exports / "best.onnx"), "-o", "out", "--faces", "b.json", "face.png")
-    for what, new in changed_fields(boxes, 40):
+    for what, new in changed_fields(boxes, ROUNDS * 40):
         files = {"face.png": seeds.photograph, "b.json": json.dumps(new).encode()}
         yield Attack(kind, f"{what!r:.80}", predict, files)
 
@@ -467,6 +497,7 @@ _KINDS: dict[str, Callable[[str, Seeds], Iterator[Attack]]] = {
     "archives": _archives,
     "settings": _tables,
     "lists": _lists,
+    "records": _records,
     "boxes": _boxes,
     "pickles": _pickles,
     "outside data": _outside_data,

@@ -63,7 +63,7 @@ def kills(seeds: Seeds) -> list[Kill]:
         "run",
     )
     return [
-        Kill("prepare", ("prepare", "lapa", "raw", "data", "--size", "96"), "data"),
+        Kill("prepare", ("prepare", "lapa", "raw", "data"), "data"),
         Kill("prepare --align", ("prepare", "lapa", "raw", "data", "--align", "landmarks", "--size", "96"), "data"),
         Kill("edges", ("edges", "data"), "data"),
         Kill("check --report", ("check", faces, "--report", "report.html"), "report.html"),

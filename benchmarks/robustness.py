@@ -18,10 +18,10 @@ from rich.table import Table
 
 from benchmarks.attack import Attack, Count, attempt
 from benchmarks.attacks import Seeds, attacks
-from benchmarks.harness import Result, make_faces
+from benchmarks.harness import Result
 from benchmarks.kills import QUICK, kill, kills
 from faceparse.core.files import encode_png
-from tests.raw import face
+from tests.raw import face, make_lapa
 
 KINDS = tuple(filter(None, os.environ.get("ROBUSTNESS_KINDS", "").split(",")))
 KILLS = int(os.environ.get("ROBUSTNESS_KILLS", "6"))
@@ -82,14 +82,18 @@ def _note(counts: dict[str, Count], attack: Attack, count: Count, harm: str) -> 
 
 def _make_seeds(root: Path) -> Seeds:
     """By the commands themselves."""
-    make_faces(root / "faces", 16, 72)
+    _faceparse("prepare", "synthetic", root / "faces", "--count", 16, "--size", 72)
+    _faceparse("edges", root / "faces")
     _train_halfway(root / "faces", root / "run")
     formats = "onnx,safetensors,torchscript,pt2"
     _faceparse(
         "export", root / "run" / "best.pth", "--format", formats, "-o", root / "exports", "--data-dir", root / "faces"
     )
     _faceparse("export", root / "run" / "best.pth", "--bundle", "-o", root / "exports" / "best.bundle")
-    return Seeds(root / "faces", root / "run", root / "exports", encode_png(face(3, (96, 80)).image))
+    raw = make_lapa(root / "raw")
+    _faceparse("prepare", "lapa", raw, root / "prepared")
+    photograph = encode_png(face(3, (96, 80)).image)
+    return Seeds(root / "faces", root / "run", root / "exports", raw, root / "prepared", photograph)
 
 
 def _train_halfway(faces: Path, run: Path) -> None:

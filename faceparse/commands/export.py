@@ -65,7 +65,12 @@ def export(
         ),
     ] = None,
     data_dir: DataDir = None,
-    split: Annotated[str, typer.Option(help="Split on which F1 is compared: train, val or test.")] = "test",
+    split: Annotated[
+        str | None,
+        typer.Option(
+            help="Split on which F1 is compared: train, val or test. Default: test, or val where that is not."
+        ),
+    ] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Compare F1 on so many photographs of it only.")] = None,
     max_f1_drop: Annotated[
         float | None,
@@ -140,13 +145,14 @@ def export(
         print_table(_speed_table(measure(networks), reports))
 
 
-def _scored_on(checkpoint: "Checkpoint", data_dir: Path | None, split: str, limit: int | None) -> "Split | None":
+def _scored_on(checkpoint: "Checkpoint", data_dir: Path | None, split: str | None, limit: int | None) -> "Split | None":
     """None where nobody named a dataset and that of the training is not here."""
-    from faceparse.core.evaluation.split import find_split
+    from faceparse.core.evaluation.split import find_split, held_out
 
-    if data_dir is None and not checkpoint.settings.data.root.is_dir():
+    root = data_dir or checkpoint.settings.data.root
+    if data_dir is None and not root.is_dir():
         return None
-    found = find_split(checkpoint, data_dir=data_dir, split=split)
+    found = find_split(checkpoint, data_dir=data_dir, split=split or held_out(root))
     return replace(found, samples=found.samples[:limit])
 
 

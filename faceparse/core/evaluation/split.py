@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from faceparse.core.datasets.layout import SPLITS, DatasetFolder, Sample, folder_label_set
-from faceparse.core.errors import CheckpointError, SettingsError
+from faceparse.core.errors import CheckpointError, DatasetError, SettingsError
 from faceparse.core.labels import LabelSet, get_label_set, nearest
 from faceparse.core.model.trained import TrainedModel
 
@@ -41,10 +41,24 @@ def find_split(
     if split not in SPLITS:
         raise SettingsError(f"--split {split!r}: not one of {', '.join(SPLITS)}{nearest(split, SPLITS)}")
     root = data_dir or trained.settings.data.root
+    there = _lists(root)
+    if there and split not in there:
+        raise DatasetError(
+            f"{DatasetFolder(root).list_path(split)}: no such list; there is --split {' or '.join(there)}"
+        )
     samples = DatasetFolder(root).samples(split)
     label_set = _label_set(trained, root, dataset)
     _must_agree(trained, label_set, root, num_classes)
     return Split(root, split, samples, label_set)
+
+
+def held_out(root: Path) -> str:
+    """The split that exports are compared on: test, or val where there is no list of test."""
+    return "val" if "test" not in (there := _lists(root)) and "val" in there else "test"
+
+
+def _lists(root: Path) -> list[str]:
+    return [split for split in SPLITS if DatasetFolder(root).list_path(split).is_file()]
 
 
 def _label_set(trained: TrainedModel, root: Path, dataset: str | None) -> LabelSet:
