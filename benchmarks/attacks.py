@@ -37,6 +37,8 @@ class Seeds:
     """A prepared dataset."""
     run: Path
     """A training that was stopped, with best.pth and last.pth."""
+    tracked: Path
+    """A finished training that MLflow knows."""
     exports: Path
     """best.onnx, best.safetensors, best.pt2, best.torchscript, and best.bundle."""
     raw: Path
@@ -369,12 +371,12 @@ def _lists(kind: str, seeds: Seeds) -> Iterator[Attack]:
 
 def _records(kind: str, seeds: Seeds) -> Iterator[Attack]:
     """What a training and a preparation write down for themselves, and read again."""
-    run = {"run": seeds.run}
+    resume, sync = ("train", "--resume", "run"), ("sync", "run")
     uses: list[tuple[Files, Path, tuple[str, ...]]] = [
-        (dict(run), seeds.run / "metrics.jsonl", ("train", "--resume", "run")),
-        (dict(run), seeds.run / "settings.toml", ("train", "--resume", "run")),
-        (dict(run), seeds.run / "tracking.json", ("sync", "run")),
-        (dict(run), seeds.run / "metrics.jsonl", ("sync", "run")),
+        ({"run": seeds.run}, seeds.run / "metrics.jsonl", resume),
+        ({"run": seeds.run}, seeds.run / "settings.toml", resume),
+        ({"run": seeds.tracked}, seeds.tracked / "tracking.json", sync),
+        ({"run": seeds.tracked}, seeds.tracked / "metrics.jsonl", sync),
     ]
     raw = {"raw": seeds.raw, "data": seeds.prepared}
     uses += [
@@ -382,9 +384,13 @@ def _records(kind: str, seeds: Seeds) -> Iterator[Attack]:
         for name in ("prepared.toml", "prepared.jsonl", "label_set.toml")
     ]
     for files, path, arguments in uses:
-        folder = "run" if path.parent == seeds.run else "data"
+        folder = "run" if "run" in files else "data"
         for number, new in enumerate(changed_bytes(path.read_bytes(), ROUNDS * 12, seed=len(path.name))):
             yield Attack(kind, f"{path.name} {number}", arguments, {**files, f"{folder}/{path.name}": new})
+    ledger = json.loads((seeds.tracked / "tracking.json").read_text())
+    for what, new in changed_fields(ledger, ROUNDS * 20):
+        files = {"run": seeds.tracked, "run/tracking.json": json.dumps(new).encode()}
+        yield Attack(kind, f"tracking.json {what!r:.80}", sync, files)
 
 
 def _boxes(kind: str, seeds: Seeds) -> Iterator[Attack]:

@@ -85,6 +85,8 @@ def _make_seeds(root: Path) -> Seeds:
     _faceparse("prepare", "synthetic", root / "faces", "--count", 16, "--size", 72)
     _faceparse("edges", root / "faces")
     _train_halfway(root / "faces", root / "run")
+    store = f"tracking.uri=sqlite:///{root / 'mlflow.db'}"
+    _faceparse(*_training(root / "faces", root / "tracked"), "--set", "tracking.enabled=true", "--set", store)
     formats = "onnx,safetensors,torchscript,pt2"
     _faceparse(
         "export", root / "run" / "best.pth", "--format", formats, "-o", root / "exports", "--data-dir", root / "faces"
@@ -93,30 +95,24 @@ def _make_seeds(root: Path) -> Seeds:
     raw = make_lapa(root / "raw")
     _faceparse("prepare", "lapa", raw, root / "prepared")
     photograph = encode_png(face(3, (96, 80)).image)
-    return Seeds(root / "faces", root / "run", root / "exports", raw, root / "prepared", photograph)
+    return Seeds(root / "faces", root / "run", root / "tracked", root / "exports", raw, root / "prepared", photograph)
 
 
 def _train_halfway(faces: Path, run: Path) -> None:
     """An epoch of two: there is a best.pth, and something to resume."""
-    train: list[str | Path] = [
-        "train",
-        "--data-dir",
-        faces,
-        "--epochs",
-        "2",
-        "--batch-size",
-        "4",
-        "--input-size",
-        "64,64",
-        *QUICK,
-    ]
-    train += ["--set", "model.backbone=mobilenet_v2", "--set", "data.workers=0", "--snapshot-dir", run]
-    process = subprocess.Popen([sys.executable, "-m", "faceparse.cli", *train], stderr=subprocess.DEVNULL)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "faceparse.cli", *_training(faces, run)], stderr=subprocess.DEVNULL
+    )
     while not (run / "best.pth").exists():
         time.sleep(0.005)
     process.send_signal(signal.SIGTERM)
     if process.wait() != 143:
         raise RuntimeError("the training did not stop halfway; start the benchmark again")
+
+
+def _training(faces: Path, run: Path) -> list[str]:
+    options = ["--epochs", "2", "--batch-size", "4", "--input-size", "64,64", "--snapshot-dir", str(run), *QUICK]
+    return ["train", "--data-dir", str(faces), *options, "--set", "data.workers=0"]
 
 
 def _faceparse(*arguments: object) -> None:

@@ -21,7 +21,6 @@ from faceparse.core.files import (
     any_case,
     decode_picture,
     read_bytes,
-    read_image,
     read_label,
     read_orientation,
     some,
@@ -140,11 +139,13 @@ class Folder(WithoutLandmarks):
     def load(self, item: Item) -> Raw:
         image, label = item.files
         data = read_bytes(image)
+        picture = decode_picture(data, str(image))
         return Raw(
-            read_image(image),
+            picture.image,
             self._read_label(label, item.reading),
             data if data[:2] == b"\xff\xd8" else None,
             read_orientation(data),
+            picture.notice,
         )
 
     def _read_label(self, path: Path, reading: str) -> np.ndarray:

@@ -68,6 +68,8 @@ class Outcome:
     """Whether the image was turned upright, as its EXIF orientation says."""
     stored: bool = False
     """Whether the label fits better as the image is stored, before that turn."""
+    notice: str = ""
+    """What should be known of the image's file."""
     pixels: tuple[int, ...] = ()
     """Of each class, then of those that are ignored."""
 
@@ -220,6 +222,9 @@ def _notices(outcomes: Sequence[Outcome], label_set: LabelSet) -> list[str]:
         f"{count} label{'s' * (count != 1)}: values are no ids but colours, {reading}"
         for reading, count in Counter(one.reading for one in outcomes if one.reading).items()
     ]
+    if noticed := [one for one in outcomes if one.notice]:
+        more = f"; and so on, {len(noticed)} in all" if len(noticed) > 1 else ""
+        notices.append(f"{noticed[0].id}: {noticed[0].notice}{more}")
     if turned := sum(one.turned for one in outcomes):
         notices.append(
             f"{turned} of {len(outcomes)} photographs are turned upright by their EXIF orientation, and "
@@ -243,7 +248,7 @@ def _prepare_one(source: Source, out: Path, alignment: Alignment | None, stamped
         _validate(raw, item, len(source.label_set))
         counts = np.bincount(harden(raw.label).ravel(), minlength=256)
         pixels = (*counts[: len(source.label_set)].tolist(), int(counts[IGNORE]))
-        outcome = partial(outcome, reading=item.reading, turned=raw.orientation != 1, pixels=pixels)
+        outcome = partial(outcome, reading=item.reading, turned=raw.orientation != 1, pixels=pixels, notice=raw.notice)
         if raw.label.ndim == 2:
             outcome = partial(outcome, stored=is_drawn_as_stored(raw.image, raw.label, raw.orientation))
         if alignment is None:

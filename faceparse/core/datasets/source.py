@@ -57,6 +57,8 @@ class Raw:
     """The image's file, where it can be kept as it is: encoding anew would lose a little."""
     orientation: int = 1
     """By which the image was turned upright, as EXIF counts; 1 is upright already."""
+    notice: str = ""
+    """What should be known of the image's file, such as that it is an animation's first picture."""
 
 
 class Source(Protocol):

@@ -15,8 +15,9 @@ from faceparse.core.serving.onnx_model import OnnxModel
 
 def answer(model: OnnxModel, photographs: Sequence[object], faces: str = AUTO) -> list[dict[str, Any]]:
     """For each photograph, of any size, its `labels` (an indexed PNG of that size, as base64), `classes` (names; the
-    position is the id), `areas` (class -> pixels, for the classes that are there) and `faces` (each with box, score and
-    points; None where the photograph was parsed as a whole).
+    position is the id), `areas` (class -> pixels, for the classes that are there), `notice` (what should be known of
+    the file, such as that it is an animation; mostly empty) and `faces` (each with box, score and points; None where
+    the photograph was parsed as a whole).
 
     One at a time: the label maps do not depend on what else is asked, and memory is bounded.
 
@@ -46,6 +47,7 @@ def _parse(model: OnnxModel, finder: Finder | None, photograph: object, where: s
         "labels": base64.b64encode(encode_palette_png(labels, label_set.palette())).decode("ascii"),
         "classes": list(label_set.names),
         "areas": label_set.areas(labels),
+        "notice": picture.notice,
         "faces": None if faces is None else [face.describe() for face in faces],
     }
 

@@ -139,9 +139,9 @@ function show(photograph) {
   recolour();
   list();
   if (!photograph.ids) return;
-  const { name, width, height, milliseconds, areas, faces } = photograph;
+  const { name, width, height, milliseconds, areas, faces, notice } = photograph;
   const seen = faces === null ? "" : faces === 0 ? "no face found, " : faces === 1 ? "1 face, " : `${faces} faces, `;
-  say(`${name}: ${width} x ${height}, ${seen}parsed in ${milliseconds} ms`);
+  say(`${name}: ${width} x ${height}, ${seen}parsed in ${milliseconds} ms${notice && ` (the file ${notice})`}`);
   const found = Object.keys(areas).slice(0, 30).join(", ");
   $("picture").setAttribute("aria-label", `${name} with its classes painted over it: ${found}`);
 }

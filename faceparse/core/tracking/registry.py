@@ -57,6 +57,7 @@ _SIGNATURE = ModelSignature(
             ColSpec(DataType.string, "labels"),
             ColSpec(Array(DataType.string), "classes"),
             ColSpec(Map(DataType.long), "areas"),
+            ColSpec(DataType.string, "notice"),
             ColSpec(Array(_FACE), "faces", required=False),
         ]
     ),

@@ -84,8 +84,9 @@ class _Desk:
     def _compute(self, data: bytes, where: str) -> bytes:
         """JSON of a photograph's parsing.
 
-        `faces` is how many were found, null where the photograph was parsed as a whole. `ids` are its H x W class ids,
-        deflated; `picture` is there where a browser would show the file otherwise than it was parsed.
+        `faces` is how many were found, null where the photograph was parsed as a whole. `notice` says what should be
+        known of the file, and is mostly empty. `ids` are its H x W class ids, deflated; `picture` is there where a
+        browser would show the file otherwise than it was parsed.
         """
         picture, shown_alike = read_upload(data, where)
         started = time.perf_counter()
@@ -97,6 +98,7 @@ class _Desk:
             "height": height,
             "milliseconds": milliseconds,
             "areas": result.areas(),
+            "notice": picture.notice,
             "faces": None if result.faces is None else len(result.faces),
             "labels": _text(encode_palette_png(result.labels, result.label_set.palette())),
             "ids": _text(zlib.compress(result.labels.data, level=1)),

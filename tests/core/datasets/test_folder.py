@@ -231,6 +231,15 @@ def test_photographs_that_are_turned_are_counted(raw: Path) -> None:
     assert notice.startswith("2 of 6 photographs are turned upright by their EXIF orientation, and 2 of their labels")
 
 
+def test_animations_are_counted(raw: Path) -> None:
+    for name in NAMES[:2]:
+        pictures = [Image.fromarray(photo()), Image.fromarray(photo())]
+        (raw / "images" / f"{name}.jpg").unlink()
+        pictures[0].save(raw / "images" / f"{name}.png", save_all=True, append_images=pictures[1:])
+    (notice,) = prepare(folder(raw), raw.parent / "out").notices
+    assert notice == "n0: holds 2 pictures; only the first is taken; and so on, 2 in all"
+
+
 # Labels.
 
 

@@ -51,6 +51,16 @@ def test_the_label_map_is_that_of_the_python_interface(model: OnnxModel, bundle:
     assert one["areas"] == {name: int((labels == i).sum()) for i, name in enumerate(one["classes"]) if i in labels}
 
 
+def test_an_animation_gives_its_first_picture_and_says_so(model: OnnxModel) -> None:
+    buffer = io.BytesIO()
+    first, second = Image.fromarray(FACE), Image.fromarray(FACE[::-1].copy())
+    first.save(buffer, "PNG", save_all=True, append_images=[second])
+    animation, still = answer(model, [buffer.getvalue(), encode_png(FACE)])
+    assert animation.pop("notice") == "holds 2 pictures; only the first is taken"
+    assert still.pop("notice") == ""
+    assert animation == still
+
+
 def test_text_is_base64_however_it_is_wrapped(model: OnnxModel) -> None:
     by_bytes = answer(model, [JPEG, bytearray(JPEG)])
     text = base64.b64encode(JPEG).decode()

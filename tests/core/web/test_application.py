@@ -74,6 +74,7 @@ def test_a_photograph_is_answered_with_what_predict_says(
     assert np.array_equal(ids(answer), expected.labels)
     assert answer["areas"] == expected.areas()
     assert answer["faces"] is None  # this model's training pictures were not aligned
+    assert answer["notice"] == ""
     assert len(expected.areas()) > 5
     assert 0 <= answer["milliseconds"] < 60_000
     assert (answer["picture"] is None) == (kind in ("PNG", "JPEG", "BMP"))
@@ -83,6 +84,12 @@ def test_a_photograph_is_answered_with_what_predict_says(
         assert mask.mode == "P"
         assert np.array_equal(np.array(mask), expected.labels)
         assert np.array_equal(np.array(mask.convert("RGB")), HELEN.palette()[expected.labels])
+
+
+def test_an_animation_is_said_to_be_one(client: TestClient, face: np.ndarray) -> None:
+    buffer = io.BytesIO()
+    Image.fromarray(face).save(buffer, "WEBP", save_all=True, append_images=[Image.fromarray(face[::-1].copy())])
+    assert client.post("/parse", content=buffer.getvalue()).json()["notice"].startswith("holds 2 pictures")
 
 
 def test_the_mask_is_the_file_that_a_result_saves(
