@@ -1,5 +1,6 @@
 """The model that a command was told, or the one that comes with the package."""
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -28,11 +29,21 @@ def chosen_model(option: str | None, word: str | None) -> str:
 
 
 def split_model(option: str | None, words: list[str]) -> tuple[str, list[str]]:
-    """The same, where the first of several words may name a model, and what the others are."""
+    """The same, where the first of several words may name a model, and what the others are.
+
+    Raises:
+        SettingsError: both were typed, or the first word is nearly the name of a shipped model.
+    """
+    from faceparse.core.errors import SettingsError
+    from faceparse.core.labels import nearest
     from faceparse.core.names.find import names_model
+    from faceparse.core.names.shipped import shipped_models
 
     if words and names_model(words[0]):
         return chosen_model(option, words[0]), words[1:]
+    bare = [word for word in words[:1] if word.replace("-", "").isalnum() and not Path(word).exists()]
+    if close := "".join(nearest(word, shipped_models()) for word in bare):
+        raise SettingsError(f"{words[0]}: no such photograph, video or folder, and no model{close}")
     return chosen_model(option, None), words
 
 

@@ -49,6 +49,17 @@ def test_two_models_are_one_too_many() -> None:
         assert str(caught.value) == "--model a.pth and b.pth: name one model"
 
 
+def test_a_word_that_is_nearly_a_models_name_is_answered_with_it(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError) as caught:
+        split_model(None, ["celebamask-hq-lite", "photo.jpg"])
+    assert str(caught.value) == (
+        "celebamask-hq-lite: no such photograph, video or folder, and no model; did you mean 'celebamask-hq-light'?"
+    )
+    Path("celebamask").mkdir()
+    for word in ("celebamask", "holiday", "celebamask*.jpg", "-"):
+        assert split_model(None, [word]) == (DEFAULT, [word])
+
+
 def test_a_photograph_is_enough(cli: Any, shipped: Path, photograph: Path) -> None:
     done = cli("predict", photograph, "--save", "json")
     assert (done.code, done.out, done.err) == (0, "predictions: 1 parsed\n", NOTICE)
