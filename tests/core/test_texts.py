@@ -1,8 +1,9 @@
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
-from faceparse.core.texts import LARGEST, parse_json, read_toml
+from faceparse.core.texts import LARGEST, parse_json, parse_json_as, read_toml
 
 
 @pytest.mark.parametrize(
@@ -33,3 +34,30 @@ def test_a_device_and_a_folder_are_no_files(tmp_path: Path) -> None:
 def test_json_that_cannot_be_read_is_one_kind_of_error(text: str) -> None:
     with pytest.raises(ValueError):
         parse_json(text)
+
+
+@dataclass
+class Shape:
+    number: int
+    words: tuple[str, ...] = ()
+
+
+def test_json_of_a_known_shape_is_that() -> None:
+    assert parse_json_as(Shape, '{"number": 3, "words": ["a", "b"]}') == Shape(3, ("a", "b"))
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        (b"{}", "'number' is missing"),
+        (b'{"number": "x"}', "number: Input should be a valid integer"),
+        (b'{"number": 1, "words": [1]}', "words.0: Input should be a valid string"),
+        (b"[" * 100_000, "Invalid JSON: recursion limit exceeded"),
+        (b'{"number": 1, "\xff": 2}', "Invalid JSON"),
+        (b"", "Invalid JSON"),
+    ],
+)
+def test_json_of_another_shape_is_one_kind_of_error(text: bytes, reason: str) -> None:
+    with pytest.raises(ValueError, match=reason) as caught:
+        parse_json_as(Shape, text)
+    assert "\n" not in str(caught.value)

@@ -10,6 +10,7 @@ import os
 import shutil
 from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
@@ -38,6 +39,7 @@ from faceparse.core.files import append_line, encode_jpeg, encode_matrix, encode
 from faceparse.core.geometry import warp_label
 from faceparse.core.labels import IGNORE, LabelSet, unknown_values
 from faceparse.core.parallel import Track, map_files, untracked
+from faceparse.core.texts import parse_json_as
 
 MANIFEST = "prepared.toml"
 """What the folder was made from, and with which options."""
@@ -377,15 +379,15 @@ def _refuse_same_ids(items: Sequence[Item]) -> None:
 
 
 def _read_outcomes(path: Path) -> dict[str, Outcome]:
-    """id -> outcome, less a line that a kill cut short."""
+    """Outcomes by id. Skips lines that are damaged, such as the last of a process that was killed: what they told of is
+    prepared again.
+    """
     if not path.is_file():
         return {}
     found: dict[str, Outcome] = {}
-    for line in path.read_text("utf-8").splitlines(keepends=True):
-        if line.endswith("\n"):
-            fields = json.loads(line)
-            ceiling, pixels = tuple(map(tuple, fields["ceiling"])), tuple(fields.get("pixels", ()))
-            outcome = Outcome(**{**fields, "ceiling": ceiling, "pixels": pixels})
+    for line in path.read_bytes().splitlines(keepends=True):
+        with suppress(ValueError):
+            outcome = parse_json_as(Outcome, line)
             found[outcome.id] = outcome
     return found
 

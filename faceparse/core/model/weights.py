@@ -26,8 +26,9 @@ from faceparse.core.model.portable import SAFETENSORS, read_weights
 from faceparse.core.model.resnet import ResNet
 from faceparse.core.model.trained import ParsingNetwork, TrainedModel, model_fields
 from faceparse.core.names.content import must_be_a_model, read_safetensors_metadata
-from faceparse.core.serving.metadata import Epoch, Geometry, Scores, explain, read_metadata_of
+from faceparse.core.serving.metadata import Epoch, Geometry, Scores, read_metadata_of
 from faceparse.core.settings import settings_from_dict
+from faceparse.core.texts import explain
 
 FORMAT = "faceparse-checkpoint"
 VERSION = 1

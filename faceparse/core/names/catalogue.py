@@ -5,7 +5,8 @@ from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+
+from pydantic import BaseModel
 
 from faceparse.core.labels import builtin_label_sets
 from faceparse.core.names.content import read_safetensors_metadata
@@ -15,6 +16,7 @@ from faceparse.core.names.place import HUB
 from faceparse.core.names.shipped import shipped_models
 from faceparse.core.names.web import downloads
 from faceparse.core.serving.checksums import is_bundle
+from faceparse.core.texts import parse_json_as
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,29 +60,49 @@ def _shipped() -> Iterator[Listed]:
 def _from_hub() -> Iterator[Listed]:
     """Each commit of each bundle in its client's cache."""
     for folder in sorted(hub_cache().glob("models--*--*/snapshots/*")):
-        with suppress(OSError, ValueError, KeyError):
-            config = json.loads((folder / "config.json").read_text("utf-8"))
-            if config.get("library_name") != "faceparse" or not is_bundle(folder):
+        with suppress(OSError, ValueError):
+            config = parse_json_as(_Config, (folder / "config.json").read_bytes())
+            if config.library_name != "faceparse" or not is_bundle(folder):
                 continue
             repository = folder.parents[1].name.removeprefix("models--").replace("--", "/", 1)
-            path = folder / config["file"]
-            scores = config["scores"] or {}
+            path = folder / Path(config.file).name
+            scores = config.scores
             yield Listed(
                 name=f"{HUB}{repository}@{folder.name}",
                 path=path,
-                classes=len(config["id2label"]),
-                label_set=config["label_set"]["name"],
+                classes=len(config.id2label),
+                label_set=config.label_set.name,
                 size=path.stat().st_size,
-                score=scores.get("mean_f1"),
-                scored=_scored(scores),
-                licence=config["licence"],
+                score=scores.mean_f1 if scores else None,
+                scored=str(scores or ""),
+                licence=config.licence,
             )
 
 
-def _scored(scores: Mapping[str, Any]) -> str:
-    if not scores:
-        return ""
-    return f"{scores['protocol']} on {scores['dataset']} {scores['split']}, {scores['images']} images"
+class _LabelSet(BaseModel):
+    name: str
+
+
+class _Scores(BaseModel):
+    protocol: str
+    dataset: str
+    split: str
+    images: int
+    mean_f1: float | None
+
+    def __str__(self) -> str:
+        return f"{self.protocol} on {self.dataset} {self.split}, {self.images} images"
+
+
+class _Config(BaseModel):
+    """What is read of a bundle's config.json, as `export/config.py` writes it."""
+
+    library_name: str
+    file: str
+    id2label: dict[str, str]
+    label_set: _LabelSet
+    scores: _Scores | None
+    licence: str | None
 
 
 def _from_web() -> Iterator[Listed]:

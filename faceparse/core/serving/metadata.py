@@ -9,7 +9,7 @@ from faceparse.core.errors import CheckpointError
 from faceparse.core.face_geometry import FaceGeometry, read_geometry
 from faceparse.core.labels import LabelSet
 from faceparse.core.settings import Settings
-from faceparse.core.texts import parse_json
+from faceparse.core.texts import explain, parse_json
 
 Kind = Literal["logits", "labels"]
 """`logits`: `image` N x 3 x H x W float32, normalised -> `parsing` N x C x H x W float32.
@@ -90,16 +90,6 @@ def read_metadata_of(where: object, metadata: Mapping[str, str]) -> ExportedMeta
     raise CheckpointError(
         f"{where}: its metadata is of another faceparse or damaged ({reason}); export the checkpoint again"
     ) from None
-
-
-def explain(error: ValidationError) -> str:
-    """The first thing that a model has against what it was given: `scores.f1: input should be a number`."""
-    first = error.errors(include_url=False, include_input=False)[0]
-    key = ".".join(map(str, first["loc"]))[:100]
-    if first["type"] == "missing":
-        return f"{key!r} is missing"
-    message = first["msg"].removeprefix("Value error, ")[:200]
-    return f"{key}: {message}" if key else message
 
 
 def _json(key: str, text: str) -> Any:

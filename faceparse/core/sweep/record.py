@@ -9,7 +9,7 @@ from typing import Any, Literal
 from faceparse.core.errors import SettingsError
 from faceparse.core.files import write_atomic
 from faceparse.core.sweep.space import Params
-from faceparse.core.texts import parse_json
+from faceparse.core.texts import parse_json_as
 
 SWEEP_FILE = "sweep.json"
 
@@ -66,16 +66,13 @@ def read_record(folder: Path) -> Record:
     """
     path = folder / SWEEP_FILE
     try:
-        content = parse_json(path.read_text("utf-8"))
-        return Record(**content | {"trials": [Trial(**trial) for trial in content["trials"]]})
+        return parse_json_as(Record, path.read_bytes())
     except FileNotFoundError:
         raise SettingsError(
             f"{folder}: not a sweep directory (no {SWEEP_FILE} in it); one is runs/<experiment>/sweep-<time>-<id>"
         ) from None
-    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
-        raise SettingsError(
-            f"{path}: cannot be read ({type(error).__name__}); put it back, or begin a new sweep"
-        ) from None
+    except (OSError, ValueError) as error:
+        raise SettingsError(f"{path}: cannot be read ({error}); put it back, or begin a new sweep") from None
 
 
 def write_record(folder: Path, record: Record) -> None:

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from faceparse.core.errors import SettingsError
 from faceparse.core.files import write_atomic
-from faceparse.core.texts import parse_json
+from faceparse.core.texts import parse_json_as
 from faceparse.core.tracking.database import present_uri
 
 TRACKING_FILE = "tracking.json"
@@ -34,10 +34,10 @@ class Ledger:
     tags: dict[str, str]
     files: dict[str, str | None] = field(default_factory=dict)
     """Path in the run directory -> folder in MLflow; None is the top."""
-    datasets: list[dict[str, Any]] = field(default_factory=list)
-    """Not delivered yet; the fields of an `InputDataset` each."""
-    evaluations: list[dict[str, Any]] = field(default_factory=list)
-    """Not delivered yet; the fields of an `Evaluated` each."""
+    datasets: list["InputDataset"] = field(default_factory=list)
+    """Not delivered yet."""
+    evaluations: list["Evaluated"] = field(default_factory=list)
+    """Not delivered yet."""
     run_id: str | None = None
     delivered: int = 0
     """The last step that is delivered; steps count from 1."""
@@ -82,10 +82,6 @@ class Evaluated:
     """Holds the report and its files."""
     place: str
     """Where these go among the run's artifacts."""
-
-    @classmethod
-    def read(cls, noted: dict[str, Any]) -> "Evaluated":
-        return cls(**noted | {"dataset": InputDataset(**noted["dataset"])})
 
 
 @dataclass
@@ -154,12 +150,12 @@ def read_ledger(folder: Path) -> Ledger | None:
     """
     path = folder / TRACKING_FILE
     try:
-        ledger = Ledger(**parse_json(path.read_text("utf-8")))
+        ledger = parse_json_as(Ledger, path.read_bytes())
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, TypeError) as error:
+    except (OSError, ValueError) as error:
         raise SettingsError(
-            f"{path}: cannot be read ({type(error).__name__}); remove it, and the run gets a new MLflow run on --resume"
+            f"{path}: cannot be read ({error}); remove it, and the run gets a new MLflow run on --resume"
         ) from None
     ledger.uri = present_uri(ledger.uri, folder, ledger.run_id)
     return ledger

@@ -11,7 +11,6 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any, Self
@@ -118,7 +117,7 @@ class Tracker:
             started=time.time(),
             params={key: str(value) for key, value in params.items()},
             tags=dict(tags),
-            datasets=[asdict(dataset) for dataset in datasets],
+            datasets=list(datasets),
         )
         tracker = cls(folder, ledger, lines)
         with tracker._noting():
@@ -333,12 +332,11 @@ class Tracker:
         self._leave_out(refused, parcel)
 
     def _deliver_datasets(self, store: Store, run_id: str, ledger: Ledger, parcel: Parcel) -> None:
-        for noted in list(ledger.datasets):
-            dataset = InputDataset(**noted)
+        for dataset in list(ledger.datasets):
             log = partial(store.log_datasets, run_id, [dataset])
             parcel.datasets += self._is_taken(f"dataset {dataset.name} ({dataset.context})", parcel, store, run_id, log)
             with self._noting():
-                ledger.datasets.remove(noted)
+                ledger.datasets.remove(dataset)
 
     def _deliver_model(self, store: Store, run_id: str, ledger: Ledger, parcel: Parcel) -> None:
         with self._lock:
@@ -374,15 +372,14 @@ class Tracker:
         """Once the logged model is there that they are of."""
         if ledger.status == "RUNNING":
             return
-        for noted in list(ledger.evaluations):
-            done = Evaluated.read(noted)
+        for done in list(ledger.evaluations):
 
             def log(done: Evaluated = done) -> None:
                 self._leave_out(store.log_evaluation(run_id, done), parcel)
 
             parcel.evaluations += self._is_taken(done.place, parcel, store, run_id, log)
             with self._noting():
-                ledger.evaluations.remove(noted)
+                ledger.evaluations.remove(done)
 
     def _deliver_status(self, store: Store, run_id: str, ledger: Ledger, parcel: Parcel) -> None:
         with self._lock:
@@ -390,7 +387,12 @@ class Tracker:
         if status == ledger.told:
             return
         self._go_on()
-        store.set_status(run_id, status, ended)
+        try:
+            store.set_status(run_id, status, ended)
+        except FAILURES as error:
+            if is_refusal(error):
+                store.check_run(run_id)  # one that was deleted refuses everything
+            raise
         with self._noting():
             ledger.told = status
         parcel.status = status

@@ -5,14 +5,16 @@ import secrets
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from filelock import FileLock, Timeout
+from pydantic import BaseModel, Field
 
 from faceparse.core.errors import OutputError, SettingsError
 from faceparse.core.files import append_line, make_folder, write_atomic
 from faceparse.core.leftovers import remove_leftovers
 from faceparse.core.settings import Settings, flatten, read_settings, to_toml
+from faceparse.core.texts import parse_json_as
 from faceparse.core.tracking.ledger import TRACKING_FILE, read_ledger
 from faceparse.core.training.checkpoint import LAST, SETTINGS_FILE
 
@@ -107,10 +109,14 @@ class RunDirectory:
         append_line(self.path / METRICS_FILE, json.dumps(line))
 
     def metrics(self) -> list[dict[str, Any]]:
-        """The lines of metrics.jsonl, less one that a kill cut short."""
+        """The lines of metrics.jsonl, without one that a kill cut short.
+
+        Raises:
+            SettingsError: one of them is damaged.
+        """
         path = self.path / METRICS_FILE
-        lines = path.read_text("utf-8").splitlines(keepends=True) if path.is_file() else []
-        return [json.loads(line) for line in lines if line.endswith("\n")]
+        lines = path.read_bytes().splitlines(keepends=True) if path.is_file() else []
+        return [_read_line(line, f"{path}:{n}") for n, line in enumerate(lines, 1) if line.endswith(b"\n")]
 
     def forget_after(self, epoch: int) -> None:
         """Drop the metrics of later epochs: they were not kept, and will be trained and recorded again."""
@@ -119,6 +125,19 @@ class RunDirectory:
 
     def close(self) -> None:
         self._lock.release()
+
+
+class _Line(BaseModel):
+    epoch: Annotated[int, Field(ge=0, lt=2**53)]
+    time: Annotated[float, Field(ge=0, lt=2**40)]
+    metrics: dict[str, float]
+
+
+def _read_line(line: bytes, where: str) -> dict[str, Any]:
+    try:
+        return parse_json_as(_Line, line).model_dump()
+    except ValueError as error:
+        raise SettingsError(f"{where}: damaged ({error}); delete the line, whose points are lost") from None
 
 
 def new_name() -> str:

@@ -1,6 +1,6 @@
 """A finished or broken-off run, delivered to MLflow later."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 from faceparse.core.errors import FaceparseError
@@ -46,8 +46,8 @@ def leave_to_sync(run_dir: Path, run_id: str | None, done: Evaluated) -> bool:
         ledger = read_ledger(run_dir)
         if ledger is None or ledger.run_id != run_id:
             return False
-        others = [noted for noted in ledger.evaluations if noted["place"] != done.place]
-        ledger.evaluations = [*others, asdict(done)]
+        others = [noted for noted in ledger.evaluations if noted.place != done.place]
+        ledger.evaluations = [*others, done]
         write_ledger(run_dir, ledger)
     except FaceparseError:
         return False

@@ -643,3 +643,13 @@ def test_a_deleted_run_says_how_to_get_it_back(make: Callable[..., Run], store: 
     assert run.ledger.refused == {}  # one that was deleted refuses everything
     client.restore_run(run.run_id)
     assert run.sync() == Parcel(points=2, status="FINISHED")
+
+
+def test_a_run_that_is_deleted_before_its_end_is_told_so(make: Callable[..., Run], store: str) -> None:
+    """Where nothing but its status is outstanding."""
+    run = make().start()
+    run.record(1)
+    until(lambda: not run.outstanding)
+    MlflowClient(store).delete_run(run.run_id)
+    run.tracker.finish("FINISHED")
+    assert f"run {run.run_id} was deleted there" in run.warnings[-1]

@@ -144,6 +144,18 @@ def test_epochs_that_will_be_trained_again_are_forgotten(directory: RunDirectory
     assert [line["epoch"] for line in directory.metrics()] == [1, 2, 3]
 
 
+@pytest.mark.parametrize("damage", [b'{"epoch": -1}', b"\xff", b"[]", b'{"epoch": 1, "time": 2, "metrics": {"a": []}}'])
+def test_a_damaged_record_is_named_with_its_line(directory: RunDirectory, damage: bytes) -> None:
+    directory.record(1, {"train/loss": float("nan")})
+    assert len(directory.metrics()) == 1
+    with (directory.path / "metrics.jsonl").open("ab") as file:
+        file.write(damage + b"\n")
+    with pytest.raises(
+        SettingsError, match=r"metrics.jsonl:2: damaged \(.*\); delete the line, whose points are lost$"
+    ):
+        directory.metrics()
+
+
 def test_nothing_is_forgotten_where_nothing_was_recorded(directory: RunDirectory) -> None:
     directory.forget_after(3)
     assert directory.metrics() == []
