@@ -46,6 +46,7 @@ def run() -> list[Result]:
             _note(counts, attack, count, harm)
         for one in kills(seeds):
             if not KINDS or "kills" in KINDS:
+                print(f"kills of {one.name} ...", file=sys.stderr)
                 count, told = kill(one, seeds, KILLS)
                 counts[f"kills of {one.name}"].add(count)
                 print(*told, sep="\n", file=sys.stderr, end="\n" if told else "")
@@ -74,6 +75,8 @@ def _attempts(chosen: Iterable[Attack]) -> Iterator[tuple[Attack, tuple[Count, s
 
 
 def _note(counts: dict[str, Count], attack: Attack, count: Count, harm: str) -> None:
+    if attack.kind not in counts:
+        print(f"{attack.kind} ...", file=sys.stderr)
     counts[attack.kind].add(count)
     if harm:
         bad = ", ".join(BARS[key] for key in BARS if getattr(count, key))
@@ -111,8 +114,8 @@ def _train_halfway(faces: Path, run: Path) -> None:
 
 
 def _training(faces: Path, run: Path) -> list[str]:
-    options = ["--epochs", "2", "--batch-size", "4", "--input-size", "64,64", "--snapshot-dir", str(run), *QUICK]
-    return ["train", "--data-dir", str(faces), *options, "--set", "data.workers=0"]
+    where = ["--data-dir", str(faces), "--snapshot-dir", str(run)]
+    return ["train", *where, "--epochs", "2", "--set", "data.workers=0", *QUICK]
 
 
 def _faceparse(*arguments: object) -> None:

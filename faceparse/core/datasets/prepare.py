@@ -347,7 +347,7 @@ def _refuse_foreign(out: Path, described: dict[str, Any]) -> None:
     """Raise where `out` is somebody else's, or was made from something else."""
     manifest, lists = out / MANIFEST, [out / f"{split}_list.txt" for split in SPLITS]
     if manifest.is_file():
-        if manifest.read_text("utf-8") == tomli_w.dumps(described):
+        if manifest.read_bytes() == tomli_w.dumps(described).encode():
             return
         if any(path.exists() for path in lists):
             raise OutputError(

@@ -148,7 +148,7 @@ def new_name() -> str:
 def is_finished(path: Path) -> bool:
     """Whether a run came to its end here."""
     log = path / LOG_FILE
-    return log.is_file() and log.read_text("utf-8").endswith(f" {FINISHED}\n")
+    return log.is_file() and log.read_bytes().endswith(f" {FINISHED}\n".encode())
 
 
 def _is_begun_again(path: Path, settings: Settings) -> bool:

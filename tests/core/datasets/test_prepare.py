@@ -183,6 +183,23 @@ def test_other_options_of_the_same_source_are_refused(tmp_path: Path) -> None:
         prepare(Synthetic(count=4, size=32, seed=1), tmp_path / "out")
 
 
+def test_a_damaged_note_is_not_that_of_the_same_source(tmp_path: Path) -> None:
+    prepare(Given({"a": pair()}), tmp_path / "out")
+    (tmp_path / "out" / "prepared.toml").write_bytes(b"\xff\x97")
+    with pytest.raises(OutputError, match="other options"):
+        prepare(Given({"a": pair()}), tmp_path / "out")
+
+
+def test_damaged_lines_of_the_record_are_prepared_again(tmp_path: Path) -> None:
+    source = Given({"a": pair(), "b": pair()})
+    prepare(source, tmp_path / "out")
+    record = tmp_path / "out" / "prepared.jsonl"
+    whole = record.read_bytes()
+    record.write_bytes(whole.replace(b'"id"', b'"\xff\xff"', 1))
+    assert prepare(source, tmp_path / "out").done == 1
+    assert record.read_bytes() == whole
+
+
 @pytest.mark.parametrize("name", ["train_list.txt", "test_list.txt", "images/a.jpg", "labels/a.png"])
 def test_a_dataset_made_by_hand_is_not_written_over(tmp_path: Path, name: str) -> None:
     own = tmp_path / "out" / name
