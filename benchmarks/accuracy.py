@@ -19,21 +19,22 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from benchmarks.harness import Result, medians, overhead
-from faceparse.core.data.cache import open_cache
-from faceparse.core.data.dataset import Normalise, TrainingSet, collate
-from faceparse.core.data.loader import Loader
-from faceparse.core.data.sampler import EpochSampler
 from faceparse.core.datasets.layout import DatasetFolder
-from faceparse.core.evaluation.evaluate import evaluate
-from faceparse.core.evaluation.scores import Scores, compute_scores
-from faceparse.core.inference import Parser
-from faceparse.core.labels import get_label_set
+from faceparse.core.labels.label_set import get_label_set
 from faceparse.core.model.abn import norm_layer
 from faceparse.core.model.backbones import mobilenet_v2
 from faceparse.core.model.build import light_heads
 from faceparse.core.model.imagenet import imagenet_file
+from faceparse.core.model.normalise import Normalise
 from faceparse.core.model.parsing import Output, ParsingModel
-from faceparse.core.model.trained import ParsingNetwork
+from faceparse.core.parser.inference import Parser
+from faceparse.core.parser.trained import ParsingNetwork
+from faceparse.core.sampling.cache import open_cache
+from faceparse.core.sampling.loader import Loader
+from faceparse.core.sampling.order import EpochSampler
+from faceparse.core.sampling.samples import TrainingSet, collate
+from faceparse.core.scoring.counting import evaluate
+from faceparse.core.scoring.scores import Scores, compute_scores
 from faceparse.core.settings import DataSettings, OptimSettings
 from faceparse.core.training.loss import EAGRNetLoss
 from faceparse.core.training.optimizer import make_optimizer

@@ -8,12 +8,12 @@ from pathlib import Path
 import torch
 
 from benchmarks.harness import Result, make_faces, medians, one_thread, speedup
-from faceparse.core.data.cache import open_cache
-from faceparse.core.data.dataset import TrainingSet, collate
-from faceparse.core.data.loader import Loader
-from faceparse.core.data.sampler import EpochSampler
 from faceparse.core.datasets.layout import DatasetFolder, Sample
-from faceparse.core.labels import get_label_set
+from faceparse.core.labels.label_set import get_label_set
+from faceparse.core.sampling.cache import open_cache
+from faceparse.core.sampling.loader import Loader
+from faceparse.core.sampling.order import EpochSampler
+from faceparse.core.sampling.samples import TrainingSet, collate
 from faceparse.core.settings import DataSettings
 
 SAMPLES = 280

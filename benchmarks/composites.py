@@ -7,12 +7,12 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from faceparse.core.datasets.alignment import UnusablePointsError, label_points
 from faceparse.core.datasets.layout import Sample
-from faceparse.core.files import read_image, read_label
-from faceparse.core.finding.finder import FACE_SHARE
-from faceparse.core.geometry import apply
-from faceparse.core.labels import LabelSet
+from faceparse.core.faces.alignment import UnusablePointsError, label_points
+from faceparse.core.faces.finder import FACE_SHARE
+from faceparse.core.images.pictures import read_image, read_label
+from faceparse.core.images.warp import apply
+from faceparse.core.labels.label_set import LabelSet
 
 WIDTH, HEIGHT = 1024, 768
 SIZES = (0.08, 0.6)

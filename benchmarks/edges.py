@@ -10,9 +10,11 @@ import numpy as np
 
 from benchmarks.harness import Result, medians, overhead, speedup
 from faceparse.core.datasets.edges import label_edges
-from faceparse.core.datasets.faces import draw_face
-from faceparse.core.files import encode_png, read_label, write_atomic
-from faceparse.core.parallel import default_processes, map_files
+from faceparse.core.drawing.drawn_face import draw_face
+from faceparse.core.files.writing import write_atomic
+from faceparse.core.images.encoding import encode_png
+from faceparse.core.images.pictures import read_label
+from faceparse.core.machine.parallel import default_processes, map_files
 
 SIZE, LABELS, DISTINCT = 512, 200, 8
 

@@ -11,15 +11,15 @@ from torch import Tensor
 
 from benchmarks.harness import Result, make_faces, medians, one_thread, peak_memory
 from faceparse.core.datasets.layout import DatasetFolder
-from faceparse.core.evaluation.evaluate import count_samples
-from faceparse.core.evaluation.evaluations import run_evaluations
-from faceparse.core.evaluation.protocols import DEFAULT
-from faceparse.core.evaluation.score_checkpoint import plan_evaluation
-from faceparse.core.geometry import Size
-from faceparse.core.inference import Parser
-from faceparse.core.labels import get_label_set
+from faceparse.core.images.warp import Size
+from faceparse.core.labels.label_set import get_label_set
 from faceparse.core.model.build import build_model
-from faceparse.core.model.trained import Network, ParsingNetwork, TrainedModel
+from faceparse.core.parser.inference import Parser
+from faceparse.core.parser.trained import Network, ParsingNetwork, TrainedModel
+from faceparse.core.scoring.counting import count_samples
+from faceparse.core.scoring.evaluation import run_evaluations
+from faceparse.core.scoring.protocols import DEFAULT
+from faceparse.core.scoring.score_model import plan_evaluation
 from faceparse.core.settings import DataSettings, ModelSettings, Settings
 
 SIZE, BATCH_SIZE, IMAGES = (225, 161), 4, 12

@@ -8,11 +8,11 @@ from pathlib import Path
 
 from benchmarks.harness import DATASET, Result, are_here, make_faces, speedup
 from faceparse.commands.console import silent_libraries
-from faceparse.core.evaluation.split import find_split
 from faceparse.core.export.export import Exporter, ExportReport, read_exportable
 from faceparse.core.export.latency import BATCH, measure
-from faceparse.core.model.weights import Checkpoint, read_checkpoint
 from faceparse.core.names.shipped import DEFAULT
+from faceparse.core.parser.weights import Checkpoint, read_checkpoint
+from faceparse.core.scoring.split import find_split
 from faceparse.core.settings import load_settings
 from faceparse.core.training.observer import Bystander
 from faceparse.core.training.run import train

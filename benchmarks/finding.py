@@ -20,12 +20,12 @@ from benchmarks.composites import HEIGHT, Composite, Placed, composites
 from benchmarks.harness import BACKGROUNDS, DATASET, YUNET, Result, overhead
 from faceparse.core.api import FaceParser
 from faceparse.core.datasets.layout import DatasetFolder
-from faceparse.core.evaluation.confusion import confusion_counts
-from faceparse.core.evaluation.scores import compute_scores
-from faceparse.core.inference import load_parser
+from faceparse.core.faces.face import Face, YuNet
+from faceparse.core.faces.own_finder import own_finder
+from faceparse.core.labels.counts import confusion_counts
 from faceparse.core.load import load_model_from
-from faceparse.core.prediction.faces import Face, YuNet
-from faceparse.core.prediction.own_faces import own_finder
+from faceparse.core.parser.inference import load_parser
+from faceparse.core.scoring.scores import compute_scores
 
 MODEL = os.environ.get("MODEL", "celebamask-hq-light")
 PICTURES = int(os.environ.get("FINDING_PICTURES", "200"))

@@ -16,14 +16,15 @@ from benchmarks.composites import composites
 from benchmarks.harness import BACKGROUNDS, DATASET, YUNET, Result, are_here, medians, overhead
 from faceparse.core.api import FaceParser
 from faceparse.core.datasets.layout import DatasetFolder
-from faceparse.core.files import decode_image, encode_jpeg, encode_palette_png
-from faceparse.core.inference import Parser, load_parser
-from faceparse.core.labels import LabelSet
+from faceparse.core.faces.face import Finder, YuNet
+from faceparse.core.faces.own_finder import own_finder
+from faceparse.core.images.encoding import encode_jpeg, encode_palette_png
+from faceparse.core.images.pictures import decode_image
+from faceparse.core.labels.label_set import LabelSet
 from faceparse.core.load import load_model_from
-from faceparse.core.model.trained import Network, PictureNetwork, TrainedModel
 from faceparse.core.names.shipped import DEFAULT
-from faceparse.core.prediction.faces import Finder, YuNet
-from faceparse.core.prediction.own_faces import own_finder
+from faceparse.core.parser.inference import Parser, load_parser
+from faceparse.core.parser.trained import Network, PictureNetwork, TrainedModel
 
 ANGLE = 10.0
 """Degrees."""

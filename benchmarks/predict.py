@@ -10,12 +10,14 @@ import torch
 
 from benchmarks.harness import Result, medians, one_thread
 from faceparse.core.datasets.synthetic import Synthetic
-from faceparse.core.files import encode_jpeg, encode_png, read_image, write_atomic
-from faceparse.core.inference import Parser
-from faceparse.core.labels import get_label_set
+from faceparse.core.files.writing import write_atomic
+from faceparse.core.images.encoding import encode_jpeg, encode_png
+from faceparse.core.images.pictures import read_image
+from faceparse.core.labels.label_set import get_label_set
 from faceparse.core.model.build import build_model
-from faceparse.core.model.trained import ParsingNetwork
-from faceparse.core.prediction.plan import make_plan
+from faceparse.core.parser.inference import Parser
+from faceparse.core.parser.trained import ParsingNetwork
+from faceparse.core.prediction.prediction import make_plan
 from faceparse.core.settings import DataSettings, ModelSettings
 
 PHOTOGRAPHS = 32

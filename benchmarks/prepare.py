@@ -13,12 +13,13 @@ import cv2
 import numpy as np
 
 from benchmarks.harness import Result, medians
-from faceparse.core.datasets.alignment import Alignment, alignment_matrix, make_alignment
 from faceparse.core.datasets.celebamask_hq import CelebAMaskHQ
 from faceparse.core.datasets.lapa import Lapa
 from faceparse.core.datasets.prepare import prepare
 from faceparse.core.datasets.source import Item, Source
-from faceparse.core.files import encode_jpeg, encode_png, read_image, read_label, read_mask
+from faceparse.core.faces.alignment import Alignment, alignment_matrix, make_alignment
+from faceparse.core.images.encoding import encode_jpeg, encode_png
+from faceparse.core.images.pictures import read_image, read_label, read_mask
 from tests.raw import make_celebamask_hq, make_lapa
 
 PHOTOGRAPHS = 30

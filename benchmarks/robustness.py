@@ -20,7 +20,7 @@ from benchmarks.attack import Attack, Count, attempt
 from benchmarks.attacks import Seeds, attacks
 from benchmarks.harness import Result
 from benchmarks.kills import QUICK, kill, kills
-from faceparse.core.files import encode_png
+from faceparse.core.images.encoding import encode_png
 from tests.raw import face, make_lapa
 
 KINDS = tuple(filter(None, os.environ.get("ROBUSTNESS_KINDS", "").split(",")))

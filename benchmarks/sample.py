@@ -8,11 +8,12 @@ import numpy as np
 import torch
 
 from benchmarks.harness import Result, make_faces, medians, one_thread, overhead
-from faceparse.core.data.dataset import Normalise, TrainingSet
-from faceparse.core.data.transforms import draw_augmentation
 from faceparse.core.datasets.layout import DatasetFolder
-from faceparse.core.geometry import crop_matrix
-from faceparse.core.labels import IGNORE, get_label_set
+from faceparse.core.images.warp import crop_matrix
+from faceparse.core.labels.label_set import IGNORE, get_label_set
+from faceparse.core.model.normalise import Normalise
+from faceparse.core.sampling.augmentation import draw_augmentation
+from faceparse.core.sampling.samples import TrainingSet
 from faceparse.core.settings import DataSettings
 
 ROUNDS = 300

@@ -3,9 +3,9 @@
 import numpy as np
 
 from benchmarks.harness import Result, medians, speedup
-from faceparse.core.datasets.faces import draw_face
-from faceparse.core.evaluation.confusion import confusion_counts
-from faceparse.core.labels import IGNORE
+from faceparse.core.drawing.drawn_face import draw_face
+from faceparse.core.labels.counts import confusion_counts
+from faceparse.core.labels.label_set import IGNORE
 
 
 def run() -> list[Result]:

@@ -8,9 +8,10 @@ import torch
 from torch.optim import SGD
 
 from benchmarks.harness import Result, medians, overhead
-from faceparse.core.data.dataset import Batch, Normalise
 from faceparse.core.model.build import build_model
+from faceparse.core.model.normalise import Normalise
 from faceparse.core.model.parsing import ParsingModel
+from faceparse.core.sampling.samples import Batch
 from faceparse.core.settings import DataSettings, ModelSettings, OptimSettings
 from faceparse.core.training.loss import EAGRNetLoss
 from faceparse.core.training.schedule import make_schedule

@@ -5,9 +5,9 @@ from tempfile import TemporaryDirectory
 
 from benchmarks.harness import Result, medians, overhead
 from benchmarks.step import make_step
+from faceparse.core.runs.directory import RunDirectory
+from faceparse.core.runs.tracker import Tracker
 from faceparse.core.settings import TrackingSettings, load_settings
-from faceparse.core.tracking.tracker import Tracker
-from faceparse.core.training.run_directory import RunDirectory
 
 STEPS = 10
 """Of an epoch; real ones have more, and so less of it."""

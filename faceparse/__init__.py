@@ -3,9 +3,7 @@
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from faceparse.core.api import FaceParser as FaceParser
-    from faceparse.core.api import Result as Result
-    from faceparse.core.api import load as load
+    from faceparse.core.api import FaceParser, Result, load
 
 __version__ = "0.1.0"
 __all__ = ["FaceParser", "Result", "__version__", "load"]

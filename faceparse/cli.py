@@ -30,7 +30,7 @@ from faceparse.commands import (
     web,
 )
 from faceparse.core.errors import FaceparseError, InterruptedRunError, SettingsError
-from faceparse.core.paths import utf8_problem
+from faceparse.core.text.paths import utf8_problem
 
 
 class _Gated(typer.core.TyperGroup):

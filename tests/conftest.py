@@ -24,19 +24,19 @@ from torchvision import models
 from faceparse.core.datasets.edges import update_edges
 from faceparse.core.datasets.prepare import prepare
 from faceparse.core.datasets.synthetic import Synthetic
-from faceparse.core.evaluation.split import find_split
 from faceparse.core.export.bundle import fill_bundle, read_bundle
 from faceparse.core.export.export import Exporter, ExportReport
 from faceparse.core.export.exported import read_exported, to_metadata
 from faceparse.core.export.formats import FORMATS
 from faceparse.core.export.registration import plan_registration, register_report
-from faceparse.core.labels import get_label_set
+from faceparse.core.labels.label_set import get_label_set
+from faceparse.core.machine.parallel import untracked
 from faceparse.core.model.build import build_model
 from faceparse.core.model.parsing import Output, ParsingModel
-from faceparse.core.model.portable import pack_weights
-from faceparse.core.model.weights import Checkpoint, read_checkpoint
 from faceparse.core.names.shipped import DEFAULT
-from faceparse.core.parallel import untracked
+from faceparse.core.parser.portable import pack_weights
+from faceparse.core.parser.weights import Checkpoint, read_checkpoint
+from faceparse.core.scoring.split import find_split
 from faceparse.core.settings import Settings, load_settings
 from faceparse.core.training.launch import Display
 from faceparse.core.training.observer import Observer

@@ -8,9 +8,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from faceparse.core.datasets.faces import DrawnFace, draw_face
-from faceparse.core.files import encode_jpeg, encode_png
-from faceparse.core.labels import get_label_set
+from faceparse.core.drawing.drawn_face import DrawnFace, draw_face
+from faceparse.core.images.encoding import encode_jpeg, encode_png
+from faceparse.core.labels.label_set import get_label_set
 
 HELEN_TO_CELEBA = (
     "background",

@@ -10,36 +10,17 @@ import faceparse
 
 PACKAGE = Path(faceparse.__file__).parent
 
-ROWS = [
-    ["faceparse", "core", "core.address", "core.errors", "core.texts", "core.leftovers", "core.paths"],
-    ["core.labels", "core.settings", "core.device", "core.files"],
-    ["core.geometry", "core.polygons"],
-    ["core.preprocessing", "core.face_geometry"],
-    ["core.finding"],
-    ["core.serving"],
-    ["core.names"],
-    ["core.parallel", "core.html", "core.evaluation.confusion"],
-    ["core.datasets"],
-    ["core.data"],
-    ["core.model"],
-    ["core.inference"],
-    ["core.evaluation", "core.prediction"],
-    ["core.checks", "core.serving.answers"],
-    ["core.tracking", "core.tracking.ledger", "core.tracking.git"],
-    ["core.tracking.store"],
-    ["core.tracking.tracker", "core.tracking.registry", "core.tracking.runs"],
-    ["core.evaluation.evaluations", "core.training", "core.export", "core.diagnosis"],
-    ["core.load"],
-    ["core.api"],
-    ["core.web"],
-    ["core.sweep"],
-    ["commands"],
-    ["cli"],
+ORDER = [
+    *("core.errors", "core.text", "core.labels", "core.settings", "core.files", "core.images", "core.machine"),
+    *("core.faces", "core.drawing", "core.pages", "core.runtime", "core.serving", "core.names"),
+    *("core.datasets", "core.checking", "core.sampling", "core.model", "core.parser"),
+    *("core.prediction", "core.runs", "core.scoring", "core.export", "core.training"),
+    *("core.load", "core.api", "core.doctor", "core.sweeps", "core.web", "commands", "cli"),
 ]
-"""A file imports only from its own row and from those above it. The longest name that fits a module is its row's."""
+"""The parts of the package from the ground up: each imports only itself and those before it."""
 
-EXCEPTIONS = {("commands.demo", "cli"), ("faceparse", "core.api")}
-"""The demo runs the other commands as a user would; the package's front door opens on its interface."""
+EXCEPTIONS = {("commands.demo", "cli")}
+"""The demo runs the other commands as a user would."""
 
 
 def module_name(path: Path) -> str:
@@ -50,15 +31,14 @@ def module_name(path: Path) -> str:
 TREES = {module_name(path): ast.parse(path.read_text("utf-8")) for path in sorted(PACKAGE.rglob("*.py"))}
 
 
-def row(module: str) -> int:
-    fitting = [
-        (len(name), number)
-        for number, names in enumerate(ROWS)
-        for name in names
-        if module == name or module.startswith(f"{name}.")
-    ]
-    assert fitting, f"{module} stands in no row of the layout"
-    return max(fitting)[1]
+def part(module: str) -> str:
+    """The folder, or the file beside folders, that holds a module."""
+    return ".".join(module.split(".")[:2]) if module.startswith("core.") else module.split(".")[0]
+
+
+def level(module: str) -> int:
+    assert part(module) in ORDER, f"{module} stands in no part of the layout"
+    return ORDER.index(part(module))
 
 
 def imports(tree: ast.AST) -> Iterator[str]:
@@ -95,25 +75,30 @@ def calls(module: str) -> Iterator[ast.expr]:
 def test_the_rules_are_looked_for_where_they_can_be_broken() -> None:
     assert len(TREES) > 40
     assert imported_modules("commands.train") >= {"commands.options", "core.settings", "core.training.run"}
-    assert "core.tracking.store" in imported_modules("core.diagnosis")  # inside a function
-    names = ["core.evaluation.scores", "core.tracking.ledger", "core.tracking.store", "core.tracking.tracker"]
-    rows = [row(name) for name in [*names, "core.evaluation.evaluations", "cli"]]
-    assert rows == sorted(set(rows))
+    assert "core.runs.store" in imported_modules("core.doctor")  # inside a function
+    assert {part(module) for module in TREES} - {"faceparse", "core"} == set(ORDER)
 
 
-def test_imports_go_upwards() -> None:
-    downwards = {(module, name) for module in TREES for name in imported_modules(module) if row(name) > row(module)}
-    assert downwards == EXCEPTIONS
+def test_folders_import_downwards_only() -> None:
+    upwards = {
+        (module, name)
+        for module in TREES
+        if module != "faceparse"
+        for name in imported_modules(module) - {"faceparse"}
+        if level(name) > level(module)
+    }
+    assert upwards == EXCEPTIONS
 
 
-def test_only_tracking_imports_mlflow() -> None:
+def test_only_runs_import_mlflow() -> None:
+    """And what MLflow itself serves."""
     importing = {module for module in TREES if "mlflow" in top_level(module)}
-    assert importing
-    assert importing <= {module for module in TREES if module.startswith("core.tracking.")}
+    assert "core.serving.servable" in importing
+    assert {part(module) for module in importing} == {"core.runs", "core.serving"}
 
 
 def test_only_one_file_imports_optuna() -> None:
-    assert {module for module in TREES if "optuna" in top_level(module)} == {"core.sweep.proposals"}
+    assert {module for module in TREES if "optuna" in top_level(module)} == {"core.sweeps.proposals"}
 
 
 def test_only_one_file_imports_pyav() -> None:
@@ -129,17 +114,17 @@ def test_only_the_page_imports_a_server() -> None:
 def test_only_the_export_imports_onnx() -> None:
     """And its runtime alone, without PyTorch, what serves the exported file."""
     importing = {module for module in TREES if any(name.startswith("onnx") for name in top_level(module))}
-    assert importing == {"core.export.onnx", "core.serving.onnx_model"}
+    assert importing == {"core.export.onnx", "core.runtime.onnx_model"}
 
 
 def test_serving_needs_no_pytorch() -> None:
     """Nor anything that imports it, at any depth."""
-    needed, waiting = set[str](), {"core.tracking.servable"}
+    needed, waiting = set[str](), {"core.serving.servable"}
     while waiting:
         needed |= waiting
         waiting = {name for module in waiting for name in imported_modules(module)} - needed
     needed -= {"faceparse", "core.api"}  # the package's front door opens on the interface only when that is used
-    assert needed >= {"core.serving.answers", "core.serving.onnx_model", "core.finding.finder", "core.files"}
+    assert needed >= {"core.serving.answers", "core.runtime.onnx_model", "core.faces.finder", "core.images.pictures"}
     assert not {module for module in needed if top_level(module) & {"torch", "torchvision", "onnx"}}
 
 
@@ -159,7 +144,7 @@ def test_only_the_cli_ends_the_process() -> None:
         for f in calls(module)
         if isinstance(f, ast.Attribute) and f.attr in ("exit", "_exit")
     ]
-    assert sorted(set(ending)) == ["cli", "core.parallel", "core.training.launch"]
+    assert sorted(set(ending)) == ["cli", "core.machine.parallel", "core.training.launch"]
 
 
 def test_devices_are_chosen_by_name() -> None:
@@ -179,4 +164,14 @@ def test_the_command_is_there_at_once() -> None:
 def test_pictures_are_opened_in_one_place() -> None:
     """Which knows which formats are safe to open."""
     found = [path for path in PACKAGE.rglob("*.py") if "Image.open(" in path.read_text()]
-    assert found == [PACKAGE / "core" / "files.py"]
+    assert found == [PACKAGE / "core" / "images" / "pictures.py"]
+
+
+def test_every_folder_says_what_it_is_for() -> None:
+    folders = [path for path in PACKAGE.rglob("__init__.py") if path.parent != PACKAGE]
+    assert not [path for path in folders if not ast.get_docstring(ast.parse(path.read_text("utf-8")))]
+
+
+def test_a_file_of_core_has_a_name_of_its_own() -> None:
+    names = [path.name for path in (PACKAGE / "core").rglob("*.py") if path.name != "__init__.py"]
+    assert sorted(set(names)) == sorted(names)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from faceparse.core.labels import builtin_label_sets
+from faceparse.core.labels.label_set import builtin_label_sets
 from faceparse.core.settings import Settings, load_settings
 
 FILES = sorted((Path(__file__).parents[1] / "experiments").glob("*.toml"))

@@ -11,10 +11,10 @@ from pathlib import Path
 import tomli_w
 
 from faceparse.core.errors import CheckpointError, FaceparseError
-from faceparse.core.files import write_atomic
-from faceparse.core.model.weights import read_checkpoint
+from faceparse.core.files.writing import write_atomic
 from faceparse.core.names import shipped
-from faceparse.core.serving.checksums import check_sums, sha256
+from faceparse.core.parser.weights import read_checkpoint
+from faceparse.core.runtime.checksums import check_sums, sha256
 
 
 def ship(bundle: Path, name: str, note: str = "") -> str:

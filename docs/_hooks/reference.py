@@ -17,7 +17,8 @@ from mkdocs.exceptions import PluginError
 import faceparse
 from faceparse.cli import app
 from faceparse.commands.train import train
-from faceparse.core import labels, settings
+from faceparse.core import settings
+from faceparse.core.labels import label_set as labels
 
 Schema = dict[str, Any]
 """A piece of JSON schema."""

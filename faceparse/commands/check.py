@@ -9,8 +9,8 @@ import typer
 from faceparse.commands.options import DatasetName, Processes
 
 if TYPE_CHECKING:
-    from faceparse.core.checks.check import CheckReport
-    from faceparse.core.checks.remap import RemapReport
+    from faceparse.core.checking.check import CheckReport
+    from faceparse.core.checking.remap import RemapReport
 
 
 def check(
@@ -31,11 +31,11 @@ def check(
 ) -> None:
     """Report everything in a dataset that would break training or falsify scores; exit code 1 where anything does."""
     from faceparse.commands.console import err, out, track
-    from faceparse.core.checks.check import check_dataset
-    from faceparse.core.checks.page import check_page
-    from faceparse.core.checks.remap import remap_labels
-    from faceparse.core.files import make_folder, write_atomic
-    from faceparse.core.parallel import default_processes
+    from faceparse.core.checking.check import check_dataset
+    from faceparse.core.checking.check_page import check_page
+    from faceparse.core.checking.remap import remap_labels
+    from faceparse.core.files.writing import make_folder, write_atomic
+    from faceparse.core.machine.parallel import default_processes
 
     processes = processes or default_processes()
     notes = err if as_json else out
@@ -91,7 +91,7 @@ def _as_dict(report: "CheckReport", root: Path) -> dict[str, Any]:
 def _table(report: "CheckReport") -> Any:
     from rich.table import Table
 
-    from faceparse.core.checks.page import share_phrase, size_phrase
+    from faceparse.core.checking.check_page import share_phrase, size_phrase
 
     sizes = f"images {size_phrase(report.sizes)}" if report.sizes else "no image could be read"
     table = Table(title=sizes, title_justify="left", box=None, pad_edge=False)

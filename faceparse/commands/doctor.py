@@ -6,7 +6,7 @@ import typer
 def doctor() -> None:
     """What works here, what does not, and how to mend it."""
     from faceparse.commands.console import out, silent_libraries
-    from faceparse.core.diagnosis import diagnose
+    from faceparse.core.doctor import diagnose
 
     silent_libraries()
     findings = diagnose()

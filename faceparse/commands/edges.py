@@ -18,7 +18,7 @@ def edges(
     """Make the edge maps that training needs: edges/<id>.png for every labels/<id>.png. Deletes nothing."""
     from faceparse.commands.console import out, track
     from faceparse.core.datasets.edges import update_edges
-    from faceparse.core.parallel import default_processes
+    from faceparse.core.machine.parallel import default_processes
 
     report = update_edges(dataset_dir, force=force, processes=processes or default_processes(), track=track)
     out.print(f"{dataset_dir / 'edges'}: {report.made} made, {report.fresh} up to date")

@@ -24,8 +24,8 @@ from faceparse.commands.options import (
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from faceparse.core.evaluation.compare import Comparison
-    from faceparse.core.evaluation.summary import Evaluation, Summary
+    from faceparse.core.scoring.comparison import Comparison
+    from faceparse.core.scoring.summary import Evaluation, Summary
 
 
 def evaluate(
@@ -74,12 +74,12 @@ def evaluate(
 ) -> None:
     """Score checkpoints: F1, IoU and boundary F1 with intervals, as a report, logged to the MLflow run of each."""
     from faceparse.commands.console import err, out, print_table, silent_libraries, track
-    from faceparse.core.device import resolve_device
-    from faceparse.core.evaluation.evaluations import run_evaluations
-    from faceparse.core.evaluation.score_checkpoint import plan_evaluation
-    from faceparse.core.evaluation.serial import comparison_dict, evaluation_dict
-    from faceparse.core.evaluation.tta import resolve_augmentation
     from faceparse.core.load import load_model_from
+    from faceparse.core.machine.device import resolve_device
+    from faceparse.core.scoring.evaluation import run_evaluations
+    from faceparse.core.scoring.score_model import plan_evaluation
+    from faceparse.core.scoring.serial import comparison_dict, evaluation_dict
+    from faceparse.core.scoring.tta import resolve_augmentation
 
     silent_libraries()
     size, augmentation = parse_size(input_size), resolve_augmentation(tta, tta_scales)
@@ -132,8 +132,8 @@ def _table(evaluation: "Evaluation") -> Any:
 
 
 def _one_protocol(summary: "Summary", title: str) -> Any:
-    from faceparse.core.evaluation.report import range_phrase
-    from faceparse.core.evaluation.scores import AT, percent
+    from faceparse.core.scoring.report import range_phrase
+    from faceparse.core.scoring.scores import AT, percent
 
     table = _new_table(title, "F1 %", "95 %", "IoU %", *(f"bF1 {pixels}px" for pixels in AT))
     scores = summary.scores
@@ -154,8 +154,8 @@ def _one_protocol(summary: "Summary", title: str) -> Any:
 
 
 def _by_protocol(summaries: "Mapping[str, Summary]", title: str) -> Any:
-    from faceparse.core.evaluation.report import rows_of
-    from faceparse.core.evaluation.scores import percent
+    from faceparse.core.scoring.report import rows_of
+    from faceparse.core.scoring.scores import percent
 
     table = _new_table(title, *summaries)
     label_set = next(iter(summaries.values())).label_set
@@ -187,8 +187,8 @@ def _letter(number: int) -> str:
 
 def _comparison_table(comparison: "Comparison", protocol: str, others: "Sequence[int]") -> Any:
     """A star stands where chance hardly explains the difference."""
-    from faceparse.core.evaluation.report import difference_phrase, difference_range, p_phrase, rows_of
-    from faceparse.core.evaluation.scores import percent
+    from faceparse.core.scoring.report import difference_phrase, difference_range, p_phrase, rows_of
+    from faceparse.core.scoring.scores import percent
 
     first = comparison.evaluations[0]
     title = f"{first.dataset.name} {first.split}, {len(first.ids)} images, F1 %, protocol {protocol}"

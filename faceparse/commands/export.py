@@ -12,12 +12,12 @@ from faceparse.commands.options import TRAINED, DataDir, InputSize, parse_size
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from faceparse.core.evaluation.scores import Scores
-    from faceparse.core.evaluation.split import Split
     from faceparse.core.export.export import ExportReport
     from faceparse.core.export.latency import Speed
-    from faceparse.core.model.trained import Network
-    from faceparse.core.model.weights import Checkpoint
+    from faceparse.core.parser.trained import Network
+    from faceparse.core.parser.weights import Checkpoint
+    from faceparse.core.scoring.scores import Scores
+    from faceparse.core.scoring.split import Split
 
 
 def export(
@@ -147,7 +147,7 @@ def export(
 
 def _scored_on(checkpoint: "Checkpoint", data_dir: Path | None, split: str | None, limit: int | None) -> "Split | None":
     """None where nobody named a dataset and that of the training is not here."""
-    from faceparse.core.evaluation.split import find_split, held_out
+    from faceparse.core.scoring.split import find_split, held_out
 
     root = data_dir or checkpoint.settings.data.root
     if data_dir is None and not root.is_dir():
@@ -157,7 +157,7 @@ def _scored_on(checkpoint: "Checkpoint", data_dir: Path | None, split: str | Non
 
 
 def _line(report: "ExportReport") -> str:
-    from faceparse.core.preprocessing import LARGEST, SMALLEST, STEP
+    from faceparse.core.images.crop import LARGEST, SMALLEST, STEP
 
     height, width = report.model.settings.data.input_size if report.model.sizes == "fixed" else ("H", "W")
     classes = len(report.model.label_set)
@@ -177,7 +177,7 @@ def _f1_table(split: "Split", reference: "Scores", reports: "Sequence[ExportRepo
     """Each file's F1 by class, and how far that is from PyTorch's."""
     from rich.table import Table
 
-    from faceparse.core.evaluation.scores import percent
+    from faceparse.core.scoring.scores import percent
 
     title = f"F1 % on {split.root.name} {split.name}, {len(split.samples)} images, and the change from PyTorch's"
     table = Table(title=title, title_justify="left")

@@ -35,7 +35,7 @@ def split_model(option: str | None, words: list[str]) -> tuple[str, list[str]]:
         SettingsError: both were typed, or the first word is nearly the name of a shipped model.
     """
     from faceparse.core.errors import SettingsError
-    from faceparse.core.labels import nearest
+    from faceparse.core.labels.label_set import nearest
     from faceparse.core.names.find import names_model
     from faceparse.core.names.shipped import shipped_models
 

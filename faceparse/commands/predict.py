@@ -72,11 +72,12 @@ def predict(
 
     from faceparse.commands.console import err, out, silent_libraries, track
     from faceparse.core.errors import SettingsError
-    from faceparse.core.files import read_bytes, some
-    from faceparse.core.inference import load_parser
+    from faceparse.core.files.reading import read_bytes
     from faceparse.core.load import load_model_from
+    from faceparse.core.parser.inference import load_parser
     from faceparse.core.prediction.inputs import STDIN, read_list
-    from faceparse.core.prediction.plan import make_plan
+    from faceparse.core.prediction.prediction import make_plan
+    from faceparse.core.text.patterns import some
 
     silent_libraries()
     name, typed = split_model(model, inputs or [])

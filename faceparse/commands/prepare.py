@@ -10,9 +10,9 @@ import typer
 from faceparse.commands.options import Processes
 
 if TYPE_CHECKING:
-    from faceparse.core.datasets.alignment import Alignment
     from faceparse.core.datasets.prepare import PrepareReport
     from faceparse.core.datasets.source import Source
+    from faceparse.core.faces.alignment import Alignment
 
 app = typer.Typer(
     help="Turn a raw dataset into the canonical layout: images/, labels/ and the lists of train, val and test. "
@@ -108,7 +108,7 @@ def _celebamask_hq(raw_dir: RawDir) -> "Source":
 def _ibugmask(raw_dir: RawDir, label_set: LabelSetName = "ibugmask", val: Val = 0.05, seed: Seed = 0) -> "Source":
     """iBugMask: faces in the wild, with 11 classes or 14 (--label-set ibugmask-14); a share of train becomes val."""
     from faceparse.core.datasets.ibugmask import IBugMask
-    from faceparse.core.labels import get_label_set
+    from faceparse.core.labels.label_set import get_label_set
 
     return IBugMask(raw_dir, label_set=get_label_set(label_set), val=val, seed=seed)
 
@@ -133,7 +133,7 @@ def _folder(
 ) -> "Source":
     """Images and label pictures of your own. Labels: class ids, palette PNGs, or the label set's colours."""
     from faceparse.core.datasets.folder import Folder
-    from faceparse.core.labels import get_label_set
+    from faceparse.core.labels.label_set import get_label_set
 
     return Folder(
         raw_dir, label_set=get_label_set(label_set), images=images, labels=labels, val=val, test=test, seed=seed
@@ -157,8 +157,8 @@ def synthetic(
 
 
 def _alignment(align: str, size: int | None, template: str | None, on_missing: str | None) -> "Alignment | None":
-    from faceparse.core.datasets.alignment import make_alignment
     from faceparse.core.errors import SettingsError
+    from faceparse.core.faces.alignment import make_alignment
 
     if align != "none":
         return make_alignment(align, size=size or 473, template=template or "farl", on_missing=on_missing or "identity")
@@ -177,7 +177,7 @@ def _prepare(
 ) -> None:
     from faceparse.commands.console import err, out, track
     from faceparse.core.datasets.prepare import RECORD, prepare
-    from faceparse.core.parallel import default_processes
+    from faceparse.core.machine.parallel import default_processes
 
     report = prepare(
         source,

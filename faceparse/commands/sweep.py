@@ -21,7 +21,7 @@ from faceparse.commands.options import (
 )
 
 if TYPE_CHECKING:
-    from faceparse.core.sweep.sweep import SweepResult
+    from faceparse.core.sweeps.sweep import SweepResult
 
 
 def sweep(
@@ -89,7 +89,7 @@ def sweep(
     silent_libraries()  # before they are imported
     tell_terms(restore_from)
     from faceparse.commands.training_display import TrainingDisplay
-    from faceparse.core.sweep import sweep as core
+    from faceparse.core.sweeps import sweep as core
 
     if resume:
         result = core.resume(resume, TrainingDisplay, trials=trials)

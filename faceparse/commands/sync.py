@@ -15,9 +15,9 @@ def sync(
     from faceparse.commands.console import out, silent_libraries
 
     silent_libraries()  # before they are imported
-    from faceparse.core.sweep.record import is_sweep
-    from faceparse.core.sweep.sync import sync_sweep
-    from faceparse.core.training import sync as core
+    from faceparse.core.runs import sync as core
+    from faceparse.core.sweeps.sweep_file import is_sweep
+    from faceparse.core.sweeps.sync_sweep import sync_sweep
 
     synced = sync_sweep(run_dir) if is_sweep(run_dir) else {run_dir: core.sync(run_dir)}
     for folder, done in synced.items():

@@ -7,7 +7,7 @@ from rich.progress import Progress as Bar
 from rich.progress import TaskID
 
 from faceparse.commands.console import LINE_EVERY, err, progress_bar, track
-from faceparse.core.parallel import Track
+from faceparse.core.machine.parallel import Track
 from faceparse.core.training.trainer import Progress
 
 

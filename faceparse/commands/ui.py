@@ -14,16 +14,16 @@ def ui(
     import sys
 
     from faceparse.commands.console import err, out, silent_libraries
-    from faceparse.core.address import whole_address
+    from faceparse.core.runs.store import tracking_uri
     from faceparse.core.settings import load_settings
-    from faceparse.core.tracking.store import tracking_uri
+    from faceparse.core.text.address import whole_address
 
     store = tracking_uri(load_settings(options={"tracking.uri": uri} if uri else {}).tracking)
     if store.startswith(("http://", "https://")):
         out.print(f"the runs are on a server: open {store} in a browser")
         return
     silent_libraries()  # before they are imported
-    from faceparse.core.tracking.runs import experiments
+    from faceparse.core.runs.runs import experiments
     from faceparse.core.web.server import listen
 
     listen(port).close()  # of a port that is taken, MLflow would print a traceback

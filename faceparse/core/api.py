@@ -12,28 +12,22 @@ from PIL import Image
 from torch import Tensor
 
 from faceparse.core.errors import DatasetError, SettingsError
-from faceparse.core.evaluation.pictures import cut_out, overlay
-from faceparse.core.face_geometry import FaceGeometry, if_consistent
-from faceparse.core.files import (
-    DAMAGED,
-    Picture,
-    decode_picture,
-    from_pillow,
-    must_be_small_enough,
-    read_bytes,
-    write_palette_png,
-)
-from faceparse.core.geometry import Size, unwarp_label
-from faceparse.core.inference import Parser, arrays_later, load_parser
-from faceparse.core.labels import LabelSet
+from faceparse.core.faces.crops import Crop, crop_picture, paste, settle
+from faceparse.core.faces.face import Face, Finder
+from faceparse.core.faces.geometry import FaceGeometry, if_consistent
+from faceparse.core.faces.own_finder import AUTO, MIN_FACE, check_min_face, choose_finder, own_finder
+from faceparse.core.files.reading import read_bytes
+from faceparse.core.images.encoding import write_palette_png
+from faceparse.core.images.overlay import cut_out, overlay
+from faceparse.core.images.pictures import DAMAGED, Picture, decode_picture, from_pillow, must_be_small_enough
+from faceparse.core.images.polygons import polygons
+from faceparse.core.images.warp import Size, unwarp_label
+from faceparse.core.labels.label_set import LabelSet
 from faceparse.core.load import load_model_from
-from faceparse.core.paths import path_problem
-from faceparse.core.polygons import polygons
+from faceparse.core.parser.inference import Parser, arrays_later, load_parser
 from faceparse.core.prediction.batches import batch_logits
-from faceparse.core.prediction.crops import Crop, crop_picture, paste, settle
-from faceparse.core.prediction.faces import Face, Finder
-from faceparse.core.prediction.own_faces import AUTO, MIN_FACE, check_min_face, choose_finder, own_finder
 from faceparse.core.settings import parse_input_size
+from faceparse.core.text.paths import path_problem
 
 ImageSource = np.ndarray | Image.Image | Picture | bytes | str | Path
 """H x W x 3 uint8 RGB, a PIL picture, an encoded picture's bytes, or a file."""

@@ -8,9 +8,9 @@ from pathlib import Path
 
 from faceparse.core.export.bundle import read_bundle
 from faceparse.core.export.read import load_file
-from faceparse.core.model.trained import TrainedModel
 from faceparse.core.names.place import SCHEME
 from faceparse.core.names.shipped import DEFAULT
+from faceparse.core.parser.trained import TrainedModel
 from faceparse.core.settings import load_settings
 
 
@@ -30,8 +30,8 @@ def load_model_from(source: str | Path = DEFAULT, *, trust: bool = False) -> Tra
 
 
 def _registered(source: str) -> TrainedModel:
-    from faceparse.core.tracking.registry import download  # MLflow takes seconds to import
-    from faceparse.core.tracking.store import tracking_uri
+    from faceparse.core.runs.registry import download  # MLflow takes seconds to import
+    from faceparse.core.runs.store import tracking_uri
 
     copy = _Copy()
     uri, bundle = download(source, tracking_uri(load_settings().tracking), copy.folder)

@@ -22,11 +22,11 @@ from pydantic import (
     field_validator,
 )
 
-from faceparse.core.address import keep_secrets, public_address
 from faceparse.core.errors import SettingsError
-from faceparse.core.labels import nearest
-from faceparse.core.paths import path_problem, utf8_problem
-from faceparse.core.texts import read_toml
+from faceparse.core.labels.label_set import nearest
+from faceparse.core.text.address import keep_secrets, public_address
+from faceparse.core.text.paths import path_problem, utf8_problem
+from faceparse.core.text.toml_json import read_toml
 
 ENV_PREFIX = "FACEPARSE_"
 EXPERIMENT_VARIABLE = "MLFLOW_EXPERIMENT_NAME"

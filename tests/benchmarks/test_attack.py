@@ -8,7 +8,7 @@ from PIL import Image
 
 from benchmarks.attack import Attack, attempt, hidden
 from benchmarks.attacks import encoded_pictures, is_damage
-from faceparse.core.leftovers import beside
+from faceparse.core.files.leftovers import beside
 
 PREPARE = ("prepare", "synthetic", "--count", "10", "--size", "64")
 

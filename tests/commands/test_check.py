@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from faceparse.core.checks.class_orders import ORDERS
-from faceparse.core.files import read_label
-from tests.core.checks.celeba import write_celeba
+from faceparse.core.checking.class_orders import ORDERS
+from faceparse.core.images.pictures import read_label
+from tests.core.checking.celeba import write_celeba
 
 ONE = ("--processes", 1)
 

@@ -4,10 +4,10 @@ from typing import Any
 import pytest
 
 from faceparse import cli as cli_module
-from faceparse.core import parallel
 from faceparse.core.export.export import Exporter, ExportReport
 from faceparse.core.export.verify import Check
 from faceparse.core.load import load_model_from
+from faceparse.core.machine import parallel
 
 SMALL = ["--input-size", "64,64", "--device", "cpu", "--set", "model.stem=torchvision", "--set", "data.workers=0"]
 

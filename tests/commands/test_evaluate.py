@@ -11,11 +11,11 @@ from mlflow.tracking import MlflowClient
 from rich.console import Console
 
 from faceparse.commands import console
-from faceparse.core.evaluation.protocols import PROTOCOLS
-from faceparse.core.evaluation.score_checkpoint import plan_evaluation, score_checkpoint
-from faceparse.core.evaluation.tta import augmented_network
-from faceparse.core.labels import get_label_set
-from faceparse.core.model.weights import read_checkpoint
+from faceparse.core.labels.label_set import get_label_set
+from faceparse.core.parser.weights import read_checkpoint
+from faceparse.core.scoring.protocols import PROTOCOLS
+from faceparse.core.scoring.score_model import plan_evaluation, score_checkpoint
+from faceparse.core.scoring.tta import augmented_network
 from faceparse.core.training.run import RunResult
 
 KEYS = ["checkpoint", "dataset", "split", "protocol", "images", "f1", "iou", "merged_f1"]
@@ -167,7 +167,7 @@ def test_data_and_crop_can_be_others(cli: Any, best: Path, own_faces: Path, monk
         sizes.append(network.input_size)
         return network
 
-    monkeypatch.setattr("faceparse.core.evaluation.score_checkpoint.augmented_network", remember)
+    monkeypatch.setattr("faceparse.core.scoring.score_model.augmented_network", remember)
     found = json.loads(cli("eval", best, "--data-dir", own_faces, "--input-size", "80,64", "--json").out)
     assert found["dataset"] == str(own_faces)
     assert sizes == [(80, 64)]

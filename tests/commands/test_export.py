@@ -6,15 +6,15 @@ import pytest
 import torch
 from mlflow.tracking import MlflowClient
 
-from faceparse.core.evaluation.scores import Scores
 from faceparse.core.export import export as core
 from faceparse.core.export.export import Exporter, ExportReport
 from faceparse.core.export.exported import ExportedModel
 from faceparse.core.export.formats import FORMATS
 from faceparse.core.export.verify import Check
-from faceparse.core.labels import get_label_set
+from faceparse.core.labels.label_set import get_label_set
 from faceparse.core.load import load_model_from
 from faceparse.core.model.build import build_model
+from faceparse.core.scoring.scores import Scores
 from faceparse.core.settings import load_settings
 from faceparse.core.training.checkpoint import pack, save
 from faceparse.core.training.run import RunResult

@@ -22,7 +22,7 @@ from mlflow.tracking import MlflowClient
 from faceparse.core.settings import Settings
 from faceparse.core.training.run import train
 from tests.conftest import Silent
-from tests.core.tracking.conftest import datasets, models, until
+from tests.core.runs.conftest import datasets, models, until
 
 PATIENCE = 180.0
 """Seconds: the server takes a few on a free machine, and makes its tables in the first ones."""

@@ -8,7 +8,7 @@ import pytest
 
 from faceparse.core.errors import InterruptedRunError, TrainingError
 from faceparse.core.settings import Settings
-from faceparse.core.sweep.record import read_record
+from faceparse.core.sweeps.sweep_file import read_record
 from faceparse.core.training import launch
 from faceparse.core.training import run as run_module
 from faceparse.core.training.run import RunResult

@@ -13,12 +13,12 @@ import pytest
 from filelock import FileLock
 from mlflow.tracking import MlflowClient
 
+from faceparse.core.runs.ledger import Parcel
+from faceparse.core.runs.sync import Synced
 from faceparse.core.settings import Settings, flatten
-from faceparse.core.sweep import sync as sweep_sync
-from faceparse.core.sweep.record import Record, write_record
-from faceparse.core.tracking.ledger import Parcel
+from faceparse.core.sweeps import sync_sweep as sweep_sync
+from faceparse.core.sweeps.sweep_file import Record, write_record
 from faceparse.core.training.run import RunResult, resume, train
-from faceparse.core.training.sync import Synced
 from tests.conftest import Server, Silent
 
 

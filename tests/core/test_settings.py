@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 
-from faceparse.core.address import VARIABLE, whole_address
 from faceparse.core.errors import SettingsError
 from faceparse.core.settings import (
     Settings,
@@ -21,6 +20,7 @@ from faceparse.core.settings import (
     to_dict,
     to_toml,
 )
+from faceparse.core.text.address import VARIABLE, whole_address
 
 # eagrnet.md, 'Training recipe' and 'Loss', copied by hand.
 RECIPE = {

@@ -12,7 +12,7 @@ from mkdocs.exceptions import PluginError
 
 import faceparse
 from faceparse.cli import app
-from faceparse.core.labels import builtin_label_sets
+from faceparse.core.labels.label_set import builtin_label_sets
 from faceparse.core.settings import Settings, keys
 from tests.docs.shown import ROOT
 

@@ -8,8 +8,8 @@ import numpy as np
 from PIL import Image
 
 from faceparse.cli import run
-from faceparse.core.files import encode_jpeg, encode_png
-from faceparse.core.labels import get_label_set
+from faceparse.core.images.encoding import encode_jpeg, encode_png
+from faceparse.core.labels.label_set import get_label_set
 from tests import raw
 from tests.core.prediction.detector import make_detector
 from tests.core.prediction.films import make_video

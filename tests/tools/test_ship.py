@@ -8,7 +8,7 @@ from faceparse.core.errors import CheckpointError
 from faceparse.core.load import load_model_from
 from faceparse.core.names import shipped as core
 from faceparse.core.names.shipped import DEFAULT, shipped_models
-from faceparse.core.serving.checksums import write_sums
+from faceparse.core.runtime.checksums import write_sums
 from tools.ship import ship
 
 SCORES = {"dataset": "CelebAMask-HQ", "split": "test", "images": 2824, "protocol": "eagrnet", "mean_f1": 0.84321}

@@ -20,9 +20,9 @@ from pathlib import Path, PurePosixPath
 from typing import IO, Literal, Protocol
 
 from faceparse.core.errors import DatasetError, OutputError
-from faceparse.core.files import cannot_write, make_folder
-from faceparse.core.parallel import Track, untracked
-from faceparse.core.paths import LONGEST_NAME
+from faceparse.core.files.writing import cannot_write, make_folder
+from faceparse.core.machine.parallel import Track, untracked
+from faceparse.core.text.paths import LONGEST_NAME
 
 MAX_FILES = 2_000_000
 MAX_BYTES = 400 * 2**30

@@ -12,9 +12,10 @@ import numpy as np
 
 from faceparse.core.datasets.source import Item, Raw, WithoutLandmarks, find_root
 from faceparse.core.errors import DatasetError
-from faceparse.core.files import read_bytes, read_image, read_mask
-from faceparse.core.labels import get_label_set
-from faceparse.core.paths import decode_text
+from faceparse.core.files.reading import read_bytes
+from faceparse.core.images.pictures import read_image, read_mask
+from faceparse.core.labels.label_set import get_label_set
+from faceparse.core.text.paths import decode_text
 
 IMAGES, MASKS, MAPPING = "CelebA-HQ-img", "CelebAMask-HQ-mask-anno", "CelebA-HQ-to-CelebA-mapping.txt"
 LAST_TRAIN, LAST_VAL = 162770, 182637

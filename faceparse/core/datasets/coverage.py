@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from faceparse.core.labels import IGNORE, LabelSet
+from faceparse.core.labels.label_set import IGNORE, LabelSet
 
 MUCH_IGNORED = 0.3
 """Share of the pixels."""

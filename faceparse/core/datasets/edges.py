@@ -9,9 +9,11 @@ import numpy as np
 
 from faceparse.core.datasets.layout import Sample
 from faceparse.core.errors import DatasetError
-from faceparse.core.files import encode_png, make_folder, read_label, write_atomic
-from faceparse.core.parallel import Track, map_files, untracked
-from faceparse.core.paths import broken_link, files_below
+from faceparse.core.files.writing import make_folder, write_atomic
+from faceparse.core.images.encoding import encode_png
+from faceparse.core.images.pictures import read_label
+from faceparse.core.machine.parallel import Track, map_files, untracked
+from faceparse.core.text.paths import broken_link, files_below
 
 
 def label_edges(label: np.ndarray) -> np.ndarray:

@@ -16,17 +16,11 @@ from faceparse.core.datasets.source import (
     split_by_share,
 )
 from faceparse.core.errors import ColourLabelError, DatasetError, FaceparseError, SettingsError
-from faceparse.core.files import (
-    IMAGE_SUFFIXES,
-    any_case,
-    decode_picture,
-    read_bytes,
-    read_label,
-    read_orientation,
-    some,
-)
-from faceparse.core.labels import LabelSet
-from faceparse.core.paths import broken_link
+from faceparse.core.files.reading import read_bytes
+from faceparse.core.images.pictures import IMAGE_SUFFIXES, decode_picture, read_label, read_orientation
+from faceparse.core.labels.label_set import LabelSet
+from faceparse.core.text.paths import broken_link
+from faceparse.core.text.patterns import any_case, some
 
 
 class Folder(WithoutLandmarks):

@@ -8,12 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from faceparse.core.datasets.alignment import read_five_points
 from faceparse.core.datasets.source import Item, Raw, WithoutNotes, find_root
 from faceparse.core.errors import DatasetError
-from faceparse.core.files import read_bytes, read_image, read_label
-from faceparse.core.labels import get_label_set
-from faceparse.core.paths import broken_link, decode_text
+from faceparse.core.faces.alignment import read_five_points
+from faceparse.core.files.reading import read_bytes
+from faceparse.core.images.pictures import read_image, read_label
+from faceparse.core.labels.label_set import get_label_set
+from faceparse.core.text.paths import broken_link, decode_text
 
 LISTS = {"train": "exemplars.txt", "val": "tuning.txt", "test": "testing.txt"}
 """The published lists, 2000 / 230 / 100 photographs."""

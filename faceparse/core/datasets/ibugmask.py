@@ -9,11 +9,12 @@ from typing import Any
 
 import numpy as np
 
-from faceparse.core.datasets.alignment import read_five_points
 from faceparse.core.datasets.source import Item, Raw, WithoutNotes, find_root, split_by_share
 from faceparse.core.errors import DatasetError
-from faceparse.core.files import read_bytes, read_image, read_label
-from faceparse.core.labels import LabelSet
+from faceparse.core.faces.alignment import read_five_points
+from faceparse.core.files.reading import read_bytes
+from faceparse.core.images.pictures import read_image, read_label
+from faceparse.core.labels.label_set import LabelSet
 
 
 class IBugMask(WithoutNotes):

@@ -8,12 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from faceparse.core.datasets.alignment import read_five_points
 from faceparse.core.datasets.layout import SPLITS
 from faceparse.core.datasets.source import Item, Raw, WithoutNotes, find_root
 from faceparse.core.errors import DatasetError
-from faceparse.core.files import read_bytes, read_image, read_label
-from faceparse.core.labels import get_label_set
+from faceparse.core.faces.alignment import read_five_points
+from faceparse.core.files.reading import read_bytes
+from faceparse.core.images.pictures import read_image, read_label
+from faceparse.core.labels.label_set import get_label_set
 
 POINTS = 106
 

@@ -13,10 +13,11 @@ from pathlib import Path, PurePosixPath
 import tomli_w
 
 from faceparse.core.errors import DatasetError, SettingsError
-from faceparse.core.files import read_bytes, write_atomic
-from faceparse.core.labels import LabelSet, get_label_set, match_label_names, read_label_set
-from faceparse.core.paths import broken_link, decode_text, path_problem
+from faceparse.core.files.reading import read_bytes
+from faceparse.core.files.writing import write_atomic
+from faceparse.core.labels.label_set import LabelSet, get_label_set, match_label_names, read_label_set
 from faceparse.core.settings import DataSettings
+from faceparse.core.text.paths import broken_link, decode_text, path_problem
 
 SPLITS = ("train", "val", "test")
 LABEL_SET_FILE = "label_set.toml"

@@ -20,7 +20,13 @@ from typing import Any, Literal
 import numpy as np
 import tomli_w
 
-from faceparse.core.datasets.alignment import (
+from faceparse.core.datasets.archive import identity, unpack
+from faceparse.core.datasets.coverage import coverage_notes
+from faceparse.core.datasets.layout import SPLITS, write_label_set
+from faceparse.core.datasets.orientation import drawn_as_stored, is_drawn_as_stored
+from faceparse.core.datasets.source import Item, Raw, Source
+from faceparse.core.errors import DatasetError, FaceparseError, OutputError, SettingsError
+from faceparse.core.faces.alignment import (
     Alignment,
     UnusablePointsError,
     align,
@@ -28,18 +34,14 @@ from faceparse.core.datasets.alignment import (
     harden,
     label_points,
 )
-from faceparse.core.datasets.archive import identity, unpack
-from faceparse.core.datasets.coverage import coverage_notes
-from faceparse.core.datasets.layout import SPLITS, write_label_set
-from faceparse.core.datasets.orientation import drawn_as_stored, is_drawn_as_stored
-from faceparse.core.datasets.source import Item, Raw, Source
-from faceparse.core.errors import DatasetError, FaceparseError, OutputError, SettingsError
-from faceparse.core.evaluation.confusion import confusion_counts
-from faceparse.core.files import append_line, encode_jpeg, encode_matrix, encode_png, make_folder, write_atomic
-from faceparse.core.geometry import warp_label
-from faceparse.core.labels import IGNORE, LabelSet, unknown_values
-from faceparse.core.parallel import Track, map_files, untracked
-from faceparse.core.texts import parse_json_as
+from faceparse.core.files.writing import append_line, make_folder, write_atomic
+from faceparse.core.images.encoding import encode_jpeg, encode_png
+from faceparse.core.images.matrices import encode_matrix
+from faceparse.core.images.warp import warp_label
+from faceparse.core.labels.counts import confusion_counts
+from faceparse.core.labels.label_set import IGNORE, LabelSet, unknown_values
+from faceparse.core.machine.parallel import Track, map_files, untracked
+from faceparse.core.text.toml_json import parse_json_as
 
 MANIFEST = "prepared.toml"
 """What the folder was made from, and with which options."""

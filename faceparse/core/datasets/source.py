@@ -9,8 +9,8 @@ from typing import Any, NoReturn, Protocol
 import numpy as np
 
 from faceparse.core.errors import DatasetError
-from faceparse.core.labels import LabelSet
-from faceparse.core.paths import LONGEST_NAME, broken_link
+from faceparse.core.labels.label_set import LabelSet
+from faceparse.core.text.paths import LONGEST_NAME, broken_link
 
 _NAME = re.compile(r"[^\s\\:\x00-\x1f\x7f\ud800-\udfff]+")
 """What a list's line and any file system can hold."""

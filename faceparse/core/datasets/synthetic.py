@@ -4,9 +4,9 @@ from typing import Any
 
 import numpy as np
 
-from faceparse.core.datasets.faces import DrawnFace, draw_face
 from faceparse.core.datasets.source import Item, Raw, WithoutNotes, split_by_share
-from faceparse.core.labels import get_label_set
+from faceparse.core.drawing.drawn_face import DrawnFace, draw_face
+from faceparse.core.labels.label_set import get_label_set
 
 
 class Synthetic(WithoutNotes):

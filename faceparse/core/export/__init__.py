@@ -1,0 +1,1 @@
+"""A trained network -> ONNX, TorchScript, pt2, safetensors: verified files, bundles, model cards."""

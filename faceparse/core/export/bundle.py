@@ -14,16 +14,16 @@ from pathlib import Path
 import tomli_w
 
 from faceparse.core.errors import CheckpointError
-from faceparse.core.evaluation.split import Split
-from faceparse.core.evaluation.summary import Summary
 from faceparse.core.export.card import model_card
 from faceparse.core.export.config import hub_config
 from faceparse.core.export.exported import ExportedModel, to_metadata
 from faceparse.core.export.formats import format_of
 from faceparse.core.export.read import read_model
-from faceparse.core.files import write_atomic
-from faceparse.core.model.trained import TrainedModel
-from faceparse.core.serving.checksums import COPY_AGAIN, MODEL, SUMS, check_sums, write_sums
+from faceparse.core.files.writing import write_atomic
+from faceparse.core.parser.trained import TrainedModel
+from faceparse.core.runtime.checksums import COPY_AGAIN, MODEL, SUMS, check_sums, write_sums
+from faceparse.core.scoring.split import Split
+from faceparse.core.scoring.summary import Summary
 from faceparse.core.settings import to_toml
 
 _PREPROCESSING = ("kind", "input_size", "sizes", "channel_order", "mean", "std", "preprocessing")

@@ -4,14 +4,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from string import Template
 
-from faceparse.core.evaluation.bootstrap import LEVEL
-from faceparse.core.evaluation.report import THIRDS, range_phrase, third_phrase
-from faceparse.core.evaluation.scores import percent
-from faceparse.core.evaluation.split import Split
-from faceparse.core.evaluation.summary import Summary
 from faceparse.core.export.exported import ExportedModel
-from faceparse.core.names.licences import is_identifier
-from faceparse.core.preprocessing import LARGEST, SMALLEST, STEP
+from faceparse.core.images.crop import LARGEST, SMALLEST, STEP
+from faceparse.core.runtime.licences import is_identifier
+from faceparse.core.scoring.bootstrap import LEVEL
+from faceparse.core.scoring.report import THIRDS, range_phrase, third_phrase
+from faceparse.core.scoring.scores import percent
+from faceparse.core.scoring.split import Split
+from faceparse.core.scoring.summary import Summary
 
 _UNKNOWN = "The terms of its data are not known to faceparse: ask whoever made them, or trained the model."
 

@@ -4,10 +4,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from faceparse import __version__
-from faceparse.core.evaluation.protocols import DEFAULT
-from faceparse.core.evaluation.scores import Scores
-from faceparse.core.evaluation.split import Split
 from faceparse.core.export.exported import ExportedModel
+from faceparse.core.scoring.protocols import DEFAULT
+from faceparse.core.scoring.scores import Scores
+from faceparse.core.scoring.split import Split
 from faceparse.core.settings import to_dict
 
 LIBRARY = "faceparse"

@@ -11,26 +11,33 @@ import torch
 from torch import Tensor
 
 from faceparse.core.datasets.layout import DatasetFolder, Sample
-from faceparse.core.errors import CheckpointError, ExportError, FaceparseError, SettingsError, first_line
-from faceparse.core.evaluation.scores import Scores
-from faceparse.core.evaluation.split import Split
-from faceparse.core.evaluation.summary import Summary
-from faceparse.core.evaluation.thirds import skin_lightness
+from faceparse.core.errors import (
+    CheckpointError,
+    ExportError,
+    FaceparseError,
+    SettingsError,
+    first_line,
+)
 from faceparse.core.export.bundle import fill_bundle
 from faceparse.core.export.exported import ExportedModel, read_exported, to_metadata
 from faceparse.core.export.formats import FORMATS, Write, writers
 from faceparse.core.export.graph import Graph, GraphInput, another_size, build_graph
 from faceparse.core.export.read import load_file
 from faceparse.core.export.verify import CHECKED_BATCHES, Check, compare_numbers, drawn_crops, score
-from faceparse.core.files import make_folder, read_image, write_atomic_with, write_folder_with
-from faceparse.core.geometry import Size
-from faceparse.core.model.trained import Network, TrainedModel
-from faceparse.core.model.weights import Checkpoint
+from faceparse.core.files.writing import make_folder, write_atomic_with, write_folder_with
+from faceparse.core.images.crop import prepare_photo
+from faceparse.core.images.pictures import read_image
+from faceparse.core.images.warp import Size
+from faceparse.core.machine.parallel import Track, untracked
 from faceparse.core.names.place import SUFFIXES
-from faceparse.core.parallel import Track, untracked
-from faceparse.core.preprocessing import prepare_photo
-from faceparse.core.serving.checksums import MODEL, is_bundle
-from faceparse.core.serving.metadata import Kind, Sizes
+from faceparse.core.parser.trained import Network, TrainedModel
+from faceparse.core.parser.weights import Checkpoint
+from faceparse.core.runtime.checksums import MODEL, is_bundle
+from faceparse.core.runtime.metadata import Kind, Sizes
+from faceparse.core.scoring.scores import Scores
+from faceparse.core.scoring.split import Split
+from faceparse.core.scoring.summary import Summary
+from faceparse.core.scoring.thirds import skin_lightness
 
 CALIBRATION = 64
 """Training photographs that int8's ranges are taken from."""

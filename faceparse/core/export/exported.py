@@ -11,10 +11,10 @@ from faceparse.core.errors import CheckpointError, FaceparseError, first_line
 from faceparse.core.export.formats import Format
 from faceparse.core.export.graph import GraphNetwork
 from faceparse.core.export.onnx import Metadata
-from faceparse.core.geometry import Size
-from faceparse.core.model.trained import TrainedModel, model_fields
-from faceparse.core.serving.metadata import Kind, Sizes, read_metadata_of
-from faceparse.core.serving.onnx_model import check_size
+from faceparse.core.images.warp import Size
+from faceparse.core.parser.trained import TrainedModel, model_fields
+from faceparse.core.runtime.metadata import Kind, Sizes, read_metadata_of
+from faceparse.core.runtime.onnx_model import check_size
 from faceparse.core.settings import to_dict
 
 PREPROCESSING = "crop (see input_size), channels in channel_order, / 255, - mean, / std"

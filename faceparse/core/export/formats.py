@@ -14,10 +14,10 @@ from faceparse.core.errors import SettingsError
 from faceparse.core.export import onnx, programs
 from faceparse.core.export.graph import ArrayInput, Graph, GraphInput, MakeInput, Run
 from faceparse.core.export.onnx import Metadata, OnnxWriter
-from faceparse.core.labels import nearest
-from faceparse.core.model.portable import SAFETENSORS, pack_weights
-from faceparse.core.model.weights import State, read_portable
-from faceparse.core.names.content import read_safetensors_metadata
+from faceparse.core.files.content import read_safetensors_metadata
+from faceparse.core.labels.label_set import nearest
+from faceparse.core.parser.portable import SAFETENSORS, pack_weights
+from faceparse.core.parser.weights import State, read_portable
 
 
 @dataclass(frozen=True)

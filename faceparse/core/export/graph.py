@@ -9,14 +9,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from faceparse.core.data.dataset import Normalise
 from faceparse.core.errors import CheckpointError, FaceparseError, first_line
-from faceparse.core.geometry import Size
+from faceparse.core.images.crop import LARGEST, SMALLEST, STEP, normalise
+from faceparse.core.images.warp import Size
 from faceparse.core.model.eagrnet import EdgeAwareGraph
-from faceparse.core.model.trained import ParsingNetwork
-from faceparse.core.preprocessing import LARGEST, SMALLEST, STEP, normalise
-from faceparse.core.serving.metadata import Kind, Sizes
-from faceparse.core.serving.onnx_model import INPUT, SURE, check_answer
+from faceparse.core.model.normalise import Normalise
+from faceparse.core.parser.trained import ParsingNetwork
+from faceparse.core.runtime.metadata import Kind, Sizes
+from faceparse.core.runtime.onnx_model import INPUT, SURE, check_answer
 from faceparse.core.settings import DataSettings
 
 Run = Callable[[Tensor], Tensor]

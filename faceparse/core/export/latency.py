@@ -8,7 +8,7 @@ from statistics import median
 import torch
 
 from faceparse.core.export.verify import drawn_crops
-from faceparse.core.model.trained import Network
+from faceparse.core.parser.trained import Network
 
 BATCH = 8
 ROUNDS = 5

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from faceparse.core.errors import DeviceError
 from faceparse.core.export.graph import OUTPUT, Graph, Run
-from faceparse.core.serving.onnx_model import INPUT, new_session
+from faceparse.core.runtime.onnx_model import INPUT, new_session
 
 Metadata = Mapping[str, str]
 

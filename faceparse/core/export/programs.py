@@ -14,7 +14,7 @@ from torch.export.passes import move_to_device_pass
 from faceparse.core.errors import CheckpointError
 from faceparse.core.export.graph import Graph, Run
 from faceparse.core.export.onnx import Metadata
-from faceparse.core.texts import parse_json
+from faceparse.core.text.toml_json import parse_json
 
 _ENTRY = "faceparse.json"
 _LARGEST = 16 * 2**20

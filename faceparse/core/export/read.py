@@ -6,9 +6,9 @@ from pathlib import Path
 from faceparse.core.errors import CheckpointError
 from faceparse.core.export.exported import read_exported
 from faceparse.core.export.formats import format_of
-from faceparse.core.model.trained import TrainedModel
-from faceparse.core.model.weights import read_checkpoint
 from faceparse.core.names.find import find_model
+from faceparse.core.parser.trained import TrainedModel
+from faceparse.core.parser.weights import read_checkpoint
 
 
 def load_file(source: str | Path, *, trust: bool = False) -> TrainedModel:

@@ -7,16 +7,16 @@ from pathlib import Path
 
 from faceparse import __version__
 from faceparse.core.errors import SettingsError
-from faceparse.core.evaluation.evaluations import tracked_at, tracked_run
-from faceparse.core.evaluation.split import Split
 from faceparse.core.export.bundle import fill_bundle
 from faceparse.core.export.export import ExportReport
 from faceparse.core.export.formats import FORMATS
-from faceparse.core.model.weights import Checkpoint
-from faceparse.core.serving.checksums import BUNDLE, MODEL
+from faceparse.core.parser.weights import Checkpoint
+from faceparse.core.runs.registry import LATEST, OURS, Registration
+from faceparse.core.runs.store import tracking_uri
+from faceparse.core.runtime.checksums import BUNDLE, MODEL
+from faceparse.core.scoring.evaluation import tracked_at, tracked_run
+from faceparse.core.scoring.split import Split
 from faceparse.core.settings import load_settings
-from faceparse.core.tracking.registry import LATEST, OURS, Registration
-from faceparse.core.tracking.store import tracking_uri
 
 _SCORES = ("f1_mean", "miou", "pixel_accuracy", "f1/", "f1_merged/")
 """Beginnings of those that become tags."""

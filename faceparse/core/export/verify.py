@@ -7,18 +7,18 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from faceparse.core.datasets.faces import draw_face
+from faceparse.core.drawing.drawn_face import draw_face
 from faceparse.core.errors import ExportError, first_line
-from faceparse.core.evaluation.bootstrap import RESAMPLES
-from faceparse.core.evaluation.evaluate import count_samples
-from faceparse.core.evaluation.protocols import DEFAULT
-from faceparse.core.evaluation.split import Split
-from faceparse.core.evaluation.summary import Summary
 from faceparse.core.export.formats import Format
-from faceparse.core.geometry import Size
-from faceparse.core.inference import Parser
-from faceparse.core.model.trained import Network
-from faceparse.core.parallel import Track, default_processes, untracked
+from faceparse.core.images.warp import Size
+from faceparse.core.machine.parallel import Track, default_processes, untracked
+from faceparse.core.parser.inference import Parser
+from faceparse.core.parser.trained import Network
+from faceparse.core.scoring.bootstrap import RESAMPLES
+from faceparse.core.scoring.counting import count_samples
+from faceparse.core.scoring.protocols import DEFAULT
+from faceparse.core.scoring.split import Split
+from faceparse.core.scoring.summary import Summary
 
 CHECKED_BATCHES = (1, 3)
 

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from torch import Tensor, nn
 
 from faceparse.core.errors import SettingsError
-from faceparse.core.labels import nearest
+from faceparse.core.labels.label_set import nearest
 from faceparse.core.settings import TIMM
 
 STRIDES = (4, 8, 16, 32)

@@ -11,7 +11,15 @@ from faceparse.core.model.backbones import Backbone, mobilenet_v2, timm_backbone
 from faceparse.core.model.eagrnet import Decoder, EAGRNet, EdgeAwareGraph, EdgeHead, PyramidPooling
 from faceparse.core.model.light import LeanPyramid, LightEAGRNet, LightEdgeHead, Separable, Surroundings
 from faceparse.core.model.parsing import ParsingModel
-from faceparse.core.model.resnet import ConvNorm, Residual, ResNet, basic, bottleneck, deep_stem, torchvision_stem
+from faceparse.core.model.resnet import (
+    ConvNorm,
+    Residual,
+    ResNet,
+    basic,
+    bottleneck,
+    deep_stem,
+    torchvision_stem,
+)
 from faceparse.core.settings import ModelSettings
 
 

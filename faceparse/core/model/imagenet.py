@@ -11,8 +11,8 @@ from urllib.request import Request, urlopen
 import torch
 
 from faceparse.core.errors import CheckpointError
-from faceparse.core.files import write_atomic
-from faceparse.core.parallel import Track, untracked
+from faceparse.core.files.writing import write_atomic
+from faceparse.core.machine.parallel import Track, untracked
 
 IMAGENET = "imagenet"
 """The value of `model.pretrained`; a file of that name is written ./imagenet."""

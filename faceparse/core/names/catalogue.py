@@ -8,15 +8,15 @@ from pathlib import Path
 
 from pydantic import BaseModel
 
-from faceparse.core.labels import builtin_label_sets
-from faceparse.core.names.content import read_safetensors_metadata
+from faceparse.core.files.content import read_safetensors_metadata
+from faceparse.core.labels.label_set import builtin_label_sets
 from faceparse.core.names.hub import hub_cache
-from faceparse.core.names.licences import LICENCES
 from faceparse.core.names.place import HUB
 from faceparse.core.names.shipped import shipped_models
 from faceparse.core.names.web import downloads
-from faceparse.core.serving.checksums import is_bundle
-from faceparse.core.texts import parse_json_as
+from faceparse.core.runtime.checksums import is_bundle
+from faceparse.core.runtime.licences import LICENCES
+from faceparse.core.text.toml_json import parse_json_as
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,6 +126,6 @@ def _from_web() -> Iterator[Listed]:
 def _metadata(path: Path) -> Mapping[str, str]:
     if path.suffix == ".safetensors":
         return read_safetensors_metadata(path)
-    from faceparse.core.serving.onnx_model import read_metadata  # takes its time
+    from faceparse.core.runtime.onnx_model import read_metadata  # takes its time
 
     return read_metadata(path)

@@ -4,13 +4,13 @@ import difflib
 from pathlib import Path
 
 from faceparse.core.errors import CheckpointError
-from faceparse.core.names.content import must_be_a_model
+from faceparse.core.files.content import must_be_a_model
 from faceparse.core.names.hub import fetch_bundle
 from faceparse.core.names.place import HUB, SCHEME, SUFFIXES, WEB, Place
 from faceparse.core.names.shipped import find_shipped, shipped_models
 from faceparse.core.names.web import fetch_file
-from faceparse.core.paths import broken_link, path_problem
-from faceparse.core.serving.checksums import MODEL, check_sums, is_bundle, listed_files
+from faceparse.core.runtime.checksums import MODEL, check_sums, is_bundle, listed_files
+from faceparse.core.text.paths import broken_link, path_problem
 
 
 def names_model(text: str) -> bool:

@@ -5,9 +5,9 @@ import re
 from pathlib import Path
 
 from faceparse.core.errors import CheckpointError
-from faceparse.core.names.content import must_be_a_model
+from faceparse.core.files.content import must_be_a_model
 from faceparse.core.names.place import FOREIGN, HUB, Place
-from faceparse.core.serving.checksums import MODEL, SUMS, check_sums, is_bundle, listed_files
+from faceparse.core.runtime.checksums import MODEL, SUMS, check_sums, is_bundle, listed_files
 
 FETCHED = ["*.safetensors", "*.onnx", "*.toml", "*.json", "*.md", SUMS]
 """Patterns of the files that are fetched: never a pickle, nor a program."""

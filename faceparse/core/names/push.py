@@ -5,10 +5,10 @@ import re
 from pathlib import Path
 
 from faceparse.core.errors import CheckpointError, HubError
-from faceparse.core.files import read_bytes
+from faceparse.core.files.reading import read_bytes
 from faceparse.core.names.hub import hub_problem, split_address
 from faceparse.core.names.place import FOREIGN, HUB
-from faceparse.core.serving.checksums import SUMS, check_sums, listed_files
+from faceparse.core.runtime.checksums import SUMS, check_sums, listed_files
 
 CARD = "README.md"
 

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from faceparse.core.errors import CheckpointError
-from faceparse.core.names.cache import cache_folder
+from faceparse.core.names.cache_folder import cache_folder
 from faceparse.core.names.place import Place
-from faceparse.core.serving.checksums import sha256
+from faceparse.core.runtime.checksums import sha256
 
 FOLDER = Path(__file__).parents[2] / "models"
 LIST = "models.toml"

@@ -5,12 +5,12 @@ import re
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from faceparse.core.address import public_address, without_secrets
 from faceparse.core.errors import CheckpointError
-from faceparse.core.files import make_folder
-from faceparse.core.names.cache import cache_folder
-from faceparse.core.names.content import must_be_a_model
+from faceparse.core.files.content import must_be_a_model
+from faceparse.core.files.writing import make_folder
+from faceparse.core.names.cache_folder import cache_folder
 from faceparse.core.names.place import FOREIGN, Place
+from faceparse.core.text.address import public_address, without_secrets
 
 TIMEOUT = 10
 """Seconds until a server must have answered, and between two pieces of a file."""

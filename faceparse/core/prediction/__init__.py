@@ -1,0 +1,1 @@
+"""What `predict` does: photographs, films and cameras -> labels, overlays, polygons."""

@@ -8,8 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from faceparse.core.inference import Parser
-from faceparse.core.prediction.crops import Crop
+from faceparse.core.faces.crops import Crop
+from faceparse.core.parser.inference import Parser
 
 
 class Cropped(Protocol):

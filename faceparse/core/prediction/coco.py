@@ -8,10 +8,10 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from faceparse.core.files import atomic_file
-from faceparse.core.labels import LabelSet
-from faceparse.core.polygons import joined_polygons
-from faceparse.core.prediction.crops import Parsed
+from faceparse.core.faces.crops import Parsed
+from faceparse.core.files.writing import atomic_file
+from faceparse.core.images.polygons import joined_polygons
+from faceparse.core.labels.label_set import LabelSet
 
 
 def annotations(parsed: Parsed) -> list[dict[str, Any]]:

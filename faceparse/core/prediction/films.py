@@ -11,16 +11,16 @@ from typing import Any, Protocol, Self
 import numpy as np
 
 from faceparse.core.errors import DatasetError
-from faceparse.core.evaluation.pictures import overlay
-from faceparse.core.face_geometry import FaceGeometry
-from faceparse.core.files import atomic_file
-from faceparse.core.geometry import Size
-from faceparse.core.inference import Later, Parser, arrays_later
-from faceparse.core.parallel import Track, map_threads, untracked
+from faceparse.core.faces.crops import Crop, crop_picture, paste, settle
+from faceparse.core.faces.face import Finder
+from faceparse.core.faces.geometry import FaceGeometry
+from faceparse.core.files.writing import atomic_file
+from faceparse.core.images.overlay import overlay
+from faceparse.core.images.warp import Size
+from faceparse.core.machine.parallel import Track, map_threads, untracked
+from faceparse.core.parser.inference import Later, Parser, arrays_later
 from faceparse.core.prediction.batches import batch_logits
-from faceparse.core.prediction.crops import Crop, crop_picture, paste, settle
-from faceparse.core.prediction.faces import Finder
-from faceparse.core.prediction.outputs import Outputs
+from faceparse.core.prediction.saving import Outputs
 from faceparse.core.prediction.smoothing import Flicker, Smoother
 from faceparse.core.prediction.video import Frame, Sound, VideoWriter
 

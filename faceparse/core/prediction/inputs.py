@@ -10,9 +10,11 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePath
 
 from faceparse.core.errors import DatasetError
-from faceparse.core.files import IMAGE_SUFFIXES, any_case, read_bytes, some
-from faceparse.core.paths import LONGEST_NAME, broken_link, decode_text, files_below, path_problem
-from faceparse.core.prediction.outputs import KINDS
+from faceparse.core.files.reading import read_bytes
+from faceparse.core.images.pictures import IMAGE_SUFFIXES
+from faceparse.core.prediction.saving import KINDS
+from faceparse.core.text.paths import LONGEST_NAME, broken_link, decode_text, files_below, path_problem
+from faceparse.core.text.patterns import any_case, some
 
 VIDEO_SUFFIXES = (".mp4", ".mov", ".m4v", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".ts", ".mts", ".wmv", ".3gp")
 

@@ -9,16 +9,16 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from faceparse.core.errors import FaceparseError
-from faceparse.core.face_geometry import FaceGeometry
-from faceparse.core.files import Picture, decode_picture
-from faceparse.core.inference import Later, Parser, arrays_later
-from faceparse.core.parallel import Track, default_processes, map_threads, untracked
+from faceparse.core.faces.crops import Crop, crop_picture, paste, settle
+from faceparse.core.faces.face import Face, Finder
+from faceparse.core.faces.geometry import FaceGeometry
+from faceparse.core.images.pictures import Picture, decode_picture
+from faceparse.core.machine.parallel import Track, default_processes, map_threads, untracked
+from faceparse.core.parser.inference import Later, Parser, arrays_later
 from faceparse.core.prediction.batches import batch_logits
 from faceparse.core.prediction.coco import annotations, coco_file
-from faceparse.core.prediction.crops import Crop, crop_picture, paste, settle
-from faceparse.core.prediction.faces import Face, Finder
 from faceparse.core.prediction.inputs import Source
-from faceparse.core.prediction.outputs import Outputs
+from faceparse.core.prediction.saving import Outputs
 
 
 class PhotographsReport(NamedTuple):

@@ -7,7 +7,7 @@ import numpy as np
 from torch import Tensor
 
 from faceparse.core.errors import SettingsError
-from faceparse.core.prediction.crops import Crop
+from faceparse.core.faces.crops import Crop
 
 SAME_FACE = 0.3
 """Intersection over union of two boxes, beyond which they are one face in two frames."""

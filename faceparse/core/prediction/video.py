@@ -12,7 +12,7 @@ from typing import Any, BinaryIO, Self
 import numpy as np
 
 from faceparse.core.errors import DatasetError, ResourceError
-from faceparse.core.geometry import Size
+from faceparse.core.images.warp import Size
 
 CUT_SHORT = 0.5
 """Seconds that a video may end before its header says so."""

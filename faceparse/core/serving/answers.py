@@ -6,11 +6,12 @@ from collections.abc import Sequence
 from typing import Any
 
 from faceparse.core.errors import DatasetError, SettingsError
-from faceparse.core.files import decode_picture, encode_palette_png
-from faceparse.core.prediction.crops import crop_picture, paste, settle
-from faceparse.core.prediction.faces import Finder
-from faceparse.core.prediction.own_faces import AUTO, NONE, own_finder
-from faceparse.core.serving.onnx_model import OnnxModel
+from faceparse.core.faces.crops import crop_picture, paste, settle
+from faceparse.core.faces.face import Finder
+from faceparse.core.faces.own_finder import AUTO, NONE, own_finder
+from faceparse.core.images.encoding import encode_palette_png
+from faceparse.core.images.pictures import decode_picture
+from faceparse.core.runtime.onnx_model import OnnxModel
 
 
 def answer(model: OnnxModel, photographs: Sequence[object], faces: str = AUTO) -> list[dict[str, Any]]:

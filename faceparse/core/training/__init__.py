@@ -1,0 +1,1 @@
+"""From settings to a finished run: launch, plan, loss, optimizer, the loop, checkpoints."""

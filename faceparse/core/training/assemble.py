@@ -2,8 +2,9 @@
 
 from typing import Any
 
-from faceparse.core.data.dataset import Normalise, TrainingSet, collate
-from faceparse.core.data.loader import Loader
+from faceparse.core.model.normalise import Normalise
+from faceparse.core.sampling.loader import Loader
+from faceparse.core.sampling.samples import TrainingSet, collate
 from faceparse.core.training.loss import EAGRNetLoss
 from faceparse.core.training.optimizer import make_optimizer
 from faceparse.core.training.plan import Plan

@@ -9,17 +9,14 @@ from typing import Any, BinaryIO
 import torch
 
 from faceparse.core.errors import CheckpointError
-from faceparse.core.face_geometry import FaceGeometry
-from faceparse.core.files import write_atomic_with
-from faceparse.core.labels import LabelSet
+from faceparse.core.faces.geometry import FaceGeometry
+from faceparse.core.files.writing import write_atomic_with
+from faceparse.core.labels.label_set import LabelSet
 from faceparse.core.model.parsing import ParsingModel
-from faceparse.core.model.weights import FORMAT, VERSION, Checkpoint, read_checkpoint
+from faceparse.core.parser.weights import FORMAT, VERSION, Checkpoint, read_checkpoint
+from faceparse.core.runs.directory import LAST, PREVIOUS, SETTINGS_FILE
 from faceparse.core.settings import Settings, to_dict
 from faceparse.core.training.state import read_training_state
-
-BEST, LAST, PREVIOUS = "best.pth", "last.pth", "previous.pth"
-SETTINGS_FILE = "settings.toml"
-"""Of the run, beside them."""
 
 
 def pack(

@@ -21,18 +21,23 @@ from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 from torch.distributed.elastic.rendezvous import RendezvousError
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
-from faceparse.core.device import check_device, named_gpus
-from faceparse.core.distributed import World, is_joined, join, local_rank
-from faceparse.core.errors import FaceparseError, InterruptedRunError, LostProcessError, SettingsError, TrainingError
-from faceparse.core.parallel import STOPPING, default_processes, end_with_parent
+from faceparse.core.errors import (
+    FaceparseError,
+    InterruptedRunError,
+    LostProcessError,
+    SettingsError,
+    TrainingError,
+)
+from faceparse.core.machine.device import check_device, named_gpus
+from faceparse.core.machine.distributed import World, is_joined, join, local_rank
+from faceparse.core.machine.parallel import STOPPING, default_processes, end_with_parent
+from faceparse.core.runs.directory import LAST, SETTINGS_FILE, RunDirectory
 from faceparse.core.settings import Settings, load_settings
 from faceparse.core.training import run
-from faceparse.core.training.checkpoint import LAST, SETTINGS_FILE
 from faceparse.core.training.meeting import meeting_config, network_variables
 from faceparse.core.training.notes import Notes
 from faceparse.core.training.observer import Bystander, Observer
 from faceparse.core.training.run import RunResult
-from faceparse.core.training.run_directory import RunDirectory
 from faceparse.core.training.signals import exit_code
 
 Display = Callable[[], AbstractContextManager[Observer]]

@@ -4,7 +4,7 @@ import pickle
 from pathlib import Path
 
 from faceparse.core.errors import FaceparseError
-from faceparse.core.files import write_atomic
+from faceparse.core.files.writing import write_atomic
 
 
 class Notes:

@@ -2,7 +2,7 @@
 
 from typing import Protocol
 
-from faceparse.core.parallel import Track, untracked
+from faceparse.core.machine.parallel import Track, untracked
 from faceparse.core.training.trainer import Progress
 
 

@@ -7,26 +7,32 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from faceparse.core.data.cache import SampleCache, open_cache
-from faceparse.core.data.frequency import class_weights, count_classes, sampling_shares
-from faceparse.core.data.loader import pins
-from faceparse.core.data.sampler import EpochSampler
 from faceparse.core.datasets.edges import make_missing_edges
 from faceparse.core.datasets.layout import DatasetFolder, Sample, fingerprint, resolve_label_set
-from faceparse.core.datasets.measure import measure_geometry
-from faceparse.core.device import resolve_device
-from faceparse.core.distributed import World
+from faceparse.core.datasets.training_geometry import measure_geometry
 from faceparse.core.errors import CheckpointError, SettingsError
-from faceparse.core.evaluation.scores import resolve_metric
-from faceparse.core.face_geometry import FaceGeometry
-from faceparse.core.labels import LabelSet
+from faceparse.core.faces.geometry import FaceGeometry
+from faceparse.core.labels.label_set import LabelSet
+from faceparse.core.machine.device import resolve_device
+from faceparse.core.machine.distributed import World
+from faceparse.core.machine.parallel import Track, default_processes
 from faceparse.core.model.backbones import EXAMPLES, TimmFeatures, timm_preprocessing
 from faceparse.core.model.build import build_model
 from faceparse.core.model.imagenet import IMAGENET, imagenet_file
 from faceparse.core.model.parsing import ParsingModel
-from faceparse.core.model.weights import Checkpoint, LoadReport, initialise, initialise_from_timm, read_checkpoint
 from faceparse.core.names.find import find_model
-from faceparse.core.parallel import Track, default_processes
+from faceparse.core.parser.weights import (
+    Checkpoint,
+    LoadReport,
+    initialise,
+    initialise_from_timm,
+    read_checkpoint,
+)
+from faceparse.core.sampling.cache import SampleCache, open_cache
+from faceparse.core.sampling.frequency import class_weights, count_classes, sampling_shares
+from faceparse.core.sampling.loader import pins
+from faceparse.core.sampling.order import EpochSampler
+from faceparse.core.scoring.scores import resolve_metric
 from faceparse.core.settings import TIMM, ModelSettings, Settings
 from faceparse.core.training.observer import Observer
 from faceparse.core.training.speed import Speed, resolve_speed

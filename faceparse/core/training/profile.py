@@ -11,15 +11,15 @@ from tempfile import TemporaryDirectory
 import torch
 from torch.profiler import ProfilerActivity, profile
 
-from faceparse.core.data.dataset import Batch
-from faceparse.core.distributed import ALONE, is_joined
 from faceparse.core.errors import SettingsError
-from faceparse.core.files import make_folder, write_atomic
+from faceparse.core.files.writing import make_folder, write_atomic
+from faceparse.core.machine.distributed import ALONE, is_joined
+from faceparse.core.runs.directory import new_name
+from faceparse.core.sampling.samples import Batch
 from faceparse.core.settings import Settings
 from faceparse.core.training.assemble import make_loader, make_trainer
 from faceparse.core.training.observer import Observer
 from faceparse.core.training.plan import Plan, adopt_preprocessing, make_plan
-from faceparse.core.training.run_directory import new_name
 
 WARM_UP, ITERATIONS = 3, 10
 PARTS = ("load", "to device", "forward", "loss", "backward", "update")

@@ -12,29 +12,30 @@ from typing import Any, TypeVar
 import torch
 
 import faceparse
-from faceparse.core.data.loader import Loader
-from faceparse.core.distributed import ALONE, World, is_joined
 from faceparse.core.errors import CheckpointError, InterruptedRunError, TrainingError
-from faceparse.core.evaluation.evaluate import evaluate, parse_samples
-from faceparse.core.evaluation.pictures import colour_label, contact_sheet, overlay
-from faceparse.core.evaluation.protocols import DEFAULT
-from faceparse.core.evaluation.scores import Scores, compute_scores, flat_name, resolve_metric
-from faceparse.core.files import encode_png, read_image
-from faceparse.core.inference import Parser
-from faceparse.core.labels import LabelSet
-from faceparse.core.model.trained import ParsingNetwork
-from faceparse.core.model.weights import Checkpoint, load_exactly
+from faceparse.core.images.encoding import encode_png
+from faceparse.core.images.overlay import colour_label, contact_sheet, overlay
+from faceparse.core.images.pictures import read_image
+from faceparse.core.labels.label_set import LabelSet
+from faceparse.core.machine.distributed import ALONE, World, is_joined
+from faceparse.core.parser.inference import Parser
+from faceparse.core.parser.trained import ParsingNetwork
+from faceparse.core.parser.weights import Checkpoint, load_exactly
+from faceparse.core.runs.directory import BEST, LAST, RunDirectory, is_finished
+from faceparse.core.runs.git import git_tags
+from faceparse.core.runs.ledger import InputDataset, read_ledger
+from faceparse.core.runs.store import check_experiment
+from faceparse.core.runs.system import SystemMonitor
+from faceparse.core.sampling.loader import Loader
+from faceparse.core.scoring.counting import evaluate, parse_samples
+from faceparse.core.scoring.protocols import DEFAULT
+from faceparse.core.scoring.scores import Scores, compute_scores, flat_name, resolve_metric
 from faceparse.core.settings import RESNETS, Settings, flatten
-from faceparse.core.tracking.git import git_tags
-from faceparse.core.tracking.ledger import InputDataset, read_ledger
-from faceparse.core.tracking.store import check_experiment
-from faceparse.core.tracking.system import SystemMonitor
 from faceparse.core.training.assemble import make_loader, make_trainer
-from faceparse.core.training.checkpoint import BEST, LAST, pack, read_last
+from faceparse.core.training.checkpoint import pack, read_last
 from faceparse.core.training.observer import Bystander, Observer
 from faceparse.core.training.plan import Plan, adopt_preprocessing, make_plan
-from faceparse.core.training.record import Record
-from faceparse.core.training.run_directory import RunDirectory, is_finished
+from faceparse.core.training.recorder import Record
 from faceparse.core.training.signals import StopSignals, exit_code
 from faceparse.core.training.state import read_training_state
 from faceparse.core.training.trainer import NonFiniteLossError, parameters

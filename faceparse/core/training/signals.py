@@ -5,7 +5,7 @@ import threading
 from types import FrameType
 from typing import Any, Self
 
-from faceparse.core.parallel import STOPPING
+from faceparse.core.machine.parallel import STOPPING
 
 
 class StopSignals:

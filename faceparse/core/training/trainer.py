@@ -16,12 +16,13 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 from torch.profiler import record_function
 
-from faceparse.core.data.dataset import Batch, Normalise
-from faceparse.core.device import full_memory_named
-from faceparse.core.distributed import ALONE, World, lost_processes_named
 from faceparse.core.errors import CheckpointError, TrainingError, first_line
+from faceparse.core.machine.device import full_memory_named
+from faceparse.core.machine.distributed import ALONE, World, lost_processes_named
+from faceparse.core.model.normalise import Normalise
 from faceparse.core.model.parsing import Output, ParsingModel
-from faceparse.core.model.weights import load_exactly
+from faceparse.core.parser.weights import load_exactly
+from faceparse.core.sampling.samples import Batch
 from faceparse.core.training.average import WeightAverage
 from faceparse.core.training.loss import EAGRNetLoss, LossTerms
 from faceparse.core.training.speed import keep_slow_in_float

@@ -5,7 +5,7 @@ import hashlib
 import re
 
 from faceparse.core.api import FaceParser
-from faceparse.core.html import render
+from faceparse.core.pages.html import render
 from faceparse.core.web.uploads import MAX_BYTES
 
 

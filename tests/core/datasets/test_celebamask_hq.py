@@ -10,8 +10,9 @@ from faceparse.core.datasets.celebamask_hq import CelebAMaskHQ
 from faceparse.core.datasets.layout import DatasetFolder
 from faceparse.core.datasets.prepare import prepare
 from faceparse.core.errors import DatasetError
-from faceparse.core.files import encode_png, read_image, read_label
-from faceparse.core.labels import get_label_set
+from faceparse.core.images.encoding import encode_png
+from faceparse.core.images.pictures import read_image, read_label
+from faceparse.core.labels.label_set import get_label_set
 from tests.raw import HELEN_TO_CELEBA, face, make_celebamask_hq
 
 NAMES = get_label_set("celebamask-hq").names

@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from faceparse.core.checks.check import check_dataset
+from faceparse.core.checking.check import check_dataset
 from faceparse.core.datasets.edges import update_edges
 from faceparse.core.datasets.fasseg import Fasseg
 from faceparse.core.datasets.layout import SPLITS, DatasetFolder
 from faceparse.core.datasets.prepare import prepare
 from faceparse.core.errors import DatasetError
-from faceparse.core.files import read_image, read_label
+from faceparse.core.images.pictures import read_image, read_label
 from tests.conftest import PHOTOGRAPHS
 
 COLOURS = [(255, 0, 0), (127, 0, 0), (255, 255, 0), (0, 0, 255), (0, 255, 0), (0, 255, 255)]

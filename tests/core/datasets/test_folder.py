@@ -13,8 +13,9 @@ from faceparse.core.datasets.folder import Folder
 from faceparse.core.datasets.layout import SPLITS, DatasetFolder
 from faceparse.core.datasets.prepare import prepare
 from faceparse.core.errors import DatasetError, OutputError, SettingsError
-from faceparse.core.files import encode_jpeg, encode_png, read_image, read_label, write_palette_png
-from faceparse.core.labels import LabelSet, get_label_set
+from faceparse.core.images.encoding import encode_jpeg, encode_png, write_palette_png
+from faceparse.core.images.pictures import read_image, read_label
+from faceparse.core.labels.label_set import LabelSet, get_label_set
 
 RANDOM = np.random.default_rng(0)
 LABELS = get_label_set("fasseg")

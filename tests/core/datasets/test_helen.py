@@ -6,13 +6,14 @@ import cv2
 import numpy as np
 import pytest
 
-from faceparse.core.datasets.alignment import make_alignment, similarity
 from faceparse.core.datasets.helen import Helen
 from faceparse.core.datasets.layout import DatasetFolder
 from faceparse.core.datasets.prepare import prepare
 from faceparse.core.errors import DatasetError
-from faceparse.core.files import encode_png, read_image, read_label
-from faceparse.core.geometry import invert
+from faceparse.core.faces.alignment import make_alignment, similarity
+from faceparse.core.images.encoding import encode_png
+from faceparse.core.images.pictures import read_image, read_label
+from faceparse.core.images.warp import invert
 from tests.raw import face, make_helen
 
 AUTO = make_alignment("auto", size=96, template="farl", on_missing="fail")

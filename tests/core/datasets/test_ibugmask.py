@@ -8,8 +8,9 @@ import pytest
 from faceparse.core.datasets.ibugmask import IBugMask
 from faceparse.core.datasets.prepare import prepare
 from faceparse.core.errors import DatasetError
-from faceparse.core.files import encode_png, read_label
-from faceparse.core.labels import get_label_set
+from faceparse.core.images.encoding import encode_png
+from faceparse.core.images.pictures import read_label
+from faceparse.core.labels.label_set import get_label_set
 from tests.raw import face, make_ibugmask
 
 ELEVEN, FOURTEEN = get_label_set("ibugmask"), get_label_set("ibugmask-14")

@@ -5,12 +5,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from faceparse.core.datasets.alignment import make_alignment
 from faceparse.core.datasets.lapa import Lapa
 from faceparse.core.datasets.layout import DatasetFolder, folder_label_set
 from faceparse.core.datasets.prepare import prepare
 from faceparse.core.errors import DatasetError
-from faceparse.core.files import read_label
+from faceparse.core.faces.alignment import make_alignment
+from faceparse.core.images.pictures import read_label
 from tests.raw import face, make_lapa
 
 LANDMARKS = make_alignment("landmarks", size=96, template="farl", on_missing="identity")

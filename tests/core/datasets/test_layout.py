@@ -15,8 +15,9 @@ from faceparse.core.datasets.layout import (
     write_label_set,
 )
 from faceparse.core.errors import DatasetError, FaceparseError, SettingsError
-from faceparse.core.files import encode_png, read_label
-from faceparse.core.labels import get_label_set
+from faceparse.core.images.encoding import encode_png
+from faceparse.core.images.pictures import read_label
+from faceparse.core.labels.label_set import get_label_set
 from faceparse.core.settings import DataSettings
 
 

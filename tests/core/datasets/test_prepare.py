@@ -14,14 +14,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-from faceparse.core.datasets.alignment import harden, make_alignment
 from faceparse.core.datasets.layout import SPLITS, DatasetFolder, folder_label_set
 from faceparse.core.datasets.prepare import PrepareReport, prepare
 from faceparse.core.datasets.source import Item, Raw, WithoutLandmarks
 from faceparse.core.datasets.synthetic import Synthetic
 from faceparse.core.errors import DatasetError, OutputError, SettingsError
-from faceparse.core.files import encode_jpeg, read_image, read_label
-from faceparse.core.labels import get_label_set
+from faceparse.core.faces.alignment import harden, make_alignment
+from faceparse.core.images.encoding import encode_jpeg
+from faceparse.core.images.pictures import read_image, read_label
+from faceparse.core.labels.label_set import get_label_set
 from tests.raw import make_lapa
 
 RANDOM = np.random.default_rng(0)

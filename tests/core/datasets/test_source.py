@@ -9,7 +9,7 @@ import pytest
 from faceparse.core.datasets.layout import SPLITS
 from faceparse.core.datasets.source import Item, find_root, nearest_colour, split_by_share
 from faceparse.core.errors import DatasetError
-from faceparse.core.labels import get_label_set
+from faceparse.core.labels.label_set import get_label_set
 
 RANDOM = np.random.default_rng(0)
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from faceparse.core.checks.check import check_dataset
+from faceparse.core.checking.check import check_dataset
 from faceparse.core.datasets.edges import update_edges
 from faceparse.core.datasets.layout import SPLITS, DatasetFolder
 from faceparse.core.datasets.prepare import prepare

@@ -11,15 +11,15 @@ import yaml
 
 import faceparse
 from faceparse.core.errors import CheckpointError
-from faceparse.core.evaluation.score_checkpoint import plan_evaluation, score_checkpoint
 from faceparse.core.export.bundle import read_bundle
 from faceparse.core.export.export import read_exportable
-from faceparse.core.files import read_image
-from faceparse.core.labels import label_set_from_dict
+from faceparse.core.images.pictures import read_image
+from faceparse.core.labels.label_set import label_set_from_dict
 from faceparse.core.load import load_model_from
-from faceparse.core.model.weights import Checkpoint, read_checkpoint
-from faceparse.core.names.licences import LICENCES
-from faceparse.core.serving.checksums import is_bundle, write_sums
+from faceparse.core.parser.weights import Checkpoint, read_checkpoint
+from faceparse.core.runtime.checksums import is_bundle, write_sums
+from faceparse.core.runtime.licences import LICENCES
+from faceparse.core.scoring.score_model import plan_evaluation, score_checkpoint
 from faceparse.core.settings import settings_from_dict
 from faceparse.core.training.run import RunResult
 

@@ -17,17 +17,24 @@ from PIL import Image
 
 import faceparse
 from faceparse.core.datasets.layout import DatasetFolder
-from faceparse.core.errors import CheckpointError, DatasetError, ExportError, OutputError, SettingsError
-from faceparse.core.evaluation.split import find_split
+from faceparse.core.errors import (
+    CheckpointError,
+    DatasetError,
+    ExportError,
+    OutputError,
+    SettingsError,
+)
 from faceparse.core.export.export import Exporter, ExportReport, beside_model, read_exportable
 from faceparse.core.export.exported import read_exported
 from faceparse.core.export.formats import FORMATS
 from faceparse.core.export.verify import score
-from faceparse.core.files import encode_png, read_image
-from faceparse.core.model import weights
-from faceparse.core.model.weights import Checkpoint, read_checkpoint
+from faceparse.core.images.encoding import encode_png
+from faceparse.core.images.pictures import read_image
+from faceparse.core.parser import weights
+from faceparse.core.parser.weights import Checkpoint, read_checkpoint
+from faceparse.core.runtime.onnx_model import OnnxModel, open_onnx
+from faceparse.core.scoring.split import find_split
 from faceparse.core.serving.answers import answer
-from faceparse.core.serving.onnx_model import OnnxModel, open_onnx
 from faceparse.core.training.run import RunResult
 
 CPU = torch.device("cpu")

@@ -8,9 +8,9 @@ import pytest
 
 from faceparse.core.names import catalogue
 from faceparse.core.names.catalogue import Listed, list_models
-from faceparse.core.names.licences import LICENCES
 from faceparse.core.names.shipped import DEFAULT
 from faceparse.core.names.web import downloads
+from faceparse.core.runtime.licences import LICENCES
 
 COMMIT = "0123456789" * 4
 

@@ -9,7 +9,7 @@ import pytest
 
 from faceparse.core.errors import CheckpointError
 from faceparse.core.names.hub import split_address
-from faceparse.core.serving.checksums import write_sums
+from faceparse.core.runtime.checksums import write_sums
 from tests.core.names.hub import Hub
 
 CODE = """

@@ -8,7 +8,7 @@ import pytest
 
 from faceparse.core.errors import CheckpointError, HubError
 from faceparse.core.names.push import push_bundle
-from faceparse.core.serving.checksums import write_sums
+from faceparse.core.runtime.checksums import write_sums
 from tests.core.names.hub import Hub
 
 Push = Callable[..., tuple[int, str, str]]

@@ -5,18 +5,6 @@ from pathlib import Path
 
 import cv2
 import pytest
-import torch
-
-from faceparse.core.inference import Parser
-from faceparse.core.model.trained import ParsingNetwork
-from faceparse.core.settings import DataSettings
-from tests.conftest import Bands
-
-
-@pytest.fixture(scope="session")
-def parser() -> Parser:
-    """Eleven classes from dark to bright."""
-    return Parser(ParsingNetwork(Bands(), DataSettings(input_size=(64, 64))), torch.device("cpu"))  # type: ignore[arg-type]
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""A network that needs no training: it knows the faces that `tests.core.finding.test_finder.draw_face` draws."""
+"""A network that needs no training: it knows the faces that `tests.core.faces.test_finder.draw_face` draws."""
 
 from pathlib import Path
 
@@ -8,13 +8,13 @@ from torch import Tensor, nn
 from faceparse.core.export.exported import to_metadata
 from faceparse.core.export.graph import Graph, build_graph
 from faceparse.core.export.onnx import OnnxWriter
-from faceparse.core.labels import get_label_set
+from faceparse.core.labels.label_set import get_label_set
 from faceparse.core.model.parsing import Output, ParsingModel
-from faceparse.core.model.trained import ParsingNetwork
-from faceparse.core.model.weights import Checkpoint
-from faceparse.core.serving.metadata import Kind, Sizes
+from faceparse.core.parser.trained import ParsingNetwork
+from faceparse.core.parser.weights import Checkpoint
+from faceparse.core.runtime.metadata import Kind, Sizes
 from faceparse.core.settings import load_settings
-from tests.core.finding.test_finder import COLOURS, GEOMETRY
+from tests.core.faces.test_finder import COLOURS, GEOMETRY
 
 HELEN = get_label_set("helen")
 CLASSES = {"left_eye": 0, "right_eye": 1, "nose": 2, "inner_mouth": 3}

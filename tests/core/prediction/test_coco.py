@@ -6,9 +6,9 @@ import pytest
 from PIL import Image, ImageDraw
 
 from faceparse.core.errors import OutputError
-from faceparse.core.labels import get_label_set
+from faceparse.core.faces.crops import Parsed
+from faceparse.core.labels.label_set import get_label_set
 from faceparse.core.prediction.coco import annotations, coco_file
-from faceparse.core.prediction.crops import Parsed
 
 HELEN = get_label_set("helen")
 

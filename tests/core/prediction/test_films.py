@@ -10,13 +10,13 @@ import pytest
 from PIL import Image
 
 from faceparse.core.errors import DatasetError, DeviceError, OutputError
-from faceparse.core.evaluation.pictures import overlay
-from faceparse.core.inference import Parser
-from faceparse.core.labels import get_label_set
+from faceparse.core.faces.face import Face
+from faceparse.core.images.overlay import overlay
+from faceparse.core.labels.label_set import get_label_set
+from faceparse.core.parser.inference import Parser
 from faceparse.core.prediction.camera import Camera
-from faceparse.core.prediction.faces import Face
 from faceparse.core.prediction.films import predict_film
-from faceparse.core.prediction.outputs import Outputs
+from faceparse.core.prediction.saving import Outputs
 from faceparse.core.prediction.video import Video
 from tests.core.prediction.films import make_video, read_video
 

@@ -7,15 +7,18 @@ import pytest
 from PIL import Image
 
 from faceparse.core.errors import DatasetError, OutputError
-from faceparse.core.evaluation.pictures import cut_out
-from faceparse.core.files import encode_jpeg, encode_png, read_image, read_matrix, write_atomic
-from faceparse.core.geometry import apply, warp_image
-from faceparse.core.inference import Parser
-from faceparse.core.labels import LabelSet, get_label_set
-from faceparse.core.prediction.faces import Face
+from faceparse.core.faces.face import Face
+from faceparse.core.files.writing import write_atomic
+from faceparse.core.images.encoding import encode_jpeg, encode_png
+from faceparse.core.images.matrices import read_matrix
+from faceparse.core.images.overlay import cut_out
+from faceparse.core.images.pictures import read_image
+from faceparse.core.images.warp import apply, warp_image
+from faceparse.core.labels.label_set import LabelSet, get_label_set
+from faceparse.core.parser.inference import Parser
 from faceparse.core.prediction.inputs import Source, gather
-from faceparse.core.prediction.outputs import Outputs
 from faceparse.core.prediction.photographs import PhotographsReport, predict_photographs
+from faceparse.core.prediction.saving import Outputs
 
 HELEN: LabelSet = get_label_set("helen")
 OUT = Path("out")

@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from faceparse.core.errors import SettingsError
-from faceparse.core.prediction.crops import Crop
+from faceparse.core.faces.crops import Crop
 from faceparse.core.prediction.smoothing import Box, Flicker, Smoother, check_keep, overlap
 
 RANDOM = np.random.default_rng(0)

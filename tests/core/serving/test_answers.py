@@ -7,12 +7,12 @@ import pytest
 from PIL import Image
 
 import faceparse
-from faceparse.core.datasets.faces import draw_face
+from faceparse.core.drawing.drawn_face import draw_face
 from faceparse.core.errors import DatasetError, SettingsError
-from faceparse.core.files import encode_jpeg, encode_png
+from faceparse.core.images.encoding import encode_jpeg, encode_png
+from faceparse.core.runtime.onnx_model import OnnxModel, open_onnx
 from faceparse.core.serving.answers import answer
-from faceparse.core.serving.onnx_model import OnnxModel, open_onnx
-from tests.core.finding.test_finder import draw_face as draw_parts
+from tests.core.faces.test_finder import draw_face as draw_parts
 from tests.core.prediction.painted import painted_onnx
 
 FACE = draw_face(np.random.default_rng(5), 150).image
@@ -96,8 +96,8 @@ def test_what_is_no_photograph_is_named_in_one_line(model: OnnxModel, photograph
 def test_a_photograph_too_large_is_refused_before_it_is_decoded(
     model: OnnxModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("faceparse.core.files.MAX_PIXELS", 150 * 150 - 1)
-    monkeypatch.setattr("faceparse.core.files.decode_image", None)
+    monkeypatch.setattr("faceparse.core.images.pictures.MAX_PIXELS", 150 * 150 - 1)
+    monkeypatch.setattr("faceparse.core.images.pictures.decode_image", None)
     with pytest.raises(DatasetError, match=r"^image 0: more than 0 megapixels; make it smaller$"):
         answer(model, [JPEG])
 

@@ -12,9 +12,10 @@ from pathlib import Path
 import torch
 from torch.optim import SGD
 
-from faceparse.core.data.dataset import Batch, Normalise
-from faceparse.core.distributed import join
+from faceparse.core.machine.distributed import join
 from faceparse.core.model.build import build_model
+from faceparse.core.model.normalise import Normalise
+from faceparse.core.sampling.samples import Batch
 from faceparse.core.settings import DataSettings, ModelSettings, OptimSettings
 from faceparse.core.training.loss import EAGRNetLoss
 from faceparse.core.training.schedule import make_schedule

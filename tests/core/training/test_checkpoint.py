@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from faceparse.core.errors import CheckpointError, OutputError
-from faceparse.core.training.checkpoint import BEST, LAST, PREVIOUS, read_last, save, save_last
+from faceparse.core.runs.directory import BEST, LAST, PREVIOUS
+from faceparse.core.training.checkpoint import read_last, save, save_last
 from faceparse.core.training.run import RunResult
 
 

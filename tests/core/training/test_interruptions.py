@@ -14,9 +14,9 @@ from typing import Any
 import pytest
 import torch
 
-from faceparse.core.model.weights import read_checkpoint
+from faceparse.core.parser.weights import read_checkpoint
+from faceparse.core.runs.directory import RunDirectory
 from faceparse.core.settings import TrainSettings, load_settings
-from faceparse.core.training.run_directory import RunDirectory
 from faceparse.core.training.signals import StopSignals, exit_code
 from tests.core.training.test_run import assert_same, comparable, last
 

@@ -16,11 +16,11 @@ import pytest
 import torch
 
 from faceparse.core.datasets.layout import DatasetFolder
-from faceparse.core.evaluation.evaluate import evaluate
-from faceparse.core.evaluation.scores import compute_scores
-from faceparse.core.inference import load_parser
-from faceparse.core.labels import get_label_set
-from faceparse.core.model.weights import read_checkpoint
+from faceparse.core.labels.label_set import get_label_set
+from faceparse.core.parser.inference import load_parser
+from faceparse.core.parser.weights import read_checkpoint
+from faceparse.core.scoring.counting import evaluate
+from faceparse.core.scoring.scores import compute_scores
 from tests.core.training.test_interruptions import ENVIRONMENT, assert_like, await_checkpoint, heed_ctrl_c, iterations
 from tests.core.training.test_run import comparable
 

@@ -19,16 +19,22 @@ from mlflow.tracking import MlflowClient
 from torch import Tensor
 
 import faceparse
-from faceparse.core.data import cache as cache_module
-from faceparse.core.data.dataset import Batch
 from faceparse.core.datasets.layout import fingerprint
-from faceparse.core.errors import CheckpointError, DatasetError, FaceparseError, OutputError, SettingsError
-from faceparse.core.evaluation.protocols import DEFAULT
-from faceparse.core.files import encode_png
-from faceparse.core.labels import get_label_set
+from faceparse.core.errors import (
+    CheckpointError,
+    DatasetError,
+    FaceparseError,
+    OutputError,
+    SettingsError,
+)
+from faceparse.core.images.encoding import encode_png
+from faceparse.core.labels.label_set import get_label_set
 from faceparse.core.model.abn import inplace_abn_problem
 from faceparse.core.model.build import build_model
-from faceparse.core.model.weights import read_checkpoint, released_state
+from faceparse.core.parser.weights import read_checkpoint, released_state
+from faceparse.core.sampling import cache as cache_module
+from faceparse.core.sampling.samples import Batch
+from faceparse.core.scoring.protocols import DEFAULT
 from faceparse.core.settings import ModelSettings, Settings, flatten, load_settings
 from faceparse.core.training import run as run_module
 from faceparse.core.training.run import RunResult, adopt_preprocessing, resume, train

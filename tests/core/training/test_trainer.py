@@ -9,11 +9,12 @@ import torch
 from torch import Tensor, nn
 from torch.optim import SGD
 
-from faceparse.core.data.dataset import Batch, Normalise, TrainingSet, collate
 from faceparse.core.datasets.layout import DatasetFolder
 from faceparse.core.errors import TrainingError
-from faceparse.core.labels import get_label_set
+from faceparse.core.labels.label_set import get_label_set
 from faceparse.core.model.build import build_model
+from faceparse.core.model.normalise import Normalise
+from faceparse.core.sampling.samples import Batch, TrainingSet, collate
 from faceparse.core.settings import DataSettings, ModelSettings, OptimSettings
 from faceparse.core.training.loss import EAGRNetLoss
 from faceparse.core.training.profile import PARTS

@@ -10,11 +10,11 @@ from starlette.testclient import TestClient
 from starlette.types import ASGIApp
 
 from faceparse.core.api import FaceParser
-from faceparse.core.datasets.faces import draw_face
-from faceparse.core.files import encode_png
-from faceparse.core.inference import Parser
-from faceparse.core.labels import get_label_set
-from faceparse.core.model.trained import ParsingNetwork
+from faceparse.core.drawing.drawn_face import draw_face
+from faceparse.core.images.encoding import encode_png
+from faceparse.core.labels.label_set import get_label_set
+from faceparse.core.parser.inference import Parser
+from faceparse.core.parser.trained import ParsingNetwork
 from faceparse.core.settings import DataSettings
 from faceparse.core.web.application import web_application
 from faceparse.core.web.server import listen, server, url

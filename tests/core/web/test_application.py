@@ -19,7 +19,8 @@ from PIL import Image
 from starlette.testclient import TestClient
 
 from faceparse.core.api import FaceParser, Result
-from faceparse.core.files import decode_image, encode_jpeg, encode_png
+from faceparse.core.images.encoding import encode_jpeg, encode_png
+from faceparse.core.images.pictures import decode_image
 from faceparse.core.web import application, uploads
 from tests.core.web.conftest import HELEN
 

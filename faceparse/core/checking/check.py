@@ -1,0 +1,324 @@
+"""Everything wrong with a dataset, before hours are spent on it."""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from faceparse.core.checking import duplicates
+from faceparse.core.checking.class_orders import detect_order
+from faceparse.core.checking.duplicates import shared_images, thumbnail
+from faceparse.core.checking.moments import Moments, label_moments, stack_moments
+from faceparse.core.checking.remap import must_not_be_half_remapped
+from faceparse.core.checking.sides import side_problems
+from faceparse.core.datasets.coverage import coverage_notes
+from faceparse.core.datasets.edges import label_edges
+from faceparse.core.datasets.layout import SPLITS, DatasetFolder, Sample, resolve_label_set
+from faceparse.core.datasets.orientation import drawn_as_stored, is_drawn_as_stored
+from faceparse.core.errors import DatasetError, FaceparseError
+from faceparse.core.files.reading import read_bytes
+from faceparse.core.images.matrices import read_matrix
+from faceparse.core.images.pictures import (
+    DAMAGED,
+    Picture,
+    decode_picture,
+    is_palette_png,
+    open_picture,
+    read_label,
+    read_orientation,
+)
+from faceparse.core.labels.label_set import IGNORE, LabelSet
+from faceparse.core.machine.parallel import Track, map_files, untracked
+from faceparse.core.settings import DataSettings
+from faceparse.core.text.paths import broken_link
+
+EXAMPLES = 12
+
+
+@dataclass(frozen=True)
+class ClassShare:
+    name: str
+    share: float
+    """Of all labelled pixels, 0 to 1."""
+    images: int
+    """Labels that hold the class."""
+
+
+@dataclass(frozen=True)
+class ImageSizes:
+    """Width and height in pixels, ordered by area."""
+
+    smallest: tuple[int, int]
+    median: tuple[int, int]
+    largest: tuple[int, int]
+    distinct: int
+
+
+@dataclass(frozen=True)
+class CheckReport:
+    problems: tuple[str, ...]
+    """One line each: file, what is wrong, and where it helps, how to mend it."""
+    splits: dict[str, int]
+    """Split -> samples listed."""
+    label_set: LabelSet
+    order: str | None
+    """The class order that the labels look like: the label set's name, a foreign order's, or no verdict."""
+    classes: tuple[ClassShare, ...]
+    """In id order."""
+    sizes: ImageSizes | None
+    """None where no image could be read."""
+    examples: tuple[tuple[str, Sample], ...]
+    """About 12 samples with nothing wrong in their files, spread over the splits, each with its split."""
+    notes: tuple[str, ...] = ()
+    """One line each: what is not wrong by itself, and should be known."""
+
+
+class _Looked(NamedTuple):
+    """What was found in one sample's files: small, whatever their size, since a set has many."""
+
+    problems: list[str]
+    image_hash: str | None
+    edge_differs: bool
+    size: tuple[int, int] | None
+    """Height and width of the image."""
+    thumbnail: np.ndarray | None
+    moments: Moments | None
+    ignored: int
+    """Pixels of the label."""
+    notice: str
+    """What should be known of the image's file."""
+    turned: bool
+    """Whether the image is turned upright by its EXIF orientation."""
+    stored: bool
+    """Whether the label fits better as the image is stored, before that turn."""
+
+
+def check_dataset(
+    root: Path, *, dataset: str | None = None, processes: int = 1, track: Track = untracked
+) -> CheckReport:
+    """Read every listed file of every split.
+
+    Args:
+        dataset: label set, where the folder does not say it.
+
+    Raises:
+        DatasetError: `root` is no folder, has no list at all, or is half remapped.
+    """
+    folder = DatasetFolder(root)
+    must_not_be_half_remapped(root)
+    present = [split for split in SPLITS if folder.list_path(split).is_file()]
+    if not present:
+        folder.lines("train")  # raises: no folder, or no list
+    label_set = resolve_label_set(DataSettings(root=root, label_set=dataset))
+    problems = [f"{folder.list_path('val')}: missing; best.pth is chosen on it"] if "val" not in present else []
+    samples: dict[str, list[Sample]] = {}
+    for split in present:
+        samples[split], found = _check_list(folder, split)
+        problems += found
+    every = [(split, sample) for split in present for sample in samples[split]]
+    look = partial(_look, classes=len(label_set))
+    files = [sample for _, sample in every]
+    looks = list(track(map_files(look, files, processes), len(files), "check"))
+    problems += [problem for look in looks for problem in look.problems]
+    problems += shared_images(
+        [
+            duplicates.Picture(split, sample.image, look.image_hash, look.thumbnail)
+            for (split, sample), look in zip(every, looks, strict=True)
+        ]
+    )
+    moments = stack_moments([look.moments for look in looks if look.moments], len(label_set))
+    order = detect_order(moments, label_set)
+    if order in (None, label_set.name):
+        problems += side_problems(moments, label_set, root / "labels")
+    else:  # under wrong names sides mean nothing
+        command = f"faceparse check {root}{f' --dataset {dataset}' if dataset else ''} --remap"
+        problems.append(
+            f"{root / 'labels'}: the class order looks like {order}, not {label_set.name}; "
+            f"run '{command}' to rewrite the labels"
+        )
+    ignored = sum(look.ignored for look in looks)
+    pixels = moments.pixels.sum(axis=0).tolist()
+    if len(label_set) == 2 and ignored and not pixels[1] and pixels[0]:
+        name, share = label_set.names[1], ignored / (ignored + sum(pixels))
+        problems.append(
+            f"{root / 'labels'}: {name} is in no label, and {share:.0%} of the pixels are {IGNORE}, which is ignored; "
+            f"where it means {name}, write 1 (as 'faceparse prepare folder' does)"
+        )
+    problems += _edges(
+        missing=[sample for sample in samples.get("train", []) if not sample.edge.is_file()],
+        outdated=[sample for sample, look in zip(files, looks, strict=True) if look.edge_differs],
+        root=root,
+    )
+    stored = [sample.label for sample, look in zip(files, looks, strict=True) if look.stored]
+    if problem := drawn_as_stored(sum(look.turned for look in looks), len(stored)):
+        problems.append(f"{stored[0]}: {problem}")
+    sound = [named for named, look in zip(every, looks, strict=True) if not look.problems]
+    return CheckReport(
+        tuple(problems),
+        {split: len(samples[split]) for split in present},
+        label_set,
+        order,
+        _class_shares(moments, label_set),
+        _image_sizes([look.size for look in looks if look.size]),
+        tuple(chosen for split in present for chosen in _spread([s for s in sound if s[0] == split], len(present))),
+        tuple(_notes(files, looks, coverage_notes(label_set, pixels, ignored) if len(moments.pixels) else [])),
+    )
+
+
+def _notes(files: Sequence[Sample], looks: Sequence[_Looked], coverage: Sequence[str]) -> list[str]:
+    notes = [*coverage]
+    notes += [f"{sample.image}: {look.notice}" for sample, look in zip(files, looks, strict=True) if look.notice]
+    if turned := [(sample.image, look.stored) for sample, look in zip(files, looks, strict=True) if look.turned]:
+        fit = sum(not stored for _, stored in turned)
+        notes.append(
+            f"{turned[0][0]}: turned upright by its EXIF orientation, with {len(turned)} in all, and {fit} of their "
+            "labels seem to fit them so: look at them with --report"
+        )
+    return notes
+
+
+def _class_shares(moments: Moments, label_set: LabelSet) -> tuple[ClassShare, ...]:
+    pixels, images = moments.pixels.sum(axis=0), moments.present.sum(axis=0)
+    shares = pixels / max(1, pixels.sum())
+    return tuple(map(ClassShare, label_set.names, shares.tolist(), images.tolist()))
+
+
+def _image_sizes(shapes: Sequence[tuple[int, int]]) -> ImageSizes | None:
+    if not shapes:
+        return None
+    sizes = sorted(((width, height) for height, width in shapes), key=lambda size: (size[0] * size[1], size))
+    return ImageSizes(sizes[0], sizes[len(sizes) // 2], sizes[-1], len(set(sizes)))
+
+
+def _spread(sound: Sequence[tuple[str, Sample]], splits: int) -> list[tuple[str, Sample]]:
+    """A split's part of the examples, evenly over its list."""
+    count = min(len(sound), EXAMPLES // splits)
+    return [sound[i * len(sound) // count] for i in range(count)]
+
+
+def _check_list(folder: DatasetFolder, split: str) -> tuple[list[Sample], list[str]]:
+    """The samples whose files exist, each once, and what is wrong with the list."""
+    samples: list[Sample] = []
+    problems: list[str] = []
+    first_seen: dict[str, int] = {}
+    for line in folder.lines(split):
+        where = f"{folder.list_path(split)}:{line.number}"
+        if not line.text:
+            problems.append(f"{where}: empty line; delete it")
+            continue
+        fields = " ".join(line.text.split())
+        if fields in first_seen:
+            problems.append(f"{where}: the same as line {first_seen[fields]}; delete one")
+            continue
+        first_seen[fields] = line.number
+        try:
+            sample = folder.parse(split, line)
+        except DatasetError as error:
+            problems.append(str(error))
+            continue
+        missing = [file for file in (sample.image, sample.label) if not file.is_file()]
+        problems += [f"{where}: {broken_link(file) or f'{file} is missing'}" for file in missing]
+        if not missing:
+            samples.append(sample)
+    if not first_seen:
+        problems.append(f"{folder.list_path(split)}: the list is empty")
+    return samples, problems
+
+
+def _look(sample: Sample, *, classes: int) -> _Looked:
+    problems: list[str] = []
+    picture = _picture(sample.image, problems)
+    image = picture.image if picture is not None else None
+    label = _label(sample.label, classes, problems)
+    size = (image.shape[0], image.shape[1]) if image is not None else None
+    if size is not None and label is not None and label.shape != size:
+        problems.append(f"{sample.label}: {_size(label.shape)}, its image is {_size(size)}")
+    edge_differs = label is not None and sample.edge.is_file() and _edge_differs(sample, label, problems)
+    if sample.project.is_file():
+        _label(sample.label_raw, classes, problems)
+        try:
+            read_matrix(sample.project)
+        except FaceparseError as error:
+            problems.append(str(error))
+    orientation = read_orientation(read_bytes(sample.image)) if image is not None else 1
+    stored = False
+    if image is not None and label is not None and label.shape == size:
+        stored = is_drawn_as_stored(image, label, orientation)
+    return _Looked(
+        problems,
+        hashlib.sha256(read_bytes(sample.image)).hexdigest() if image is not None else None,
+        edge_differs,
+        size,
+        thumbnail(image) if image is not None else None,
+        label_moments(label, classes) if label is not None else None,
+        int(np.count_nonzero(label == IGNORE)) if label is not None else 0,
+        picture.notice if picture is not None else "",
+        orientation != 1,
+        stored,
+    )
+
+
+def _picture(path: Path, problems: list[str]) -> Picture | None:
+    try:
+        # Pillow is strict where OpenCV fills the missing part of a truncated JPEG with grey.
+        with open_picture(path) as picture:
+            picture.load()
+    except DAMAGED as error:
+        problems.append(f"{path}: broken image ({error}); replace the file")
+        return None
+    try:
+        return decode_picture(read_bytes(path), str(path))
+    except FaceparseError as error:
+        problems.append(str(error))
+        return None
+
+
+def _label(path: Path, classes: int, problems: list[str]) -> np.ndarray | None:
+    try:
+        label = read_label(path)
+    except FaceparseError as error:
+        problems.append(str(error))
+        return None
+    if is_palette_png(path):
+        problems.append(
+            f"{path}: palette PNG; faceparse reads its indices, other loaders its colours: rewrite it single-channel"
+        )
+    counts = np.bincount(label.ravel(), minlength=256)
+    for value in np.flatnonzero(counts).tolist():
+        if classes <= value != IGNORE:
+            allowed = f"one of the {classes} classes (0 to {classes - 1}, {IGNORE} ignored)"
+            problems.append(f"{path}: value {value} on {counts[value]} pixels is not {allowed}")
+    return label
+
+
+def _edge_differs(sample: Sample, label: np.ndarray, problems: list[str]) -> bool:
+    """Whether the edge map is of another label; judged by content, since a copied file has a new date."""
+    try:
+        edge = read_label(sample.edge)
+    except FaceparseError as error:
+        problems.append(str(error))
+        return False
+    return not np.array_equal(edge, label_edges(label))
+
+
+def _edges(*, missing: Sequence[Sample], outdated: Sequence[Sample], root: Path) -> list[str]:
+    """A line for all that are missing, a line for all that are wrong: one command mends each."""
+    problems = []
+    if missing:
+        problems.append(
+            f"{missing[0].edge}: missing, with {len(missing)} edge maps of train in all; run 'faceparse edges {root}'"
+        )
+    if outdated:
+        problems.append(
+            f"{outdated[0].edge}: not the edge map of its label, with {len(outdated)} in all; "
+            f"run 'faceparse edges {root} --force'"
+        )
+    return problems
+
+
+def _size(shape: Sequence[int]) -> str:
+    return f"{shape[1]} x {shape[0]}"

@@ -1,0 +1,1 @@
+"""Faces drawn by code, with exact labels: for demos, tests and checks of exported files."""

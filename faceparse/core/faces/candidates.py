@@ -1,0 +1,107 @@
+"""Where faces could be: pairs of parts that lie to each other as they do in the training pictures.
+
+A part (an eye, the nose, the mouth) is a peak of its class's probability. Two parts give a similarity to the training
+geometry, which says where the other two have to be; what is seen there makes or breaks the proposal. Any two parts will
+do, so that a face in profile, or with an eye hidden, is proposed from what is seen.
+"""
+
+from itertools import combinations
+
+import cv2
+import numpy as np
+
+from faceparse.core.faces.geometry import EYES, PARTS, FaceGeometry
+
+MIN_PEAK = 0.12
+"""Probability from which a part counts: a part of few pixels is never sure."""
+MAX_PEAKS = 256
+"""Of each part in one picture."""
+MIN_SUPPORT = 0.3
+"""Mean probability of a proposal's best three parts from which it is looked at again."""
+MAX_ANGLE = np.radians(75)
+"""Between a proposal and an upright face."""
+SIZES = (0.62, 1.6)
+"""Crop sides that are proposed, as shares of the one that was looked for; the next scale has what lies beyond."""
+REACH = 0.05
+"""Distance around its expected place, as a share of the crop's side, in which a part is looked for."""
+
+
+def propose(maps: np.ndarray, geometry: FaceGeometry, side: float) -> tuple[np.ndarray, np.ndarray]:
+    """Similarities from crops to a picture, and their support, best first; near twins are merged.
+
+    Args:
+        maps: 4 x h x w float32 probabilities of `PARTS`, or 5 with those of glasses, which hide eyes.
+        side: the crop's side in pixels of the maps that is looked for.
+
+    Returns:
+        M x 2 complex numbers (a, b): the point z = x + iy of the crop, in shares of its side, lies at a z + b in the
+        maps; M float64.
+    """
+    template = np.array(geometry.centres) @ (1, 1j)
+    parts, glasses = maps[: len(PARTS)], maps[len(PARTS) :]
+    peaks = [_peaks(part, 0.02 * side) for part in parts]
+    reach = 2 * round(REACH * side) + 1
+    seen = [np.max([part, *glasses], axis=0) if name in EYES else part for name, part in zip(PARTS, parts, strict=True)]
+    near = np.stack([cv2.dilate(part, np.ones((reach, reach), np.uint8)) for part in seen])
+    found = []
+    for i, j in combinations(range(len(PARTS)), 2):
+        if not len(peaks[i]) or not len(peaks[j]):
+            continue
+        first, second = peaks[i][:, None], peaks[j][None]
+        a = (second - first) / (template[j] - template[i])
+        size, angle = abs(a), abs(np.angle(a))
+        fits = (size > SIZES[0] * side) & (size < SIZES[1] * side) & (angle < MAX_ANGLE)
+        a = a[fits]
+        found.append(np.stack([a, np.broadcast_to(first, fits.shape)[fits] - a * template[i]], axis=1))
+    if not found:
+        return np.zeros((0, 2), complex), np.zeros(0)
+    proposals = np.concatenate(found)
+    support = _support(near, proposals, template)
+    order = np.argsort(-support, kind="stable")
+    order = order[support[order] >= MIN_SUPPORT]
+    kept = merge(proposals[order], template)
+    return proposals[order][kept], support[order][kept]
+
+
+def merge(proposals: np.ndarray, template: np.ndarray, apart: float = 0.25) -> list[int]:
+    """Positions of those M x 2 proposals, best first, whose middle no better one has within `apart` of its side.
+
+    Args:
+        template: complex centres of the parts in the crop; their mean is the face's middle.
+    """
+    middles, sides = proposals[:, 0] * template.mean() + proposals[:, 1], abs(proposals[:, 0])
+    kept: list[int] = []
+    left = np.ones(len(proposals), bool)
+    for position in range(len(proposals)):
+        if left[position]:
+            kept.append(position)
+            larger = np.maximum(sides[position], sides)
+            left &= abs(middles - middles[position]) > apart * larger
+    return kept
+
+
+def _support(near: np.ndarray, proposals: np.ndarray, template: np.ndarray) -> np.ndarray:
+    """Mean of the three largest probabilities of a proposal's parts where they are expected."""
+    places = proposals[:, :1] * template + proposals[:, 1:]  # M x 4
+    height, width = near.shape[1:]
+    x, y = np.rint(places.real).astype(int), np.rint(places.imag).astype(int)
+    inside = (x >= 0) & (x < width) & (y >= 0) & (y < height)
+    seen = near[np.arange(len(PARTS)), y.clip(0, height - 1), x.clip(0, width - 1)] * inside
+    return np.asarray(np.sort(seen, axis=1)[:, 1:].mean(axis=1))
+
+
+def _peaks(part: np.ndarray, sigma: float) -> np.ndarray:
+    """Complex places of the highest peaks of an h x w map, each the centroid of what is around it."""
+    smooth = cv2.GaussianBlur(part, (0, 0), max(sigma, 0.6))
+    highest = (
+        (smooth == cv2.dilate(smooth, np.ones((3, 3), np.uint8)))
+        & (smooth > MIN_PEAK / 2)
+        & (cv2.dilate(part, np.ones((3, 3), np.uint8)) > MIN_PEAK)
+    )
+    y, x = np.nonzero(highest)
+    best = np.argsort(-smooth[y, x], kind="stable")[:MAX_PEAKS]
+    y, x = y[best], x[best]
+    padded = cv2.copyMakeBorder(smooth, 1, 1, 1, 1, cv2.BORDER_REPLICATE)
+    around = np.stack([padded[y + dy, x + dx] for dy in range(3) for dx in range(3)])
+    steps = np.array([complex(dx - 1, dy - 1) for dy in range(3) for dx in range(3)])
+    return np.asarray(x + 1j * y + (around * steps[:, None]).sum(0) / around.sum(0))

@@ -1,0 +1,151 @@
+"""Where the faces of a photograph are: found by OpenCV's YuNet, or read from a file."""
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import cv2
+import numpy as np
+from annotated_types import Len
+from pydantic import BaseModel, BeforeValidator, ConfigDict, PositiveFloat, TypeAdapter, ValidationError
+
+from faceparse.core.errors import CheckpointError, DatasetError, SettingsError
+from faceparse.core.files.content import must_be_a_model
+from faceparse.core.files.reading import read_bytes
+from faceparse.core.text.paths import path_problem
+
+DETECTION_SIDE = 640
+"""Longest side in pixels of what YuNet sees: it finds faces of some 10 to 300 pixels there, as it was trained."""
+
+MIN_SCORE = 0.7
+"""Of what counts as a face, as YuNet scores it (0 to 1)."""
+
+
+@dataclass(frozen=True)
+class Face:
+    """A face in a photograph, in its pixels."""
+
+    box: tuple[float, float, float, float]
+    """x, y, width, height."""
+    score: float = 1.0
+    points: np.ndarray | None = None
+    """5 x 2 (x, y): eyes, nose tip, mouth corners, in image order, as alignment takes them."""
+    matrix: np.ndarray | None = None
+    """2 x 3, picture -> shares of the crop's square (see `FaceGeometry`), where the finder aligned the face itself."""
+
+    @property
+    def area(self) -> float:
+        return self.box[2] * self.box[3]
+
+    def describe(self) -> dict[str, Any]:
+        """What is saved of it."""
+        found: dict[str, Any] = {"box": [round(float(value), 2) for value in self.box], "score": round(self.score, 4)}
+        if self.points is not None:
+            found["points"] = np.round(self.points.astype(float), 2).tolist()
+        return found
+
+
+Finder = Callable[[str, np.ndarray], list[Face]]
+"""Where a photograph comes from, and the photograph (H x W x 3 uint8 RGB) -> its faces. Called from threads."""
+
+
+def face_finder(path: Path) -> Finder:
+    """A detector (`.onnx`) or boxes (`.json`).
+
+    Raises:
+        SettingsError: another file.
+        DatasetError: it is missing, or does not hold that.
+    """
+    if problem := path_problem(path):
+        raise SettingsError(f"--faces: {problem}")
+    if path.suffix.lower() == ".onnx":
+        return YuNet(path)
+    if path.suffix.lower() == ".json":
+        return Boxes(path)
+    raise SettingsError(f"--faces {path}: not auto, none, YuNet's .onnx file or a .json file of boxes")
+
+
+HOME = "its file is face_detection_yunet_2023mar.onnx of github.com/opencv/opencv_zoo, 232589 bytes, in Git LFS"
+
+
+class YuNet:
+    """OpenCV's face detector, from its ONNX file (Wu, Peng, Yu, *YuNet: A Tiny Millisecond-level Face Detector*)."""
+
+    def __init__(self, path: Path) -> None:
+        """
+        Raises:
+            DatasetError: the file is missing, or is not that detector.
+        """
+        read_bytes(path)
+        try:
+            must_be_a_model(path, str(path))
+        except CheckpointError as error:
+            raise DatasetError(f"{error}; {HOME}") from None
+        cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)  # errors are raised
+        self._lock = threading.Lock()  # one detector knows one size at a time
+        try:
+            self._detector = cv2.FaceDetectorYN.create(str(path), "", (32, 32), MIN_SCORE)
+            self("", np.zeros((32, 32, 3), np.uint8))
+        except cv2.error as error:
+            raise DatasetError(f"{path}: not a YuNet face detector ({error.err}); {HOME}") from None
+
+    def __call__(self, where: str, image: np.ndarray) -> list[Face]:
+        height, width = image.shape[:2]
+        shrink = min(1.0, DETECTION_SIDE / max(height, width))
+        size = (max(1, round(width * shrink)), max(1, round(height * shrink)))
+        picture = cv2.cvtColor(cv2.resize(image, size, interpolation=cv2.INTER_AREA), cv2.COLOR_RGB2BGR)
+        with self._lock:
+            self._detector.setInputSize(size)
+            rows: np.ndarray | None = self._detector.detect(picture)[1]  # None where there is no face
+        if rows is None:
+            return []
+        scale = np.array([width / size[0], height / size[1]])
+        return [
+            Face(tuple((row[:4].reshape(2, 2) * scale).flatten()), float(row[14]), row[4:14].reshape(5, 2) * scale)
+            for row in rows.astype(float)
+        ]
+
+
+class _Entry(BaseModel):
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
+
+    box: tuple[float, float, PositiveFloat, PositiveFloat]
+    score: float = 1.0
+    points: Annotated[list[tuple[float, float]], Len(5, 5)] | None = None
+
+    def face(self) -> Face:
+        return Face(self.box, self.score, None if self.points is None else np.array(self.points))
+
+
+def _bare_box(value: object) -> object:
+    return {"box": value} if isinstance(value, list) else value
+
+
+_FORMAT = TypeAdapter(dict[str, list[Annotated[_Entry, BeforeValidator(_bare_box)]]])
+
+
+class Boxes:
+    """Faces from a JSON file: photograph -> list of faces, each `[x, y, width, height]` or `{"box": [x, y, width,
+    height], "points": [[x, y], ...], "score": 0.98}`, in pixels of the upright photograph. A photograph goes by its
+    path as predict was given it, or by its file name; one without faces has an empty list.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        try:
+            entries = _FORMAT.validate_json(read_bytes(path))
+        except ValidationError as error:
+            first = error.errors()[0]
+            place = ".".join(map(str, first["loc"]))
+            raise DatasetError(
+                f'{path}: {place + ": " if place else ""}{first["msg"]}; write {{"photo.jpg": [[x, y, width, height]]}}'
+            ) from None
+        self._faces = {name: [entry.face() for entry in faces] for name, faces in entries.items()}
+
+    def __call__(self, where: str, image: np.ndarray) -> list[Face]:
+        for name in (where, Path(where).name):
+            if name in self._faces:
+                return self._faces[name]
+        raise DatasetError(f"{where}: not in {self._path}; add it there, with [] if it shows no face")

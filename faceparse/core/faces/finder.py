@@ -1,0 +1,191 @@
+"""A parser finds the faces itself: it knows where eyes, nose and mouth are, and how they lie in its training pictures.
+
+The whole picture is parsed at a few scales, one pass each. Proposals from all scales are cropped, parsed, aligned by
+what is seen in the crop, and scored. No second network is needed, and nothing here needs PyTorch.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from faceparse.core.faces.candidates import merge, propose
+from faceparse.core.faces.geometry import FaceGeometry
+from faceparse.core.faces.measure import fit, five_points, measure
+from faceparse.core.faces.windows import PartMaps
+from faceparse.core.images.crop import STEP
+from faceparse.core.images.warp import Size
+
+
+@dataclass(frozen=True)
+class FinderOptions:
+    """How thoroughly faces are looked for."""
+
+    min_face: float = 0.08
+    """Height of the smallest face, hairline to chin, as a share of the picture's height."""
+    side: int = 112
+    """Pixels of a crop's side in the pictures that are searched."""
+    crop: int = 128
+    """Pixels of a crop's side where a proposal is looked at again."""
+    closer: int = 192
+    """Pixels of a crop's side where what is left is looked at for the last time, and its points are read."""
+    step: float = 1.6
+    """Factor between two scales."""
+    threshold: float = 0.45
+    """Score from which a proposal is a face: 241 of 242 photographs of `val` score 0.46 or more, and in 18
+    pictures without a face nothing scores 0.1."""
+    candidates: int = 128
+    """Most proposals that are looked at again."""
+    most: int = 64
+    """Faces of one picture: the best are kept. Each costs two crops, whose answers are in memory until it is parsed."""
+
+
+FACE_SHARE = 0.6
+"""Height of a face, hairline to chin, as a share of an aligned crop's side."""
+
+
+@dataclass(frozen=True)
+class FoundFace:
+    """A face in a picture."""
+
+    matrix: np.ndarray
+    """2 x 3: picture -> crop, in shares of the crop's side (0 to 1)."""
+    score: float
+    """0 to 1."""
+    points: np.ndarray
+    """5 x 2 (x, y) of `POINTS` in the picture."""
+
+
+@dataclass(frozen=True)
+class _View:
+    """A proposal, and what its crop shows of a face."""
+
+    proposal: tuple[complex, complex]
+    maps: np.ndarray
+    """4 x h x w, or 5."""
+    centres: np.ndarray
+    evidence: np.ndarray
+    """Of the parts themselves."""
+    step: tuple[complex, complex]
+    """Where the face lies in the crop: a similarity."""
+    aligned: tuple[complex, complex]
+    """The proposal that has it where it should be."""
+    score: float
+
+
+class FaceFinder:
+    """Pictures -> faces, best first."""
+
+    def __init__(self, maps: PartMaps, geometry: FaceGeometry, options: FinderOptions | None = None) -> None:
+        self._maps = maps
+        self._geometry = geometry
+        self._template = np.array(geometry.centres) @ (1, 1j)
+        self._points = np.array(geometry.points) @ (1, 1j)
+        self.options = options or FinderOptions()
+
+    def __call__(self, image: np.ndarray) -> list[FoundFace]:
+        """The faces of an H x W x 3 uint8 RGB picture."""
+        proposals = self.proposals(image)
+        return self.refine(image, proposals)
+
+    def proposals(self, image: np.ndarray) -> np.ndarray:
+        """M x 2 complex (a, b) as in `propose`, in pixels of the picture; best first."""
+        found, support = [], []
+        for side in self._sides((image.shape[0], image.shape[1])):
+            zoom = self.options.side / side
+            picture, scale = _resized(image, zoom)
+            maps = self._maps(picture[None])[0]
+            stride = picture.shape[1] / maps.shape[2]
+            proposed, supported = propose(maps, self._geometry, self.options.side / stride)
+            found.append(_rescaled(proposed, stride / scale))
+            support.append(supported)
+        proposals, weights = np.concatenate(found), np.concatenate(support)
+        order = np.argsort(-weights, kind="stable")
+        return proposals[order][merge(proposals[order], self._template, 0.12)][: self.options.candidates]
+
+    def follow(self, image: np.ndarray, faces: Sequence[FoundFace]) -> list[FoundFace]:
+        """Where faces of the frame before are in this one; those that are lost are left out."""
+        return self.refine(image, np.array([_proposal(face) for face in faces], complex).reshape(-1, 2))
+
+    def refine(self, image: np.ndarray, proposals: np.ndarray) -> list[FoundFace]:
+        """The faces among M x 2 proposals: each is aligned by what is seen in its crop, three times."""
+        pyramid = _halves(image)
+        crop, closer = self.options.crop, self.options.closer
+        for least, side in ((0.25, crop), (0.4, crop), (self.options.threshold, closer)):
+            if not len(proposals):
+                return []
+            views = [view for view in self._looked_at(pyramid, proposals, side) if view.score >= least]
+            views.sort(key=lambda view: -view.score)
+            aligned = np.array([view.aligned for view in views], complex).reshape(-1, 2)
+            views = [views[position] for position in merge(aligned, self._template)]
+            proposals = np.array([view.aligned for view in views], complex).reshape(-1, 2)
+        return [self._face(view) for view in views[: self.options.most]]
+
+    def _looked_at(self, pyramid: Sequence[np.ndarray], proposals: np.ndarray, side: int) -> list[_View]:
+        """What the crop of each proposal shows, at `side` pixels."""
+        crops = np.stack([_crop(pyramid, proposal, side) for proposal in proposals])
+        maps = np.concatenate([self._maps(part) for part in np.array_split(crops, -(-len(crops) // 16))])
+        measured = zip(proposals, maps, *measure(maps, side, self._template, self._geometry.areas), strict=True)
+        views = []
+        for (a, b), map_, centres, evidence, own in measured:
+            step, score = fit(self._template, centres, evidence)
+            aligned = (a * step[0], a * step[1] + b)  # crop -> where it should have been -> picture
+            views.append(_View((a, b), map_, centres, own, step, aligned, score))
+        return views
+
+    def _face(self, view: _View) -> FoundFace:
+        a, b = view.aligned
+        back, shift = 1 / a, -b / a
+        matrix = np.array([[back.real, -back.imag, shift.real], [back.imag, back.real, shift.imag]])
+        expected = view.step[0] * self._points + view.step[1]
+        points = five_points(view.maps, self.options.closer, view.centres, view.evidence, expected)
+        points = view.proposal[0] * points + view.proposal[1]
+        return FoundFace(matrix, view.score, np.stack([points.real, points.imag], axis=1))
+
+    def _sides(self, size: Size) -> list[float]:
+        """Sides of the crops that are looked for, in pixels of the picture."""
+        options = self.options
+        smallest = max(options.min_face * size[0] / FACE_SHARE, 16.0) * options.step**0.5
+        largest = max(size)
+        count = max(1, int(np.ceil(np.log(largest / smallest) / np.log(options.step))) + 1)
+        return [largest / options.step**k for k in range(count)]
+
+
+def _proposal(face: FoundFace) -> tuple[complex, complex]:
+    """The crop of a face, as in `propose`."""
+    (c, _, x), (s, _, y) = face.matrix
+    a = 1 / (c + 1j * s)
+    return a, -(x + 1j * y) * a
+
+
+def _resized(image: np.ndarray, zoom: float) -> tuple[np.ndarray, float]:
+    """The picture at `zoom`, black below and at the right up to multiples of `STEP`; and the zoom it came out at."""
+    height, width = image.shape[:2]
+    h, w = max(1, round(height * zoom)), max(1, round(width * zoom))
+    small = cv2.resize(image, (w, h), interpolation=cv2.INTER_AREA if zoom < 1 else cv2.INTER_LINEAR)
+    return cv2.copyMakeBorder(small, 0, -h % STEP, 0, -w % STEP, cv2.BORDER_CONSTANT, value=(0, 0, 0)), w / width
+
+
+def _rescaled(proposals: np.ndarray, factor: float) -> np.ndarray:
+    """Proposals for a picture `factor` times as large. The corners of pictures coincide, not their first pixels."""
+    half = 0.5 + 0.5j
+    return np.stack([proposals[:, 0] * factor, (proposals[:, 1] + half) * factor - half], axis=1)
+
+
+def _halves(image: np.ndarray) -> list[np.ndarray]:
+    """The picture, its half, its quarter ... as far as a face could need them."""
+    pyramid = [image]
+    while min(pyramid[-1].shape[:2]) >= 128:
+        height, width = pyramid[-1].shape[:2]
+        pyramid.append(cv2.resize(pyramid[-1], (width // 2, height // 2), interpolation=cv2.INTER_AREA))
+    return pyramid
+
+
+def _crop(pyramid: Sequence[np.ndarray], proposal: np.ndarray, side: int) -> np.ndarray:
+    """side x side x 3: what a proposal stands for, from the level whose pixels are nearest to the crop's."""
+    level = min(len(pyramid) - 1, max(0, round(np.log2(abs(proposal[0]) / side))))
+    ((a, b),) = _rescaled(proposal[None], pyramid[level].shape[1] / pyramid[0].shape[1])
+    a = a / (side - 1)
+    matrix = np.array([[a.real, -a.imag, b.real], [a.imag, a.real, b.imag]])
+    return cv2.warpAffine(pyramid[level], matrix, (side, side), flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP)

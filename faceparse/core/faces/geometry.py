@@ -1,0 +1,122 @@
+"""Where the parts of a face lie in a model's training pictures: what a face is aligned to before it is parsed."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Self
+
+import numpy as np
+
+from faceparse.core.images.warp import apply
+
+PARTS = ("left_eye", "right_eye", "nose", "mouth")
+"""In image order: `left_eye` is the one at the image's left."""
+
+EYES = PARTS[:2]
+
+POINTS = (*PARTS[:3], "left_mouth_corner", "right_mouth_corner")
+"""The five points of alignment."""
+
+CONSISTENT = 0.05
+"""Largest standard deviation of a point, as a share of the crop's side, with which pictures count as aligned."""
+
+
+@dataclass(frozen=True)
+class FaceGeometry:
+    """Mean and standard deviation of the centres of the parts and of the five points, in shares of a square's side.
+
+    The square has the crop's longer side, and its middle: (0, 0) is the centre of its first pixel, (1, 1) that of its
+    last.
+    """
+
+    centres: tuple[tuple[float, float], ...]
+    """4 (x, y), as `PARTS`."""
+    points: tuple[tuple[float, float], ...]
+    """5 (x, y), as `POINTS`."""
+    spread: tuple[tuple[float, float], ...]
+    """4 (x, y): standard deviations of the centres."""
+    areas: tuple[float, ...]
+    """4: mean shares of the square's pixels."""
+    count: int
+    """Pictures that were measured."""
+
+    @property
+    def consistent(self) -> bool:
+        """Whether the training pictures are aligned, so that a face can be brought to lie as theirs do."""
+        return max(max(pair) for pair in self.spread) < CONSISTENT
+
+    def centres_in(self, size: tuple[int, int]) -> np.ndarray:
+        """4 x 2 (x, y) in pixels of a crop of (height, width)."""
+        return _scaled(self.centres, size)
+
+    def points_in(self, size: tuple[int, int]) -> np.ndarray:
+        """5 x 2 (x, y) in pixels of a crop of (height, width)."""
+        return _scaled(self.points, size)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain containers, as checkpoints and exported files keep them."""
+        plain = {name: [list(pair) for pair in getattr(self, name)] for name in ("centres", "points", "spread")}
+        return plain | {"areas": list(self.areas), "count": self.count}
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Self:
+        """What `to_dict` gave.
+
+        Raises:
+            ValueError, KeyError, TypeError: it is something else.
+        """
+        lengths = {"centres": len(PARTS), "points": len(POINTS), "spread": len(PARTS)}
+        arrays = {name: np.array(data[name], np.float64) for name in lengths}
+        for name, length in lengths.items():
+            if arrays[name].shape != (length, 2) or not np.isfinite(arrays[name]).all():
+                raise ValueError(f"{name} is not {length} points")
+        areas = tuple(float(area) for area in data["areas"])
+        if len(areas) != len(PARTS) or not all(0 < area < 1 for area in areas):
+            raise ValueError(f"areas is not {len(PARTS)} shares")
+        return cls(**{name: _pairs(array) for name, array in arrays.items()}, areas=areas, count=int(data["count"]))
+
+
+def if_consistent(geometry: FaceGeometry | None) -> FaceGeometry | None:
+    """The same, or None where faces cannot be brought to lie as in the training pictures."""
+    return geometry if geometry is not None and geometry.consistent else None
+
+
+def read_geometry(data: Mapping[str, Any] | None) -> FaceGeometry | None:
+    """What a file holds of it: None in those that were written before there was such a thing.
+
+    Raises:
+        ValueError, TypeError: it is something else.
+    """
+    try:
+        return None if data is None else FaceGeometry.from_dict(data)
+    except KeyError as error:
+        raise ValueError(f"geometry lacks {error}") from None
+
+
+def summarise(
+    centres: Sequence[np.ndarray], points: Sequence[np.ndarray], areas: Sequence[np.ndarray]
+) -> FaceGeometry | None:
+    """The geometry of N pictures (4 x 2 centres, 5 x 2 points and 4 areas each, in shares); None of fewer than two."""
+    if len(centres) < 2:
+        return None
+    stacked = np.stack(centres)
+    return FaceGeometry(
+        centres=_pairs(stacked.mean(axis=0)),
+        points=_pairs(np.mean(points, axis=0)),
+        spread=_pairs(stacked.std(axis=0)),
+        areas=tuple(round(float(area), 6) for area in np.mean(areas, axis=0)),
+        count=len(stacked),
+    )
+
+
+def _scaled(shares: Sequence[tuple[float, float]], size: tuple[int, int]) -> np.ndarray:
+    return apply(square_to_crop(size), np.array(shares))
+
+
+def square_to_crop(size: tuple[int, int]) -> np.ndarray:
+    """2 x 3: shares of the square's side -> pixels of a crop of (height, width)."""
+    side = max(size)
+    return np.array([[side - 1.0, 0, (size[1] - side) / 2], [0, side - 1.0, (size[0] - side) / 2]])
+
+
+def _pairs(array: np.ndarray) -> tuple[tuple[float, float], ...]:
+    return tuple((round(float(x), 5), round(float(y), 5)) for x, y in array)

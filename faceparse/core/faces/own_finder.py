@@ -1,0 +1,127 @@
+"""The faces that a parser finds itself."""
+
+import threading
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import Literal, Protocol
+
+import numpy as np
+
+from faceparse.core.errors import SettingsError
+from faceparse.core.faces.face import Face, Finder, face_finder
+from faceparse.core.faces.film_tracker import FaceTracker
+from faceparse.core.faces.finder import FaceFinder, FinderOptions, FoundFace
+from faceparse.core.faces.geometry import FaceGeometry
+from faceparse.core.faces.windows import PictureSizes, by_windows
+from faceparse.core.images.warp import apply, invert
+from faceparse.core.labels.label_set import LabelSet
+
+MIN_FACE = 0.08
+"""Height of the smallest face that is looked for, hairline to chin, as a share of the picture's."""
+
+AUTO, NONE = "auto", "none"
+
+BOX = ((0.2, 0.26), (0.8, 0.86))
+"""Where a face lies in an aligned crop, hairline to chin: two corners in shares of its side."""
+
+
+class PartParser(Protocol):
+    """A network that looks over pictures: PyTorch's or ONNX Runtime's."""
+
+    @property
+    def picture_sizes(self) -> PictureSizes:
+        """Of what `part_maps` takes."""
+
+    def part_maps(self, pictures: np.ndarray, parts: Sequence[Sequence[int]]) -> np.ndarray:
+        """N x H x W x 3 uint8 RGB pictures -> N x P x h x w float32 probabilities of P sets of classes, at 1/4 of the
+        pictures' size or finer.
+        """
+
+
+def finds_faces(geometry: FaceGeometry | None, label_set: LabelSet) -> bool:
+    """Whether a model can: its training pictures are aligned, and its classes tell the parts."""
+    return bool(geometry is not None and geometry.consistent and label_set.part_ids())
+
+
+def choose_finder(faces: str) -> Finder | Literal["auto"] | None:
+    """What `--faces` stands for: `auto` as it is, None for `none`, else the finder of a file.
+
+    Raises:
+        SettingsError: it is none of them.
+        DatasetError: the file is missing, or does not hold a finder.
+    """
+    if faces == AUTO:
+        return "auto"
+    return None if faces == NONE else face_finder(Path(faces))
+
+
+def check_min_face(min_face: float) -> float:
+    """The same number.
+
+    Raises:
+        SettingsError: it is no share that a face can have.
+    """
+    if not 0.01 <= min_face <= 1:
+        raise SettingsError(f"--min-face {min_face:g}: a share of the picture's height, from 0.01 to 1")
+    return min_face
+
+
+def own_finder(
+    parser: PartParser,
+    geometry: FaceGeometry | None,
+    label_set: LabelSet,
+    min_face: float = MIN_FACE,
+    *,
+    film: bool = False,
+) -> Finder | None:
+    """The parser as a finder; None where it cannot find faces, so that pictures are parsed as a whole.
+
+    Args:
+        film: it will be given the frames of one film, in order.
+    """
+    if geometry is None or not finds_faces(geometry, label_set):
+        return None
+    return OwnFaces(parser, geometry, label_set, min_face=min_face, film=film)
+
+
+class OwnFaces:
+    """A finder that needs no second network."""
+
+    def __init__(
+        self,
+        parser: PartParser,
+        geometry: FaceGeometry,
+        label_set: LabelSet,
+        *,
+        min_face: float = MIN_FACE,
+        film: bool = False,
+    ) -> None:
+        """`finds_faces` must be true of geometry and classes; `film` follows faces from one picture to the next."""
+        options = _options(parser.picture_sizes, min_face)
+        glasses = label_set.glasses_ids()
+        maps = partial(parser.part_maps, parts=(*label_set.part_ids(), *([glasses] if glasses else [])))
+        finder = FaceFinder(by_windows(maps, parser.picture_sizes, options.side), geometry, options)
+        self._find = FaceTracker(finder) if film else finder
+        self._turn = threading.Lock()  # readers are many, the network has all cores already
+
+    def __call__(self, where: str, image: np.ndarray) -> list[Face]:
+        with self._turn:
+            found = self._find(image)
+        return [_face(face) for face in found]
+
+
+def _face(face: FoundFace) -> Face:
+    (left, top), (right, bottom) = BOX
+    corners = apply(invert(face.matrix), np.array([[left, top], [right, top], [left, bottom], [right, bottom]]))
+    x, y = corners.min(axis=0)
+    width, height = corners.max(axis=0) - (x, y)
+    return Face((float(x), float(y), float(width), float(height)), face.score, face.points, face.matrix)
+
+
+def _options(sizes: PictureSizes, min_face: float) -> FinderOptions:
+    """A network of one size sees whole faces in its windows, and looks again at crops of its own size."""
+    if sizes.least != sizes.most:
+        return FinderOptions(min_face=min_face)
+    side = min(sizes.most)
+    return FinderOptions(min_face=min_face, side=min(FinderOptions.side, side // 2), crop=side, closer=side)

@@ -1,0 +1,43 @@
+"""From a photograph to a network's input, in NumPy: what training, scoring and a server without PyTorch share."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from faceparse.core.images.warp import Size, crop_matrix, warp_image
+
+STEP, SMALLEST, LARGEST = 32, 64, 2048
+"""Sides of what a network of any size is given: multiples of the first, from the second to the third."""
+
+
+class Photo(NamedTuple):
+    """A photograph ready for the network, and the way back."""
+
+    crop: np.ndarray
+    """H x W x 3 uint8 RGB."""
+    matrix: np.ndarray
+    """2 x 3, photograph -> crop."""
+    size: Size
+    """Of the photograph."""
+
+
+def prepare_photo(image: np.ndarray, crop: Size) -> Photo:
+    """The crop that evaluation and prediction use: the whole photograph, no augmentation."""
+    size = (image.shape[0], image.shape[1])
+    matrix = crop_matrix(size, crop)
+    return Photo(warp_image(image, matrix, crop), matrix, size)
+
+
+def scale_and_shift(mean: Sequence[float], std: Sequence[float]) -> tuple[np.ndarray, np.ndarray]:
+    """(x / 255 - mean) / std as one multiply and one add: float32, one number a channel."""
+    means, stds = np.array(mean, np.float32), np.array(std, np.float32)
+    return 1 / (255 * stds), -means / stds
+
+
+def normalise(crops: np.ndarray, *, bgr: bool, mean: Sequence[float], std: Sequence[float]) -> np.ndarray:
+    """N x H x W x 3 uint8 RGB -> N x 3 x H x W float32: channels ordered, scaled to 0..1, less mean, by std."""
+    planes = crops[..., :: -1 if bgr else 1].transpose(0, 3, 1, 2)
+    scale, shift = (numbers[:, None, None] for numbers in scale_and_shift(mean, std))
+    result = np.multiply(planes, scale, dtype=np.float32, order="C")
+    return np.add(result, shift, out=result)

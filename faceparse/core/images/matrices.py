@@ -1,0 +1,42 @@
+"""The matrices of warps as files."""
+
+import io
+from pathlib import Path
+
+import numpy as np
+
+from faceparse.core.errors import (
+    DatasetError,
+    first_line,
+)
+
+
+def encode_matrix(matrix: np.ndarray) -> bytes:
+    """A .npy file."""
+    buffer = io.BytesIO()
+    np.save(buffer, matrix, allow_pickle=False)
+    return buffer.getvalue()
+
+
+_MATRIX_BYTES = 4096
+"""Many times what a file of `encode_matrix` has."""
+
+
+def read_matrix(path: Path) -> np.ndarray:
+    """2 x 3 float64 from a .npy file.
+
+    Raises:
+        DatasetError: missing, not such a file, or not finite.
+    """
+    try:
+        with path.open("rb") as file:
+            matrix = np.lib.format.read_array(io.BytesIO(file.read(_MATRIX_BYTES)), allow_pickle=False)
+    except MemoryError:
+        raise DatasetError(f"{path}: promises more than it holds; prepare the dataset again") from None
+    except Exception as error:  # a damaged header makes NumPy's parser raise anything
+        raise DatasetError(f"{path}: not a .npy matrix ({first_line(error)}); prepare the dataset again") from None
+    if matrix.dtype.kind not in "fiu":
+        raise DatasetError(f"{path}: holds {matrix.dtype}, not numbers; prepare the dataset again")
+    if matrix.shape != (2, 3) or not np.isfinite(matrix).all():
+        raise DatasetError(f"{path}: has shape {matrix.shape}, not a finite 2 x 3 matrix; prepare the dataset again")
+    return matrix.astype(np.float64)

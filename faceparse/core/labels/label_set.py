@@ -1,0 +1,200 @@
+"""Label sets: the one place that says which id means which part of the face.
+
+Built-in sets are the TOML files in `sets/`; a user's own set is a file of the same form.
+"""
+
+import difflib
+import tomllib
+from collections.abc import Iterable, Mapping, Sequence
+from functools import cache
+from importlib import resources
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+import numpy as np
+from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError, model_validator
+
+from faceparse.core.errors import SettingsError
+from faceparse.core.text.paths import path_problem
+from faceparse.core.text.toml_json import read_toml
+
+IGNORE = 255
+"""Label value of pixels that neither the loss nor the scores count."""
+
+GLASSES = ("eye_g", "glasses", "eyeglasses", "sunglasses")
+"""Names of classes that lie over the eyes. No field of the sets, since old checkpoints have their set inside."""
+
+
+def _colour(text: str) -> str:
+    if len(text) != 7 or text[0] != "#" or any(c not in "0123456789abcdef" for c in text[1:].lower()):
+        raise ValueError(f"a colour is written like '#ff8000', not {text!r}")
+    return text.lower()
+
+
+class LabelSet(BaseModel):
+    """Classes in id order, with everything that depends on their meaning."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    side: Literal["viewer", "subject", "none"]
+    """Whose left `left_*` means: the viewer's (image left), the subject's (image right), or no sides at all."""
+    classes: dict[str, Annotated[str, AfterValidator(_colour)]]
+    """Class name -> colour; the id is the position."""
+    mirror: tuple[tuple[str, str], ...] = ()
+    """Pairs that change places when the image is flipped left to right."""
+    merged: dict[str, tuple[str, ...]] = {}
+    """Scores that treat several classes as one, merged before counting."""
+    landmarks: dict[Literal["eyes", "nose", "mouth"], tuple[str, ...]] = {}
+    """Classes whose pixels give the five points of alignment. Two eye classes stand in image order, left first."""
+
+    @model_validator(mode="after")
+    def _names_exist(self) -> Self:
+        if not 2 <= len(self.classes) <= IGNORE:
+            raise ValueError(f"a label set has 2 to {IGNORE} classes, not {len(self.classes)}")
+        for name in (name for group in self._groups() for name in group):
+            if name not in self.classes:
+                raise ValueError(f"unknown class {name!r}{nearest(name, self.classes)}")
+        if len(set(self.classes.values())) < len(self.classes):
+            raise ValueError("two classes have the same colour")
+        if shared := self.merged.keys() & self.classes.keys():
+            raise ValueError(f"merged score {shared.pop()!r} is named like a class")
+        if self.landmarks and set(self.landmarks) != {"eyes", "nose", "mouth"}:
+            raise ValueError("landmarks has eyes, nose and mouth, or is left out")
+        paired = [name for pair in self.mirror for name in pair]
+        if len(paired) != len(set(paired)):
+            raise ValueError("a class stands in two mirror pairs")
+        return self
+
+    def _groups(self) -> tuple[tuple[str, ...], ...]:
+        return (*self.mirror, *self.merged.values(), *self.landmarks.values())
+
+    def __len__(self) -> int:
+        return len(self.classes)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return tuple(self.classes)
+
+    def ids(self, names: Iterable[str]) -> tuple[int, ...]:
+        return tuple(self.names.index(name) for name in names)
+
+    def resolve(self, names: Iterable[str], what: str = "class") -> tuple[int, ...]:
+        """Ids of classes and of merged names such as `mouth`, each once. `what` a name is, is what an error says.
+
+        Raises:
+            SettingsError: there is no such class.
+        """
+        known = {name: (name,) for name in self.names} | self.merged
+        names = list(names)
+        for name in names:
+            if name not in known:
+                raise SettingsError(f"{what} {name!r}: not in {self.name} ({', '.join(known)}){nearest(name, known)}")
+        return self.ids(dict.fromkeys(part for name in names for part in known[name]))
+
+    def part_ids(self) -> tuple[tuple[int, ...], ...]:
+        """Ids of the image's left eye, its right eye, the nose and the mouth; empty where the classes do not tell them
+        apart, as with one class for both eyes.
+        """
+        if len(self.landmarks.get("eyes", ())) != 2:
+            return ()
+        left, right = self.landmarks["eyes"]
+        return tuple(map(self.ids, ((left,), (right,), self.landmarks["nose"], self.landmarks["mouth"])))
+
+    def glasses_ids(self) -> tuple[int, ...]:
+        """Ids of what lies over the eyes, by its name; empty where there is no such class."""
+        return self.ids(name for name in GLASSES if name in self.classes)
+
+    def areas(self, labels: np.ndarray) -> dict[str, int]:
+        """Class name -> number of pixels, for the classes that are there. `labels` are uint8 ids."""
+        counts = np.bincount(labels.ravel(), minlength=len(self))
+        return {name: int(count) for name, count in zip(self.names, counts, strict=True) if count}
+
+    def palette(self) -> np.ndarray:
+        """C x 3 uint8, RGB."""
+        return np.array([list(bytes.fromhex(colour[1:])) for colour in self.classes.values()], np.uint8)
+
+    def mirror_table(self) -> np.ndarray:
+        """256 uint8: `table[label]` is the label of the mirrored image."""
+        table = np.arange(256, dtype=np.uint8)
+        for pair in self.mirror:
+            left, right = self.ids(pair)
+            table[left], table[right] = right, left
+        return table
+
+    def to_toml(self) -> dict[str, Any]:
+        return self.model_dump(mode="json")
+
+
+def unknown_values(label: np.ndarray, classes: int) -> list[int]:
+    """Values of a uint8 label that are neither a class nor 255."""
+    if int((label + np.uint8(1)).max(initial=0)) <= classes:  # one pass: 255 wraps to 0, the classes follow
+        return []
+    return [int(value) for value in np.unique(label) if classes <= value != IGNORE]
+
+
+def nearest(word: str, known: Iterable[str], *, prefix: str = "") -> str:
+    """`; did you mean 'x'?` where something known is close, else nothing. `prefix` is shown, not compared."""
+    if len(word) > 100:  # nobody mistyped that
+        return ""
+    close = difflib.get_close_matches(word, list(known), n=1, cutoff=0.5)
+    return f"; did you mean {prefix + close[0]!r}?" if close else ""
+
+
+def label_set_from_dict(data: Mapping[str, Any], source: str) -> LabelSet:
+    try:
+        return LabelSet.model_validate(data)
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(map(str, first["loc"]))[:100]
+        raise SettingsError(
+            f"{source}: {key + ': ' if key else ''}{first['msg'].removeprefix('Value error, ')}"
+        ) from None
+
+
+@cache
+def builtin_label_sets() -> dict[str, LabelSet]:
+    folder = resources.files("faceparse.core.labels") / "sets"
+    files = sorted((f for f in folder.iterdir() if f.name.endswith(".toml")), key=lambda f: f.name)
+    sets = (label_set_from_dict(tomllib.loads(f.read_text("utf-8")), f.name) for f in files)
+    return {label_set.name: label_set for label_set in sets}
+
+
+def read_label_set(path: Path) -> LabelSet:
+    if problem := path_problem(path):
+        raise SettingsError(f"label set: {problem}")
+    try:
+        return label_set_from_dict(read_toml(path), str(path))
+    except FileNotFoundError:
+        raise SettingsError(f"label set {path}: no such file; built in are {', '.join(builtin_label_sets())}") from None
+    except ValueError as error:
+        raise SettingsError(f"{path}: not a TOML file ({error}); a label set has name, side and [classes]") from None
+
+
+def get_label_set(name: str) -> LabelSet:
+    """A built-in set by its name, or a user's own by the path of its TOML file."""
+    if name in builtin_label_sets():
+        return builtin_label_sets()[name]
+    if name.endswith(".toml"):
+        return read_label_set(Path(name))
+    known = builtin_label_sets()
+    raise SettingsError(
+        f"label set {name!r} is not built in{nearest(name, known)} (built in: {', '.join(known)}; or give a .toml file)"
+    )
+
+
+# `label_names.txt` as other projects write it for Helen.
+_ALIASES = {
+    "bg": "background", "face": "skin", "lb": "left_brow", "rb": "right_brow", "le": "left_eye", "re": "right_eye",
+    "ulip": "upper_lip", "imouth": "inner_mouth", "llip": "lower_lip",
+}  # fmt: skip
+
+
+def match_label_names(names: Sequence[str]) -> LabelSet | None:
+    """The built-in set that has exactly these class names in this order, if there is one."""
+    known = builtin_label_sets().values()
+    for candidate in (tuple(names), tuple(_ALIASES.get(name, name) for name in names)):
+        for label_set in known:
+            if label_set.names == candidate:
+                return label_set
+    return None

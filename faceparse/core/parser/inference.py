@@ -1,0 +1,87 @@
+"""A network as a function from photographs to label maps."""
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from faceparse.core.faces.windows import ANY, PictureSizes, fixed
+from faceparse.core.images.crop import prepare_photo
+from faceparse.core.images.warp import Size, enlarge_logits
+from faceparse.core.parser.trained import Network, PictureNetwork, TrainedModel
+
+Later = Callable[[], np.ndarray]
+"""An array that a device may still be busy with: calling waits for it."""
+
+
+class Parser:
+    """Crops and photographs -> labels."""
+
+    def __init__(self, network: Network, device: torch.device) -> None:
+        """`network` is on `device`."""
+        self.network = network
+        self.input_size = network.input_size
+        self.device = device
+
+    @torch.inference_mode()
+    def logits(self, crops: Tensor) -> Tensor:
+        """N x H x W x 3 uint8 RGB -> N x C x H x W logits on the device."""
+        return self.network(crops.to(self.device, non_blocking=True))
+
+    @property
+    def picture_sizes(self) -> PictureSizes:
+        """Of what `part_maps` takes."""
+        any_size = isinstance(self.network, PictureNetwork) and self.network.any_size
+        return ANY if any_size else fixed(self.input_size)
+
+    @torch.inference_mode()
+    def part_maps(self, pictures: np.ndarray, parts: Sequence[Sequence[int]]) -> np.ndarray:
+        """N x H x W x 3 uint8 RGB pictures -> N x P x h x w float32 probabilities of P sets of classes, at 1/4 of the
+        pictures' size or finer.
+        """
+        assert isinstance(self.network, PictureNetwork)
+        logits = self.network.coarse(torch.from_numpy(pictures).to(self.device, non_blocking=True))
+        probabilities = logits.softmax(dim=1)
+        return torch.stack([probabilities[:, list(ids)].sum(dim=1) for ids in parts], dim=1).float().cpu().numpy()
+
+    def parse_crops(self, crops: Tensor) -> np.ndarray:
+        """N x H x W x 3 uint8 RGB -> N x H x W uint8 ids."""
+        return classes_of(self.logits(crops))
+
+    def parse(self, images: Sequence[np.ndarray]) -> list[np.ndarray]:
+        """Photographs (H x W x 3 uint8 RGB, any sizes) -> labels at their own sizes."""
+        photos = [prepare_photo(image, self.input_size) for image in images]
+        logits = self.logits(torch.from_numpy(np.stack([photo.crop for photo in photos])))
+        return [
+            enlarge_logits(arrays_later(one)(), photo.matrix, photo.size)
+            for one, photo in zip(logits, photos, strict=True)
+        ]
+
+
+def classes_of(logits: Tensor) -> np.ndarray:
+    """(N x) C x H x W logits -> (N x) H x W uint8 ids of the largest."""
+    largest = logits.max(dim=-3).indices  # `argmax` takes five times as long on a CPU
+    return largest.to(torch.uint8).cpu().numpy()
+
+
+def arrays_later(logits: Tensor) -> Later:
+    """C x h x w logits as float32 on the CPU, without waiting for the device: whoever needs them calls for them, in
+    whatever thread.
+    """
+    here = logits.float().to("cpu", non_blocking=True)
+    if logits.device.type == "cpu":
+        return here.numpy
+    arrived = torch.cuda.Event()
+    arrived.record(torch.cuda.current_stream(logits.device))
+
+    def wait() -> np.ndarray:
+        arrived.synchronize()
+        return here.numpy()
+
+    return wait
+
+
+def load_parser(trained: TrainedModel, device: torch.device, input_size: Size | None = None) -> Parser:
+    """A parser with the model's own preprocessing; `input_size` overrides its crop."""
+    return Parser(trained.network(device, input_size), device)

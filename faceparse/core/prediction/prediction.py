@@ -1,0 +1,160 @@
+"""What `faceparse predict` was asked for, checked as a whole before anything is done, and then done."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Literal
+
+from faceparse.core.errors import DatasetError, SettingsError
+from faceparse.core.faces.face import Boxes, Finder
+from faceparse.core.faces.geometry import FaceGeometry, if_consistent
+from faceparse.core.faces.own_finder import AUTO, MIN_FACE, check_min_face, choose_finder, own_finder
+from faceparse.core.labels.label_set import LabelSet
+from faceparse.core.machine.parallel import Track, untracked
+from faceparse.core.parser.inference import Parser
+from faceparse.core.prediction.camera import Camera
+from faceparse.core.prediction.films import Film, FilmReport, predict_film
+from faceparse.core.prediction.inputs import Inputs, gather
+from faceparse.core.prediction.photographs import predict_photographs
+from faceparse.core.prediction.saving import (
+    PHOTOGRAPHS_ALONE,
+    Outputs,
+    choose_classes,
+    choose_kinds,
+    make_output_folder,
+)
+from faceparse.core.prediction.smoothing import check_keep
+from faceparse.core.prediction.video import Video, check_pyav
+
+DEFAULT_SAVE = ("labels", "overlays")
+DEFAULT_SAVE_OF_FILMS = ("overlays",)
+"""A file for each frame is nothing to leave behind unasked."""
+
+
+@dataclass
+class PredictReport:
+    photographs: int = 0
+    """That were parsed."""
+    films: list[FilmReport] = field(default_factory=list)
+    faceless: list[str] = field(default_factory=list)
+    """Photographs that were parsed, but in which no face was found."""
+    broken: list[str] = field(default_factory=list)
+    """One line for each photograph or video that could not be read."""
+    notices: list[str] = field(default_factory=list)
+    """One line for each photograph that was parsed, but of which something should be known."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Inputs and outputs that fit together."""
+
+    inputs: Inputs
+    outputs: Outputs
+    film_outputs: Outputs
+    finder: Finder | Literal["auto"] | None
+    """`auto` is the parser itself, where it can; None parses pictures as a whole."""
+    min_face: float
+    smooth: float
+
+    def run(
+        self,
+        parser: Parser,
+        *,
+        geometry: FaceGeometry | None = None,
+        batch_size: int = 4,
+        track: Track = untracked,
+    ) -> PredictReport:
+        """Parse everything.
+
+        Args:
+            geometry: where faces lie in the training crops of the parser.
+
+        Raises:
+            OutputError: the output folder cannot be written, or holds a dataset.
+            DeviceError: there is no such camera.
+        """
+        make_output_folder(self.outputs.folder)
+        report = PredictReport()
+        geometry = if_consistent(geometry)
+        if self.inputs.photographs:
+            report.photographs, report.faceless, report.broken, report.notices = predict_photographs(
+                parser,
+                self.inputs.photographs,
+                self.outputs,
+                finder=self._finder(parser, geometry, film=False),
+                geometry=geometry,
+                batch_size=batch_size,
+                track=track,
+            )
+        films: list[tuple[str, Film]] = [(source.name, Video(source.where)) for source in self.inputs.videos]
+        films += [(f"webcam-{number}", Camera(number)) for number in self.inputs.cameras]
+        for name, film in films:
+            try:
+                report.films.append(
+                    predict_film(
+                        parser,
+                        film,
+                        name,
+                        self.film_outputs,
+                        finder=self._finder(parser, geometry, film=True),
+                        geometry=geometry,
+                        smooth=self.smooth,
+                        batch_size=batch_size,
+                        track=track,
+                    )
+                )
+            except DatasetError as error:  # one broken video must not cost the others
+                report.broken.append(str(error))
+        return report
+
+    def _finder(self, parser: Parser, geometry: FaceGeometry | None, *, film: bool) -> Finder | None:
+        if self.finder == "auto":
+            return own_finder(parser, geometry, self.outputs.label_set, self.min_face, film=film)
+        return self.finder
+
+
+def make_plan(
+    typed: Sequence[str],
+    output: Path,
+    *,
+    label_set: LabelSet,
+    model: str,
+    recursive: bool = False,
+    save: str | None = None,
+    classes: str | None = None,
+    faces: str = AUTO,
+    min_face: float = MIN_FACE,
+    smooth: float = 0.0,
+    stdin: Callable[[], bytes] = bytes,
+) -> Plan:
+    """Check what was typed; nothing is written.
+
+    Args:
+        model: where the network is from, for the JSON.
+        faces: auto, none, YuNet's .onnx file or a .json file of boxes.
+        min_face: height of the smallest face that `auto` looks for, as a share of the picture's.
+        stdin: reads what `-` stands for.
+
+    Raises:
+        SettingsError: an option has a bad value, or could do nothing.
+        DatasetError: an input does not exist.
+        ResourceError: there is a video, but not what reads it.
+    """
+    inputs = gather(typed, output, recursive=recursive, stdin=stdin)
+    films = bool(inputs.videos or inputs.cameras)
+    kinds = choose_kinds(save) if save else None
+    if classes and "cutouts" not in (kinds or ()):
+        raise SettingsError("--classes is for cut-outs; add --save cutouts")
+    if kinds and set(kinds) <= PHOTOGRAPHS_ALONE and not inputs.photographs:
+        raise SettingsError(f"--save {kinds[0]} is for photographs, and there are only videos; use labels or json")
+    if smooth and not films:
+        raise SettingsError("--smooth is for videos and cameras, and there are only photographs")
+    check_keep(smooth)
+    finder = choose_finder(faces)
+    if films and isinstance(finder, Boxes):
+        raise SettingsError(f"--faces {faces}: boxes are of photographs; for videos name YuNet's .onnx file")
+    if films:
+        check_pyav()
+    outputs = Outputs(output, label_set, kinds or DEFAULT_SAVE, choose_classes(classes, label_set), model)
+    of_films = replace(outputs, kinds=kinds or DEFAULT_SAVE_OF_FILMS)
+    return Plan(inputs, outputs, of_films, finder, check_min_face(min_face), smooth)

@@ -1,0 +1,127 @@
+"""What predict leaves on disk, for a photograph and for a frame."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from faceparse.core.datasets.layout import SPLITS
+from faceparse.core.errors import OutputError, SettingsError
+from faceparse.core.faces.crops import Crop
+from faceparse.core.files.writing import make_folder, write_atomic
+from faceparse.core.images.encoding import encode_jpeg, encode_png, write_palette_png
+from faceparse.core.images.matrices import encode_matrix
+from faceparse.core.images.overlay import cut_out, overlay
+from faceparse.core.images.pictures import Picture
+from faceparse.core.labels.label_set import LabelSet, nearest
+
+KINDS = ("labels", "overlays", "cutouts", "coco", "json", "instances", "crops")
+
+PHOTOGRAPHS_ALONE = frozenset({"coco", "instances", "crops"})
+"""Kinds that a video has not."""
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """What is saved, and where."""
+
+    folder: Path
+    label_set: LabelSet
+    kinds: tuple[str, ...]
+    shown: tuple[int, ...]
+    """Classes that a cut-out keeps."""
+    model: str
+    """Where the network is from, for the JSON."""
+
+    def path(self, kind: str, name: str, suffix: str) -> Path:
+        return self.folder / kind / f"{name}{suffix}"
+
+    def save_picture(self, name: str, picture: Picture, label: np.ndarray) -> None:
+        """The label map, overlay and cut-out of a photograph, as far as they are wanted."""
+        self.save_label(name, label)
+        if "overlays" in self.kinds:
+            painted = overlay(picture.image, label, self.label_set.palette())
+            write_atomic(self.path("overlays", name, ".jpg"), encode_jpeg(painted))
+        self.save_cutout(name, picture.own, label)
+
+    def save_label(self, name: str, label: np.ndarray) -> None:
+        if "labels" in self.kinds:
+            write_palette_png(self.path("labels", name, ".png"), label, self.label_set.palette())
+
+    def save_cutout(self, name: str, image: np.ndarray, label: np.ndarray) -> None:
+        if "cutouts" in self.kinds:
+            write_atomic(self.path("cutouts", name, ".png"), encode_png(cut_out(image, label, self.shown)))
+
+    def save_instances(self, name: str, owner: np.ndarray) -> None:
+        """Which face each pixel is of, counted from 1: 8 bits up to 255 faces, else 16."""
+        if "instances" in self.kinds:
+            narrow = owner.astype(np.uint8) if owner.max(initial=0) < 256 else owner
+            write_atomic(self.path("instances", name, ".png"), encode_png(narrow))
+
+    def save_crop(self, name: str, number: int, crop: Crop, answer: np.ndarray) -> None:
+        """A face as the network saw it: photograph, labels, and the matrix photograph -> crop."""
+        if "crops" in self.kinds:
+            name = f"{name}/{number}"
+            write_atomic(self.path("crops", name, ".jpg"), encode_jpeg(crop.image))
+            write_palette_png(
+                self.path("crops", name, ".png"), answer.argmax(axis=0).astype(np.uint8), self.label_set.palette()
+            )
+            write_atomic(self.path("crops", name, ".npy"), encode_matrix(crop.matrix))
+
+    def save_json(self, name: str, content: dict[str, Any]) -> None:
+        write_atomic(self.path("json", name, ".json"), (json.dumps(content, indent=2) + "\n").encode())
+
+    def describe(self, where: str, size: Sequence[int]) -> dict[str, Any]:
+        """What a photograph's and a video's JSON have in common."""
+        height, width = size[:2]
+        return {
+            "source": where,
+            "model": self.model,
+            "label_set": self.label_set.name,
+            "width": width,
+            "height": height,
+        }
+
+    def areas(self, pixels: np.ndarray) -> dict[str, dict[str, float]]:
+        """Each class's pixels (counted by id), and their share of the whole."""
+        return {
+            name: {"pixels": int(count), "fraction": round(float(count / pixels.sum()), 6)}
+            for name, count in zip(self.label_set.names, pixels, strict=True)
+        }
+
+
+def choose_kinds(save: str) -> tuple[str, ...]:
+    """`labels,coco` -> its parts.
+
+    Raises:
+        SettingsError: one is unknown.
+    """
+    kinds = tuple(dict.fromkeys(part.strip() for part in save.split(",")))
+    for kind in kinds:
+        if kind not in KINDS:
+            raise SettingsError(f"--save {kind!r}: not one of {', '.join(KINDS)}{nearest(kind, KINDS)}")
+    return kinds
+
+
+def choose_classes(classes: str | None, label_set: LabelSet) -> tuple[int, ...]:
+    """`hair,mouth` -> ids of classes and merged names; without, all but the background (id 0).
+
+    Raises:
+        SettingsError: one is unknown.
+    """
+    if classes is None:
+        return tuple(range(1, len(label_set)))
+    return label_set.resolve((part.strip() for part in classes.split(",")), "--classes")
+
+
+def make_output_folder(folder: Path) -> None:
+    """
+    Raises:
+        OutputError: it cannot be written, or holds a dataset.
+    """
+    if any((folder / f"{split}_list.txt").exists() for split in SPLITS):
+        raise OutputError(f"{folder}: holds a dataset, whose labels would be overwritten; choose another --output")
+    make_folder(folder)

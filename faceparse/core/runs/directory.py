@@ -1,0 +1,174 @@
+"""A run directory: its settings, its log, its metrics, and the lock that keeps others out."""
+
+import json
+import secrets
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+from filelock import FileLock, Timeout
+from pydantic import BaseModel, Field
+
+from faceparse.core.errors import OutputError, SettingsError
+from faceparse.core.files.leftovers import remove_leftovers
+from faceparse.core.files.writing import append_line, make_folder, write_atomic
+from faceparse.core.runs.ledger import TRACKING_FILE, read_ledger
+from faceparse.core.settings import Settings, flatten, read_settings, to_toml
+from faceparse.core.text.toml_json import parse_json_as
+
+BEST, LAST, PREVIOUS = "best.pth", "last.pth", "previous.pth"
+"""Checkpoints: that of the best score, the newest, and the one before."""
+SETTINGS_FILE, LOG_FILE, METRICS_FILE = "settings.toml", "train.log", "metrics.jsonl"
+FINISHED = "finished"
+"""Last line of the log of a run that came to its end."""
+
+
+class RunDirectory:
+    """Held by one process at a time; release it with `close`."""
+
+    def __init__(self, path: Path) -> None:
+        """Raises OutputError where it cannot be written or another process holds it."""
+        self.path = path
+        make_folder(path)
+        self._lock = FileLock(path / ".lock")
+        try:
+            self._lock.acquire(timeout=0)
+        except Timeout:
+            raise OutputError(
+                f"{path}: another process is writing to this run; wait for it, or choose another run directory"
+            ) from None
+        remove_leftovers(path)
+
+    @classmethod
+    def create(cls, settings: Settings, path: Path | None = None) -> "RunDirectory":
+        """A new one, at `path` or where the settings say; the resolved settings are its first file."""
+        default = settings.experiment_dir / new_name()
+        path = path or settings.train.run_dir or default
+        if (path / LAST).exists():
+            raise OutputError(
+                f"{path}: already holds a run; go on with it by --resume {path}, or choose another folder"
+            )
+        run = cls(path)
+        # Of a run that did not come to its first checkpoint; begun again, it stays the same MLflow run.
+        (path / METRICS_FILE).unlink(missing_ok=True)
+        if not _is_begun_again(path, settings):
+            (path / TRACKING_FILE).unlink(missing_ok=True)
+        write_atomic(path / SETTINGS_FILE, to_toml(settings).encode())
+        return run
+
+    @staticmethod
+    def check(path: Path) -> None:
+        """Raise SettingsError where `path` is no run directory."""
+        if not (path / SETTINGS_FILE).is_file():
+            raise SettingsError(
+                f"{path}: not a run directory (no {SETTINGS_FILE} in it); one is runs/<experiment>/<time>-<id>"
+            )
+
+    @classmethod
+    def reopen(cls, path: Path) -> "RunDirectory":
+        cls.check(path)
+        return cls(path)
+
+    def check_settings(self, kept: Settings) -> None:
+        """Refuse a settings file that was edited: a run goes on with what its checkpoint kept.
+
+        Where it runs may change.
+
+        Raises:
+            SettingsError: with the keys that differ.
+        """
+        file = self.path / SETTINGS_FILE
+        found, began = flatten(read_settings(file).moved_to(kept)), flatten(kept)
+        changed = [key for key in {**began, **found} if found.get(key) != began.get(key)]
+        if changed:
+            keys = ", ".join(f"{key} = {found.get(key, 'auto')!r} (was {began.get(key, 'auto')!r})" for key in changed)
+            raise SettingsError(
+                f"{file}: was edited, and a run goes on with the settings that it began with: {keys}; put these back, "
+                f"or begin another run: faceparse train {file} --snapshot-dir NEW_FOLDER"
+            )
+
+    @classmethod
+    def find(cls, settings: Settings) -> Path | None:
+        """The newest run with just these settings that has a checkpoint and did not come to its end."""
+        if settings.train.run_dir is not None:
+            candidates = [settings.train.run_dir]
+        else:
+            candidates = sorted(settings.experiment_dir.glob("*/"), reverse=True)
+        return next((path for path in candidates if _is_unfinished(path, settings)), None)
+
+    @property
+    def name(self) -> str:
+        return self.path.name
+
+    def log(self, text: str) -> None:
+        append_line(self.path / LOG_FILE, f"{time.strftime('%Y-%m-%d %H:%M:%S')} {text}")
+
+    def record(self, epoch: int, metrics: Mapping[str, float]) -> None:
+        """One line of metrics.jsonl, on disk before anyone else hears of it."""
+        line = {"epoch": epoch, "time": round(time.time(), 3), "metrics": dict(metrics)}
+        append_line(self.path / METRICS_FILE, json.dumps(line))
+
+    def metrics(self) -> list[dict[str, Any]]:
+        """The lines of metrics.jsonl, without one that a kill cut short.
+
+        Raises:
+            SettingsError: one of them is damaged.
+        """
+        path = self.path / METRICS_FILE
+        lines = path.read_bytes().splitlines(keepends=True) if path.is_file() else []
+        return [_read_line(line, f"{path}:{n}") for n, line in enumerate(lines, 1) if line.endswith(b"\n")]
+
+    def forget_after(self, epoch: int) -> None:
+        """Drop the metrics of later epochs: they were not kept, and will be trained and recorded again."""
+        kept = [json.dumps(line) + "\n" for line in self.metrics() if line["epoch"] <= epoch]
+        write_atomic(self.path / METRICS_FILE, "".join(kept).encode())
+
+    def close(self) -> None:
+        self._lock.release()
+
+
+class _Line(BaseModel):
+    epoch: Annotated[int, Field(ge=0, lt=2**53)]
+    time: Annotated[float, Field(ge=0, lt=2**40)]
+    metrics: dict[str, float]
+
+
+def _read_line(line: bytes, where: str) -> dict[str, Any]:
+    try:
+        return parse_json_as(_Line, line).model_dump()
+    except ValueError as error:
+        raise SettingsError(f"{where}: damaged ({error}); delete the line, whose points are lost") from None
+
+
+def new_name() -> str:
+    """Names sort by the time they were given at."""
+    return f"{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(2)}"
+
+
+def is_finished(path: Path) -> bool:
+    """Whether a run came to its end here."""
+    log = path / LOG_FILE
+    return log.is_file() and log.read_bytes().endswith(f" {FINISHED}\n".encode())
+
+
+def _is_begun_again(path: Path, settings: Settings) -> bool:
+    """Whether a run with just these settings was stopped here."""
+    try:
+        ledger = read_ledger(path)
+    except SettingsError:
+        return False
+    return ledger is not None and ledger.status in ("RUNNING", "KILLED") and _has_settings(path, settings)
+
+
+def _has_settings(path: Path, settings: Settings) -> bool:
+    """Wherever it ran."""
+    file = path / SETTINGS_FILE
+    try:
+        return file.is_file() and to_toml(read_settings(file).moved_to(settings)) == to_toml(settings)
+    except SettingsError:  # of another version
+        return False
+
+
+def _is_unfinished(path: Path, settings: Settings) -> bool:
+    return (path / LAST).exists() and _has_settings(path, settings) and not is_finished(path)

@@ -1,0 +1,165 @@
+"""What MLflow still has to hear of a run: noted in the run directory."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from faceparse.core.errors import SettingsError
+from faceparse.core.files.writing import write_atomic
+from faceparse.core.runs.database import present_uri
+from faceparse.core.text.toml_json import parse_json_as
+
+TRACKING_FILE = "tracking.json"
+
+Status = Literal["RUNNING", "FINISHED", "FAILED", "KILLED"]
+Line = dict[str, Any]
+"""One of metrics.jsonl: `epoch` (the step), `time` (seconds since 1970), `metrics` (name -> value)."""
+
+
+@dataclass
+class Ledger:
+    """How far MLflow knows a run: the content of tracking.json."""
+
+    uri: str
+    experiment: str
+    run_name: str
+    key: str
+    """Tag by which the MLflow run is found again if the process dies before it can note the run's id."""
+    started: float
+    """Seconds since 1970, as `ended`."""
+    params: dict[str, str]
+    """Not delivered yet, as `tags` and `files`."""
+    tags: dict[str, str]
+    files: dict[str, str | None] = field(default_factory=dict)
+    """Path in the run directory -> folder in MLflow; None is the top."""
+    datasets: list["InputDataset"] = field(default_factory=list)
+    """Not delivered yet."""
+    evaluations: list["Evaluated"] = field(default_factory=list)
+    """Not delivered yet."""
+    run_id: str | None = None
+    delivered: int = 0
+    """The last step that is delivered; steps count from 1."""
+    status: Status = "RUNNING"
+    ended: float | None = None
+    told: Status | None = None
+    """The last status that is delivered."""
+    best_epoch: int | None = None
+    """That of best.pth."""
+    best_artifact: str | None = None
+    """Where best.pth is among the run's artifacts."""
+    linked_epoch: int | None = None
+    """The one that MLflow's logged model of best.pth is of."""
+    refused: dict[str, str] = field(default_factory=dict)
+    """What MLflow does not take, and never will -> why. All the rest is delivered."""
+
+
+@dataclass(frozen=True)
+class InputDataset:
+    """One split of a dataset as MLflow knows it."""
+
+    name: str
+    digest: str
+    root: str
+    """The dataset folder."""
+    context: str
+    """What the run had it for: train, val or test."""
+    images: int
+    label_set: str
+
+
+@dataclass(frozen=True)
+class Evaluated:
+    """The scores of one of the run's checkpoints, counted after it."""
+
+    epoch: int
+    """The checkpoint's."""
+    metrics: dict[str, float]
+    tags: dict[str, str]
+    dataset: InputDataset
+    folder: str
+    """Holds the report and its files."""
+    place: str
+    """Where these go among the run's artifacts."""
+
+
+@dataclass
+class Parcel:
+    """What is to be delivered, or has been."""
+
+    points: int = 0
+    """A point is the value of one metric at one step."""
+    labels: int = 0
+    """Params and tags."""
+    datasets: int = 0
+    models: int = 0
+    """Logged models: best.pth with its scores, once it is known to stay the best."""
+    evaluations: int = 0
+    files: int = 0
+    missing: int = 0
+    """Files that were to be uploaded and are no longer there."""
+    refused: int = 0
+    """What MLflow does not take for its content."""
+    status: Status | None = None
+
+    def __bool__(self) -> bool:
+        return self != Parcel()
+
+    def __str__(self) -> str:
+        counts = {
+            "points": self.points,
+            "params and tags": self.labels,
+            "datasets": self.datasets,
+            "logged models": self.models,
+            "evaluations": self.evaluations,
+            "files": self.files,
+            "files that are gone": self.missing,
+            f"left out, as {TRACKING_FILE} says": self.refused,
+        }
+        parts = [f"{count} {what}" for what, count in counts.items() if count]
+        return ", ".join(parts + ([f"status {self.status}"] if self.status else [])) or "nothing"
+
+
+def outstanding(ledger: Ledger, lines: Sequence[Line]) -> Parcel:
+    return Parcel(
+        points=sum(len(line["metrics"]) for line in undelivered(ledger, lines)),
+        labels=len(ledger.params) + len(ledger.tags),
+        datasets=len(ledger.datasets),
+        models=int(lacks_model(ledger)),
+        evaluations=len(ledger.evaluations),
+        files=len(ledger.files),
+        status=ledger.status if ledger.status != ledger.told else None,
+    )
+
+
+def lacks_model(ledger: Ledger) -> bool:
+    """Only at a run's end: until then each new best would make another one."""
+    return ledger.status != "RUNNING" and ledger.best_epoch is not None and ledger.best_epoch != ledger.linked_epoch
+
+
+def undelivered(ledger: Ledger, lines: Sequence[Line]) -> list[Line]:
+    return [line for line in lines if line["epoch"] > ledger.delivered]
+
+
+def read_ledger(folder: Path) -> Ledger | None:
+    """None where the run was never tracked. Names the new place of a database that was moved with the folder.
+
+    Raises:
+        SettingsError: the file is damaged.
+    """
+    path = folder / TRACKING_FILE
+    try:
+        ledger = parse_json_as(Ledger, path.read_bytes())
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError) as error:
+        raise SettingsError(
+            f"{path}: cannot be read ({error}); remove it, and the run gets a new MLflow run on --resume"
+        ) from None
+    ledger.uri = present_uri(ledger.uri, folder, ledger.run_id)
+    return ledger
+
+
+def write_ledger(folder: Path, ledger: Ledger) -> None:
+    write_atomic(folder / TRACKING_FILE, json.dumps(asdict(ledger), indent=1).encode())

@@ -1,0 +1,234 @@
+"""Runs that MLflow knows: ranked, found by what a user types, compared."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from faceparse.core.errors import SettingsError, TrackingError
+from faceparse.core.labels.label_set import nearest
+from faceparse.core.runs.database import database_file, is_local
+from faceparse.core.runs.ledger import TRACKING_FILE, read_ledger
+from faceparse.core.runs.logged import LoggedRun
+from faceparse.core.runs.store import FAILURES, Store, mlflow_name, reason
+
+PLACES = ("train.run_dir", "tracking.run_name")
+"""Params that differ between any two runs, and say nothing."""
+ORIGIN = (
+    "dataset",
+    "label_set",
+    "fingerprint.train",
+    "fingerprint.val",
+    "git commit",
+    "git.dirty",
+    "device",
+    "pretrained",
+)
+"""Tags in which runs that are compared may differ, too."""
+
+
+@dataclass
+class Ranked:
+    """A run in its place, with the trials of a sweep below it."""
+
+    run: LoggedRun
+    score: float | None
+    children: list["Ranked"] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class RunComparison:
+    """Lists have a value for each run, None where it has none."""
+
+    runs: list[LoggedRun]
+    settings: dict[str, list[str | None]]
+    """Those that differ."""
+    origin: dict[str, list[str | None]]
+    """Data, code and machine, where they differ."""
+    scores: dict[str, list[float | None]]
+
+    def differences(self, name: str) -> list[float | None]:
+        """Of each run's score to the first run's."""
+        first, *others = self.scores[name]
+        return [None if first is None or other is None else other - first for other in others]
+
+
+def rank_runs(uri: str, *, experiment: str | None = None, by: str | None = None) -> dict[str, list[Ranked]]:
+    """Experiment -> its runs, the best first and those without a score last; experiments with the newest run first.
+
+    A run's score is that of its best.pth where the metric is one of `val/`, else the newest.
+
+    Args:
+        by: a metric; None is the one that each run chose its best.pth by.
+
+    Raises:
+        TrackingError: the store cannot be read.
+        SettingsError: there is no such experiment, or no run has that metric.
+    """
+    by = None if by is None else mlflow_name(by)
+    with _reading(uri) as store:
+        runs = store.runs(_experiments(store, experiment))
+        if by is not None and not any(by in run.newest for run in runs):
+            known = sorted({name for run in runs for name in run.newest})
+            raise SettingsError(f"--by {by!r}: no run at {uri} has this metric{nearest(by, known)}")
+        ranked = {run.id: Ranked(run, _score(store, run, by)) for run in runs}
+    top: list[Ranked] = []
+    for one in ranked.values():
+        above = ranked.get(one.run.parent or "")
+        (above.children if above else top).append(one)
+    lower_is_better = by is not None and by.rpartition("/")[2].startswith("loss")
+    for siblings in [top, *(one.children for one in ranked.values())]:
+        siblings.sort(key=lambda one: one.run.started, reverse=True)  # among equals the newest first
+    for one in ranked.values():
+        one.children.sort(key=lambda child: _place(child, lower_is_better))
+        if one.children and one.score is None:
+            one.score = one.children[0].score
+    newest = dict.fromkeys(one.run.experiment for one in top)
+    return {
+        name: sorted((one for one in top if one.run.experiment == name), key=lambda one: _place(one, lower_is_better))
+        for name in newest
+    }
+
+
+def experiments(uri: str, *, warn: Callable[[str], None]) -> dict[str, str]:
+    """Name -> id of those that hold runs of ours; none where there is no database yet.
+
+    Args:
+        warn: hears of a database that was moved, which is told of its new place.
+
+    Raises:
+        TrackingError: the store cannot be read.
+    """
+    if not _is_there(uri):
+        return {}
+    with _reading(uri, follow=True) as store:
+        if store.moved:
+            warn(store.moved)
+        known = store.experiments()
+        used = {run.experiment for run in store.runs(known)}
+    return {name: id_ for id_, name in known.items() if name in used}
+
+
+def compare_runs(references: Sequence[str], uri: str) -> RunComparison:
+    """
+    Args:
+        references: each a run directory, the beginning of a name or of an id.
+        uri: the store of those that are no run directories.
+
+    Raises:
+        TrackingError: a store cannot be read, or a run is not in it.
+        SettingsError: no run or several are meant.
+    """
+    runs = [find_run(reference, uri) for reference in references]
+    for position, run in enumerate(runs):
+        if run.id in {other.id for other in runs[:position]}:
+            raise SettingsError(f"{references[position]}: run {run.short_id} is named twice; name two runs")
+    scores = [_scores_of(run) for run in runs]
+    names = sorted({name for of in scores for name in of}, key=_score_order)
+    return RunComparison(
+        runs,
+        _differing([{key: value for key, value in run.params.items() if key not in PLACES} for run in runs]),
+        _differing([_origin(run) for run in runs]),
+        {name: [of.get(name) for of in scores] for name in names},
+    )
+
+
+def find_run(reference: str, uri: str) -> LoggedRun:
+    """The run that is meant. Raises as `compare_runs`."""
+    folder = Path(reference)
+    if (ledger := read_ledger(folder)) is not None:
+        if ledger.run_id is None:
+            raise TrackingError(f"{folder}: not in MLflow yet; first: faceparse sync {folder}")
+        with _reading(ledger.uri) as store:
+            return store.run(ledger.run_id)
+    with _reading(uri) as store:
+        runs = store.runs(store.experiments())
+    for found in (
+        [run for run in runs if run.name == reference],
+        [run for run in runs if reference and (run.id.startswith(reference) or run.name.startswith(reference))],
+    ):
+        if len(found) > 1:
+            ids = ", ".join(f"{run.short_id} ({run.experiment}/{run.name})" for run in found[:3])
+            more = f" and {len(found) - 3} more" if len(found) > 3 else ""
+            raise SettingsError(
+                f"{reference!r} could be {len(found)} runs: {ids}{more}; give the beginning of one's id"
+            )
+        if found:
+            return found[0]
+    if reference and folder.is_dir():
+        raise TrackingError(f"{folder}: not tracked in MLflow (no {TRACKING_FILE} in it); name a run that is")
+    hint = nearest(reference, [run.name for run in runs])
+    raise SettingsError(f"{reference!r}: no run at {uri} has this name or id{hint}; see: faceparse runs")
+
+
+@contextmanager
+def _reading(uri: str, *, follow: bool = False) -> Iterator[Store]:
+    if not _is_there(uri):
+        raise TrackingError(
+            f"{database_file(uri)}: no MLflow database there; train a run first, or name a store with --uri"
+        )
+    try:
+        yield Store(uri, there=True, follow=follow)
+    except FAILURES as error:
+        raise TrackingError(
+            f"MLflow at {uri} cannot be read: {reason(error)}; start it, or name another store with --uri"
+        ) from None
+
+
+def _is_there(uri: str) -> bool:
+    """A database is a file; of a server only asking tells."""
+    return not is_local(uri) or database_file(uri).is_file()
+
+
+def _experiments(store: Store, wanted: str | None) -> dict[str, str]:
+    known = store.experiments()
+    if wanted is None:
+        return known
+    found = {id_: name for id_, name in known.items() if name == wanted}
+    if not found:
+        raise SettingsError(f"--experiment {wanted!r}: not at {store.uri}{nearest(wanted, known.values())}")
+    return found
+
+
+def _score(store: Store, run: LoggedRun, by: str | None) -> float | None:
+    name = by or mlflow_name(run.metric)
+    if by is None and not run.is_sweep and (noted := run.tags.get("best_score")):
+        return float(noted)
+    return _at_best(store, run, name)
+
+
+def _at_best(store: Store, run: LoggedRun, name: str) -> float | None:
+    newest, best = run.newest.get(name), run.best_epoch
+    if newest is None or best is None or newest.step == best or not name.startswith("val/"):
+        return newest.value if newest else None
+    return store.value_at(run.id, name, best)
+
+
+def _scores_of(run: LoggedRun) -> dict[str, float]:
+    with _reading(run.uri) as store:
+        names = [name for name in run.newest if "/" in name and not name.startswith(("train/", "system/"))]
+        return {name: value for name in names if (value := _at_best(store, run, name)) is not None}
+
+
+def _place(one: Ranked, lower_is_better: bool) -> tuple[bool, float]:
+    score = one.score or 0.0
+    return one.score is None, score if lower_is_better else -score
+
+
+def _score_order(name: str) -> tuple[bool, str, int, str]:
+    """`val` first; of each, means before merged classes before classes, and what is looked at less often last."""
+    split, _, score = name.partition("/")
+    kinds = ["f1_mean", "miou", "pixel_accuracy", "f1_merged", "f1", "iou"]
+    kind = score.partition("/")[0]
+    return split != "val", split, kinds.index(kind) if kind in kinds else len(kinds), score
+
+
+def _origin(run: LoggedRun) -> dict[str, str]:
+    tags = {**run.tags, "git commit": run.tags.get("mlflow.source.git.commit", "")[:10]}
+    return {key: tags[key] for key in ORIGIN if tags.get(key)}
+
+
+def _differing(of_runs: Sequence[Mapping[str, str]]) -> dict[str, list[str | None]]:
+    keys = dict.fromkeys(key for of in of_runs for key in of)
+    rows = {key: [of.get(key) for of in of_runs] for key in keys}
+    return {key: values for key, values in rows.items() if len(set(values)) > 1}

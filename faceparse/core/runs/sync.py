@@ -1,0 +1,56 @@
+"""A finished or broken-off run, delivered to MLflow later."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from faceparse.core.errors import FaceparseError
+from faceparse.core.runs.directory import RunDirectory
+from faceparse.core.runs.ledger import Evaluated, Parcel, read_ledger, write_ledger
+from faceparse.core.runs.tracker import Tracker
+
+
+@dataclass(frozen=True)
+class Synced:
+    delivered: Parcel
+    run_id: str | None
+    uri: str | None
+
+
+def sync(run_dir: Path) -> Synced:
+    """Deliver what MLflow does not hold yet. A run whose process died while it trained ends as KILLED.
+
+    Raises:
+        SettingsError: not a run directory, or its tracking.json is damaged.
+        OutputError: a process is training into it, and delivers itself.
+        TrackingError: the run is not tracked, or MLflow does not take it.
+    """
+    directory = RunDirectory.reopen(run_dir)
+    try:
+        tracker = Tracker(directory.path, read_ledger(directory.path), directory.metrics)
+        return Synced(tracker.deliver_rest(), tracker.run_id, tracker.uri)
+    finally:
+        directory.close()
+
+
+def leave_to_sync(run_dir: Path, run_id: str | None, done: Evaluated) -> bool:
+    """Note an evaluation that MLflow did not take; False where that is no directory of the run, or one in use.
+
+    Args:
+        run_id: None where the run itself is not in MLflow yet.
+    """
+    try:
+        directory = RunDirectory.reopen(run_dir)
+    except FaceparseError:
+        return False
+    try:
+        ledger = read_ledger(run_dir)
+        if ledger is None or ledger.run_id != run_id:
+            return False
+        others = [noted for noted in ledger.evaluations if noted.place != done.place]
+        ledger.evaluations = [*others, done]
+        write_ledger(run_dir, ledger)
+    except FaceparseError:
+        return False
+    finally:
+        directory.close()
+    return True

@@ -1,0 +1,1 @@
+"""Exported files without PyTorch: what they say of themselves, their checksums, and running them."""

@@ -1,0 +1,99 @@
+"""What an exported file says of its model, whatever its format: checked as a whole, so that others may trust it."""
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+
+from faceparse.core.errors import CheckpointError
+from faceparse.core.faces.geometry import FaceGeometry, read_geometry
+from faceparse.core.labels.label_set import LabelSet
+from faceparse.core.settings import Settings
+from faceparse.core.text.toml_json import explain, parse_json
+
+Kind = Literal["logits", "labels"]
+"""`logits`: `image` N x 3 x H x W float32, normalised -> `parsing` N x C x H x W float32.
+`labels`: `image` N x H x W x 3 uint8 RGB -> `labels` N x H x W uint8."""
+
+Sizes = Literal["any", "fixed"]
+"""Of the crops that a file takes: `any` whose sides are multiples of `STEP`, or those of `input_size` alone."""
+
+Epoch = Annotated[int, Field(ge=0, le=10**9)]
+Scores = dict[str, Annotated[float, Field(allow_inf_nan=False)]]
+
+_PLAIN = ("faceparse", "kind", "channel_order", "sizes", "licence")
+"""Keys whose value is text as it stands; all others hold JSON."""
+
+
+def _geometry(value: Any) -> FaceGeometry | None:
+    try:
+        return value if isinstance(value, FaceGeometry) else read_geometry(value)
+    except (TypeError, OverflowError) as error:
+        raise ValueError(str(error)) from None
+
+
+Geometry = Annotated[FaceGeometry | None, BeforeValidator(_geometry)]
+
+
+class ExportedMetadata(BaseModel):
+    """The keys that `faceparse export` writes and that reading needs."""
+
+    model_config = ConfigDict(frozen=True, arbitrary_types_allowed=True)
+
+    faceparse: str
+    """Version that wrote it."""
+    kind: Kind
+    label_set: LabelSet
+    settings: Settings
+    channel_order: str
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    input_size: tuple[int, int]
+    sizes: Sizes = "fixed"
+    """Old files do not say: theirs are fixed."""
+    names_are_known: bool = True
+    epoch: Epoch | None
+    scores: Scores
+    geometry: Geometry = None
+    licence: str | None = None
+
+    @model_validator(mode="after")
+    def _agree(self) -> Self:
+        for key in ("channel_order", "mean", "std", "input_size"):
+            if getattr(self, key) != getattr(self.settings.data, key):
+                raise ValueError(f"{key} is not that of settings")
+        return self
+
+
+def read_metadata_of(where: object, metadata: Mapping[str, str]) -> ExportedMetadata:
+    """
+    Args:
+        where: what errors call the file.
+
+    Raises:
+        CheckpointError: `faceparse export` did not write it, or an older or newer one did, or it is damaged.
+    """
+    if "faceparse" not in metadata:
+        raise CheckpointError(f"{where}: was not written by this 'faceparse export'; export the checkpoint again")
+    known = {key: text for key, text in metadata.items() if key in ExportedMetadata.model_fields}
+    for key, field in ExportedMetadata.model_fields.items():
+        if field.is_required() and key not in known:
+            raise CheckpointError(f"{where}: its metadata lacks {key!r}; export the checkpoint again")
+    try:
+        return ExportedMetadata.model_validate(
+            {key: text if key in _PLAIN else _json(key, text) for key, text in known.items()}
+        )
+    except ValidationError as error:
+        reason = explain(error)
+    except (TypeError, ValueError) as error:
+        reason = str(error)
+    raise CheckpointError(
+        f"{where}: its metadata is of another faceparse or damaged ({reason}); export the checkpoint again"
+    ) from None
+
+
+def _json(key: str, text: str) -> Any:
+    try:
+        return parse_json(text)
+    except ValueError as error:
+        raise ValueError(f"{key}: {str(error)[:100]}") from None

@@ -1,0 +1,230 @@
+"""An ONNX file of `faceparse export` on NumPy arrays: all that it takes is in the file, and PyTorch is not needed."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+
+from faceparse.core.errors import CheckpointError, first_line
+from faceparse.core.faces.geometry import FaceGeometry, if_consistent
+from faceparse.core.faces.windows import ANY, PictureSizes, fixed
+from faceparse.core.images.crop import LARGEST, SMALLEST, STEP, normalise
+from faceparse.core.images.warp import Size
+from faceparse.core.labels.label_set import LabelSet
+from faceparse.core.runtime.metadata import Kind, Sizes, read_metadata_of
+from faceparse.core.settings import DataSettings
+
+INPUT = "image"
+
+SURE = 30.0
+"""Logit of the class that a file of `labels` answers with, where the others have 0."""
+
+
+def check_size(source: object, sizes: Sizes, own: Size, wanted: Size) -> None:
+    """
+    Raises:
+        CheckpointError: an exported file, named `source`, does not take crops of the size that is wanted.
+    """
+    if wanted == own:
+        return
+    (height, width), (h, w) = own, wanted
+    if sizes == "fixed":
+        raise CheckpointError(
+            f"{source}: was exported for crops of {height} x {width}; "
+            "export its checkpoint again with another --input-size"
+        )
+    if any(side % STEP or not SMALLEST <= side <= LARGEST for side in wanted):
+        raise CheckpointError(
+            f"{source}: takes crops whose sides are multiples of {STEP} from {SMALLEST} to {LARGEST}, not {h} x {w}; "
+            f"such as {height} x {width}"
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class OnnxModel:
+    """Crops and pictures -> logits and probabilities, on the CPU."""
+
+    label_set: LabelSet
+    geometry: FaceGeometry | None
+    """Where faces lie in its training crops; None where nobody measured it, or they are not aligned."""
+    kind: Kind
+    input_size: Size
+    sizes: Sizes
+    _where: Path
+    _data: DataSettings
+    _session: onnxruntime.InferenceSession
+
+    @property
+    def picture_sizes(self) -> PictureSizes:
+        """Of what `part_maps` takes."""
+        return ANY if self.sizes == "any" else fixed(self.input_size)
+
+    def logits(self, crops: np.ndarray) -> np.ndarray:
+        """N x H x W x 3 uint8 RGB crops of `input_size` -> N x C x H x W float32."""
+        return self._logits(self._answer(crops))
+
+    def part_maps(self, pictures: np.ndarray, parts: Sequence[Sequence[int]]) -> np.ndarray:
+        """N x H x W x 3 uint8 RGB pictures -> N x P x h x w float32 probabilities of P sets of classes, at 1/4 of the
+        pictures' size.
+        """
+        answer = self._answer(pictures)
+        # The four in the middle of each 4 x 4: one alone lies half a pixel beside.
+        middle = [self._logits(answer[..., y::4, x::4]) for y in (1, 2) for x in (1, 2)]
+        logits = np.mean(middle, axis=0, dtype=np.float32)
+        likely = np.exp(logits - logits.max(axis=1, keepdims=True))
+        likely /= likely.sum(axis=1, keepdims=True)
+        return np.stack([likely[:, list(ids)].sum(axis=1) for ids in parts], axis=1)
+
+    def _answer(self, crops: np.ndarray) -> np.ndarray:
+        data, graph_input = self._data, crops
+        if self.kind == "logits":
+            graph_input = normalise(crops, bgr=data.channel_order == "bgr", mean=data.mean, std=data.std)
+        (answer,) = run_session(self._session, self._where, graph_input)
+        check_answer(self._where, self.kind, len(self.label_set), crops.shape, answer.shape, lambda: int(answer.max()))
+        return answer
+
+    def _logits(self, answer: np.ndarray) -> np.ndarray:
+        if self.kind == "labels":
+            answer = np.moveaxis(SURE * np.eye(len(self.label_set), dtype=np.float32)[answer], 3, 1)
+        return answer
+
+
+def open_onnx(path: Path, input_size: Size | None = None) -> OnnxModel:
+    """
+    Args:
+        input_size: in place of the file's own.
+
+    Raises:
+        CheckpointError: not an ONNX file that `faceparse export` wrote, or it takes no such input size.
+    """
+    session = open_session(path)
+    metadata = read_metadata_of(path, _metadata(session, path))
+    own = metadata.input_size
+    size = input_size or own
+    check_size(path, metadata.sizes, own, size)
+    check_graph(session, path, metadata.kind, len(metadata.label_set))
+    return OnnxModel(
+        label_set=metadata.label_set,
+        geometry=if_consistent(metadata.geometry),
+        kind=metadata.kind,
+        input_size=size,
+        sizes=metadata.sizes,
+        _where=path,
+        _data=metadata.settings.data,
+        _session=session,
+    )
+
+
+def check_graph(session: onnxruntime.InferenceSession, path: Path, kind: Kind, classes: int) -> None:
+    """
+    Raises:
+        CheckpointError: what goes into the graph, or comes out of it, is not what a file of this kind has.
+    """
+    wanted_in: tuple[int | None, ...] = (None, 3, None, None) if kind == "logits" else (None, None, None, 3)
+    wanted_out = (None, classes, None, None) if kind == "logits" else (None, None, None)
+    type = "tensor(float)" if kind == "logits" else "tensor(uint8)"
+    inputs, outputs = session.get_inputs(), session.get_outputs()
+    fits = (
+        [one.name for one in inputs] == [INPUT]
+        and len(outputs) == 1
+        and _fits(inputs[0], type, wanted_in)
+        and _fits(outputs[0], type, wanted_out)
+    )
+    if not fits:
+        shown = "; ".join(
+            f"{what} {', '.join(f'{one.name} {one.type} {one.shape}' for one in nodes)[:160]}"
+            for what, nodes in (("takes", inputs), ("gives", outputs))
+        )
+        raise CheckpointError(
+            f"{path}: its graph is not what a file of {kind} for {classes} classes has ({shown}); export it again"
+        )
+
+
+def _fits(node: Any, type: str, shape: Sequence[int | None]) -> bool:
+    """Whether it is of that type and rank, and of these sides where they are known; a side may be a symbol."""
+    if node.type != type or len(node.shape) != len(shape):
+        return False
+    sides = zip(node.shape, shape, strict=True)
+    return all(not isinstance(side, int) or wanted in (None, side) for side, wanted in sides)
+
+
+def check_answer(
+    where: object,
+    kind: Kind,
+    classes: int,
+    crops: Sequence[int],
+    answer: Sequence[int],
+    largest: Callable[[], int],
+) -> None:
+    """What a graph gave, against what it should have given: it may have promised something else.
+
+    Args:
+        crops: shape of the input, N x H x W x 3.
+        answer: shape of the output.
+        largest: gives the largest label of an answer that consists of labels.
+
+    Raises:
+        CheckpointError: another shape, or a label that is no class.
+    """
+    count, height, width, _ = crops
+    wanted = (count, classes, height, width) if kind == "logits" else (count, height, width)
+    if tuple(answer) != wanted:
+        raise CheckpointError(f"{where}: answers with shape {tuple(answer)} in place of {wanted}; export it again")
+    if kind == "labels" and (found := largest()) >= classes:
+        raise CheckpointError(f"{where}: answers with class {found}, of which it has {classes}; export it again")
+
+
+def run_session(session: onnxruntime.InferenceSession, where: object, graph_input: np.ndarray) -> list[np.ndarray]:
+    """
+    Raises:
+        CheckpointError: the graph cannot be run.
+    """
+    try:
+        return [np.asarray(answer) for answer in session.run(None, {INPUT: graph_input})]
+    except Exception as error:  # the runtime raises errors of many kinds
+        raise CheckpointError(f"{where}: cannot be run ({first_line(error)}); export it again") from None
+
+
+def open_session(path: Path) -> onnxruntime.InferenceSession:
+    """
+    Raises:
+        CheckpointError: not an ONNX file, or a damaged one.
+    """
+    try:
+        return new_session(path)
+    except Exception as error:  # the runtime raises errors of many kinds
+        raise CheckpointError(f"{path}: cannot be run ({first_line(error)}); export it again") from None
+
+
+def _metadata(session: onnxruntime.InferenceSession, path: Path) -> Mapping[str, str]:
+    try:
+        return session.get_modelmeta().custom_metadata_map
+    except UnicodeDecodeError:
+        raise CheckpointError(f"{path}: its metadata is not text; export the checkpoint again") from None
+
+
+def read_metadata(path: Path) -> Mapping[str, str]:
+    """What an ONNX file says of itself.
+
+    Raises:
+        onnxruntime's own errors: it is none, or damaged.
+    """
+    return new_session(path).get_modelmeta().custom_metadata_map
+
+
+def new_session(
+    path: Path, *, providers: Any = ("CPUExecutionProvider",), threads: int = 0
+) -> onnxruntime.InferenceSession:
+    """`threads` of 0 is one for each core.
+
+    A graph may name files for its weights. No such file is opened: ours hold all, and theirs may be a device.
+    """
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.log_severity_level = 3
+    # Where such files would have to lie: the runtime takes none from elsewhere, and nothing lies in a file.
+    options.add_session_config_entry("session.model_external_initializers_file_folder_path", str(path))
+    return onnxruntime.InferenceSession(path.read_bytes(), options, providers=list(providers))

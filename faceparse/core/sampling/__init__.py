@@ -1,0 +1,1 @@
+"""The canonical layout -> batches: samples, augmentation, their order, the cache, loader processes."""

@@ -1,0 +1,1 @@
+"""Predictions and truth -> counts, scores, intervals, reports; protocols and test-time augmentation."""

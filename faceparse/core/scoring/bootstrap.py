@@ -1,0 +1,83 @@
+"""How far scores would move on other images of the same kind: the bootstrap over images (Efron, 1979).
+
+A resample takes as many images as there are, with replacement; its scores are those of the sum of its counts. What
+resamples scatter is what chance has put into the scores. Resamples depend on the seed and on the number of images
+alone: two networks on the same images are scored on the same resamples, so that their differences can be compared
+resample by resample.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from faceparse.core.labels.label_set import LabelSet
+from faceparse.core.scoring.records import Counts
+from faceparse.core.scoring.scores import ScoreArrays, score_arrays
+
+RESAMPLES = 1000
+SEED = 0
+LEVEL = 0.95
+"""Share of the resamples within an interval."""
+
+_CHUNK = 2**18
+"""Weights that are held at once: 2 MiB."""
+
+
+class Interval(NamedTuple):
+    low: float
+    high: float
+
+
+class Difference(NamedTuple):
+    """How much better than another network one is, on the same images."""
+
+    value: float | None
+    """None where the class is absent."""
+    interval: Interval | None
+    p_value: float | None
+    """Two-sided: how often chance alone would give as large a difference."""
+
+    @property
+    def significant(self) -> bool:
+        return self.p_value is not None and self.p_value < 1 - LEVEL
+
+
+def resampled_scores(counts: Counts, label_set: LabelSet, resamples: int, *, seed: int = SEED) -> ScoreArrays:
+    """Each score on each of `resamples` resamples of the N images."""
+    generator, images = np.random.default_rng(seed), len(counts)
+    share = np.full(images, 1 / images)
+    step = max(1, _CHUNK // images)
+    parts = [
+        score_arrays(counts.weighted(generator.multinomial(images, share, min(step, resamples - start))), label_set)
+        for start in range(0, max(resamples, 1), step)  # of no resamples, an empty part
+    ]
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+
+def interval(resampled: np.ndarray) -> Interval | None:
+    """Percentile interval; resamples without the class say nothing."""
+    there = resampled[~np.isnan(resampled)]
+    if not len(there):
+        return None
+    low, high = np.quantile(there, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    return Interval(float(low), float(high))
+
+
+def intervals(resampled: ScoreArrays) -> dict[str, Interval]:
+    """By score; without those that no resample has."""
+    found = {name: interval(values) for name, values in resampled.items()}
+    return {name: one for name, one in found.items() if one is not None}
+
+
+def difference(value: float | None, resampled: np.ndarray) -> Difference:
+    """A difference and the same difference on each resample.
+
+    The p-value turns the percentile interval around: it is 1 - level of the widest interval that leaves out zero. One
+    is added to the counts, as no finite number of resamples shows that something never happens (Davison & Hinkley,
+    *Bootstrap Methods and their Application*, 1997, section 4.2).
+    """
+    there = resampled[~np.isnan(resampled)]
+    if value is None or not len(there):
+        return Difference(value, None, None)
+    rarer = min(int((there <= 0).sum()), int((there >= 0).sum()))
+    return Difference(value, interval(there), min(1.0, 2 * (rarer + 1) / (len(there) + 1)))

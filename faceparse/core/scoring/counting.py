@@ -1,0 +1,114 @@
+"""A parser over a split: one confusion matrix for the whole set and each protocol, or counts of each image."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from faceparse.core.datasets.layout import Sample
+from faceparse.core.images.warp import Size
+from faceparse.core.labels.counts import confusion_counts
+from faceparse.core.machine.parallel import Track, default_processes, map_threads, untracked
+from faceparse.core.parser.inference import Parser
+from faceparse.core.sampling.loader import Loader
+from faceparse.core.scoring.protocols import PROTOCOLS, Case, Protocol, View, read_case
+from faceparse.core.scoring.records import Counts, count_image, no_counts
+
+
+class Parsed(NamedTuple):
+    """One photograph under one protocol; both H x W uint8, in the protocol's space."""
+
+    truth: np.ndarray
+    prediction: np.ndarray
+
+
+def parse_samples(
+    parser: Parser,
+    samples: Sequence[Sample],
+    classes: int,
+    protocols: Sequence[str],
+    *,
+    batch_size: int = 4,
+    workers: int = 0,
+) -> Iterator[dict[str, Parsed]]:
+    """Protocol -> prediction of each sample, in order. Protocols of one view share one run of the network."""
+    chosen = {name: PROTOCOLS[name] for name in protocols}
+    cases = _Cases(samples, classes, parser.input_size, list(chosen.values()))
+    loader = Loader(cases, _stack, device=parser.device, workers=workers, batch_size=batch_size)
+    for views, batch in loader:
+        logits = {view: parser.logits(pictures) for view, pictures in views.items()}
+        for index, case in enumerate(batch):
+            yield {
+                name: Parsed(truth.label, protocol.place(logits[protocol.view][index], case.size, truth))
+                for name, protocol in chosen.items()
+                for truth in [case.truths[protocol.truth]]
+            }
+
+
+def evaluate(
+    parser: Parser,
+    samples: Sequence[Sample],
+    classes: int,
+    protocols: Sequence[str],
+    *,
+    batch_size: int = 4,
+    workers: int = 0,
+    track: Track = untracked,
+) -> dict[str, np.ndarray]:
+    """Protocol -> C x C int64 confusion matrix, summed over all samples."""
+    total = {name: np.zeros((classes, classes), np.int64) for name in protocols}
+    samples_parsed = parse_samples(parser, samples, classes, protocols, batch_size=batch_size, workers=workers)
+    for parsed in track(samples_parsed, len(samples), "evaluate"):
+        for name, one in parsed.items():
+            total[name] += confusion_counts(one.truth, one.prediction, classes)
+    return total
+
+
+def count_samples(
+    parser: Parser,
+    samples: Sequence[Sample],
+    classes: int,
+    protocols: Sequence[str],
+    *,
+    batch_size: int = 4,
+    workers: int = 0,
+    track: Track = untracked,
+) -> dict[str, Counts]:
+    """Protocol -> counts of each of the samples."""
+
+    def count(parsed: dict[str, Parsed]) -> dict[str, Counts]:
+        return {name: count_image(one.truth, one.prediction, classes) for name, one in parsed.items()}
+
+    samples_parsed = parse_samples(parser, samples, classes, protocols, batch_size=batch_size, workers=workers)
+    # Into one block: thousands of small arrays, kept, would lie strewn among the freed large ones and pin their memory.
+    found = {name: no_counts(len(samples), classes) for name in protocols}
+    # Counting leaves Python's lock to others, and a GPU must not wait for it.
+    threads = min(default_processes(), 4)
+    counted = map_threads(count, samples_parsed, threads, ahead=2 * threads + 1)
+    for image, counts in enumerate(track(counted, len(samples), "evaluate")):
+        for name, one in counts.items():
+            found[name].put(image, one)
+    return found
+
+
+class _Cases(Dataset[Case]):
+    def __init__(
+        self, samples: Sequence[Sample], classes: int, input_size: Size, protocols: Sequence[Protocol]
+    ) -> None:
+        self.samples, self.classes, self.input_size, self.protocols = samples, classes, input_size, protocols
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    def __getitem__(self, index: int) -> Case:
+        return read_case(self.samples[index], self.classes, self.input_size, self.protocols)
+
+
+def _stack(cases: Sequence[Case]) -> tuple[Mapping[View, Tensor], Sequence[Case]]:
+    """N x H x W x 3 uint8 of each view, and the cases without."""
+    views = {view: torch.from_numpy(np.stack([case.views[view] for case in cases])) for view in cases[0].views}
+    # Between processes, each picture travels once.
+    return views, [case._replace(views={}) for case in cases]

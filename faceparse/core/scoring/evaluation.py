@@ -1,0 +1,144 @@
+"""`faceparse eval`, from plans to files and MLflow."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from faceparse.core.datasets.layout import fingerprint
+from faceparse.core.machine.parallel import Track, untracked
+from faceparse.core.parser.trained import TrainedModel
+from faceparse.core.runs import store as tracking
+from faceparse.core.runs.database import present_uri
+from faceparse.core.runs.ledger import Evaluated, InputDataset, read_ledger
+from faceparse.core.runs.sync import leave_to_sync
+from faceparse.core.scoring.comparison import Comparison, compare, must_compare, short_names
+from faceparse.core.scoring.report_files import comparison_files, evaluation_files, prepare_folder, write_folder
+from faceparse.core.scoring.score_model import Plan, score_checkpoint
+from faceparse.core.scoring.summary import Evaluation
+
+COMPARISON = "comparison"
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    evaluations: list[Evaluation]
+    comparison: Comparison | None
+    """Of several checkpoints."""
+    report: Path
+    """The page to look at first."""
+    runs: list[str]
+    """MLflow runs that have it."""
+
+
+def run_evaluations(
+    plans: Sequence[Plan],
+    *,
+    device: torch.device,
+    output: Path | None,
+    batch_size: int | None,
+    resamples: int,
+    worst: int,
+    warn: Say,
+    track: Track = untracked,
+) -> Outcome:
+    """Score each, write a folder for each and one for their comparison, log all that to the checkpoints' runs.
+
+    Raises:
+        OutputError: a folder cannot be written, or holds other files; found before any work where it can be.
+        SettingsError, CheckpointError: the checkpoints cannot be compared.
+        DatasetError: a file is broken.
+    """
+    must_compare(plans)
+    folders = output_folders(plans, output)
+    together = folders[0].with_name(f"{folders[0].name}.{COMPARISON}") if output is None else output / COMPARISON
+    for folder in [*folders, together] if len(plans) > 1 else folders:
+        prepare_folder(folder)
+    evaluations, runs = [], []
+    for plan, folder in zip(plans, folders, strict=True):
+        evaluation = score_checkpoint(
+            plan, device=device, batch_size=batch_size, resamples=resamples, worst=worst, track=track
+        )
+        write_folder(folder, evaluation_files(evaluation))
+        runs += [run] if (run := log_evaluation(plan, evaluation, folder, warn=warn)) else []
+        evaluations.append(evaluation)
+    if len(plans) == 1:
+        return Outcome(evaluations, None, folders[0] / "report.html", runs)
+    comparison = compare(evaluations)
+    write_folder(together, comparison_files(comparison))
+    for plan in plans:
+        if tracked := tracked_run(plan.model):
+            tracking.log_folder(*tracked, together, f"{plan.place.as_posix()}.{COMPARISON}", warn=warn)
+    return Outcome(evaluations, comparison, together / "comparison.html", runs)
+
+
+def output_folders(plans: Sequence[Plan], output: Path | None) -> list[Path]:
+    """Of each plan: beside its checkpoint, or as told, with a folder for each of several."""
+    if output is None:
+        return [plan.model.home / plan.place for plan in plans]
+    if len(plans) == 1:
+        return [output]
+    return [output / name.replace("/", "_") for name in short_names([plan.model.source for plan in plans])]
+
+
+def log_evaluation(plan: Plan, evaluation: Evaluation, folder: Path, *, warn: Say) -> str | None:
+    """Log the scores, and the files in `folder`, to the run that made the checkpoint; returns its id. None where there
+    is none, or where MLflow is away: then a warning says what becomes of them.
+    """
+    run_dir, uri, run_id = plan.model.path.parent, tracked_at(plan.model), _run_id(plan.model)
+    if uri is None or (run_id is None and read_ledger(run_dir) is None):
+        return None
+    done = _evaluated(plan, evaluation, folder)
+    unknown = "it does not know the run yet"
+    problem = unknown if run_id is None else tracking.log_evaluation(uri, run_id, done, warn=warn)
+    if problem is None:
+        return run_id
+    if leave_to_sync(run_dir, run_id, done):
+        warn(f"MLflow at {uri}: the scores are not delivered ({problem}); later: faceparse sync {run_dir}")
+    else:
+        warn(f"MLflow at {uri} failed, the scores are not logged there: {problem}")
+    return None
+
+
+def _evaluated(plan: Plan, evaluation: Evaluation, folder: Path) -> Evaluated:
+    root, split = evaluation.dataset.resolve(), evaluation.split
+    label_set, images = evaluation.label_set.name, len(evaluation.ids)
+    dataset = InputDataset(root.name, fingerprint(root, [split])[split], str(root), split, images, label_set)
+    metrics: dict[str, float] = {}
+    tags: dict[str, str] = {}
+    for protocol, scores in evaluation.scores.items():
+        prefix = plan.name([protocol])
+        metrics |= {f"{prefix}/{name}": value for name, value in scores.flat().items()}
+        about = {
+            "checkpoint": str(plan.model.path),
+            "images": str(images),
+            "dataset": dataset.name,
+            "label_set": label_set,
+            "protocol": protocol,
+            "fingerprint": dataset.digest,
+        }
+        tags |= {f"{prefix}.{key}": value for key, value in about.items()}
+    return Evaluated(plan.model.epoch or 0, metrics, tags, dataset, str(folder.resolve()), plan.place.as_posix())
+
+
+def tracked_run(model: TrainedModel) -> tuple[str, str] | None:
+    """Where the run that made it is tracked, and its id."""
+    uri, run_id = tracked_at(model), _run_id(model)
+    return None if uri is None or run_id is None else (uri, run_id)
+
+
+def tracked_at(model: TrainedModel) -> str | None:
+    """The store of the run that made it; a database that was moved together with the run directory by its new place."""
+    uri = model.tracking_uri
+    return None if uri is None else present_uri(uri, model.path.parent, model.run_id)
+
+
+def _run_id(model: TrainedModel) -> str | None:
+    """In MLflow."""
+    if model.run_id is not None or model.tracking_uri is None:
+        return model.run_id
+    ledger = read_ledger(model.path.parent)  # written while MLflow was away: its run directory may know by now
+    return ledger.run_id if ledger else None

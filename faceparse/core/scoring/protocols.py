@@ -1,0 +1,196 @@
+"""Evaluation protocols: what the network sees, and in which space its prediction meets the truth.
+
+| name    | network sees | truth                                  | prediction                                     |
+|---------|--------------|----------------------------------------|------------------------------------------------|
+| eagrnet | crop         | `labels_raw` if aligned, else `labels` | classes, inverse crop, then `project`; nearest |
+| label   | crop         | `labels`                               | classes, inverse crop; nearest                 |
+| farl    | crop         | `labels_raw` if aligned, else `labels` | logits, both warps as one; bilinear            |
+| segface | stretched    | `labels` at 512 x 512; nearest         | logits at 512 x 512; bilinear                  |
+
+The crop keeps the photograph's aspect, the stretched picture does not. `farl` is after FaRL (Zheng et al., CVPR 2022):
+every warp takes pixel centres at integer coordinates. `segface` is after SegFace (Narayan et al., AAAI 2025): every
+resize lays the pictures' outer edges on each other (half-pixel centres, `align_corners=False`), without antialiasing.
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from faceparse.core.datasets.layout import Sample
+from faceparse.core.errors import DatasetError, SettingsError
+from faceparse.core.images.crop import prepare_photo
+from faceparse.core.images.matrices import read_matrix
+from faceparse.core.images.pictures import read_label
+from faceparse.core.images.warp import Size, crop_matrix, invert, unwarp_label, warp_label
+from faceparse.core.labels.label_set import nearest
+from faceparse.core.parser.inference import classes_of
+from faceparse.core.sampling.samples import check_values, read_pair
+
+SQUARE = (512, 512)
+"""Where `segface` counts."""
+
+_BAND = 2**24
+"""Logits that are warped at once: 64 MiB, however large the truth."""
+
+
+class Truth(NamedTuple):
+    """The label that a prediction is compared with."""
+
+    label: np.ndarray
+    """H x W uint8 ids, 255 ignored."""
+    project: np.ndarray | None = None
+    """2 x 3, photograph -> label, of aligned faces that are scored in the original photograph."""
+
+
+View = Callable[[np.ndarray, Size], np.ndarray]
+"""Photograph (H x W x 3 uint8) and the network's input size -> what the network sees, of that size."""
+ReadTruth = Callable[[Sample, np.ndarray, int], Truth]
+"""Sample, its label, number of classes -> truth."""
+Place = Callable[[Tensor, Size, Truth], np.ndarray]
+"""Logits (C x h x w), the photograph's size, truth -> uint8 ids of the truth's size."""
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """Protocols of one view share the network's answer."""
+
+    view: View
+    truth: ReadTruth
+    place: Place
+
+
+class Case(NamedTuple):
+    """What scoring one photograph needs from disk."""
+
+    views: Mapping[View, np.ndarray]
+    size: Size
+    """Of the photograph."""
+    truths: Mapping[ReadTruth, Truth]
+
+
+def read_case(sample: Sample, classes: int, input_size: Size, protocols: Iterable[Protocol]) -> Case:
+    """Each view and each truth of the protocols, once.
+
+    Raises:
+        DatasetError: a file is missing, broken or does not fit to the others.
+    """
+    image, label = read_pair(sample, classes)
+    views = dict.fromkeys(protocol.view for protocol in protocols)
+    truths = dict.fromkeys(protocol.truth for protocol in protocols)
+    return Case(
+        {view: view(image, input_size) for view in views},
+        (label.shape[0], label.shape[1]),
+        {truth: truth(sample, label, classes) for truth in truths},
+    )
+
+
+def resolve_protocols(given: Sequence[str]) -> list[str]:
+    """Names of protocols, each once, in the order given; one text may hold several, separated by commas.
+
+    Raises:
+        SettingsError: there is no such protocol.
+    """
+    names = list(dict.fromkeys(name.strip() for text in given for name in text.split(",")))
+    for name in names:
+        if name not in PROTOCOLS:
+            known = ", ".join(PROTOCOLS)
+            raise SettingsError(f"--protocol {name!r}: not one of {known}{nearest(name, PROTOCOLS)}")
+    return names
+
+
+# What the network sees.
+
+
+def _crop(image: np.ndarray, size: Size) -> np.ndarray:
+    return prepare_photo(image, size).crop
+
+
+def _stretched(image: np.ndarray, size: Size) -> np.ndarray:
+    """Bilinear."""
+    return cv2.resize(image, size[::-1], interpolation=cv2.INTER_LINEAR)
+
+
+# Truths.
+
+
+def _photograph(sample: Sample, label: np.ndarray, classes: int) -> Truth:
+    return Truth(label)
+
+
+def _original(sample: Sample, label: np.ndarray, classes: int) -> Truth:
+    if not sample.project.is_file():
+        return Truth(label)
+    if not sample.label_raw.is_file():
+        raise DatasetError(f"{sample.label_raw} is missing, but {sample.project} is there; prepare the dataset again")
+    raw = read_label(sample.label_raw)
+    check_values(raw, classes, str(sample.label_raw))
+    return Truth(raw, read_matrix(sample.project))
+
+
+def _square(sample: Sample, label: np.ndarray, classes: int) -> Truth:
+    # Not INTER_NEAREST, which takes the pixel under the target pixel's corner, not under its centre.
+    return Truth(cv2.resize(label, SQUARE[::-1], interpolation=cv2.INTER_NEAREST_EXACT))
+
+
+# Predictions in the truth's space.
+
+
+def _warp_classes(logits: Tensor, photograph: Size, truth: Truth) -> np.ndarray:
+    """Nearest neighbour, background outside.
+
+    The canvas between the two steps has the photograph's size: an aligned photograph larger than the original must
+    not be cut off before it is projected.
+    """
+    label = classes_of(logits)
+    label = unwarp_label(label, crop_matrix(photograph, label.shape), photograph)
+    return label if truth.project is None else warp_label(label, truth.project, truth.label.shape, border=0)
+
+
+def _warp_logits(logits: Tensor, photograph: Size, truth: Truth) -> np.ndarray:
+    """Bilinear, in one warp, then the largest logit. Around the crop the network is as sure of background as it is of
+    anything inside, so that neither scaling nor shifting the logits moves a border.
+    """
+    classes, *crop = logits.shape
+    matrix = crop_matrix(photograph, (crop[0], crop[1]))
+    if truth.project is not None:
+        back = invert(truth.project)
+        matrix = np.column_stack([matrix[:, :2] @ back[:, :2], matrix[:, :2] @ back[:, 2] + matrix[:, 2]])
+    lowest, highest = logits.aminmax()
+    outside = lowest.repeat(classes, 1, 1)
+    outside[0] = highest
+    inside = logits - outside  # sampled with zeros around it
+    height, width = truth.label.shape
+    step = max(1, _BAND // (classes * width))
+    bands = (range(top, min(top + step, height)) for top in range(0, height, step))
+    return np.concatenate([classes_of(_sample(inside, matrix, rows, width) + outside) for rows in bands])
+
+
+def _sample(logits: Tensor, matrix: np.ndarray, rows: range, width: int) -> Tensor:
+    """C x h x w -> C x rows x width, through a target -> source matrix; bilinear, 0 outside."""
+    x = torch.arange(width, dtype=torch.float64, device=logits.device)
+    y = torch.arange(rows.start, rows.stop, dtype=torch.float64, device=logits.device)[:, None]
+    # As `grid_sample` counts: -1 at the first pixel's centre, 1 at the last's.
+    sides = (logits.shape[2], logits.shape[1])
+    u, v = (2 * (a * x + b * y + c) / (side - 1) - 1 for (a, b, c), side in zip(matrix.tolist(), sides, strict=True))
+    grid = torch.stack([u, v], dim=-1).to(logits.dtype)
+    return F.grid_sample(logits[None], grid[None], mode="bilinear", padding_mode="zeros", align_corners=True)[0]
+
+
+def _stretch_logits(logits: Tensor, photograph: Size, truth: Truth) -> np.ndarray:
+    square = F.interpolate(logits[None], truth.label.shape, mode="bilinear", align_corners=False)
+    return classes_of(square[0])
+
+
+PROTOCOLS: dict[str, Protocol] = {
+    "eagrnet": Protocol(_crop, _original, _warp_classes),
+    "label": Protocol(_crop, _photograph, _warp_classes),
+    "farl": Protocol(_crop, _original, _warp_logits),
+    "segface": Protocol(_stretched, _square, _stretch_logits),
+}
+DEFAULT = "eagrnet"

@@ -1,0 +1,147 @@
+"""A checkpoint over a dataset split, from files to scores."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from faceparse.core.images.overlay import overlay
+from faceparse.core.images.pictures import read_image
+from faceparse.core.images.warp import Size
+from faceparse.core.machine.parallel import Track, default_processes, untracked
+from faceparse.core.pages.html import shrink
+from faceparse.core.parser.inference import Parser
+from faceparse.core.parser.trained import TrainedModel
+from faceparse.core.scoring.bootstrap import RESAMPLES
+from faceparse.core.scoring.counting import count_samples, parse_samples
+from faceparse.core.scoring.protocols import DEFAULT, resolve_protocols
+from faceparse.core.scoring.split import Split, find_split
+from faceparse.core.scoring.summary import Evaluation, Summary, WorstImage
+from faceparse.core.scoring.thirds import skin_lightness
+from faceparse.core.scoring.tta import NONE, Augmentation, augmented_network, check_augmentation
+
+WORST = 12
+_PICTURE_SIDE = 512
+"""Longer side of the worst images' pictures, pixels."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What will be scored how, with everything found out that can be wrong before a network runs."""
+
+    model: TrainedModel
+    split: Split
+    protocols: list[str]
+    input_size: Size
+    augmentation: Augmentation
+
+    def name(self, protocols: Sequence[str]) -> str:
+        """In MLflow and of folders. The plain `test` is for the run's own dataset and input size, the default protocol
+        and the network alone: what charts compare.
+        """
+        trained = self.model.settings.data
+        height, width = self.input_size
+        own = self.split.root.resolve() == trained.root.resolve()
+        parts = [
+            *([] if own else [self.split.root.name]),
+            self.split.name,
+            *([] if list(protocols) == [DEFAULT] else ["+".join(protocols)]),
+            *([] if self.input_size == trained.input_size else [f"{height}x{width}"]),
+            *([self.augmentation.name] if self.augmentation.name else []),
+        ]
+        return ".".join(parts)
+
+    @property
+    def place(self) -> Path:
+        """Where outputs go that are told no other place: within the model's `home`, and among MLflow's artifacts.
+        Evaluations that differ have different ones.
+        """
+        return Path("eval", self.model.short_name, self.name(self.protocols))
+
+
+def plan_evaluation(
+    model: TrainedModel,
+    *,
+    data_dir: Path | None = None,
+    split: str = "test",
+    protocols: Sequence[str] = (DEFAULT,),
+    input_size: Size | None = None,
+    dataset: str | None = None,
+    num_classes: int | None = None,
+    augmentation: Augmentation = NONE,
+) -> Plan:
+    """Everything that is not given is taken from the model.
+
+    Raises:
+        SettingsError, DatasetError, CheckpointError: something does not exist or does not fit together.
+    """
+    names = resolve_protocols(protocols)
+    found = find_split(model, data_dir=data_dir, split=split, dataset=dataset, num_classes=num_classes)
+    size = input_size or model.settings.data.input_size
+    check_augmentation(augmentation, found.label_set, size)
+    return Plan(model, found, names, size, augmentation)
+
+
+def score_checkpoint(
+    plan: Plan,
+    *,
+    device: torch.device,
+    batch_size: int | None = None,
+    resamples: int = RESAMPLES,
+    worst: int = WORST,
+    track: Track = untracked,
+) -> Evaluation:
+    """Score it.
+
+    Args:
+        resamples: for intervals; 0 is without.
+        worst: how many of the worst images are painted.
+
+    Raises:
+        DatasetError: a file is broken.
+        CheckpointError: the file does not hold what it should, or takes no other input size.
+    """
+    samples, label_set = plan.split.samples, plan.split.label_set
+    network = augmented_network(plan.model, label_set, plan.augmentation, device, plan.input_size)
+    parser = Parser(network, device)
+    counts = count_samples(
+        parser,
+        samples,
+        len(label_set),
+        plan.protocols,
+        batch_size=batch_size or 4,
+        workers=min(default_processes(), 8, len(samples) // 4),
+        track=track,
+    )
+    lightness = skin_lightness(samples, label_set, track=track)
+    summaries = {name: Summary(of, label_set, resamples, lightness) for name, of in counts.items()}
+    return Evaluation(
+        checkpoint=plan.model.source,
+        epoch=plan.model.epoch,
+        dataset=plan.split.root,
+        split=plan.split.name,
+        input_size=plan.input_size,
+        tta=plan.augmentation.name,
+        label_set=label_set,
+        ids=[sample.id for sample in samples],
+        summaries=summaries,
+        worst=_paint_worst(parser, plan, summaries[plan.protocols[0]], worst),
+    )
+
+
+def _paint_worst(parser: Parser, plan: Plan, summary: Summary, count: int) -> list[WorstImage]:
+    """Parsed once more: keeping every picture until the worst are known would take memory without bounds.
+
+    Whatever the protocol, the pictures show the dataset's photograph, as there is none of an aligned face's original.
+    """
+    worst = summary.worst(count)
+    samples = [plan.split.samples[image] for image in worst]
+    palette = plan.split.label_set.palette()
+    parsed = parse_samples(parser, samples, len(plan.split.label_set), ["label"])
+    found = []
+    for image, sample, by_protocol in zip(worst, samples, parsed, strict=True):
+        photo = read_image(sample.image)
+        truth, prediction = (shrink(overlay(photo, label, palette), _PICTURE_SIDE) for label in by_protocol["label"])
+        found.append(WorstImage(sample.id, float(summary.images["mean_f1"][image]), truth, prediction))
+    return found

@@ -1,0 +1,88 @@
+"""The photographs that a model is scored on, and whether their labels mean what its classes mean."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from faceparse.core.datasets.layout import SPLITS, DatasetFolder, Sample, folder_label_set
+from faceparse.core.errors import CheckpointError, DatasetError, SettingsError
+from faceparse.core.labels.label_set import LabelSet, get_label_set, nearest
+from faceparse.core.parser.trained import TrainedModel
+
+
+@dataclass(frozen=True)
+class Split:
+    """One split of a dataset folder."""
+
+    root: Path
+    name: str
+    samples: Sequence[Sample]
+    label_set: LabelSet
+
+
+def find_split(
+    trained: TrainedModel,
+    *,
+    data_dir: Path | None = None,
+    split: str = "test",
+    dataset: str | None = None,
+    num_classes: int | None = None,
+) -> Split:
+    """A split that `trained` can be scored on; what is not given is taken from it.
+
+    Args:
+        dataset: label set, by name or TOML file.
+        num_classes: expected number of classes.
+
+    Raises:
+        SettingsError, DatasetError: the split or the dataset does not exist.
+        CheckpointError: its classes are not the model's.
+    """
+    if split not in SPLITS:
+        raise SettingsError(f"--split {split!r}: not one of {', '.join(SPLITS)}{nearest(split, SPLITS)}")
+    root = data_dir or trained.settings.data.root
+    there = _lists(root)
+    if there and split not in there:
+        raise DatasetError(
+            f"{DatasetFolder(root).list_path(split)}: no such list; there is --split {' or '.join(there)}"
+        )
+    samples = DatasetFolder(root).samples(split)
+    label_set = _label_set(trained, root, dataset)
+    _must_agree(trained, label_set, root, num_classes)
+    return Split(root, split, samples, label_set)
+
+
+def held_out(root: Path) -> str:
+    """The split that exports are compared on: test, or val where there is no list of test."""
+    return "val" if "test" not in (there := _lists(root)) and "val" in there else "test"
+
+
+def _lists(root: Path) -> list[str]:
+    return [split for split in SPLITS if DatasetFolder(root).list_path(split).is_file()]
+
+
+def _label_set(trained: TrainedModel, root: Path, dataset: str | None) -> LabelSet:
+    """What was typed, else what training was told of this folder, else what the folder says, else the model's."""
+    if dataset:
+        return get_label_set(dataset)
+    data = trained.settings.data
+    if data.label_set is not None and data.root.resolve() == root.resolve():
+        return trained.label_set
+    return folder_label_set(root) or trained.label_set
+
+
+def _must_agree(trained: TrainedModel, label_set: LabelSet, root: Path, num_classes: int | None) -> None:
+    """Confused ids give plausible, wrong scores: refuse them."""
+    ours = trained.label_set
+    for count, where in ((num_classes, "--num-classes"), (len(label_set), f"{root} ({label_set.name})")):
+        if count is not None and count != len(ours):
+            raise CheckpointError(
+                f"{trained.source}: has {len(ours)} classes ({ours.name}), {where} says {count}; "
+                "take another checkpoint, or another dataset with --data-dir"
+            )
+    different = [(a, b) for a, b in zip(ours.names, label_set.names, strict=True) if a != b]
+    if different and trained.names_are_known:
+        raise CheckpointError(
+            f"{trained.source}: its class {different[0][0]!r} is {different[0][1]!r} in {root} ({label_set.name}); "
+            "the ids mean other things, prepare the dataset with the checkpoint's label set"
+        )

@@ -1,0 +1,111 @@
+"""All that an evaluation says, derived from its counts."""
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from faceparse.core.images.warp import Size
+from faceparse.core.labels.label_set import LabelSet
+from faceparse.core.scoring.bootstrap import Interval, intervals, resampled_scores
+from faceparse.core.scoring.records import Counts
+from faceparse.core.scoring.scores import ScoreArrays, Scores, compute_all_scores, score_arrays
+from faceparse.core.scoring.sizes import face_sides, size_bins
+from faceparse.core.scoring.thirds import Third, face_shares, split_in_thirds
+
+
+@dataclass(frozen=True)
+class Summary:
+    """Of N images under one protocol."""
+
+    counts: Counts
+    label_set: LabelSet
+    resamples: int
+    """For the intervals; 0 is without."""
+    lightness: np.ndarray | None = None
+    """N, of the skin in the photographs, nan where there is none; None where it was not measured."""
+
+    @cached_property
+    def scores(self) -> Scores:
+        """Of all images together."""
+        return compute_all_scores(self.counts.sum(), self.label_set)
+
+    @cached_property
+    def resampled(self) -> ScoreArrays:
+        """Each score on each resample of the images."""
+        return resampled_scores(self.counts, self.label_set, self.resamples)
+
+    @cached_property
+    def intervals(self) -> dict[str, Interval]:
+        """By score; none without resamples."""
+        return intervals(self.resampled)
+
+    @cached_property
+    def images(self) -> ScoreArrays:
+        """Each score of each image alone."""
+        return score_arrays(self.counts, self.label_set)
+
+    @cached_property
+    def face_sides(self) -> np.ndarray:
+        """N, in pixels of the truth."""
+        return face_sides(self.counts)
+
+    @cached_property
+    def sizes(self) -> dict[tuple[float, float], "Summary"]:
+        """Faces with a side of (from, below) pixels."""
+        return {sides: self._of(images) for sides, images in size_bins(self.counts).items()}
+
+    @cached_property
+    def measures(self) -> dict[str, np.ndarray]:
+        """What images are put into thirds by: name -> N values, nan where an image has none."""
+        shares = {"face_share": face_shares(self.counts, self.label_set)}
+        return shares if self.lightness is None else shares | {"skin_lightness": self.lightness}
+
+    @cached_property
+    def thirds(self) -> dict[str, list[tuple[Third, "Summary"]]]:
+        """By measure, lowest values first; without measures that no image has."""
+        found = {name: split_in_thirds(values) for name, values in self.measures.items()}
+        return {name: [(one, self._of(one.images)) for one in thirds] for name, thirds in found.items() if thirds}
+
+    def _of(self, images: np.ndarray) -> "Summary":
+        """Of chosen images, by their positions."""
+        return Summary(self.counts.of(images), self.label_set, self.resamples)
+
+    def worst(self, count: int) -> list[int]:
+        """Positions of the images with the lowest mean F1, the worst first; those without a score are none of them."""
+        means = self.images["mean_f1"]
+        return [int(image) for image in np.argsort(means, kind="stable")[:count] if not np.isnan(means[image])]
+
+
+class WorstImage(NamedTuple):
+    id: str
+    mean_f1: float
+    truth: np.ndarray
+    """H x W x 3 uint8 RGB: the photograph, made small, under its classes."""
+    prediction: np.ndarray
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """One checkpoint on one split."""
+
+    checkpoint: str
+    epoch: int | None
+    dataset: Path
+    split: str
+    input_size: Size
+    tta: str
+    """As it stands in names of outputs, `tta-flip` for instance; empty without."""
+    label_set: LabelSet
+    ids: list[str]
+    """Of the images, in order."""
+    summaries: dict[str, Summary]
+    """By protocol."""
+    worst: list[WorstImage]
+    """By the first protocol."""
+
+    @property
+    def scores(self) -> dict[str, Scores]:
+        return {protocol: summary.scores for protocol, summary in self.summaries.items()}

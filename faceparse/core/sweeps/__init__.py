@@ -1,0 +1,1 @@
+"""Many runs of one experiment, in search of the best."""

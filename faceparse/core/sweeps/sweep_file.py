@@ -1,0 +1,79 @@
+"""sweep.json: what a sweep is, and how far it is."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from faceparse.core.errors import SettingsError
+from faceparse.core.files.writing import write_atomic
+from faceparse.core.sweeps.space import Params
+from faceparse.core.text.toml_json import parse_json_as
+
+SWEEP_FILE = "sweep.json"
+
+
+@dataclass
+class Trial:
+    number: int
+    """From 1."""
+    params: Params
+    state: Literal["begun", "finished", "failed"] = "begun"
+    score: float | None = None
+    best_epoch: int | None = None
+    run_id: str | None = None
+    """In MLflow, where it is known."""
+    error: str | None = None
+
+    @property
+    def name(self) -> str:
+        """Of its run and its run directory."""
+        return f"trial-{self.number:03d}"
+
+
+@dataclass
+class Record:
+    settings: dict[str, Any]
+    """Those that were set by somebody; all trials share them."""
+    over: list[str]
+    sampler: str
+    seed: int
+    wanted: int | None
+    """Trials in all; None is every combination."""
+    trials: list[Trial] = field(default_factory=list)
+    """Only the last can be one that is not over."""
+
+
+def best_of(trials: Sequence[Trial]) -> Trial | None:
+    """The first with the highest score."""
+    return ranked(trials)[0] if ranked(trials) else None
+
+
+def ranked(trials: Sequence[Trial]) -> list[Trial]:
+    """Those that finished, the best first."""
+    return sorted((trial for trial in trials if trial.state == "finished"), key=lambda trial: -(trial.score or 0.0))
+
+
+def is_sweep(folder: Path) -> bool:
+    return (folder / SWEEP_FILE).is_file()
+
+
+def read_record(folder: Path) -> Record:
+    """
+    Raises:
+        SettingsError: there is none, or it is damaged.
+    """
+    path = folder / SWEEP_FILE
+    try:
+        return parse_json_as(Record, path.read_bytes())
+    except FileNotFoundError:
+        raise SettingsError(
+            f"{folder}: not a sweep directory (no {SWEEP_FILE} in it); one is runs/<experiment>/sweep-<time>-<id>"
+        ) from None
+    except (OSError, ValueError) as error:
+        raise SettingsError(f"{path}: cannot be read ({error}); put it back, or begin a new sweep") from None
+
+
+def write_record(folder: Path, record: Record) -> None:
+    write_atomic(folder / SWEEP_FILE, json.dumps(asdict(record), indent=1).encode())

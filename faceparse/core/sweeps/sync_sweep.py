@@ -1,0 +1,43 @@
+"""A sweep and its trials, delivered to MLflow later."""
+
+from pathlib import Path
+
+from faceparse.core.runs import sync
+from faceparse.core.runs.directory import RunDirectory
+from faceparse.core.runs.ledger import TRACKING_FILE, read_ledger
+from faceparse.core.runs.sync import Synced
+from faceparse.core.runs.tracker import Tracker
+from faceparse.core.sweeps.sweep import best_tags
+from faceparse.core.sweeps.sweep_file import best_of, read_record, write_record
+
+
+def sync_sweep(sweep_dir: Path) -> dict[Path, Synced]:
+    """Deliver what MLflow does not hold yet: first the sweep's own run, whose children the trials become.
+
+    Raises:
+        FaceparseError: as for a single run; what was delivered before stays so.
+    """
+    done = {sweep_dir: sync.sync(sweep_dir)}
+    for state in sorted(sweep_dir.glob(f"trial-*/{TRACKING_FILE}")):
+        done[state.parent] = sync.sync(state.parent)
+    _name_best(sweep_dir)
+    return done
+
+
+def _name_best(sweep_dir: Path) -> None:
+    """Let the sweep's run know its best trial's id, which it could not as long as MLflow was away."""
+    directory = RunDirectory.reopen(sweep_dir)
+    try:
+        record = read_record(sweep_dir)
+        nameless = [trial for trial in record.trials if trial.run_id is None]
+        for trial in nameless:
+            ledger = read_ledger(sweep_dir / trial.name)
+            trial.run_id = ledger.run_id if ledger else None
+        write_record(sweep_dir, record)
+        best = best_of(record.trials)
+        if best in nameless and best is not None:
+            tracker = Tracker(sweep_dir, read_ledger(sweep_dir), directory.metrics)
+            tracker.tag(best_tags(best))
+            tracker.deliver_rest()
+    finally:
+        directory.close()

@@ -1,0 +1,109 @@
+"""What a run leaves behind: files in its directory, points in MLflow, lines for whoever watches."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from faceparse.core.errors import OutputError
+from faceparse.core.files.writing import write_atomic
+from faceparse.core.runs.directory import BEST, FINISHED, LAST, LOG_FILE, METRICS_FILE, SETTINGS_FILE, RunDirectory
+from faceparse.core.runs.ledger import InputDataset
+from faceparse.core.runs.tracker import Tracker
+from faceparse.core.settings import TrackingSettings
+from faceparse.core.training.checkpoint import save, save_last
+from faceparse.core.training.observer import Observer
+
+
+class Record:
+    """Kept by the first process of a run. A disk that is full now need not be later: what cannot be written costs a
+    warning, and training goes on.
+    """
+
+    def __init__(self, directory: RunDirectory, observer: Observer) -> None:
+        self.directory = directory
+        self.observer = observer
+        self.unsaved: OutputError | None = None
+        """Why the newest checkpoint could not be written."""
+        self.tracker = Tracker(directory.path, None, directory.metrics)
+        """Delivers within `tracked` only."""
+
+    def say(self, text: str) -> None:
+        self.directory.log(text)
+        self.observer.message(text)
+
+    def epoch(self, epoch: int, metrics: Mapping[str, float], best: bool) -> None:
+        with self.forgiving():
+            self.directory.record(epoch, metrics)
+            self.directory.log(_summary(epoch, metrics, best))
+        self.tracker.deliver()
+
+    def save_best(self, content: Mapping[str, Any], tags: Mapping[str, str]) -> None:
+        """
+        Args:
+            tags: what the MLflow run says of it.
+
+        Raises:
+            OutputError: it could not be written; best.pth is what it was.
+        """
+        save(self.directory.path / BEST, content)
+        self.tracker.upload_best(self.directory.path / BEST, "checkpoints", content["epoch"])
+        self.tracker.tag(tags)
+
+    def save_last(self, content: Mapping[str, Any]) -> None:
+        self.unsaved = None
+        try:
+            save_last(self.directory.path, content)
+        except OutputError as error:
+            self.unsaved = error
+            self.observer.warning(f"{error}; the checkpoint before is still there, training goes on")
+
+    def save_overlays(self, epoch: int, png: bytes) -> None:
+        path = self.directory.path / "overlays" / f"epoch_{epoch:04d}.png"
+        write_atomic(path, png)
+        self.tracker.upload(path, "overlays")
+
+    def finish(self) -> None:
+        self.directory.log(FINISHED)
+        self.tracker.upload(self.directory.path / LAST, "checkpoints")
+        for name in (SETTINGS_FILE, METRICS_FILE, LOG_FILE):
+            self.tracker.upload(self.directory.path / name)
+
+    @contextmanager
+    def forgiving(self) -> Iterator[None]:
+        try:
+            yield
+        except OutputError as error:
+            self.observer.warning(f"{error}; training goes on")
+
+    @contextmanager
+    def tracked(
+        self,
+        settings: TrackingSettings,
+        *,
+        params: Mapping[str, Any],
+        tags: Mapping[str, str],
+        datasets: Sequence[InputDataset],
+    ) -> Iterator[None]:
+        """The MLflow run, closed as what it came to."""
+        self.tracker = Tracker.start(
+            settings,
+            self.directory.path,
+            self.directory.metrics,
+            params=params,
+            tags=tags,
+            datasets=datasets,
+            warn=self.observer.warning,
+            say=self.observer.message,
+        )
+        with self.tracker:
+            yield
+
+
+_IN_DETAIL = ("/f1/", "/iou/", "system/")
+
+
+def _summary(epoch: int, metrics: Mapping[str, float], best: bool) -> str:
+    shown = {name: value for name, value in metrics.items() if not any(part in name for part in _IN_DETAIL)}
+    return (
+        f"epoch {epoch}: {', '.join(f'{name} {value:.4g}' for name, value in shown.items())}{' (best)' if best else ''}"
+    )

@@ -1,0 +1,224 @@
+import dataclasses
+import re
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from faceparse.core.datasets.layout import write_label_set
+from faceparse.core.errors import CheckpointError, DatasetError, SettingsError
+from faceparse.core.images.crop import prepare_photo
+from faceparse.core.images.pictures import read_image, read_label
+from faceparse.core.images.warp import unwarp_label
+from faceparse.core.labels.label_set import LabelSet, get_label_set
+from faceparse.core.model.build import build_model
+from faceparse.core.parser.inference import Parser
+from faceparse.core.parser.trained import ParsingNetwork
+from faceparse.core.parser.weights import Checkpoint, read_checkpoint, released_state
+from faceparse.core.scoring.score_model import plan_evaluation, score_checkpoint
+from faceparse.core.scoring.summary import Evaluation
+from faceparse.core.scoring.tta import augmented_network
+from faceparse.core.settings import ModelSettings
+from faceparse.core.training.run import RunResult
+from tests.conftest import Bands
+
+CPU = torch.device("cpu")
+HELEN = get_label_set("helen")
+
+
+def scored(checkpoint: Checkpoint, *, batch_size: int | None = None, **options: Any) -> Evaluation:
+    plan = plan_evaluation(checkpoint, **options)
+    return score_checkpoint(plan, device=CPU, batch_size=batch_size, resamples=10, worst=1)
+
+
+@pytest.fixture(scope="module")
+def checkpoint(trained: RunResult) -> Checkpoint:
+    return read_checkpoint(trained.best)
+
+
+@pytest.fixture(scope="module")
+def evaluation(checkpoint: Checkpoint) -> Evaluation:
+    return scored(checkpoint)
+
+
+def listed(root: Path, split: str) -> list[tuple[Path, Path]]:
+    lines = (root / f"{split}_list.txt").read_text().splitlines()
+    return [(root / image, root / label) for image, label in (line.split() for line in lines)]
+
+
+def slow_f1(pairs: list[tuple[np.ndarray, np.ndarray]], ids: set[int]) -> float | None:
+    """2 I / (A + B) of (truth, prediction) over a whole set, by looking at every pixel."""
+    both = truths = predictions = 0
+    for truth, prediction in pairs:
+        for t, p in zip(truth.flat, prediction.flat, strict=True):
+            truths += int(t) in ids
+            predictions += int(p) in ids and int(t) != 255
+            both += int(t) in ids and int(p) in ids
+    return 2 * both / (truths + predictions) if truths else None
+
+
+def test_scores_are_those_of_every_pixel_of_the_split(
+    checkpoint: Checkpoint, faces: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    network = ParsingNetwork(Bands(), checkpoint.settings.data)  # type: ignore[arg-type]
+    parser = Parser(network, CPU)
+    monkeypatch.setattr("faceparse.core.scoring.score_model.augmented_network", lambda *_: network)
+    evaluation = scored(checkpoint)
+    assert (evaluation.split, len(evaluation.ids), list(evaluation.scores)) == ("test", 2, ["eagrnet"])
+    assert evaluation.dataset == faces
+    files = listed(faces, "test")
+    photos = [prepare_photo(read_image(image), parser.input_size) for image, _ in files]
+    ids = parser.parse_crops(torch.from_numpy(np.stack([photo.crop for photo in photos])))
+    predictions = [unwarp_label(one, photo.matrix, photo.size) for one, photo in zip(ids, photos, strict=True)]
+    pairs = [(read_label(label), prediction) for (_, label), prediction in zip(files, predictions, strict=True)]
+    label_set = get_label_set("helen")
+    expected = {name: slow_f1(pairs, {i}) for i, name in enumerate(label_set.names)}
+    assert evaluation.scores["eagrnet"].f1 == pytest.approx(expected)
+    assert evaluation.scores["eagrnet"].merged_f1["overall"] == pytest.approx(slow_f1(pairs, set(range(2, 10))))
+    present = [value for name, value in expected.items() if value is not None and name != "background"]
+    assert evaluation.scores["eagrnet"].mean_f1 == pytest.approx(sum(present) / len(present))
+    accuracy = np.mean([truth == prediction for truth, prediction in pairs])
+    assert evaluation.scores["eagrnet"].pixel_accuracy == pytest.approx(accuracy)
+    assert sum(value > 0 for value in present) > 3
+
+
+@pytest.mark.parametrize("split", ["train", "val"])
+def test_every_split_can_be_scored(checkpoint: Checkpoint, faces: Path, split: str) -> None:
+    found = scored(checkpoint, split=split, batch_size=3)
+    assert (found.split, len(found.ids)) == (split, len(listed(faces, split)))
+
+
+def test_another_dataset_and_crop_can_be_named(checkpoint: Checkpoint, evaluation: Evaluation, own_faces: Path) -> None:
+    lines = (own_faces / "test_list.txt").read_text().splitlines()
+    (own_faces / "test_list.txt").write_text(lines[0])
+    found = scored(checkpoint, data_dir=own_faces, input_size=(96, 96))
+    assert (found.dataset, len(found.ids)) == (own_faces, 1)
+    assert found.scores != evaluation.scores
+
+
+def test_scores_are_reproduced(checkpoint: Checkpoint, evaluation: Evaluation) -> None:
+    assert scored(checkpoint).scores == evaluation.scores
+
+
+def test_released_checkpoints_are_scored_on_bgr_images(
+    faces: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The slow one: 67 M parameters."""
+    torch.manual_seed(0)
+    torch.save(released_state(build_model(ModelSettings(), 11)), tmp_path / "released.pth")
+    checkpoint = read_checkpoint(tmp_path / "released.pth")
+    seen: list[tuple[Tensor, Tensor]] = []
+
+    def listen(*arguments: Any) -> Any:
+        network: Any = augmented_network(*arguments)
+        network.logits.register_forward_hook(lambda _, given, logits: seen.append((given[0], logits)))
+        return network
+
+    monkeypatch.setattr("faceparse.core.scoring.score_model.augmented_network", listen)
+    found = scored(checkpoint, data_dir=faces, input_size=(64, 64))
+    (images, logits), _ = seen  # the worst image is parsed once more, to be painted
+    assert images.shape == (2, 3, 64, 64)
+    for image, (path, _) in zip(images, listed(faces, "test"), strict=True):
+        bgr = cv2.imread(str(path))
+        assert bgr is not None
+        normal = (cv2.resize(bgr, (64, 64)) / 255.0 - (0.485, 0.456, 0.406)) / (0.229, 0.224, 0.225)
+        assert image.mean(dim=(1, 2)).tolist() == pytest.approx(normal.mean(axis=(0, 1)).tolist(), abs=0.02)
+        assert abs(image[0].mean() - image[2].mean()) > 0.05  # so that the order is seen
+    enlarged = torch.nn.functional.interpolate(logits, size=(72, 72), mode="nearest").argmax(dim=1).numpy()
+    truths = [read_label(label) for _, label in listed(faces, "test")]
+    accuracy = np.mean([truth == prediction for truth, prediction in zip(truths, enlarged, strict=True)])
+    assert found.scores["eagrnet"].pixel_accuracy == pytest.approx(
+        accuracy, abs=0.03
+    )  # the two enlarge a little differently
+    assert set(found.scores["eagrnet"].f1) == set(get_label_set("helen").names)
+
+
+def test_merged_scores_are_those_of_the_datasets_own_set(checkpoint: Checkpoint, own_faces: Path) -> None:
+    assert set(scored(checkpoint).scores["eagrnet"].merged_f1) == set(HELEN.merged)
+    write_label_set(own_faces, get_label_set("lapa"))  # the same classes, other merged scores
+    assert scored(checkpoint, data_dir=own_faces).scores["eagrnet"].merged_f1 == {}
+    named = scored(checkpoint, data_dir=own_faces, dataset="helen")
+    assert set(named.scores["eagrnet"].merged_f1) == set(HELEN.merged)
+
+
+def test_a_folder_that_does_not_say_its_classes_has_the_checkpoints(checkpoint: Checkpoint, own_faces: Path) -> None:
+    for name in ("label_set.toml", "label_names.txt"):
+        (own_faces / name).unlink()
+    result = scored(checkpoint, data_dir=own_faces)
+    assert list(result.scores["eagrnet"].f1) == list(HELEN.names)
+
+
+# What does not fit together
+
+
+def rename_nose(root: Path) -> None:
+    path = root / "label_set.toml"
+    path.write_text(path.read_text().replace('nose = "#', 'snout = "#').replace('"nose"', '"snout"'))
+
+
+def test_classes_that_mean_something_else_are_refused(checkpoint: Checkpoint, own_faces: Path) -> None:
+    rename_nose(own_faces)
+    with pytest.raises(CheckpointError) as caught:
+        scored(checkpoint, data_dir=own_faces)
+    message = str(caught.value)
+    assert message.startswith(f"{checkpoint.path}: its class 'nose' is 'snout' in {own_faces} (helen); ")
+    assert message.endswith("prepare the dataset with the checkpoint's label set")
+
+
+def test_as_many_classes_in_another_order_are_refused(checkpoint: Checkpoint, own_faces: Path) -> None:
+    names = [*(name for name in HELEN.classes if name != "nose"), "nose"]
+    classes = {name: HELEN.classes[name] for name in names}
+    write_label_set(own_faces, HELEN.model_copy(update={"name": "other", "classes": classes}))
+    with pytest.raises(CheckpointError, match=r"best\.pth: its class 'nose' is 'upper_lip' in .* \(other\); "):
+        scored(checkpoint, data_dir=own_faces)
+
+
+def test_what_training_was_told_of_its_folder_holds_for_scoring_it(checkpoint: Checkpoint, own_faces: Path) -> None:
+    label_set = get_label_set("helen")
+    classes = {"snout" if name == "nose" else name: colour for name, colour in label_set.classes.items()}
+    told = LabelSet(name="mine", side="viewer", classes=classes)
+    for root, expected in ((own_faces, None), (Path("elsewhere"), "its class 'snout' is 'nose' in")):
+        data = checkpoint.settings.data.model_copy(update={"label_set": "mine.toml", "root": root})
+        settings = checkpoint.settings.model_copy(update={"data": data})
+        other = dataclasses.replace(checkpoint, settings=settings, label_set=told)
+        if expected is None:
+            assert "snout" in scored(other).scores["eagrnet"].f1
+        else:
+            with pytest.raises(CheckpointError, match=expected):
+                scored(other, data_dir=own_faces)
+
+
+def test_a_released_checkpoint_takes_the_names_of_the_dataset(checkpoint: Checkpoint, own_faces: Path) -> None:
+    rename_nose(own_faces)
+    other = dataclasses.replace(checkpoint, origin="released")
+    found = scored(other, data_dir=own_faces)
+    assert "snout" in found.scores["eagrnet"].f1
+    assert "nose" not in found.scores["eagrnet"].f1
+
+
+@pytest.mark.parametrize(
+    ("options", "kind", "expected"),
+    [
+        ({"dataset": "fasseg"}, CheckpointError, r"has 11 classes \(helen\), .*faces \(fasseg\) says 6; take another"),
+        ({"num_classes": 19}, CheckpointError, r"has 11 classes \(helen\), --num-classes says 19; take another"),
+        ({"dataset": "helem"}, SettingsError, r"label set 'helem' is not built in; did you mean 'helen'\?"),
+        ({"split": "tests"}, SettingsError, r"--split 'tests': not one of train, val, test; did you mean 'test'\?"),
+        (
+            {"protocols": ["eagr"]},
+            SettingsError,
+            r"--protocol 'eagr': not one of eagrnet, label, farl, segface; did",
+        ),
+        ({"data_dir": Path("nowhere")}, DatasetError, r"nowhere: no such dataset folder; .*--data-dir"),
+    ],
+)
+def test_what_does_not_fit_is_said(
+    checkpoint: Checkpoint, options: dict[str, Any], kind: type[Exception], expected: str
+) -> None:
+    with pytest.raises(kind) as caught:
+        scored(checkpoint, **options)
+    assert re.search(expected, str(caught.value))
+    assert "\n" not in str(caught.value)

@@ -1,0 +1,60 @@
+import pytest
+
+from faceparse.core.text.address import (
+    VARIABLE,
+    keep_secrets,
+    public_address,
+    whole_address,
+    without_secrets,
+)
+
+SECRET = "http://me:s3cr3t@host:5000/path"
+PUBLIC = "http://host:5000/path"
+
+
+@pytest.mark.parametrize(
+    ("address", "expected"),
+    [
+        (SECRET, PUBLIC),
+        ("https://token@host", "https://host"),
+        ("https://me:a@b@host/x?y=1#z", "https://host/x?y=1#z"),
+        ("postgresql+psycopg2://me:s3cr3t@host:5432/runs", "postgresql+psycopg2://host:5432/runs"),
+        ("postgresql://host/runs?user=me&password=s3cr3t&sslmode=require", "postgresql://host/runs?sslmode=require"),
+    ],
+)
+def test_user_and_password_are_left_out(address: str, expected: str) -> None:
+    assert public_address(address) == expected
+    assert public_address(expected) == expected
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "",
+        "sqlite:///mlflow.db",
+        "sqlite:////a b/m@x.db",
+        "mlruns",
+        "/home/me@work/mlruns",
+        "databricks://profile",
+        "http://[::1]:5000",
+        "http://[",
+        "postgresql:///x?host=/run&a=",
+        PUBLIC,
+    ],
+)
+def test_an_address_without_them_stays_letter_by_letter(address: str) -> None:
+    assert public_address(address) == address
+
+
+def test_what_was_typed_is_found_again_by_its_public_form(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(VARIABLE, "http://somebody:else@elsewhere")
+    assert whole_address(PUBLIC) == PUBLIC
+    keep_secrets(PUBLIC)
+    assert whole_address("http://elsewhere") == "http://somebody:else@elsewhere"  # nothing to keep: it is still there
+    keep_secrets(SECRET)
+    assert whole_address(PUBLIC) == SECRET
+    assert whole_address("http://elsewhere") == "http://elsewhere"
+
+
+def test_messages_of_libraries_lose_them() -> None:
+    assert without_secrets(f"API request to {SECRET}/api failed: 'x@y'") == f"API request to {PUBLIC}/api failed: 'x@y'"
