@@ -32,7 +32,7 @@ class Attack:
     """Changed files."""
     arrange: Callable[[Path], object] = lambda folder: None
     """Puts into that folder what is no file."""
-    mended: Mapping[str, bytes] | None = None
+    fixed: Mapping[str, bytes] | None = None
     """The right files in their places, with which a command that was refused is started again."""
     whole: Callable[[Path], bool] = lambda folder: True
     """Whether it then gave all that it should, and no more."""
@@ -76,8 +76,8 @@ def attempt(attack: Attack) -> tuple[Count, str]:
         count.outside = int(checksums(place, but=folder) != before) - count.executed
         count.passed = attack.passed(folder, code, output)
         count.leftovers = int(bool(hidden(folder)))
-        if attack.mended is not None and code:
-            _put(attack.mended, folder)
+        if attack.fixed is not None and code:
+            _put(attack.fixed, folder)
             code, again = command(attack.arguments, folder)
             if code or not attack.whole(folder):
                 count.leftovers, output = 1, output + again

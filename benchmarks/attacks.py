@@ -280,7 +280,7 @@ def _archives(kind: str, seeds: Seeds) -> Iterator[Attack]:
                     arguments,
                     {archive: new},
                     passed,
-                    mended={archive: old},
+                    fixed={archive: old},
                     whole=lambda folder, expected=expected: _dataset(folder / "data") == expected,  # type: ignore[misc]
                 )
 
@@ -323,7 +323,7 @@ def _tables(kind: str, seeds: Seeds) -> Iterator[Attack]:
     data = {"data": seeds.faces}
     commands = (
         ("a.toml", settings, train),
-        ("a.toml", labels, ("check", "data", "--dataset", "a.toml", "--processes", "1")),
+        ("a.toml", labels, ("check", "data", "--label-set", "a.toml", "--processes", "1")),
         ("data/label_set.toml", labels, ("edges", "data", "--processes", "1")),
     )
     for place, (name, old, arguments) in enumerate(commands):

@@ -33,8 +33,14 @@ from faceparse.core.errors import FaceparseError, InterruptedRunError, SettingsE
 from faceparse.core.text.paths import utf8_problem
 
 
-class _Gated(typer.core.TyperGroup):
-    """Commands, all paths of which pass the gate before they start."""
+class _Commands(typer.core.TyperGroup):
+    """Commands in groups, all paths of which pass the gate before they start."""
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        for title, names in _GROUPS.items():
+            width = formatter.width - 6 - max(map(len, self.commands))
+            with formatter.section(title):
+                formatter.write_dl([(name, self.commands[name].get_short_help_str(width)) for name in names])
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
         command = super().get_command(ctx, cmd_name)
@@ -58,9 +64,18 @@ def _gated_value(parameter: Any, process: Callable[[Any, Any], Any], context: An
     return process(context, value)
 
 
+_GROUPS = {
+    "To begin with": ("demo", "doctor"),
+    "Data": ("prepare", "check", "edges"),
+    "Training and scores": ("train", "sweep", "eval"),
+    "A model in use": ("predict", "web", "models", "export", "push"),
+    "Runs in MLflow": ("runs", "ui", "sync"),
+}
+"""As the help shows them."""
+
 app = typer.Typer(
     name="faceparse",
-    cls=_Gated,
+    cls=_Commands,
     help="Face parsing with EAGRNet: prepare datasets, train, score, predict and export.",
     no_args_is_help=True,
     add_completion=False,
@@ -106,8 +121,11 @@ UsageError: type[typer.BadParameter] = typer.BadParameter.__mro__[1]
 INTERRUPTED = 130
 """Exit code after Ctrl-C: 128 + SIGINT."""
 
+_RENAMED = {"--dataset": "--label-set"}
+"""Options that had another name, which the published code's users type."""
+
 # What a full, read-only or forbidden place answers.
-_PATH_ERRORS = {errno.ENAMETOOLONG: "choose a shorter name", errno.ELOOP: "mend the link"}
+_PATH_ERRORS = {errno.ENAMETOOLONG: "choose a shorter name", errno.ELOOP: "fix the link"}
 _PLACE_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR}
 
 
@@ -119,9 +137,9 @@ def main() -> NoReturn:
 
 
 def run(arguments: list[str]) -> int:
-    """The exit code: 0 done, 1 done with something found or left out, 2 a mistake the user can mend."""
+    """The exit code: 0 done, 1 done with something found or left out, 2 a mistake the user can fix."""
     try:
-        code = app(arguments, prog_name="faceparse", standalone_mode=False) or 0
+        code = app([_present_name(one) for one in arguments], prog_name="faceparse", standalone_mode=False) or 0
     except InterruptedRunError as stop:
         print(stop, file=sys.stderr)
         return stop.exit_code
@@ -149,6 +167,12 @@ def run(arguments: list[str]) -> int:
     if code == INTERRUPTED:  # typer makes an exit code of most Ctrl-Cs
         print("interrupted", file=sys.stderr)
     return code
+
+
+def _present_name(argument: str) -> str:
+    """An option by its name of today."""
+    name, sign, value = argument.partition("=")
+    return _RENAMED.get(name, name) + sign + value
 
 
 def _fail(message: str) -> int:

@@ -16,6 +16,7 @@ from faceparse.core.errors import FaceparseError, OutputError
 
 COMMANDS = [
     "demo",
+    "web",
     "prepare",
     "check",
     "edges",
@@ -54,11 +55,18 @@ def test_the_version_is_the_package_s(capsys: pytest.CaptureFixture[str]) -> Non
     assert capsys.readouterr().out == f"faceparse {version('faceparse')}\n"
 
 
-def test_the_help_lists_every_command(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_help_lists_every_command_in_a_group(capsys: pytest.CaptureFixture[str]) -> None:
     run(["--help"])
-    lines = [line.split() for line in capsys.readouterr().out.partition("Commands:")[2].splitlines() if line.strip()]
-    listed = [words[0] for words in lines if words[0] in COMMANDS]
-    assert sorted(listed) == sorted(COMMANDS)
+    lines = capsys.readouterr().out.partition("To begin with:")[2].splitlines()
+    listed = [line.split() for line in lines if line.startswith("  ")]
+    assert sorted(words[0] for words in listed) == sorted(COMMANDS)
+    assert not [words for words in listed if words[-1].endswith("...")], "a first sentence is too long"
+
+
+def test_an_option_of_the_published_code_is_understood(capsys: pytest.CaptureFixture[str]) -> None:
+    for typed in (["--dataset", "helem"], ["--dataset=helem"]):
+        assert run(["train", *typed]) == 2
+        assert "label set 'helem' is not built in; did you mean 'helen'?" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("arguments", [[], ["prepare"]])
@@ -109,7 +117,7 @@ def raising(error: BaseException) -> Callable[..., None]:
 @pytest.mark.parametrize(
     ("error", "code", "expected"),
     [
-        (FaceparseError("file: wrong;\n  mend it"), 2, "error: file: wrong; mend it\n"),
+        (FaceparseError("file: wrong;\n  fix it"), 2, "error: file: wrong; fix it\n"),
         (OutputError("cannot write x"), 2, "error: cannot write x\n"),
         (typer.Exit(1), 1, ""),
         (KeyboardInterrupt(), 130, "interrupted\n"),

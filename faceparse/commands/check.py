@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from faceparse.commands.options import DatasetName, Processes
+from faceparse.commands.options import LabelSetName, Processes
 
 if TYPE_CHECKING:
     from faceparse.core.checking.check import CheckReport
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 def check(
     dataset_dir: Annotated[Path, typer.Argument(help="Dataset folder in the canonical layout.")],
-    dataset: DatasetName = None,
+    label_set: LabelSetName = None,
     report: Annotated[
         Path | None, typer.Option("--report", help="Write problems, statistics and overlays to this HTML file, too.")
     ] = None,
@@ -29,7 +29,7 @@ def check(
     ] = False,
     processes: Processes = None,
 ) -> None:
-    """Report everything in a dataset that would break training or falsify scores; exit code 1 where anything does."""
+    """Report what is wrong with a dataset. All that would break training or falsify scores; exit code 1 if any."""
     from faceparse.commands.console import err, out, track
     from faceparse.core.checking.check import check_dataset
     from faceparse.core.checking.check_page import check_page
@@ -42,9 +42,9 @@ def check(
     if report is not None:
         make_folder(report.parent)
     if remap:
-        remapped = remap_labels(dataset_dir, dataset=dataset, processes=processes, track=track)
+        remapped = remap_labels(dataset_dir, dataset=label_set, processes=processes, track=track)
         notes.print(f"{dataset_dir}: {_remapped(remapped)}")
-    found = check_dataset(dataset_dir, dataset=dataset, processes=processes, track=track)
+    found = check_dataset(dataset_dir, dataset=label_set, processes=processes, track=track)
     if report is not None:
         write_atomic(report, check_page(found, dataset_dir).encode())
     if as_json:

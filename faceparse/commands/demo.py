@@ -13,7 +13,7 @@ def demo(
     count: Annotated[int, typer.Option(min=20, help="Synthetic faces.")] = 160,
     epochs: Annotated[int, typer.Option(min=1, help="Passes over the training faces.")] = 10,
 ) -> None:
-    """The main job on synthetic faces, on a CPU in minutes: prepare, edges, check, train, eval, predict, export."""
+    """Run all steps on drawn faces, in minutes on a CPU. prepare, edges, check, train, eval, predict, then export."""
     import itertools
     import shlex
     import time

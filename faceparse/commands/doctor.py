@@ -4,7 +4,7 @@ import typer
 
 
 def doctor() -> None:
-    """What works here, what does not, and how to mend it."""
+    """Check what works on this machine. Says how to fix what does not."""
     from faceparse.commands.console import out, silent_libraries
     from faceparse.core.doctor import diagnose
 

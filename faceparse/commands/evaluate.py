@@ -11,10 +11,10 @@ from faceparse.commands.options import (
     TRAINED,
     BatchSize,
     DataDir,
-    DatasetName,
     Device,
     Gpus,
     InputSize,
+    LabelSetName,
     NumClasses,
     Trust,
     device_name,
@@ -69,10 +69,10 @@ def evaluate(
     device: Device = None,
     batch_size: BatchSize = None,
     input_size: InputSize = None,
-    dataset: DatasetName = None,
+    label_set: LabelSetName = None,
     num_classes: NumClasses = None,
 ) -> None:
-    """Score checkpoints: F1, IoU and boundary F1 with intervals, as a report, logged to the MLflow run of each."""
+    """Score checkpoints on a dataset. F1, IoU and boundary F1 with intervals, as a report and in each MLflow run."""
     from faceparse.commands.console import err, out, print_table, silent_libraries, track
     from faceparse.core.load import load_model_from
     from faceparse.core.machine.device import resolve_device
@@ -90,7 +90,7 @@ def evaluate(
             split=split,
             protocols=protocol,
             input_size=size,
-            dataset=dataset,
+            dataset=label_set,
             num_classes=num_classes,
             augmentation=augmentation,
         )

@@ -85,7 +85,7 @@ def export(
         typer.Option("--fixed-size", help="For crops of one size. Default: light networks take multiples of 32."),
     ] = False,
 ) -> None:
-    """Write the network for other programs: checked against PyTorch, in numbers and in F1, before it is called done."""
+    """Write the network for other programs. It is checked against PyTorch, in numbers and in F1, before it is done."""
     from faceparse.commands.console import err, out, print_table, silent_libraries, track
     from faceparse.core.errors import SettingsError
     from faceparse.core.export.export import Exporter, beside_model, read_exportable

@@ -9,7 +9,7 @@ import typer
 def models(
     as_json: Annotated[bool, typer.Option("--json", help="JSON on stdout, and nothing else.")] = False,
 ) -> None:
-    """List the models that are here: shipped with faceparse, and fetched from the hub or the web."""
+    """List the models on this machine. Those shipped with faceparse, and those fetched from the hub or the web."""
     from dataclasses import asdict
 
     from faceparse.core.names.catalogue import list_models

@@ -44,10 +44,10 @@ Rendezvous = Annotated[
 ]
 MaxRestarts = Annotated[int | None, typer.Option("--max-restarts", help="How often lost processes are started again.")]
 InputSize = Annotated[str | None, typer.Option("--input-size", help="Crop height,width, such as 473,473.")]
-DatasetName = Annotated[
+LabelSetName = Annotated[
     str | None,
     typer.Option(
-        "--dataset", help="Label set: a built-in name (helen, lapa, ...) or a TOML file. Default: the folder's own."
+        "--label-set", help="Label set: a built-in name (helen, lapa, ...) or a TOML file. Default: the folder's own."
     ),
 ]
 NumClasses = Annotated[

@@ -62,7 +62,7 @@ def predict(
     batch_size: BatchSize = None,
     input_size: InputSize = None,
 ) -> None:
-    """Parse photographs, videos and cameras: label maps, overlays, cut-outs, polygons, class areas.
+    """Parse photographs, videos and cameras. Writes label maps, overlays, cut-outs, polygons, class areas.
 
     Photographs: labels/NAME.png (ids, with a palette), overlays/NAME.jpg, cutouts/NAME.png, json/NAME.json, coco.json,
     instances/NAME.png (which face a pixel is of), crops/NAME/0.jpg, .png, .npy (aligned photograph, labels, matrix).

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from faceparse.core.faces.alignment import Alignment
 
 app = typer.Typer(
-    help="Turn a raw dataset into the canonical layout: images/, labels/ and the lists of train, val and test. "
+    help="Turn a raw dataset into the canonical layout. That is images/, labels/ and the lists of train, val and test. "
     "Interrupted, it goes on where it stopped.",
     no_args_is_help=True,
     rich_markup_mode=None,

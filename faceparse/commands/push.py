@@ -13,7 +13,7 @@ def push(
         bool, typer.Option("--private", help="For your eyes only, where the repository is not there yet.")
     ] = False,
 ) -> None:
-    """Upload a bundle to the Hugging Face hub, where it is loaded from by that name."""
+    """Upload a bundle to the Hugging Face hub. It is loaded from there by that name."""
     from faceparse.commands.console import out, silent_libraries
     from faceparse.core.names.push import push_bundle
 

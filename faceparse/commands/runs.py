@@ -36,7 +36,7 @@ def runs(
     uri: Uri = None,
     as_json: AsJson = False,
 ) -> None:
-    """List the runs that MLflow knows, the best first; 'runs compare' sets some side by side."""
+    """List the runs that MLflow knows, the best first. 'runs compare' sets some side by side."""
     if context.invoked_subcommand is not None:
         return
     from faceparse.commands.console import out, silent_libraries

@@ -68,7 +68,7 @@ def sweep(
     batch_size: BatchSize = None,
     restore_from: RestoreFrom = None,
 ) -> None:
-    """Train once for each of several settings and rank the runs by their best score on val."""
+    """Train with several settings and rank the runs. They are ranked by their best score on val."""
     from faceparse.core.errors import SettingsError
 
     options = {

@@ -11,7 +11,7 @@ def sync(
         Path, typer.Argument(help="Run directory of a run that is no longer training, or sweep directory.")
     ],
 ) -> None:
-    """Deliver to MLflow what could not be delivered while the run was training."""
+    """Send MLflow what it missed while a run trained."""
     from faceparse.commands.console import out, silent_libraries
 
     silent_libraries()  # before they are imported

@@ -11,11 +11,11 @@ from faceparse.commands.options import (
     BatchSize,
     CpuProcesses,
     DataDir,
-    DatasetName,
     Device,
     Epochs,
     Experiment,
     InputSize,
+    LabelSetName,
     MaxRestarts,
     Nodes,
     NumClasses,
@@ -54,7 +54,7 @@ def train(
     learning_rate: Annotated[float | None, typer.Option("--learning-rate", help="Base learning rate.")] = None,
     weight_decay: Annotated[float | None, typer.Option("--weight-decay", help="Weight decay.")] = None,
     input_size: InputSize = None,
-    dataset: DatasetName = None,
+    label_set: LabelSetName = None,
     num_classes: NumClasses = None,
     restore_from: RestoreFrom = None,
     snapshot_dir: Annotated[
@@ -73,7 +73,7 @@ def train(
         bool, typer.Option("--profile", help="Only see where a few iterations' time goes: a table and a trace.")
     ] = False,
 ) -> None:
-    """Train a network; every run is logged to MLflow and kept in a run directory."""
+    """Train a network. Every run is logged to MLflow and kept in a run directory."""
     from faceparse.core.errors import SettingsError
 
     place = {
@@ -85,7 +85,7 @@ def train(
     }
     options = {
         "data.root": data_dir,
-        "data.label_set": dataset,
+        "data.label_set": label_set,
         "data.num_classes": num_classes,
         "data.input_size": input_size,
         "data.random_mirror": random_mirror,

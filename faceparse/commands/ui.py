@@ -9,7 +9,7 @@ def ui(
     port: Annotated[int, typer.Option(min=1, max=65535, help="Port on this machine.")] = 5000,
     uri: Annotated[str | None, typer.Option(help="Tracking URI. Default: as 'train' chooses it, here.")] = None,
 ) -> None:
-    """Open the MLflow UI on the runs of this folder, at http://127.0.0.1:PORT."""
+    """Open MLflow's pages on the runs of this folder. They are at http://127.0.0.1:PORT."""
     import subprocess
     import sys
 

@@ -18,7 +18,7 @@ def web(
     device: Device = None,
     input_size: InputSize = None,
 ) -> None:
-    """Try a model on a page at http://127.0.0.1:PORT: drop a photograph, see and download its parsing."""
+    """Try a model in the browser. At http://127.0.0.1:PORT, drop a photograph, see and download its parsing."""
     import webbrowser
 
     from faceparse.commands.console import out, silent_libraries

@@ -55,8 +55,8 @@ def _gpus() -> Finding:
 def _inplace_abn() -> Finding:
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     if problem := inplace_abn_problem(device):
-        mend = "where a CUDA toolkit is, 'make inplace-abn' builds it; the plain norm gives the same numbers"
-        return Finding("inplace-abn", "note", f"{problem}; {mend}")
+        fix = "where a CUDA toolkit is, 'make inplace-abn' builds it; the plain norm gives the same numbers"
+        return Finding("inplace-abn", "note", f"{problem}; {fix}")
     x = torch.randn(2, 3, 4, 4, device=device)
     ours, theirs = ActivatedBatchNorm(3).to(device), norm_layer("inplace_abn", device)(3).to(device)
     difference = float((ours(x) - theirs(x.clone())).abs().max().detach())

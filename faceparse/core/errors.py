@@ -1,4 +1,4 @@
-"""Errors that a user can mend. Each message is one line: what, where (file or key), how to mend."""
+"""Errors that a user can fix. Each message is one line: what, where (file or key), how to fix."""
 
 
 class FaceparseError(Exception):

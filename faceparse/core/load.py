@@ -35,7 +35,7 @@ def _registered(source: str) -> TrainedModel:
 
     copy = _Copy()
     uri, bundle = download(source, tracking_uri(load_settings().tracking), copy.folder)
-    return replace(read_bundle(bundle, where=uri, mend="export and register it again"), address=uri, copy=copy)
+    return replace(read_bundle(bundle, where=uri, fix="export and register it again"), address=uri, copy=copy)
 
 
 class _Copy:

@@ -184,7 +184,7 @@ def test_data_and_crop_can_be_others(cli: Any, best: Path, own_faces: Path, monk
         (["--protocol", "label,farl", "--protocol", "eagr"], "--protocol 'eagr': not one of eagrnet, label, farl, seg"),
         (["--data-dir", "nowhere"], "nowhere: no such dataset folder; make it with 'faceparse prepare' or give"),
         (["--num-classes", "19"], "{best}: has 11 classes (helen), --num-classes says 19; take another checkpoint"),
-        (["--dataset", "fasseg"], "{best}: has 11 classes (helen), {faces} (fasseg) says 6; take another checkpoint"),
+        (["--label-set", "fasseg"], "{best}: has 11 classes (helen), {faces} (fasseg) says 6; take another checkpoint"),
         (["--device", "gpu"], "device 'gpu': not one of auto, cpu, cuda, cuda:N"),
         (["--device", "mps"], "device 'mps': not one of auto, cpu, cuda, cuda:N"),
         (["--gpus", "0,1"], "--gpus 0,1: this command uses one GPU; write --gpus 0"),

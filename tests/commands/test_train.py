@@ -53,7 +53,7 @@ def test_every_flag_of_the_papers_scripts_does_something(cli: Any, asked: list[S
         "--input-size": ("97,65", "data.input_size", (97, 65)),
         "--snapshot-dir": ("snapshots", "train.run_dir", Path("snapshots")),
         "--restore-from": ("weights.pth", "model.pretrained", "weights.pth"),
-        "--dataset": ("lapa", "data.label_set", "lapa"),
+        "--label-set": ("lapa", "data.label_set", "lapa"),
         "--num-classes": ("11", "data.num_classes", 11),
         "--epochs": ("7", "train.epochs", 7),
         "--random-mirror": (None, "data.random_mirror", True),
@@ -122,7 +122,7 @@ def write_experiment(text: str) -> str:
         (["--batch-size", "1"], "option: train.batch_size = 1: input should be greater than or equal to 2"),
         (["--input-size", "64"], "option: data.input_size = ('64',): too few values"),
         (["--learning-rate", "fast"], "Invalid value for '--learning-rate': "),
-        (["--dataset", "helem"], "label set 'helem' is not built in; did you mean 'helen'?"),
+        (["--label-set", "helem"], "label set 'helem' is not built in; did you mean 'helen'?"),
         (["--num-classes", "12"], "data.num_classes = 12, but label set 'helen' of "),
         (["nothing.toml"], "nothing.toml: no such experiment file; see experiments/ for examples"),
         (["--resume", "nowhere"], "nowhere: not a run directory (no settings.toml in it); one is runs/<experiment>/"),
@@ -221,7 +221,7 @@ def first_image(root: Path) -> str:
     [
         (outside, "lies outside the dataset folder; copy the file into it"),
         (absolute, "lies outside the dataset folder; copy the file into it"),
-        (missing, "is missing; mend the list or add the file"),
+        (missing, "is missing; fix the list or add the file"),
     ],
 )
 def test_a_list_names_files_of_the_dataset_alone(
@@ -253,7 +253,7 @@ def test_a_label_with_an_unknown_value_is_named_while_training(
     assert done.returncode == 2
     assert last == (
         f"error: {own_faces / name}: value 37 is not one of the 11 classes (0 to 10, 255 ignored); "
-        "mend the label or name its label set with --dataset"
+        "fix the label or name its label set with --label-set"
     )
     assert [line.split()[0] for line in messages] == ["run", "resnet18", "12", "decoded"]  # where, what, on what, how
     assert done.stdout == ""
@@ -263,7 +263,7 @@ def test_a_label_with_an_unknown_value_is_named_while_training(
 def test_a_checkpoint_of_another_class_count_is_refused(cli: Any, trained: RunResult, own_faces: Path) -> None:
     (own_faces / "label_set.toml").unlink()
     (own_faces / "label_names.txt").unlink()
-    options = [*TINY, "--dataset", "fasseg", "--restore-from", trained.best, "--snapshot-dir", "run"]
+    options = [*TINY, "--label-set", "fasseg", "--restore-from", trained.best, "--snapshot-dir", "run"]
     message = cli("train", "--data-dir", own_faces, *options).message
     assert message.startswith(f"{trained.best}: has 11 classes, the dataset 6; ")
     assert not Path("run").exists()

@@ -61,7 +61,7 @@ class ImageSizes:
 @dataclass(frozen=True)
 class CheckReport:
     problems: tuple[str, ...]
-    """One line each: file, what is wrong, and where it helps, how to mend it."""
+    """One line each: file, what is wrong, and where it helps, how to fix it."""
     splits: dict[str, int]
     """Split -> samples listed."""
     label_set: LabelSet
@@ -135,7 +135,7 @@ def check_dataset(
     if order in (None, label_set.name):
         problems += side_problems(moments, label_set, root / "labels")
     else:  # under wrong names sides mean nothing
-        command = f"faceparse check {root}{f' --dataset {dataset}' if dataset else ''} --remap"
+        command = f"faceparse check {root}{f' --label-set {dataset}' if dataset else ''} --remap"
         problems.append(
             f"{root / 'labels'}: the class order looks like {order}, not {label_set.name}; "
             f"run '{command}' to rewrite the labels"
@@ -306,7 +306,7 @@ def _edge_differs(sample: Sample, label: np.ndarray, problems: list[str]) -> boo
 
 
 def _edges(*, missing: Sequence[Sample], outdated: Sequence[Sample], root: Path) -> list[str]:
-    """A line for all that are missing, a line for all that are wrong: one command mends each."""
+    """A line for all that are missing, a line for all that are wrong: one command fixes each."""
     problems = []
     if missing:
         problems.append(

@@ -50,7 +50,7 @@ def update_edges(root: Path, *, force: bool = False, processes: int = 1, track: 
     folder = root / "labels"
     if not folder.is_dir():
         if link := broken_link(folder):
-            raise DatasetError(f"{link}; mend the link")
+            raise DatasetError(f"{link}; fix the link")
         raise DatasetError(
             f"{folder}: no such folder; edges are made from the label PNGs in it ('faceparse prepare' writes them)"
         )

@@ -145,7 +145,7 @@ class Folder(WithoutLandmarks):
     def _read_label(self, path: Path, reading: str) -> np.ndarray:
         if not path.is_file():
             if link := broken_link(path):
-                raise DatasetError(f"{link}; mend the link")
+                raise DatasetError(f"{link}; fix the link")
             raise DatasetError(
                 f"{path}: missing; every image needs its label picture (see --labels), move those without one elsewhere"
             )

@@ -54,7 +54,7 @@ class Helen(WithoutNotes):
                 continue
             *before, name = (field.strip() for field in line.split(","))
             if not before or not name:
-                raise DatasetError(f"{path}:{number}: {line.strip()[:40]!r} is not '<number> , <id>'; mend the line")
+                raise DatasetError(f"{path}:{number}: {line.strip()[:40]!r} is not '<number> , <id>'; fix the line")
             ids.append(name)
         return ids
 
@@ -77,7 +77,7 @@ class Helen(WithoutNotes):
         missing = [path for path in maps[: len(self.label_set)] if not path.is_file()]
         if missing:
             if link := broken_link(missing[0]):
-                raise DatasetError(f"{link}; mend the link")
+                raise DatasetError(f"{link}; fix the link")
             raise DatasetError(
                 f"{missing[0]}: soft map missing ({len(missing)} of {len(self.label_set)}); unpack the labels again"
             )

@@ -64,13 +64,13 @@ class DatasetFolder:
         path = self.list_path(split)
         if not self.root.is_dir():
             if link := broken_link(self.root):
-                raise DatasetError(f"{link}; mend the link")
+                raise DatasetError(f"{link}; fix the link")
             raise DatasetError(
                 f"{self.root}: no such dataset folder; make it with 'faceparse prepare' or give --data-dir"
             )
         if not path.is_file():
             if link := broken_link(path):
-                raise DatasetError(f"{link}; mend the link")
+                raise DatasetError(f"{link}; fix the link")
             raise DatasetError(f"{path}: no such list; lines are 'images/<id>.jpg labels/<id>.png'")
         try:
             text = decode_text(read_bytes(path))
@@ -120,7 +120,7 @@ class DatasetFolder:
             for file in (sample.image, sample.label):
                 if not file.is_file():
                     link = broken_link(file)
-                    why = f"{link}; mend the link" if link else f"{file} is missing; mend the list or add the file"
+                    why = f"{link}; fix the link" if link else f"{file} is missing; fix the list or add the file"
                     raise DatasetError(f"{self.list_path(split)}:{line.number}: {why}")
             samples.append(sample)
         if not samples:
@@ -149,7 +149,7 @@ def resolve_label_set(settings: DataSettings) -> LabelSet:
     if settings.num_classes is not None and settings.num_classes != len(label_set):
         raise SettingsError(
             f"data.num_classes = {settings.num_classes}, but label set {label_set.name!r} of {settings.root} "
-            f"has {len(label_set)} classes; drop --num-classes or name the label set with --dataset"
+            f"has {len(label_set)} classes; drop --num-classes or name the label set with --label-set"
         )
     return label_set
 
@@ -172,7 +172,7 @@ def folder_label_set(root: Path) -> LabelSet | None:
     found = [line.split()[-1] for line in text.splitlines() if line.strip()]
     if (match := match_label_names(found)) is None:
         raise DatasetError(
-            f"{names}: these {len(found)} class names are no built-in set; describe them in a TOML file, --dataset FILE"
+            f"{names}: these {len(found)} class names are no built-in set; describe them in a TOML file of --label-set"
         )
     return match
 

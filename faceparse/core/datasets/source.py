@@ -117,7 +117,7 @@ def must_be_a_folder(raw: Path) -> None:
     """
     if not raw.is_dir():
         link = broken_link(raw)
-        raise DatasetError(f"{link}; mend the link" if link else f"{raw}: no such folder")
+        raise DatasetError(f"{link}; fix the link" if link else f"{raw}: no such folder")
 
 
 def find_root(raw: Path, *inside: str) -> Path:
@@ -133,7 +133,7 @@ def find_root(raw: Path, *inside: str) -> Path:
                 return folder
     for name in inside:
         if link := broken_link(raw / name):
-            raise DatasetError(f"{link}; mend the link")
+            raise DatasetError(f"{link}; fix the link")
     raise DatasetError(f"{raw}: no {' and '.join(inside)} in it; give the folder as it was unpacked")
 
 

@@ -54,16 +54,16 @@ def fill_bundle(
     write_sums(folder)
 
 
-def read_bundle(folder: Path, *, where: str | None = None, mend: str = COPY_AGAIN, trust: bool = False) -> TrainedModel:
+def read_bundle(folder: Path, *, where: str | None = None, fix: str = COPY_AGAIN, trust: bool = False) -> TrainedModel:
     """
     Args:
-        where, mend: as `check_sums`.
+        where, fix: as `check_sums`.
         trust: as `read_model`.
 
     Raises:
         CheckpointError: a file is missing, is not the one that was written, or not trusted.
     """
-    model = check_sums(folder, where=where, mend=mend)
+    model = check_sums(folder, where=where, fix=fix)
     if format_of(model) is None:
         raise CheckpointError(f"{where or folder}/{SUMS}: names no model; export the bundle again")
     return read_model(model, trust=trust)

@@ -174,8 +174,8 @@ class Exporter:
         except (FaceparseError, OSError):
             raise
         except Exception as error:  # exporters raise errors of many kinds
-            mend = "; try --fixed-size" if self.graph.sizes == "any" else ""
-            raise ExportError(f"{self.checkpoint.path}: cannot be exported ({first_line(error)}){mend}") from error
+            fix = "; try --fixed-size" if self.graph.sizes == "any" else ""
+            raise ExportError(f"{self.checkpoint.path}: cannot be exported ({first_line(error)}){fix}") from error
         file.flush()
 
     def _verify(self, format: str, file: Path, path: Path) -> ExportReport:

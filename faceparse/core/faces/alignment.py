@@ -261,6 +261,6 @@ def _read_points(path: Path, *, header: bool) -> np.ndarray:
         try:
             x, y = map(float, fields)
         except ValueError:
-            raise DatasetError(f"{path}:{number}: {line.strip()[:40]!r} is not a point 'x y'; mend the file") from None
+            raise DatasetError(f"{path}:{number}: {line.strip()[:40]!r} is not a point 'x y'; fix the file") from None
         points.append((x, y))
     return np.array(points, np.float64).reshape(-1, 2)

@@ -8,8 +8,7 @@ from typing import Annotated, Any
 
 import cv2
 import numpy as np
-from annotated_types import Len
-from pydantic import BaseModel, BeforeValidator, ConfigDict, PositiveFloat, TypeAdapter, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PositiveFloat, TypeAdapter, ValidationError
 
 from faceparse.core.errors import CheckpointError, DatasetError, SettingsError
 from faceparse.core.files.content import must_be_a_model
@@ -113,7 +112,7 @@ class _Entry(BaseModel):
 
     box: tuple[float, float, PositiveFloat, PositiveFloat]
     score: float = 1.0
-    points: Annotated[list[tuple[float, float]], Len(5, 5)] | None = None
+    points: Annotated[list[tuple[float, float]], Field(min_length=5, max_length=5)] | None = None
 
     def face(self) -> Face:
         return Face(self.box, self.score, None if self.points is None else np.array(self.points))

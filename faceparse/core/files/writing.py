@@ -123,9 +123,9 @@ def append_line(path: Path, line: str) -> None:
 
 def cannot_write(path: Path, error: OSError) -> OutputError:
     in_the_way = error.errno in (errno.EEXIST, errno.ENOTDIR)  # a file where a folder should be
-    mend = "choose another place" if in_the_way else "free space or choose another place"
-    mend = {errno.ENAMETOOLONG: "choose a shorter name", errno.ELOOP: "mend the link"}.get(error.errno or 0, mend)
-    return OutputError(f"cannot write {path}: {error.strerror or error}; {mend}")
+    fix = "choose another place" if in_the_way else "free space or choose another place"
+    fix = {errno.ENAMETOOLONG: "choose a shorter name", errno.ELOOP: "fix the link"}.get(error.errno or 0, fix)
+    return OutputError(f"cannot write {path}: {error.strerror or error}; {fix}")
 
 
 def make_folder(path: Path) -> None:

@@ -58,7 +58,7 @@ def _find_file(path: Path) -> Path:
         return check_sums(path.parent)
     if not path.exists():
         if link := broken_link(path):
-            raise CheckpointError(f"{link}; mend the link")
+            raise CheckpointError(f"{link}; fix the link")
         raise CheckpointError(f"{path}: no such checkpoint file{_nearest(path)}")
     if path.is_file():
         must_be_a_model(path, str(path))

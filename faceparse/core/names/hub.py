@@ -85,4 +85,4 @@ def _model_in(folder: Path, address: str) -> Path:
             raise CheckpointError(f"{address}: {name} is not loaded from elsewhere; only safetensors and ONNX are")
         if name.startswith(MODEL) and (folder / name).is_file():
             must_be_a_model(folder / name, f"{address}/{name}")
-    return check_sums(folder, where=address, mend="have the bundle uploaded again")
+    return check_sums(folder, where=address, fix="have the bundle uploaded again")

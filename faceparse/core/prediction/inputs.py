@@ -105,10 +105,10 @@ def _must_be_there(text: str, where: str = "") -> None:
     path = Path(text)
     if not (path.exists() or glob.has_magic(text)):
         if link := broken_link(path):
-            raise DatasetError(f"{where}{link}; mend the link")
+            raise DatasetError(f"{where}{link}; fix the link")
         slashes = "; write / between folders and names" if "\\" in text else ""
-        mend = "; mend the list" if where and not slashes else ""
-        raise DatasetError(f"{where}{text}: no such photograph, video or folder{slashes}{mend}")
+        fix = "; fix the list" if where and not slashes else ""
+        raise DatasetError(f"{where}{text}: no such photograph, video or folder{slashes}{fix}")
 
 
 def _files(text: str, out: Path, *, recursive: bool) -> tuple[list[tuple[Path, Path]], list[Path]]:

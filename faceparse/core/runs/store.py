@@ -444,7 +444,7 @@ def told(uri: str, refused: Refused) -> str:
 
 
 def check_experiment(settings: TrackingSettings, *, warn: Say = lambda _: None) -> None:
-    """Find what no patience mends before a run directory exists. A server that does not answer is none of it.
+    """Find what no patience fixes before a run directory exists. A server that does not answer is none of it.
 
     Args:
         warn: hears of a database that was moved.

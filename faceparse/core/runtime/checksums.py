@@ -26,11 +26,11 @@ def write_sums(folder: Path) -> None:
     write_atomic(folder / SUMS, "".join(sums).encode())
 
 
-def check_sums(folder: Path, *, where: str | None = None, mend: str = COPY_AGAIN) -> Path:
+def check_sums(folder: Path, *, where: str | None = None, fix: str = COPY_AGAIN) -> Path:
     """The model's file in a bundle of which every file is the one that was exported.
 
     Args:
-        where, mend: what errors call the folder, and what they advise.
+        where, fix: what errors call the folder, and what they advise.
 
     Raises:
         CheckpointError: a file is missing or was changed, or none is a model.
@@ -38,15 +38,15 @@ def check_sums(folder: Path, *, where: str | None = None, mend: str = COPY_AGAIN
     model: Path | None = None
     name = where or str(folder)
     if not is_bundle(folder):
-        raise CheckpointError(f"{name}/{SUMS}: is missing from the bundle; {mend}")
+        raise CheckpointError(f"{name}/{SUMS}: is missing from the bundle; {fix}")
     for file, expected in listed_files(folder).items():
         path = folder / file
         try:
             found = sha256(path)
         except DatasetError:
-            raise CheckpointError(f"{name}/{path.name}: is missing from the bundle; {mend}") from None
+            raise CheckpointError(f"{name}/{path.name}: is missing from the bundle; {fix}") from None
         if found != expected:
-            raise CheckpointError(f"{name}/{path.name}: was changed since it was exported (SHA-256 differs); {mend}")
+            raise CheckpointError(f"{name}/{path.name}: was changed since it was exported (SHA-256 differs); {fix}")
         if path.name.startswith(MODEL):
             model = path
     if model is None:

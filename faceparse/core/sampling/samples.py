@@ -169,7 +169,7 @@ def check_values(label: np.ndarray, classes: int, where: str) -> None:
     if bad := unknown_values(label, classes):
         raise DatasetError(
             f"{where}: value {bad[0]} is not one of the {classes} classes (0 to {classes - 1}, {IGNORE} ignored); "
-            "mend the label or name its label set with --dataset"
+            "fix the label or name its label set with --label-set"
         )
 
 

@@ -13,7 +13,7 @@ LONGEST_PATH = 4095
 
 
 def path_problem(path: str | Path) -> str | None:
-    """Why no file can be named so, with how to mend it; None where one can, be it there or not."""
+    """Why no file can be named so, with how to fix it; None where one can, be it there or not."""
     text = str(path)
     if not text.strip():
         return "an empty path; name a file or folder"
@@ -29,7 +29,7 @@ def path_problem(path: str | Path) -> str | None:
         Path(text).stat()
     except OSError as error:
         if error.errno == errno.ELOOP:
-            return f"{text!r} is a link that leads back to itself; mend the link"
+            return f"{text!r} is a link that leads back to itself; fix the link"
         if error.errno == errno.ENAMETOOLONG:
             return f"{_short(text)!r} is too long for a path; choose a shorter name"
     return None

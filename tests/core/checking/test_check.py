@@ -326,7 +326,7 @@ def test_a_foreign_class_order_in_one_line(tmp_path: Path) -> None:
     )
     assert report.order == "FaRL/SegFace"
     (problem,) = check_dataset(root, dataset="celebamask-hq").problems
-    assert f"'faceparse check {root} --dataset celebamask-hq --remap'" in problem
+    assert f"'faceparse check {root} --label-set celebamask-hq --remap'" in problem
 
 
 def test_the_label_sets_own_order_is_no_problem(tmp_path: Path) -> None:

@@ -129,5 +129,5 @@ def test_nothing_is_written_where_a_list_points_outside(raw: Path, tmp_path: Pat
 
 def test_a_list_line_without_number_is_told(raw: Path) -> None:
     (raw / "tuning.txt").write_text("12 , 1005_1\n\n1006_1\n")
-    with pytest.raises(DatasetError, match=r"tuning\.txt:3: '1006_1' is not '<number> , <id>'; mend the line$"):
+    with pytest.raises(DatasetError, match=r"tuning\.txt:3: '1006_1' is not '<number> , <id>'; fix the line$"):
         Helen(raw).items()

@@ -108,7 +108,7 @@ def test_lists_of_windows_are_read(root: Path, encoding: str) -> None:
 def test_a_missing_file_is_named_with_its_line(root: Path, gone: str) -> None:
     (root / gone).unlink()
     path = root / "train_list.txt"
-    assert refusal(root) == f"{path}:2: {root / gone} is missing; mend the list or add the file"
+    assert refusal(root) == f"{path}:2: {root / gone} is missing; fix the list or add the file"
 
 
 def test_a_folder_in_place_of_a_file_is_missing(root: Path) -> None:
@@ -179,7 +179,7 @@ def test_a_broken_link_is_named_as_one(root: Path) -> None:
     (root / "images").rename(root.parent / "moved")
     (root / "images").symlink_to("../gone")
     path = root / "train_list.txt"
-    assert refusal(root) == f"{path}:1: {root / 'images'} is a broken link to ../gone; mend the link"
+    assert refusal(root) == f"{path}:1: {root / 'images'} is a broken link to ../gone; fix the link"
 
 
 def test_a_link_to_a_file_inside_is_fine(root: Path) -> None:
@@ -252,7 +252,7 @@ def test_names_of_no_built_in_set_ask_for_a_description(root: Path) -> None:
         resolved(root)
     assert str(caught.value) == (
         f"{root / 'label_names.txt'}: these 3 class names are no built-in set; "
-        "describe them in a TOML file, --dataset FILE"
+        "describe them in a TOML file of --label-set"
     )
 
 
@@ -270,7 +270,7 @@ def test_a_class_count_that_disagrees_is_refused(root: Path) -> None:
         resolved(root, num_classes=11)
     assert str(caught.value) == (
         f"data.num_classes = 11, but label set 'fasseg' of {root} has 6 classes; "
-        "drop --num-classes or name the label set with --dataset"
+        "drop --num-classes or name the label set with --label-set"
     )
 
 

@@ -236,8 +236,8 @@ def test_five_points_are_themselves(landmarks: Path) -> None:
     ("text", "expected"),
     [
         ("106\n" + "1 2\n" * 105, ": has 105 points, not 106; download it again"),
-        ("106\n" + "1 2\n" * 50 + "one two\n", ":52: 'one two' is not a point 'x y'; mend the file"),
-        ("106\n1 2 3\n", ":2: '1 2 3' is not a point 'x y'; mend the file"),
+        ("106\n" + "1 2\n" * 50 + "one two\n", ":52: 'one two' is not a point 'x y'; fix the file"),
+        ("106\n1 2 3\n", ":2: '1 2 3' is not a point 'x y'; fix the file"),
         ("", ": has 0 points, not 106; download it again"),
     ],
 )

@@ -100,7 +100,7 @@ def test_only_a_regular_file_is_replaced(tmp_path: Path, kind: str) -> None:
     before = sorted((file.name, file.lstat().st_mode) for file in tmp_path.iterdir())
     expected = f"^cannot write {path}: it is no regular file; choose another place$"
     if kind == "loop":
-        expected = f"^cannot write '{path}' is a link that leads back to itself; mend the link$"
+        expected = f"^cannot write '{path}' is a link that leads back to itself; fix the link$"
     with pytest.raises(OutputError, match=expected):
         write_atomic(path, b"new")
     assert sorted((file.name, file.lstat().st_mode) for file in tmp_path.iterdir()) == before

@@ -146,11 +146,11 @@ def test_names_need_not_be_utf8() -> None:
 @pytest.mark.parametrize(
     ("line", "expected"),
     [
-        ("gone.jpg", "list:2: gone.jpg: no such photograph, video or folder; mend the list"),
+        ("gone.jpg", "list:2: gone.jpg: no such photograph, video or folder; fix the list"),
         ("a\\b.jpg", "list:2: a\\b.jpg: no such photograph, video or folder; write / between folders and names"),
         ("x" * 300, "is too long for a path; choose a shorter name"),
         ("a\0b", "holds a NUL byte, which no path can; write it without"),
-        ("broken", "list:2: broken is a broken link to nowhere; mend the link"),
+        ("broken", "list:2: broken is a broken link to nowhere; fix the link"),
     ],
 )
 def test_a_line_that_names_nothing_is_told(line: str, expected: str) -> None:

@@ -137,7 +137,7 @@ def test_an_error_arrives_as_the_line_it_was_raised_with(own_faces: Path, worker
     assert type(caught.value) is DatasetError
     assert str(caught.value) == (
         f"{path}: value 37 is not one of the 11 classes (0 to 10, 255 ignored); "
-        "mend the label or name its label set with --dataset"
+        "fix the label or name its label set with --label-set"
     )
 
 

@@ -179,7 +179,7 @@ def test_a_value_that_is_no_class_is_refused(spoilt: Callable[[str, bytes], Samp
     sample = spoilt("label", encode_png(label))
     assert refusal(sample) == (
         f"{sample.label}: value 37 is not one of the 11 classes (0 to 10, 255 ignored); "
-        "mend the label or name its label set with --dataset"
+        "fix the label or name its label set with --label-set"
     )
 
 
