@@ -30,6 +30,7 @@ from faceparse.commands import (
     web,
 )
 from faceparse.core.errors import FaceparseError, InterruptedRunError, SettingsError
+from faceparse.core.text.address import without_secrets
 from faceparse.core.text.paths import utf8_problem
 
 
@@ -176,7 +177,7 @@ def _present_name(argument: str) -> str:
 
 
 def _fail(message: str) -> int:
-    print(f"error: {' '.join(message.split())}", file=sys.stderr)
+    print(f"error: {without_secrets(' '.join(message.split()))}", file=sys.stderr)
     return 2
 
 

@@ -34,12 +34,15 @@ def check(
     from faceparse.core.checking.check import check_dataset
     from faceparse.core.checking.check_page import check_page
     from faceparse.core.checking.remap import remap_labels
+    from faceparse.core.errors import SettingsError
     from faceparse.core.files.writing import make_folder, write_atomic
     from faceparse.core.machine.parallel import default_processes
 
     processes = processes or default_processes()
     notes = err if as_json else out
     if report is not None:
+        if report.is_file() and report.suffix.lower() not in (".html", ".htm"):
+            raise SettingsError(f"--report {report}: exists, and is no HTML page; choose another name")
         make_folder(report.parent)
     if remap:
         remapped = remap_labels(dataset_dir, dataset=label_set, processes=processes, track=track)

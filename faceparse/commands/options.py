@@ -54,7 +54,7 @@ NumClasses = Annotated[
     int | None, typer.Option("--num-classes", help="Expected number of classes; another one is refused.")
 ]
 Processes = Annotated[int | None, typer.Option("--processes", min=1, help="Parallel processes. Default: one per core.")]
-BatchSize = Annotated[int | None, typer.Option("--batch-size", min=1, help="Photographs at a time.")]
+BatchSize = Annotated[int | None, typer.Option("--batch-size", min=1, max=65536, help="Photographs at a time.")]
 
 
 def device_name(gpus: str | None, device: str | None, *, several: bool = False) -> str | None:

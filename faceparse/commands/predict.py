@@ -82,7 +82,7 @@ def predict(
     silent_libraries()
     name, typed = split_model(model, inputs or [])
     if from_file is not None:
-        listed = sys.stdin.buffer.read() if str(from_file) == STDIN else read_bytes(from_file)
+        listed = sys.stdin.buffer.read() if str(from_file) == STDIN else read_bytes(from_file, pipes=True)
         typed += read_list(listed, "stdin" if str(from_file) == STDIN else str(from_file))
     if not typed:
         raise SettingsError("nothing to parse; name photographs, videos or folders, or a --from-file list of them")

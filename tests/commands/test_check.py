@@ -112,3 +112,11 @@ def test_the_page_is_written_with_problems_too(cli: Any, own_faces: Path, tmp_pa
 
 def test_a_page_that_cannot_be_written(cli: Any, faces: Path) -> None:
     assert cli("check", faces, "--report", "/proc/none/page.html").message.startswith("cannot write /proc/none: ")
+
+
+def test_a_report_takes_the_place_of_no_other_file(cli: Any, own_faces: Path) -> None:
+    label = next((own_faces / "labels").iterdir())
+    before = label.read_bytes()
+    done = cli("check", own_faces, "--report", label)
+    assert (done.code, done.err) == (2, f"error: --report {label}: exists, and is no HTML page; choose another name\n")
+    assert label.read_bytes() == before

@@ -173,3 +173,9 @@ def test_what_cannot_be_listed_is_one_line(cli: Any, tmp_path: Path) -> None:
 )
 def test_durations_are_short(seconds: float, text: str) -> None:
     assert runs.duration(seconds) == text
+
+
+def test_an_address_that_is_none_is_one_line_without_its_password(cli: Any) -> None:
+    done = cli("runs", "--uri", "http://u:s3cr3t@[bad")
+    assert done.code == 2
+    assert done.err.startswith("error: tracking.uri = 'http://[bad': no address that MLflow takes")

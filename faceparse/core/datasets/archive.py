@@ -242,6 +242,8 @@ class _Tar:
 
     def members(self) -> Iterator[_Member]:
         for info in self.file:
+            if info.issparse():
+                raise DatasetError(f"{self.path}: {info.name!r} is a sparse file; pack it anew without")
             if info.isreg():
                 if info.size < 0:
                     raise tarfile.ReadError(f"{info.name!r} has a negative size")

@@ -68,8 +68,8 @@ class Helen(WithoutNotes):
             return {}
         found = {}
         for path in sorted((self.root / "points").glob("*.txt")):
-            with path.open(encoding="utf-8", errors="replace") as file:
-                found[file.readline().strip()] = (path,)
+            first, *_ = decode_text(read_bytes(path), errors="replace").splitlines() or [""]
+            found[first.strip()] = (path,)
         return found
 
     def load(self, item: Item) -> Raw:

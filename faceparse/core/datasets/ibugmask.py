@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from faceparse.core.datasets.source import Item, Raw, WithoutNotes, find_root, split_by_share
+from faceparse.core.datasets.source import Item, Raw, WithoutNotes, find_root, jpegs, split_by_share
 from faceparse.core.errors import DatasetError
 from faceparse.core.faces.alignment import read_five_points
 from faceparse.core.files.reading import read_bytes
@@ -29,7 +29,7 @@ class IBugMask(WithoutNotes):
 
     def items(self) -> list[Item]:
         root = find_root(self.raw, "train", "test")
-        train, test = ({path.stem: path for path in (root / part).glob("*.jpg")} for part in ("train", "test"))
+        train, test = ({path.stem: path for path in jpegs(root / part)} for part in ("train", "test"))
         if not train or not test:
             raise DatasetError(f"{root / ('test' if train else 'train')}: no .jpg in it")
         splits = split_by_share(train, val=self.val, test=0, seed=self.seed)

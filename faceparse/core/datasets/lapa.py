@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from faceparse.core.datasets.layout import SPLITS
-from faceparse.core.datasets.source import Item, Raw, WithoutNotes, find_root
+from faceparse.core.datasets.source import Item, Raw, WithoutNotes, find_root, jpegs
 from faceparse.core.errors import DatasetError
 from faceparse.core.faces.alignment import read_five_points
 from faceparse.core.files.reading import read_bytes
@@ -30,7 +30,7 @@ class Lapa(WithoutNotes):
 
     def items(self) -> list[Item]:
         root = find_root(self.raw, *(f"{split}/images" for split in SPLITS))
-        items = [self._item(root / split, path) for split in SPLITS for path in (root / split / "images").glob("*.jpg")]
+        items = [self._item(root / split, path) for split in SPLITS for path in jpegs(root / split / "images")]
         if not items:
             raise DatasetError(f"{root / 'train' / 'images'}: no .jpg in it")
         return items

@@ -193,6 +193,8 @@ def _finish(source: Source, out: Path, outcomes: dict[str, Outcome]) -> None:
         lines = [f"images/{o.id}.jpg labels/{o.id}.png\n" for o in ordered if o.split == split and _is_listed(o)]
         if lines:
             write_atomic(out / f"{split}_list.txt", "".join(lines).encode())
+        else:  # of photographs that are gone from the source
+            (out / f"{split}_list.txt").unlink(missing_ok=True)
     write_atomic(out / RECORD, "".join(outcome.line() + "\n" for outcome in ordered).encode())
     (out / JOURNAL).unlink(missing_ok=True)
 
@@ -388,8 +390,9 @@ def _read_outcomes(path: Path) -> dict[str, Outcome]:
         return {}
     found: dict[str, Outcome] = {}
     for line in path.read_bytes().splitlines(keepends=True):
-        with suppress(ValueError):
+        with suppress(ValueError, DatasetError):
             outcome = parse_json_as(Outcome, line)
+            Item(outcome.id, outcome.split)  # an id that leads out of the folder is refused
             found[outcome.id] = outcome
     return found
 

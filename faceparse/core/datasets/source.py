@@ -94,6 +94,11 @@ class Source(Protocol):
         """What the result depends on: written into the dataset folder, and compared on a second run."""
 
 
+def jpegs(folder: Path) -> list[Path]:
+    """The JPEG files in a folder, whatever the case of their suffix."""
+    return sorted(path for path in folder.glob("*") if path.suffix.lower() in (".jpg", ".jpeg"))
+
+
 class WithoutNotes:
     """For sources of which nothing need be said."""
 

@@ -91,8 +91,10 @@ def _template_file(path: Path) -> tuple[tuple[tuple[float, float], ...], float]:
         points, side = np.array(content["points"], np.float64), float(content["size"])
     except (OSError, KeyError, TypeError, ValueError, OverflowError) as error:
         raise SettingsError(f"{path}: not a template ({error}); it has size = 512 and points = [[x, y], ...]") from None
-    if points.shape != (5, 2) or not np.isfinite(points).all() or not side > 0:
+    if points.shape != (5, 2) or not np.isfinite(points).all() or not 0 < side < np.inf:
         raise SettingsError(f"{path}: points has shape {points.shape}; a template is five points (x, y) and a size")
+    if not 0.02 < np.ptp(points, axis=0).min() / side <= np.ptp(points, axis=0).max() / side < 2:
+        raise SettingsError(f"{path}: its points lie together, or far outside its size; they are those of a face")
     return tuple((float(x), float(y)) for x, y in points), side
 
 

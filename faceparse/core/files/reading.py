@@ -1,5 +1,6 @@
 """Reading a file's bytes, with errors that name it."""
 
+import stat
 from pathlib import Path
 
 from faceparse.core.errors import (
@@ -8,14 +9,20 @@ from faceparse.core.errors import (
 from faceparse.core.text.paths import broken_link, path_problem
 
 
-def read_bytes(path: Path) -> bytes:
+def read_bytes(path: Path, *, pipes: bool = False) -> bytes:
     """
+    Args:
+        pipes: also read what is no regular file, such as a shell's `<(find ...)`; it may never end.
+
     Raises:
         DatasetError: it cannot be read; a broken link is named as one.
     """
     if problem := path_problem(path):
         raise DatasetError(f"cannot read {problem}")
     try:
+        mode = path.stat().st_mode
+        if not (pipes or stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+            raise DatasetError(f"cannot read {path}: it is no regular file; replace it by one")
         return path.read_bytes()
     except OSError as error:
         raise DatasetError(f"cannot read {path}: {broken_link(path) or error.strerror or error}") from None

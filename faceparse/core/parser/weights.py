@@ -343,13 +343,15 @@ class _Content(BaseModel):
 def _must_be_plain(path: Path, state: State) -> None:
     """
     Raises:
-        CheckpointError: a tensor is sparse, quantised, complex, or a view of more than its file holds.
+        CheckpointError: a tensor is sparse, quantised, complex, a view of more than its file holds, or not finite.
     """
     for key, tensor in state.items():
         plain = tensor.layout == torch.strided and tensor.device.type == "cpu" and not tensor.is_nested
         plain = plain and not (tensor.is_quantized or tensor.is_complex())
         if not plain or tensor.numel() * tensor.itemsize > tensor.untyped_storage().nbytes():
             raise CheckpointError(f"{path}: key {key!r} is no plain tensor; save the state_dict again")
+        if tensor.is_floating_point() and not torch.isfinite(tensor).all():
+            raise CheckpointError(f"{path}: key {key!r} holds what is no number; take another checkpoint")
 
 
 def read_portable(path: Path) -> Checkpoint:

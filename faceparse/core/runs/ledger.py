@@ -157,6 +157,9 @@ def read_ledger(folder: Path) -> Ledger | None:
         raise SettingsError(
             f"{path}: cannot be read ({error}); remove it, and the run gets a new MLflow run on --resume"
         ) from None
+    inside = folder.resolve()
+    if outside := [name for name in ledger.files if not (folder / name).resolve().is_relative_to(inside)]:
+        raise SettingsError(f"{path}: names {outside[0]!r}, which lies outside the run directory; remove it there")
     ledger.uri = present_uri(ledger.uri, folder, ledger.run_id)
     return ledger
 

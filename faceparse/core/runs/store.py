@@ -157,7 +157,12 @@ class Store:
                 database.execute("pragma schema_version").fetchone()
             self.moved = follow_move(path) if follow else None
         self.uri = uri
-        self._client = MlflowClient(whole_address(uri))
+        try:
+            self._client = MlflowClient(whole_address(uri))
+        except ValueError as error:
+            raise SettingsError(
+                f"tracking.uri = {uri!r}: no address that MLflow takes ({error}); write http://HOST:PORT or sqlite:///FILE"
+            ) from None
 
     def find_experiment(self, name: str) -> str | None:
         found = self._client.get_experiment_by_name(name)

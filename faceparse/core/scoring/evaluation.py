@@ -17,6 +17,7 @@ from faceparse.core.scoring.comparison import Comparison, compare, must_compare,
 from faceparse.core.scoring.report_files import comparison_files, evaluation_files, prepare_folder, write_folder
 from faceparse.core.scoring.score_model import Plan, score_checkpoint
 from faceparse.core.scoring.summary import Evaluation
+from faceparse.core.text.address import withheld
 
 COMPARISON = "comparison"
 
@@ -70,7 +71,7 @@ def run_evaluations(
     comparison = compare(evaluations)
     write_folder(together, comparison_files(comparison))
     for plan in plans:
-        if tracked := tracked_run(plan.model):
+        if (tracked := tracked_run(plan.model)) and not withheld(tracked[0]):
             tracking.log_folder(*tracked, together, f"{plan.place.as_posix()}.{COMPARISON}", warn=warn)
     return Outcome(evaluations, comparison, together / "comparison.html", runs)
 
@@ -93,7 +94,7 @@ def log_evaluation(plan: Plan, evaluation: Evaluation, folder: Path, *, warn: Sa
         return None
     done = _evaluated(plan, evaluation, folder)
     unknown = "it does not know the run yet"
-    problem = unknown if run_id is None else tracking.log_evaluation(uri, run_id, done, warn=warn)
+    problem = withheld(uri) or (unknown if run_id is None else tracking.log_evaluation(uri, run_id, done, warn=warn))
     if problem is None:
         return run_id
     if leave_to_sync(run_dir, run_id, done):

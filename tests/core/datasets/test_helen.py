@@ -131,3 +131,10 @@ def test_a_list_line_without_number_is_told(raw: Path) -> None:
     (raw / "tuning.txt").write_text("12 , 1005_1\n\n1006_1\n")
     with pytest.raises(DatasetError, match=r"tuning\.txt:3: '1006_1' is not '<number> , <id>'; fix the line$"):
         Helen(raw).items()
+
+
+def test_a_folder_among_the_points_is_one_line(tmp_path: Path) -> None:
+    raw = make_helen(tmp_path / "raw")
+    (raw / "points" / "x.txt").mkdir()
+    with pytest.raises(DatasetError, match=r"^cannot read .*x\.txt: Is a directory$"):
+        Helen(raw).items()

@@ -79,3 +79,10 @@ def test_two_splits_with_one_photograph_are_refused(raw: Path, tmp_path: Path) -
 def test_another_folder_is_no_lapa(tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match="no train/images and val/images and test/images in it"):
         Lapa(tmp_path).items()
+
+
+def test_suffixes_in_any_case_are_photographs(tmp_path: Path) -> None:
+    raw = make_lapa(tmp_path / "raw")
+    (raw / "train" / "images" / "1_0.jpg").rename(raw / "train" / "images" / "1_0.JPG")
+    (raw / "train" / "images" / "2_0.jpg").rename(raw / "train" / "images" / "2_0.jpeg")
+    assert len(Lapa(raw).items()) == 8

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from faceparse.core.datasets.lapa import Lapa
 from faceparse.core.datasets.layout import SPLITS, DatasetFolder, folder_label_set
 from faceparse.core.datasets.prepare import PrepareReport, prepare
 from faceparse.core.datasets.source import Item, Raw, WithoutLandmarks
@@ -497,3 +498,27 @@ def test_what_a_source_cannot_offer_is_refused(tmp_path: Path) -> None:
         with pytest.raises(SettingsError, match=r"^--align labels: label set 'helen' does not say where "):
             prepare(source, tmp_path / "out", alignment=replace(ALIGNMENT, method=method))  # type: ignore[arg-type]
     assert not (tmp_path / "out").exists()
+
+
+def test_a_strangers_journal_removes_nothing_outside(tmp_path: Path) -> None:
+    victim = tmp_path / "victim" / "precious.jpg"
+    victim.parent.mkdir()
+    victim.write_text("x")
+    out = tmp_path / "out"
+    (out / "images").mkdir(parents=True)
+    (out / "prepared.toml").write_text('source = "other"')
+    (out / ".prepared.jsonl").write_text(
+        '{"id": "../../victim/precious", "split": "train", "source": "x", "status": "kept"}\n'
+    )
+    prepare(Given({"a": pair()}), out)
+    assert victim.is_file()
+
+
+def test_a_split_that_is_gone_from_the_source_is_gone_from_the_dataset(tmp_path: Path) -> None:
+    raw = make_lapa(tmp_path / "raw")
+    out = tmp_path / "out"
+    prepare(Lapa(raw), out)
+    for path in (raw / "val" / "images").iterdir():
+        path.unlink()
+    assert prepare(Lapa(raw), out).splits == {"train": 4, "test": 2}
+    assert not (out / "val_list.txt").exists()

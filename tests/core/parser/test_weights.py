@@ -586,3 +586,10 @@ def test_a_checkpoint_knows_where_faces_lie_in_its_training_pictures(trained: Ru
     torch.save(content | {"geometry": {"centres": "here"}}, tmp_path / "bad.pth")
     with pytest.raises(CheckpointError, match=r"bad.pth: damaged checkpoint, geometry: .*; copy it again"):
         read_checkpoint(tmp_path / "bad.pth")
+
+
+def test_weights_that_are_no_numbers_are_refused(save_tensors: SaveTensors) -> None:
+    content = packed(small())
+    next(iter(content["model"].values())).fill_(float("nan"))
+    with pytest.raises(CheckpointError, match=r"key '.*' holds what is no number; take another checkpoint$"):
+        read_checkpoint(save_tensors(content))

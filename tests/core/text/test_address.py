@@ -5,6 +5,7 @@ from faceparse.core.text.address import (
     keep_secrets,
     public_address,
     whole_address,
+    withheld,
     without_secrets,
 )
 
@@ -58,3 +59,30 @@ def test_what_was_typed_is_found_again_by_its_public_form(monkeypatch: pytest.Mo
 
 def test_messages_of_libraries_lose_them() -> None:
     assert without_secrets(f"API request to {SECRET}/api failed: 'x@y'") == f"API request to {PUBLIC}/api failed: 'x@y'"
+
+
+@pytest.mark.parametrize(
+    "typed",
+    [
+        *("u:s3cr3t@h:5000", "http:/u:s3cr3t@h", "http://u:s3/cr3t@127.0.0.1:9/", "http://u:s3cr3t@[bad"),
+        *("mysql://u:s3cr3t#1@h/db", "http://u:s3?cr3t@h", "https://h/?api_key=s3cr3t", "postgresql://h/db?pwd=s3cr3t"),
+        "mssql+pyodbc:///?odbc_connect=PWD%3Ds3cr3t",
+    ],
+)
+def test_an_address_that_is_none_keeps_no_secret_either(typed: str) -> None:
+    shown = public_address(typed)
+    assert "cr3t" not in shown
+    assert public_address(shown) == shown
+
+
+def test_a_file_of_sqlite_may_have_an_at_sign_in_its_path() -> None:
+    assert public_address("sqlite:////tmp/a@b/mlflow.db") == "sqlite:////tmp/a@b/mlflow.db"
+
+
+def test_credentials_are_for_the_server_that_the_environment_names(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://u:p@mine:5000")
+    assert withheld("http://other:5000") == ""  # there is nothing to give away
+    monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", "p")
+    assert "MLFLOW_TRACKING_PASSWORD may be for another server" in withheld("http://other:5000")
+    assert withheld("http://mine:5000") == ""
+    assert withheld("sqlite:///a.db") == ""
