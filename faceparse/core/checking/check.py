@@ -244,13 +244,14 @@ def _look(sample: Sample, *, classes: int) -> _Looked:
             read_matrix(sample.project)
         except FaceparseError as error:
             problems.append(str(error))
-    orientation = read_orientation(read_bytes(sample.image)) if image is not None else 1
+    data = read_bytes(sample.image) if image is not None else b""
+    orientation = read_orientation(data) if image is not None else 1
     stored = False
     if image is not None and label is not None and label.shape == size:
         stored = is_drawn_as_stored(image, label, orientation)
     return _Looked(
         problems,
-        hashlib.sha256(read_bytes(sample.image)).hexdigest() if image is not None else None,
+        hashlib.sha256(data).hexdigest() if image is not None else None,
         edge_differs,
         size,
         thumbnail(image) if image is not None else None,

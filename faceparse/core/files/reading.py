@@ -3,9 +3,7 @@
 import stat
 from pathlib import Path
 
-from faceparse.core.errors import (
-    DatasetError,
-)
+from faceparse.core.errors import DatasetError
 from faceparse.core.text.paths import broken_link, path_problem
 
 

@@ -10,9 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
-from faceparse.core.errors import (
-    OutputError,
-)
+from faceparse.core.errors import OutputError
 from faceparse.core.files.leftovers import new_file, new_folder, remove_leftovers, remove_once
 from faceparse.core.text.paths import path_problem
 

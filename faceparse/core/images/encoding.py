@@ -7,9 +7,7 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from faceparse.core.files.writing import (
-    write_atomic,
-)
+from faceparse.core.files.writing import write_atomic
 
 
 def encode_png(array: np.ndarray) -> bytes:
