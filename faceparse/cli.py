@@ -31,7 +31,7 @@ from faceparse.commands import (
 )
 from faceparse.core.errors import FaceparseError, InterruptedRunError, SettingsError
 from faceparse.core.text.address import without_secrets
-from faceparse.core.text.paths import utf8_problem
+from faceparse.core.text.paths import utf8_problem, visible
 
 
 class _Commands(typer.core.TyperGroup):
@@ -177,7 +177,7 @@ def _present_name(argument: str) -> str:
 
 
 def _fail(message: str) -> int:
-    print(f"error: {without_secrets(' '.join(message.split()))}", file=sys.stderr)
+    print(f"error: {visible(without_secrets(' '.join(message.split())))}", file=sys.stderr)
     return 2
 
 

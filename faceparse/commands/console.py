@@ -3,17 +3,29 @@
 import sys
 import time
 from collections.abc import Iterable, Iterator
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
+from rich.text import Text
+
+from faceparse.core.text.paths import visible
 
 T = TypeVar("T")
 
-# Paths and messages are shown as they are: neither `[x]` nor `:x:` means anything in them.
-out = Console(highlight=False, soft_wrap=True, markup=False, emoji=False)
-err = Console(stderr=True, highlight=False, soft_wrap=True, markup=False, emoji=False)
+
+class _Console(Console):
+    """Shows paths and messages as they are: neither `[x]` nor `:x:` nor a control character means anything in them."""
+
+    def __init__(self, *, stderr: bool = False, width: int | None = None) -> None:
+        super().__init__(stderr=stderr, width=width, highlight=False, soft_wrap=True, markup=False, emoji=False)
+
+    def render_str(self, text: str, **options: Any) -> Text:
+        return super().render_str(visible(text), **options)
+
+
+out, err = _Console(), _Console(stderr=True)
 
 WIDEST = 10_000
 """Columns of what is no terminal."""
@@ -32,7 +44,7 @@ def print_table(table: Table) -> None:
         out.print(table)
     else:
         width = max(out.width, table_width(table))
-        Console(width=width, highlight=False, soft_wrap=True, markup=False, emoji=False).print(table)
+        _Console(width=width).print(table)
 
 
 def progress_bar() -> Progress:

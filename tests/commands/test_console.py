@@ -2,6 +2,7 @@ import io
 
 import pytest
 from rich.console import Console
+from rich.table import Table
 
 from faceparse.commands import console, training_display
 from faceparse.commands.training_display import TrainingDisplay
@@ -99,3 +100,15 @@ def test_an_epoch_on_a_terminal_has_a_bar_that_goes_away(terminal: io.StringIO) 
     assert "epoch 1/2" in written
     assert "loss 2.000, 7.5 images/s" in written
     assert written.count("\x1b[?25l") == written.count("\x1b[?25h") == 3  # cursor hidden, cursor shown again
+
+
+def test_control_characters_are_shown_and_not_obeyed(capsys: pytest.CaptureFixture[str]) -> None:
+    """Names of files and of classes may hold what commands a terminal."""
+    console.out.print("a\x1b[31mb\x9bc")
+    table = Table("name")
+    table.add_row("x\x1b]0;title\x07y")
+    console.print_table(table)
+    written = capsys.readouterr().out
+    assert "a\\x1b[31mb\\x9bc" in written
+    assert "x\\x1b]0;title\\x07y" in written
+    assert "\x1b" not in written

@@ -116,6 +116,9 @@ def unpack(archive: Path, folder: Path, track: Track = untracked, *, known: str 
             complete.write_text(known)
         except OSError as error:
             raise cannot_write(folder, error) from error
+        except DatasetError:  # nothing of a damaged archive is of use
+            shutil.rmtree(folder, ignore_errors=True)
+            raise
 
 
 def _empty(folder: Path) -> None:
@@ -179,6 +182,9 @@ def _all_members(archive: Path, opened: _Archive) -> list[_Member]:
             )
     if not members:
         raise DatasetError(f"{archive}: an empty archive; download it again")
+    files = {PurePosixPath(name) for name in members}
+    if both := min((str(parent) for path in files for parent in path.parents if parent in files), default=None):
+        raise DatasetError(f"{archive}: {both!r} is a file and a folder in it; unpack it yourself and give the folder")
     return list(members.values())
 
 
@@ -227,6 +233,8 @@ class _Zip:
         for info in self.file.infolist():
             if (info.external_attr >> 16) & 0o170000 == 0o120000:
                 raise DatasetError(f"{self.path}: {info.filename!r} is a link; unpack it yourself")
+            if info.flag_bits & 1:
+                raise DatasetError(f"{self.path}: is encrypted; unpack it with its password and give the folder")
             if not info.is_dir():
                 seconds = _date(time.mktime((*info.date_time, 0, 0, -1)))
                 yield _Member(info.filename, info.file_size, seconds)

@@ -9,7 +9,7 @@ import numpy as np
 
 from faceparse.core.datasets.layout import Sample
 from faceparse.core.errors import DatasetError
-from faceparse.core.files.writing import make_folder, write_atomic
+from faceparse.core.files.writing import make_folder, refuse_links_out, write_atomic
 from faceparse.core.images.encoding import encode_png
 from faceparse.core.images.pictures import read_label
 from faceparse.core.machine.parallel import Track, map_files, untracked
@@ -45,7 +45,7 @@ def update_edges(root: Path, *, force: bool = False, processes: int = 1, track: 
 
     Raises:
         DatasetError: no labels, or one that cannot be read.
-        OutputError: `root/edges` cannot be written.
+        OutputError: `root/edges` cannot be written, or a link leads out of `root`.
     """
     folder = root / "labels"
     if not folder.is_dir():
@@ -58,6 +58,7 @@ def update_edges(root: Path, *, force: bool = False, processes: int = 1, track: 
     if not labels:
         raise DatasetError(f"{folder}: no label PNGs in it")
     stale = [path for path in labels if force or _is_stale(root, path)]
+    refuse_links_out(root, root / "edges")
     make_folder(root / "edges")
     _make_all(root, stale, processes, track)
     return EdgesReport(made=len(stale), fresh=len(labels) - len(stale))
@@ -81,6 +82,7 @@ def _is_stale(root: Path, path: Path) -> bool:
 
 
 def _make_all(root: Path, stale: Sequence[Path], processes: int, track: Track) -> None:
+    refuse_links_out(root, *(root / "edges" / path for path in stale))
     for _ in track(map_files(partial(_make, root), stale, processes), len(stale), "edges"):
         pass
 

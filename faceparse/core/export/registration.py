@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from faceparse import __version__
-from faceparse.core.errors import SettingsError, TrackingError
+from faceparse.core.errors import SettingsError
 from faceparse.core.export.bundle import fill_bundle
 from faceparse.core.export.export import ExportReport
 from faceparse.core.export.formats import FORMATS
@@ -17,7 +17,6 @@ from faceparse.core.runtime.checksums import BUNDLE, MODEL
 from faceparse.core.scoring.evaluation import tracked_at, tracked_run
 from faceparse.core.scoring.split import Split
 from faceparse.core.settings import load_settings
-from faceparse.core.text.address import withheld
 
 _SCORES = ("f1_mean", "miou", "pixel_accuracy", "f1/", "f1_merged/")
 """Beginnings of those that become tags."""
@@ -42,8 +41,6 @@ def plan_registration(
         served = ", ".join(key for key, known in FORMATS.items() if known.servable)
         raise SettingsError(f"--register: {format} needs PyTorch where it runs; a registered model is one of {served}")
     uri, run_id = tracked_run(checkpoint) or (tracked_at(checkpoint) or tracking_uri(load_settings().tracking), None)
-    if problem := withheld(uri):
-        raise TrackingError(f"MLflow at {uri}: {problem}")
     registration = Registration(uri, name, alias or LATEST, run_id, checkpoint.settings.tracking.experiment)
     registration.check(warn=warn)
     return registration

@@ -18,6 +18,9 @@ from faceparse.core.text.paths import path_problem
 DETECTION_SIDE = 640
 """Longest side in pixels of what YuNet sees: it finds faces of some 10 to 300 pixels there, as it was trained."""
 
+MOST_FACES = 64
+"""Of one photograph: each costs the network's memory and time."""
+
 MIN_SCORE = 0.7
 """Of what counts as a face, as YuNet scores it (0 to 1)."""
 
@@ -103,7 +106,7 @@ class YuNet:
         scale = np.array([width / size[0], height / size[1]])
         return [
             Face(tuple((row[:4].reshape(2, 2) * scale).flatten()), float(row[14]), row[4:14].reshape(5, 2) * scale)
-            for row in rows.astype(float)
+            for row in rows[:MOST_FACES].astype(float)  # the surest come first
         ]
 
 
@@ -122,7 +125,20 @@ def _bare_box(value: object) -> object:
     return {"box": value} if isinstance(value, list) else value
 
 
-_FORMAT = TypeAdapter(dict[str, list[Annotated[_Entry, BeforeValidator(_bare_box)]]])
+_Faces = Annotated[list[Annotated[_Entry, BeforeValidator(_bare_box)]], Field(max_length=MOST_FACES)]
+_FORMAT = TypeAdapter(dict[str, _Faces])
+
+
+def _inside(face: Face, image: np.ndarray, where: str) -> Face:
+    """The face, which lies in its photograph at least in part."""
+    x, y, width, height = face.box
+    if x >= image.shape[1] or y >= image.shape[0] or x + width <= 0 or y + height <= 0:
+        box = ", ".join(f"{value:g}" for value in face.box)
+        raise DatasetError(
+            f"{where}: its box [{box}] lies outside the photograph of {image.shape[1]} x {image.shape[0]}; boxes are "
+            "[x, y, width, height] in pixels of the upright photograph"
+        )
+    return face
 
 
 class Boxes:
@@ -146,5 +162,5 @@ class Boxes:
     def __call__(self, where: str, image: np.ndarray) -> list[Face]:
         for name in (where, Path(where).name):
             if name in self._faces:
-                return self._faces[name]
+                return [_inside(face, image, where) for face in self._faces[name]]
         raise DatasetError(f"{where}: not in {self._path}; add it there, with [] if it shows no face")

@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 
 from faceparse.core.faces.candidates import merge, propose
+from faceparse.core.faces.face import MOST_FACES
 from faceparse.core.faces.geometry import FaceGeometry
 from faceparse.core.faces.measure import fit, five_points, measure
 from faceparse.core.faces.windows import PartMaps
@@ -37,7 +38,7 @@ class FinderOptions:
     pictures without a face nothing scores 0.1."""
     candidates: int = 128
     """Most proposals that are looked at again."""
-    most: int = 64
+    most: int = MOST_FACES
     """Faces of one picture: the best are kept. Each costs two crops, whose answers are in memory until it is parsed."""
 
 

@@ -106,6 +106,21 @@ def _place(path: Path) -> Path:
     return place
 
 
+def refuse_links_out(folder: Path, *paths: Path) -> None:
+    """Refuse to write into a folder through links that lead out of it: with files of strangers, anywhere.
+
+    Raises:
+        OutputError: one of `paths`, which lie in `folder`, would be written elsewhere.
+    """
+    home = os.path.realpath(folder)
+    for path in paths:
+        real = Path(os.path.realpath(path))
+        if not real.is_relative_to(home):
+            raise OutputError(
+                f"cannot write {path}: a link leads to {real}, outside {folder}; put a file or folder of its own there"
+            )
+
+
 def append_line(path: Path, line: str) -> None:
     """Add one line to a text file.
 

@@ -249,7 +249,7 @@ def open_picture(source: Path | BinaryIO, where: str = "") -> Image.Image:
         return Image.open(source, formats=FORMATS)
     except UnidentifiedImageError:
         if not _is_heic(source):
-            raise
+            raise UnidentifiedImageError("not a picture of a known format, or an empty file") from None
     try:
         import pillow_heif
     except ImportError:

@@ -31,19 +31,28 @@ def _colour(text: str) -> str:
     return text.lower()
 
 
+def _printable(text: str) -> str:
+    if not text.isprintable():
+        raise ValueError(f"a name is of printable letters, not {text!r}")
+    return text
+
+
+_Name = Annotated[str, AfterValidator(_printable)]
+
+
 class LabelSet(BaseModel):
     """Classes in id order, with everything that depends on their meaning."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    name: str
+    name: _Name
     side: Literal["viewer", "subject", "none"]
     """Whose left `left_*` means: the viewer's (image left), the subject's (image right), or no sides at all."""
-    classes: dict[str, Annotated[str, AfterValidator(_colour)]]
+    classes: dict[_Name, Annotated[str, AfterValidator(_colour)]]
     """Class name -> colour; the id is the position."""
     mirror: tuple[tuple[str, str], ...] = ()
     """Pairs that change places when the image is flipped left to right."""
-    merged: dict[str, tuple[str, ...]] = {}
+    merged: dict[_Name, tuple[str, ...]] = {}
     """Scores that treat several classes as one, merged before counting."""
     landmarks: dict[Literal["eyes", "nose", "mouth"], tuple[str, ...]] = {}
     """Classes whose pixels give the five points of alignment. Two eye classes stand in image order, left first."""

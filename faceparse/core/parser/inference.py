@@ -6,10 +6,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from faceparse.core.errors import CheckpointError
 from faceparse.core.faces.windows import ANY, PictureSizes, fixed
 from faceparse.core.images.crop import prepare_photo
 from faceparse.core.images.warp import Size, enlarge_logits
 from faceparse.core.parser.trained import Network, PictureNetwork, TrainedModel
+
+NOT_FINITE = "the network answers with what is no number (nan or inf); its weights are damaged, copy them again"
 
 Later = Callable[[], np.ndarray]
 """An array that a device may still be busy with: calling waits for it."""
@@ -43,7 +46,10 @@ class Parser:
         assert isinstance(self.network, PictureNetwork)
         logits = self.network.coarse(torch.from_numpy(pictures).to(self.device, non_blocking=True))
         probabilities = logits.softmax(dim=1)
-        return torch.stack([probabilities[:, list(ids)].sum(dim=1) for ids in parts], dim=1).float().cpu().numpy()
+        maps = torch.stack([probabilities[:, list(ids)].sum(dim=1) for ids in parts], dim=1).float().cpu().numpy()
+        if not np.isfinite(maps.max(initial=0)):
+            raise CheckpointError(NOT_FINITE)
+        return maps
 
     def parse_crops(self, crops: Tensor) -> np.ndarray:
         """N x H x W x 3 uint8 RGB -> N x H x W uint8 ids."""
@@ -60,24 +66,35 @@ class Parser:
 
 
 def classes_of(logits: Tensor) -> np.ndarray:
-    """(N x) C x H x W logits -> (N x) H x W uint8 ids of the largest."""
-    largest = logits.max(dim=-3).indices  # `argmax` takes five times as long on a CPU
-    return largest.to(torch.uint8).cpu().numpy()
+    """(N x) C x H x W logits -> (N x) H x W uint8 ids of the largest.
+
+    Raises:
+        CheckpointError: the largest is no number.
+    """
+    largest = logits.max(dim=-3)  # `argmax` takes five times as long on a CPU
+    ids = largest.indices.to(torch.uint8).cpu().numpy()
+    if not largest.values.isfinite().all():
+        raise CheckpointError(NOT_FINITE)
+    return ids
 
 
 def arrays_later(logits: Tensor) -> Later:
     """C x h x w logits as float32 on the CPU, without waiting for the device: whoever needs them calls for them, in
-    whatever thread.
+    whatever thread. The call raises CheckpointError where the largest is no number.
     """
     here = logits.float().to("cpu", non_blocking=True)
-    if logits.device.type == "cpu":
-        return here.numpy
-    arrived = torch.cuda.Event()
-    arrived.record(torch.cuda.current_stream(logits.device))
+    arrived = None
+    if logits.device.type != "cpu":
+        arrived = torch.cuda.Event()
+        arrived.record(torch.cuda.current_stream(logits.device))
 
     def wait() -> np.ndarray:
-        arrived.synchronize()
-        return here.numpy()
+        if arrived is not None:
+            arrived.synchronize()
+        answer = here.numpy()
+        if not np.isfinite(answer.max()):
+            raise CheckpointError(NOT_FINITE)
+        return answer
 
     return wait
 

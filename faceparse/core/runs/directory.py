@@ -12,7 +12,7 @@ from pydantic import BaseModel, Field
 
 from faceparse.core.errors import OutputError, SettingsError
 from faceparse.core.files.leftovers import remove_leftovers
-from faceparse.core.files.writing import append_line, make_folder, write_atomic
+from faceparse.core.files.writing import append_line, make_folder, refuse_links_out, write_atomic
 from faceparse.core.runs.ledger import TRACKING_FILE, read_ledger
 from faceparse.core.settings import Settings, flatten, read_settings, to_toml
 from faceparse.core.text.toml_json import parse_json_as
@@ -28,9 +28,10 @@ class RunDirectory:
     """Held by one process at a time; release it with `close`."""
 
     def __init__(self, path: Path) -> None:
-        """Raises OutputError where it cannot be written or another process holds it."""
+        """Raises OutputError where it cannot be written, a link in it leads elsewhere or another process holds it."""
         self.path = path
         make_folder(path)
+        refuse_links_out(path, *path.iterdir())
         self._lock = FileLock(path / ".lock")
         try:
             self._lock.acquire(timeout=0)

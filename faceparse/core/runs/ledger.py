@@ -1,7 +1,7 @@
 """What MLflow still has to hear of a run: noted in the run directory."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -82,6 +82,18 @@ class Evaluated:
     """Holds the report and its files."""
     place: str
     """Where these go among the run's artifacts."""
+
+
+REPORT = ("scores.json", "images.csv", "report.html", "worst/*.jpg")
+"""What an evaluation's folder holds. Nothing else of it is uploaded, whichever folder a ledger names."""
+
+
+def report_files(done: Evaluated) -> Iterator[tuple[Path, str]]:
+    """The files of the evaluation's report, each with its folder among the run's artifacts; no links out of it."""
+    folder = Path(done.folder)
+    for path in (path for pattern in REPORT for path in sorted(folder.glob(pattern))):
+        if path.is_file() and path.resolve().is_relative_to(folder.resolve()):
+            yield path, (Path(done.place) / path.relative_to(folder).parent).as_posix()
 
 
 @dataclass

@@ -17,10 +17,10 @@ from filelock import FileLock
 
 from faceparse.core.errors import SettingsError
 from faceparse.core.runs.database import ARTIFACTS, SQLITE, database_file, follow_move, is_local
-from faceparse.core.runs.ledger import Evaluated, InputDataset, Line, Status
+from faceparse.core.runs.ledger import Evaluated, InputDataset, Line, Status, report_files
 from faceparse.core.runs.logged import LoggedRun, Point
 from faceparse.core.settings import TrackingSettings, folder_name
-from faceparse.core.text.address import VARIABLE, public_address, whole_address, without_secrets
+from faceparse.core.text.address import VARIABLE, public_address, whole_address, withheld, without_secrets
 
 # Trying again is the tracker's, which can ask MLflow first what it holds: the client's own tries would repeat points.
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
@@ -52,7 +52,11 @@ class GoneError(Exception):
     """The run was deleted in MLflow."""
 
 
-FAILURES = (MlflowException, SQLAlchemyError, sqlite3.Error, OSError, ImportError, GoneError)
+class WithheldError(Exception):
+    """The server is not asked, as it would be told the environment's user and password."""
+
+
+FAILURES = (MlflowException, SQLAlchemyError, sqlite3.Error, OSError, ImportError, GoneError, WithheldError)
 """What a store raises that does not work; requests' errors are OSErrors."""
 
 PAGE = 1000
@@ -110,7 +114,7 @@ def is_refusal(error: BaseException) -> bool:
 def advice(error: BaseException) -> str:
     """What to add to the reason: nothing where no patience helps."""
     code = error.error_code if isinstance(error, MlflowException) else ""
-    lasting = isinstance(error, GoneError) or is_refusal(error) or code == "RESOURCE_DOES_NOT_EXIST"
+    lasting = isinstance(error, GoneError | WithheldError) or is_refusal(error) or code == "RESOURCE_DOES_NOT_EXIST"
     return "" if lasting else "; try again when it is back"
 
 
@@ -157,6 +161,8 @@ class Store:
                 database.execute("pragma schema_version").fetchone()
             self.moved = follow_move(path) if follow else None
         self.uri = uri
+        if problem := withheld(uri):
+            raise WithheldError(problem)
         try:
             self._client = MlflowClient(whole_address(uri))
         except ValueError as error:
@@ -262,8 +268,8 @@ class Store:
         model = _of_epoch(done.epoch, self._models(run_id))
         refused = self._log_linked(run_id, points, model, (done.dataset.name, done.dataset.digest))
         refused |= self.log_labels(run_id, {}, done.tags)
-        if Path(done.folder).is_dir():
-            self.upload_folder(run_id, Path(done.folder), done.place)
+        for path, place in report_files(done):
+            self.upload(run_id, path, place)
         return refused
 
     def link_best(self, run_id: str, line: Line, name: str, checkpoint: str, held: Held | None) -> None:

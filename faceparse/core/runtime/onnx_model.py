@@ -84,6 +84,8 @@ class OnnxModel:
             graph_input = normalise(crops, bgr=data.channel_order == "bgr", mean=data.mean, std=data.std)
         (answer,) = run_session(self._session, self._where, graph_input)
         check_answer(self._where, self.kind, len(self.label_set), crops.shape, answer.shape, lambda: int(answer.max()))
+        if self.kind == "logits" and not np.isfinite(answer.max()):
+            raise CheckpointError(f"{self._where}: answers with what is no number (nan or inf); export it again")
         return answer
 
     def _logits(self, answer: np.ndarray) -> np.ndarray:

@@ -17,7 +17,6 @@ from faceparse.core.scoring.comparison import Comparison, compare, must_compare,
 from faceparse.core.scoring.report_files import comparison_files, evaluation_files, prepare_folder, write_folder
 from faceparse.core.scoring.score_model import Plan, score_checkpoint
 from faceparse.core.scoring.summary import Evaluation
-from faceparse.core.text.address import withheld
 
 COMPARISON = "comparison"
 
@@ -71,7 +70,7 @@ def run_evaluations(
     comparison = compare(evaluations)
     write_folder(together, comparison_files(comparison))
     for plan in plans:
-        if (tracked := tracked_run(plan.model)) and not withheld(tracked[0]):
+        if tracked := tracked_run(plan.model):
             tracking.log_folder(*tracked, together, f"{plan.place.as_posix()}.{COMPARISON}", warn=warn)
     return Outcome(evaluations, comparison, together / "comparison.html", runs)
 
@@ -94,7 +93,7 @@ def log_evaluation(plan: Plan, evaluation: Evaluation, folder: Path, *, warn: Sa
         return None
     done = _evaluated(plan, evaluation, folder)
     unknown = "it does not know the run yet"
-    problem = withheld(uri) or (unknown if run_id is None else tracking.log_evaluation(uri, run_id, done, warn=warn))
+    problem = unknown if run_id is None else tracking.log_evaluation(uri, run_id, done, warn=warn)
     if problem is None:
         return run_id
     if leave_to_sync(run_dir, run_id, done):

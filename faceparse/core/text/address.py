@@ -49,8 +49,10 @@ def _without_user(address: str) -> str:
 
 
 def keep_secrets(address: str) -> None:
-    """Let this process and those that it starts reach the address, which somebody typed, by its public form."""
-    if public_address(address) != address:
+    """Let this process and those that it starts reach the address, which somebody typed, by its public form: with the
+    user and password in it, or those of the environment.
+    """
+    if public_address(address) != address or withheld(address):
         os.environ[VARIABLE] = address
 
 
@@ -61,15 +63,15 @@ def whole_address(public: str) -> str:
 
 
 def withheld(address: str) -> str:
-    """Why a server that a file names is not asked: the environment's user and password are for another one. Empty where
-    it may be.
+    """Why a server that a file of a run names is not asked: the environment's user and password may be for another
+    one. Empty where it may be asked.
     """
     names = ("MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD", "MLFLOW_TRACKING_TOKEN")
     held = [name for name in names if os.environ.get(name)]
     meant = public_address(os.environ.get(VARIABLE, "")) == public_address(address)
     if not held or meant or not address.startswith(("http://", "https://")):
         return ""
-    return f"a file names it, and {held[0]} may be for another server; if it is yours, set {VARIABLE} to it"
+    return f"only a run's file names it, and {held[0]} may be for another server; if it is yours, set {VARIABLE} to it"
 
 
 def without_secrets(text: str) -> str:

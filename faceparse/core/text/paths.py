@@ -3,6 +3,7 @@
 import codecs
 import errno
 import os
+import unicodedata
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -62,6 +63,11 @@ def files_below(folder: Path) -> Iterator[Path]:
         seen.add(real)
         folders.sort()
         yield from (Path(place, name) for name in sorted(files))
+
+
+def visible(text: str) -> str:
+    """The text with control characters, such as those that command a terminal, as their codes: `\\x1b`."""
+    return "".join(c if c in "\n\t" or unicodedata.category(c) != "Cc" else f"\\x{ord(c):02x}" for c in text)
 
 
 def decode_text(data: bytes, *, errors: str = "strict") -> str:

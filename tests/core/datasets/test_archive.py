@@ -315,3 +315,31 @@ def test_of_two_members_with_one_name_the_later_counts(tmp_path: Path) -> None:
                     file.addfile(info, io.BytesIO(data))
         unpack(tmp_path / name, tmp_path / f"{name}.out")
         assert contents(tmp_path / f"{name}.out") == {"x": b"second, longer"}
+
+
+def test_a_name_that_is_a_file_and_a_folder_is_refused(tmp_path: Path) -> None:
+    path = make(tmp_path / "a.zip", {"x": b"1", "x/y": b"2"})
+    with pytest.raises(DatasetError, match=r"a\.zip: 'x' is a file and a folder in it; unpack it yourself"):
+        unpack(path, tmp_path / "out")
+
+
+def test_an_encrypted_zip_is_told_as_such(tmp_path: Path) -> None:
+    path = make(tmp_path / "a.zip")
+    data = bytearray(path.read_bytes())
+    at = -1
+    while (at := data.find(b"PK\1\2", at + 1)) >= 0:
+        data[at + 8] |= 1
+    path.write_bytes(data)
+    with pytest.raises(DatasetError, match=r"a\.zip: is encrypted; unpack it with its password and give the folder"):
+        unpack(path, tmp_path / "out")
+
+
+def test_nothing_is_left_of_an_archive_that_is_damaged(tmp_path: Path) -> None:
+    path = make(tmp_path / "a.zip", {"a": b"a" * 5000, "b": b"b" * 5000})
+    data = bytearray(path.read_bytes())
+    with zipfile.ZipFile(path) as archive:
+        data[archive.getinfo("b").header_offset + 40] ^= 255  # in its content
+    path.write_bytes(data)
+    with pytest.raises(DatasetError, match="damaged archive"):
+        unpack(path, tmp_path / "out")
+    assert not (tmp_path / "out").exists()

@@ -174,3 +174,24 @@ def test_a_place_that_cannot_be_written_is_refused_before_any_work(dataset: Path
     (dataset / "edges").write_bytes(b"a file in its place")
     with pytest.raises(OutputError, match=r"cannot write .*edges: File exists; choose another place"):
         update_edges(dataset)
+
+
+def test_edge_maps_are_written_inside_the_dataset_alone(dataset: Path, tmp_path: Path) -> None:
+    """A stranger's dataset may hold links to anything."""
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (elsewhere / "a.png").write_text("mine")
+    (dataset / "edges").symlink_to(elsewhere)
+    with pytest.raises(OutputError, match=r"edges: a link leads to .*elsewhere, outside .*; put a file or "):
+        update_edges(dataset, force=True)
+    (dataset / "edges").unlink()
+    (dataset / "edges").mkdir()
+    (dataset / "edges" / "a.png").symlink_to(elsewhere / "a.png")
+    with pytest.raises(OutputError, match=r"edges/a\.png: a link leads to "):
+        update_edges(dataset, force=True)
+    assert contents(elsewhere) == {"a.png": b"mine"}
+
+
+def test_a_dataset_may_be_reached_by_a_link(dataset: Path, tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to(dataset)
+    assert update_edges(tmp_path / "link").made == 4

@@ -8,7 +8,7 @@ import pytest
 from onnx import TensorProto, helper
 
 from faceparse.core.errors import DatasetError, SettingsError
-from faceparse.core.faces.face import Boxes, Face, YuNet, face_finder
+from faceparse.core.faces.face import MOST_FACES, Boxes, Face, YuNet, face_finder
 from tests.core.prediction.detector import POINTS, SIDE, make_detector
 
 DARK = np.zeros((96, 160, 3), np.uint8)
@@ -121,3 +121,16 @@ def test_what_was_saved_in_the_detectors_place_is_told(tmp_path: Path, content: 
         face_finder(path)
     assert str(caught.value).startswith(f"{path}: {expected}")
     assert "face_detection_yunet_2023mar.onnx" in str(caught.value)
+
+
+def test_a_box_outside_its_photograph_is_told() -> None:
+    found = boxes({"a.jpg": [[-5, -5, 10, 10]], "b.jpg": [[900, 10, 50, 50]]})
+    assert len(found("a.jpg", DARK)) == 1
+    with pytest.raises(DatasetError, match=r"^b.jpg: its box \[900, 10, 50, 50\] lies outside the photograph of "):
+        found("b.jpg", DARK)
+
+
+def test_a_photograph_has_a_bounded_number_of_faces() -> None:
+    assert len(boxes({"a.jpg": [[0, 0, 9, 9]] * MOST_FACES})("a.jpg", DARK)) == MOST_FACES
+    with pytest.raises(DatasetError, match=rf"^boxes.json: a.jpg: .*at most {MOST_FACES} items"):
+        boxes({"a.jpg": [[0, 0, 9, 9]] * (MOST_FACES + 1)})

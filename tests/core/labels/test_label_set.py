@@ -342,3 +342,11 @@ def test_equal_sets_are_equal_whatever_their_source(tmp_path: Path) -> None:
     own = read_label_set(tmp_path / "own.toml")
     assert own == LabelSet.model_validate(own.model_dump())
     assert own != get_label_set("helen")
+
+
+@pytest.mark.parametrize("name", ["sk\x1b[31min", "sk\nin", "sk\x00in"])
+def test_names_are_printable(name: str) -> None:
+    with pytest.raises(SettingsError, match="a name is of printable letters, not "):
+        label_set_from_dict({"name": "x", "side": "none", "classes": {"bg": "#000000", name: "#ffffff"}}, "x.toml")
+    with pytest.raises(SettingsError, match="a name is of printable letters, not "):
+        label_set_from_dict({"name": name, "side": "none", "classes": {"bg": "#000000", "s": "#ffffff"}}, "x.toml")

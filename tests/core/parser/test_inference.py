@@ -5,11 +5,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from faceparse.core.errors import CheckpointError
 from faceparse.core.images.pictures import read_image
 from faceparse.core.model.build import build_model
 from faceparse.core.model.eagrnet import EAGRNet
 from faceparse.core.model.parsing import Output, ParsingModel
-from faceparse.core.parser.inference import Parser, load_parser
+from faceparse.core.parser.inference import Parser, arrays_later, classes_of, load_parser
 from faceparse.core.parser.trained import ParsingLogits, ParsingNetwork
 from faceparse.core.parser.weights import read_checkpoint
 from faceparse.core.settings import DataSettings, ModelSettings
@@ -112,3 +113,15 @@ def test_the_crop_can_be_another_one(trained: RunResult, faces: Path) -> None:
     assert parser.logits(torch.zeros(1, 96, 80, 3, dtype=torch.uint8)).shape == (1, 11, 96, 80)
     (label,) = parser.parse([read_image(next((faces / "images").iterdir()))])
     assert label.shape == (72, 72)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_an_answer_that_is_no_number_is_refused(value: float) -> None:
+    logits = torch.zeros(3, 4, 4)
+    logits[1, 2, 2] = value
+    for read in (classes_of, lambda one: arrays_later(one)()):
+        with pytest.raises(CheckpointError, match="answers with what is no number"):
+            read(logits)
+    logits[1, 2, 2] = -float("inf")  # a class that is ruled out is none of it
+    assert arrays_later(logits)().shape == (3, 4, 4)
+    assert classes_of(logits).shape == (4, 4)

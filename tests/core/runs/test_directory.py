@@ -173,3 +173,17 @@ def test_a_log_that_cannot_be_written_is_named(directory: RunDirectory) -> None:
     (directory.path / "train.log").mkdir()
     with pytest.raises(OutputError, match=r"^cannot write .*train\.log: Is a directory; free space"):
         directory.log("one")
+
+
+@pytest.mark.parametrize("name", [".lock", "metrics.jsonl", "train.log", "last.pth"])
+def test_a_run_whose_files_are_links_to_elsewhere_is_not_gone_on_with(
+    directory: RunDirectory, tmp_path: Path, name: str
+) -> None:
+    """A stranger's run may hold links to anything; the lock alone would empty what it leads to."""
+    directory.close()
+    (tmp_path / "mine").write_text("mine")
+    (directory.path / name).unlink(missing_ok=True)
+    (directory.path / name).symlink_to(tmp_path / "mine")
+    with pytest.raises(OutputError, match=rf"{name}: a link leads to "):
+        RunDirectory.reopen(directory.path)
+    assert (tmp_path / "mine").read_text() == "mine"

@@ -14,6 +14,8 @@ from mlflow.utils.validation import _validate_metric_name
 from faceparse.core.errors import SettingsError
 from faceparse.core.runs import store as store_module
 from faceparse.core.runs.store import (
+    Store,
+    WithheldError,
     check_experiment,
     check_store,
     log_evaluation,
@@ -194,3 +196,14 @@ def test_a_deleted_run_takes_no_scores_and_says_how_to_get_it_back(make: Callabl
     warnings: list[str] = []
     assert not log_folder(store, run.run_id, Path("report"), "report", warn=warnings.append)
     assert warnings == [f"MLflow at {store} failed, report is not uploaded: {expected}"]
+
+
+def test_a_server_that_only_a_run_names_is_not_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever opens a store passes here: training that goes on, sync, eval and the registry."""
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    monkeypatch.setenv("MLFLOW_TRACKING_USERNAME", "me")
+    with pytest.raises(WithheldError, match="MLFLOW_TRACKING_USERNAME may be for another server; if it is yours, set "):
+        Store("http://127.0.0.1:9")
+    warnings = list[str]()
+    assert not log_folder("http://127.0.0.1:9", "run", Path("report"), "report", warn=warnings.append)
+    assert "only a run's file names it" in warnings[0]

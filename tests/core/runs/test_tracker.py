@@ -653,3 +653,24 @@ def test_a_run_that_is_deleted_before_its_end_is_told_so(make: Callable[..., Run
     MlflowClient(store).delete_run(run.run_id)
     run.tracker.finish("FINISHED")
     assert f"run {run.run_id} was deleted there" in run.warnings[-1]
+
+
+def test_of_a_folder_that_a_ledger_names_only_the_report_is_uploaded(
+    make: Callable[..., Run], store: str, tmp_path: Path
+) -> None:
+    run = make().start()
+    run.tracker.finish("FINISHED")
+    report, secret = tmp_path / "report", tmp_path / "id_rsa"
+    (report / "worst").mkdir(parents=True)
+    secret.write_text("secret")
+    for name in ("scores.json", "worst/01-a-truth.jpg", "id_rsa", "worst/notes.txt"):
+        (report / name).write_text("x")
+    (report / "report.html").symlink_to(secret)
+    repeat(run, evaluations=[asdict(evaluated({"test/miou": 0.5}, 1, str(report)))])
+    assert run.sync() == Parcel(evaluations=1)
+
+    def artifacts(folder: str) -> list[str]:
+        return [Path(file.path).name for file in MlflowClient(store).list_artifacts(run.run_id, folder)]
+
+    assert artifacts("eval/best.pth/test") == ["scores.json", "worst"]
+    assert artifacts("eval/best.pth/test/worst") == ["01-a-truth.jpg"]

@@ -89,6 +89,18 @@ def test_what_is_no_model_is_one_line(bundle: Path, tmp_path: Path) -> None:
         open_onnx(path)
 
 
+def test_weights_that_are_no_numbers_give_no_labels(bundle: Path, tmp_path: Path) -> None:
+    path = tmp_path / "model.onnx"
+    model = onnx.load(bundle / "model.onnx")
+    tensor = max(model.graph.initializer, key=lambda one: len(one.raw_data))
+    tensor.raw_data = np.full(len(tensor.raw_data) // 4, np.nan, np.float32).tobytes()
+    onnx.save(model, path)
+    with pytest.raises(CheckpointError, match=r"answers with what is no number \(nan or inf\)"):
+        open_onnx(path).logits(CROPS)
+    with pytest.raises(CheckpointError, match=r"answers with what is no number \(nan or inf\)"):
+        faceparse.load(path, device="cpu").predict(CROPS[0])
+
+
 @pytest.mark.parametrize("place", ["beside", "../outside", "absolute", "fifo", "/dev/zero"])
 def test_no_other_file_is_opened_for_a_graphs_weights(bundle: Path, tmp_path: Path, place: str) -> None:
     """The largest weights lie where the graph says that they do; a FIFO would be waited for, a device never end."""

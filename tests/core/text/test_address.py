@@ -86,3 +86,14 @@ def test_credentials_are_for_the_server_that_the_environment_names(monkeypatch: 
     assert "MLFLOW_TRACKING_PASSWORD may be for another server" in withheld("http://other:5000")
     assert withheld("http://mine:5000") == ""
     assert withheld("sqlite:///a.db") == ""
+
+
+def test_an_address_that_somebody_typed_gets_the_credentials_of_the_environment(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    monkeypatch.setenv("MLFLOW_TRACKING_TOKEN", "t")
+    assert withheld("http://mine:5000")
+    keep_secrets("http://mine:5000")
+    assert withheld("http://mine:5000") == ""
+    assert withheld("http://other:5000")
