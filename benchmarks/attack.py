@@ -16,6 +16,11 @@ LIMIT = 60.0
 """Seconds after which a command hangs."""
 
 
+def nothing_passes(_folder: Path, _code: int, _output: str) -> int:
+    """Returns 0: no damaged file can be taken for whole."""
+    return 0
+
+
 @dataclass(frozen=True)
 class Attack:
     """A command and the files it gets."""
@@ -26,15 +31,15 @@ class Attack:
     arguments: tuple[str, ...]
     files: Mapping[str, bytes | Path]
     """What lies in the folder in which the command runs: its content, or a file or folder to copy."""
-    passed: Callable[[Path, int, str], int] = lambda folder, code, output: 0
+    passed: Callable[[Path, int, str], int] = nothing_passes
     """How many damaged files were taken for whole; from the folder, the exit code and the output."""
     tries: int = 1
     """Changed files."""
-    arrange: Callable[[Path], object] = lambda folder: None
+    arrange: Callable[[Path], object] = lambda _folder: None
     """Puts into that folder what is no file."""
     fixed: Mapping[str, bytes] | None = None
     """The right files in their places, with which a command that was refused is started again."""
-    whole: Callable[[Path], bool] = lambda folder: True
+    whole: Callable[[Path], bool] = lambda _folder: True
     """Whether it then gave all that it should, and no more."""
 
 

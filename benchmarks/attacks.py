@@ -19,7 +19,7 @@ import tomli_w
 import torch
 from PIL import Image
 
-from benchmarks.attack import Attack, checksums, command
+from benchmarks.attack import Attack, checksums, command, nothing_passes
 from tests.mutations import changed_bytes, changed_fields
 from tests.raw import face, make_celebamask_hq, make_helen, make_lapa
 
@@ -120,7 +120,7 @@ def _pictures(kind: str, seeds: Seeds) -> Iterator[Attack]:
             files = {f"photos/{n}{Path(name).suffix}": changed[n] for n in range(first, first + FOLDER)}
             damaged = [f"out/labels/{Path(n).stem}.png" for n, new in files.items() if is_damage(name, old, new)]
 
-            def passed(folder: Path, code: int, output: str, *, damaged: list[str] = damaged) -> int:
+            def passed(folder: Path, _code: int, _output: str, *, damaged: list[str] = damaged) -> int:
                 return sum((folder / one).exists() for one in damaged)
 
             yield Attack(kind, f"{name} {first}", arguments, files, passed, len(files))
@@ -144,7 +144,7 @@ def _labels(kind: str, seeds: Seeds) -> Iterator[Attack]:
                 if is_damage(path, old, changed[f"data/{path}"]):
                     damaged.append(path)
 
-        def passed(folder: Path, code: int, output: str, *, damaged: list[str] = damaged) -> int:
+        def passed(_folder: Path, _code: int, output: str, *, damaged: list[str] = damaged) -> int:
             said = "".join(output.split())
             labels = {
                 one: one.replace("edges/", "labels/") for one in damaged
@@ -241,21 +241,17 @@ def _bundles(kind: str, seeds: Seeds) -> Iterator[Attack]:
         covered = name != "SHA256SUMS" and new != old
         files: Files = {"face.png": seeds.photograph, "m.bundle": bundle, f"m.bundle/{name}": new}
         use = _uses("m.bundle", seeds)[number % 3]
-        yield Attack(kind, f"{name} {number}", use, files, _accepted if covered else _nothing_passes)
+        yield Attack(kind, f"{name} {number}", use, files, _accepted if covered else nothing_passes)
 
 
-def _accepted(folder: Path, code: int, output: str) -> int:
+def _accepted(_folder: Path, code: int, _output: str) -> int:
     return int(code == 0)
-
-
-def _nothing_passes(folder: Path, code: int, output: str) -> int:
-    return 0
 
 
 # Archives
 
 
-def _archives(kind: str, seeds: Seeds) -> Iterator[Attack]:
+def _archives(kind: str, _seeds: Seeds) -> Iterator[Attack]:
     for source, make in (("lapa", make_lapa), ("helen", make_helen), ("celebamask-hq", make_celebamask_hq)):
         for packed in ("zip", "tar", "tar.gz", "tar.bz2", "tar.xz"):
             with tempfile.TemporaryDirectory() as name:
@@ -265,7 +261,7 @@ def _archives(kind: str, seeds: Seeds) -> Iterator[Attack]:
             expected = _result(arguments, {archive: old}, "data")
 
             def passed(
-                folder: Path, code: int, output: str, *, packed: str = packed, expected: dict[str, str] = expected
+                folder: Path, code: int, _output: str, *, packed: str = packed, expected: dict[str, str] = expected
             ) -> int:
                 found = _dataset(folder / "data")
                 wrong = (
@@ -465,7 +461,7 @@ def _postscript(kind: str, seeds: Seeds) -> Iterator[Attack]:
         yield Attack(kind, f"PostScript, {use[0]}", use, files, _accepted)
 
 
-def _members(kind: str, seeds: Seeds) -> Iterator[Attack]:
+def _members(kind: str, _seeds: Seeds) -> Iterator[Attack]:
     """Archives whose members lie outside, are links, pipes or devices."""
     members = {
         "../../../escaped.jpg": (tarfile.REGTYPE, ""),

@@ -17,7 +17,7 @@ from faceparse.core.labels.label_set import get_label_set
 from faceparse.core.model.build import build_model
 from faceparse.core.parser.inference import Parser
 from faceparse.core.parser.trained import ParsingNetwork
-from faceparse.core.prediction.prediction import make_plan
+from faceparse.core.prediction.prediction import plan_prediction
 from faceparse.core.settings import DataSettings, ModelSettings
 
 PHOTOGRAPHS = 32
@@ -43,7 +43,7 @@ def run() -> list[Result]:
         fresh = (root / f"out{i}" for i in count())
 
         def ours() -> None:
-            plan = make_plan([str(root / "photographs")], next(fresh), label_set=label_set, model="")
+            plan = plan_prediction([str(root / "photographs")], next(fresh), label_set=label_set, model="")
             assert plan.run(parser, batch_size=BATCH).photographs == PHOTOGRAPHS
 
         def floor() -> None:

@@ -84,7 +84,7 @@ def _lapa_alone(source: Source, item: Item) -> None:
     encode_png(label)
 
 
-def _celeba_alone(source: Source, item: Item) -> None:
+def _celeba_alone(_source: Source, item: Item) -> None:
     image = read_image(item.files[0])
     label = np.zeros((512, 512), np.uint8)
     for part, file in enumerate(item.files[1:], 1):

@@ -50,6 +50,6 @@ def _start(settings: TrackingSettings, directory: RunDirectory) -> Tracker:
         directory.metrics,
         params={},
         tags={},
-        warn=lambda text: None,
-        say=lambda text: None,
+        warn=lambda _text: None,
+        say=lambda _text: None,
     )

@@ -116,9 +116,6 @@ app.command()(sync.sync)
 app.command()(ui.ui)
 app.command()(doctor.doctor)
 
-UsageError: type[typer.BadParameter] = typer.BadParameter.__mro__[1]
-"""Base of the parser's own errors: a bad option, a missing argument."""
-
 INTERRUPTED = 130
 """Exit code after Ctrl-C: 128 + SIGINT."""
 
@@ -140,19 +137,20 @@ def main() -> NoReturn:
 def run(arguments: list[str]) -> int:
     """The exit code: 0 done, 1 done with something found or left out, 2 a mistake the user can fix."""
     try:
-        code = app([_present_name(one) for one in arguments], prog_name="faceparse", standalone_mode=False) or 0
+        names = [_present_name(one) for one in arguments]
+        code = app(names, prog_name="faceparse", standalone_mode=False, obj=run) or 0  # the demo runs commands
     except InterruptedRunError as stop:
         print(stop, file=sys.stderr)
         return stop.exit_code
     except FaceparseError as error:
         return _fail(str(error))
-    except UsageError as error:
-        context = getattr(error, "ctx", None)
-        if type(error).__name__ == "NoArgsIsHelpError":  # its message is the whole help
-            print(error.format_message(), file=sys.stderr)
+    except typer.TyperException as error:  # a bad option, a missing argument
+        context, message = getattr(error, "ctx", None), error.format_message()
+        if context is not None and message == context.get_help():  # nothing was typed, and the help says what can be
+            print(message, file=sys.stderr)
             return 2
         where = f" (see '{context.command_path} --help')" if context else ""
-        return _fail(f"{error.format_message()}{where}")
+        return _fail(f"{message}{where}")
     except typer.Exit as leave:
         code = leave.exit_code
     except (KeyboardInterrupt, typer.Abort):

@@ -92,15 +92,11 @@ def _as_dict(report: "CheckReport", root: Path) -> dict[str, Any]:
 
 
 def _table(report: "CheckReport") -> Any:
-    from rich.table import Table
-
+    from faceparse.commands.console import number_table
     from faceparse.core.checking.check_page import share_phrase, size_phrase
 
     sizes = f"images {size_phrase(report.sizes)}" if report.sizes else "no image could be read"
-    table = Table(title=sizes, title_justify="left", box=None, pad_edge=False)
-    table.add_column("class")
-    table.add_column("share %", justify="right")
-    table.add_column("images", justify="right")
+    table = number_table(sizes, "class", "share %", "images", box=None, pad_edge=False)
     for found in report.classes:
         table.add_row(found.name, share_phrase(found.share), str(found.images))
     return table

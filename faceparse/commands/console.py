@@ -38,6 +38,15 @@ def table_width(table: Table) -> int:
     return out.measure(table, options=out.options.update(width=WIDEST)).maximum
 
 
+def number_table(title: str, name: str, *numbers: str, no_wrap: bool = False, **style: Any) -> Table:
+    """Returns a table with a column of names and columns of numbers, all without rows; `style` is Rich's."""
+    table = Table(title=title, title_justify="left", **style)
+    table.add_column(name, no_wrap=no_wrap)
+    for heading in numbers:
+        table.add_column(heading, justify="right", no_wrap=no_wrap)
+    return table
+
+
 def print_table(table: Table) -> None:
     """In a pipe as wide as it must be: nobody there can widen the window."""
     if out.is_terminal:

@@ -1,5 +1,6 @@
 """faceparse demo"""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
@@ -7,6 +8,7 @@ import typer
 
 
 def demo(
+    context: typer.Context,
     folder: Annotated[
         Path | None, typer.Argument(help="Folder for dataset, run and pictures. Default: demo, or demo-2, ...")
     ] = None,
@@ -18,9 +20,9 @@ def demo(
     import shlex
     import time
 
-    from faceparse.cli import run
     from faceparse.commands.console import out
 
+    run: Callable[[list[str]], int] = context.obj  # runs a command as a user would
     started = time.monotonic()
     if folder is None:  # an earlier demo's run is kept
         folder = next(path for n in itertools.count(1) if not (path := Path(f"demo-{n}" if n > 1 else "demo")).exists())

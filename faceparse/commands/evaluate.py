@@ -206,10 +206,8 @@ def _comparison_table(comparison: "Comparison", protocol: str, others: "Sequence
 
 def _new_table(title: str, *headings: str) -> Any:
     from rich import box
-    from rich.table import Table
 
-    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
-    table.add_column("class", no_wrap=True)
-    for heading in headings:
-        table.add_column(heading, justify="right", no_wrap=True)
-    return table
+    from faceparse.commands.console import number_table
+
+    style = {"box": box.SIMPLE_HEAD, "pad_edge": False, "collapse_padding": True}
+    return number_table(title, "class", *headings, no_wrap=True, **style)

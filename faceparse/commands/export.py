@@ -175,15 +175,11 @@ def _line(report: "ExportReport") -> str:
 
 def _f1_table(split: "Split", reference: "Scores", reports: "Sequence[ExportReport]") -> Any:
     """Each file's F1 by class, and how far that is from PyTorch's."""
-    from rich.table import Table
-
+    from faceparse.commands.console import number_table
     from faceparse.core.scoring.scores import percent
 
     title = f"F1 % on {split.root.name} {split.name}, {len(split.samples)} images, and the change from PyTorch's"
-    table = Table(title=title, title_justify="left")
-    table.add_column("class")
-    for name in ("PyTorch", *(report.format for report in reports)):
-        table.add_column(name, justify="right")
+    table = number_table(title, "class", "PyTorch", *(report.format for report in reports))
     found = [report.scores for report in reports if report.scores is not None]
 
     def add(row: str, name: str) -> None:
@@ -205,14 +201,11 @@ def _f1_table(split: "Split", reference: "Scores", reports: "Sequence[ExportRepo
 
 
 def _speed_table(speeds: "Mapping[str, Speed]", reports: "Sequence[ExportReport]") -> Any:
-    from rich.table import Table
-
+    from faceparse.commands.console import number_table
     from faceparse.core.export.latency import BATCH
 
-    table = Table(title="on this machine's CPU, medians of one run", title_justify="left")
-    table.add_column("format")
-    for heading in ("MB", "ms a crop", f"crops a second, {BATCH} at a time", "times PyTorch"):
-        table.add_column(heading, justify="right")
+    headings = ("MB", "ms a crop", f"crops a second, {BATCH} at a time", "times PyTorch")
+    table = number_table("on this machine's CPU, medians of one run", "format", *headings)
     sizes = {report.format: f"{report.size / 1e6:.1f}" for report in reports}
     reference = speeds["PyTorch"].throughput
     for name, speed in speeds.items():

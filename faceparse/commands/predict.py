@@ -76,7 +76,7 @@ def predict(
     from faceparse.core.load import load_model_from
     from faceparse.core.parser.inference import load_parser
     from faceparse.core.prediction.inputs import STDIN, read_list
-    from faceparse.core.prediction.prediction import make_plan
+    from faceparse.core.prediction.prediction import plan_prediction
     from faceparse.core.text.patterns import some
 
     silent_libraries()
@@ -88,7 +88,7 @@ def predict(
         raise SettingsError("nothing to parse; name photographs, videos or folders, or a --from-file list of them")
     loaded = load_model_from(name, trust=trust)
     tell_terms(loaded.address)
-    plan = make_plan(
+    plan = plan_prediction(
         typed,
         output,
         label_set=loaded.label_set,

@@ -1,7 +1,7 @@
 """faceparse prepare SOURCE RAW_DIR OUT_DIR"""
 
-import inspect
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -29,115 +29,134 @@ Test = Annotated[float, typer.Option(min=0, max=0.9, help="Share of photographs 
 Seed = Annotated[int, typer.Option(min=0, help="Seed of everything random.")]
 
 
-def _source(name: str, *, align: str = "none") -> "Callable[[Callable[..., Source]], None]":
-    """Register a command that prepares the source which the decorated function makes from RAW_DIR and its options.
-
-    The options that all raw datasets share are added here; `align` is this source's default.
-    """
-
-    def shared(
-        align: Annotated[
-            str,
-            typer.Option(
-                help="Five points that faces are aligned by: landmarks (files), labels (the label map), auto "
-                "(landmarks where there are files, else labels) or none."
-            ),
-        ] = align,
-        size: Annotated[
-            int | None, typer.Option(min=32, max=4096, help="Side of an aligned image in pixels. Default: 473.")
-        ] = None,
-        template: Annotated[
-            str | None,
-            typer.Option(help="Where the points go: farl (the default), or a TOML file with size and points."),
-        ] = None,
-        on_missing: Annotated[
-            str | None,
-            typer.Option(
-                "--on-missing",
-                help="Faces without usable points: identity (as they are, the default), skip or fail.",
-            ),
-        ] = None,
-        processes: Processes = None,
-    ) -> None: ...
-
-    def register(make: "Callable[..., Source]") -> None:
-        def command(raw_dir: Path, out_dir: Path, processes: int | None, **options: Any) -> None:
-            from faceparse.core.datasets.prepare import unpacked_folder
-
-            alignment = _alignment(**{key: options.pop(key) for key in ("align", "size", "template", "on_missing")})
-            archive = raw_dir if raw_dir.is_file() else None
-            source = make(unpacked_folder(out_dir) if archive else raw_dir, **options)
-            _prepare(source, out_dir, processes, alignment, archive)
-
-        raw, *own = inspect.signature(make).parameters.values()
-        out = inspect.Parameter("out_dir", raw.kind, annotation=OutDir)
-        parameters = [raw, out, *own, *inspect.signature(shared).parameters.values()]
-        command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
-        command.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
-        command.__doc__ = make.__doc__
-        app.command(name)(command)
-
-    return register
+Align = Annotated[
+    str,
+    typer.Option(
+        help="Five points that faces are aligned by: landmarks (files), labels (the label map), auto "
+        "(landmarks where there are files, else labels) or none."
+    ),
+]
+Size = Annotated[int | None, typer.Option(min=32, max=4096, help="Side of an aligned image in pixels. Default: 473.")]
+Template = Annotated[
+    str | None, typer.Option(help="Where the points go: farl (the default), or a TOML file with size and points.")
+]
+OnMissing = Annotated[
+    str | None,
+    typer.Option(
+        "--on-missing", help="Faces without usable points: identity (as they are, the default), skip or fail."
+    ),
+]
 
 
-@_source("helen", align="auto")
-def _helen(raw_dir: RawDir) -> "Source":
+@app.command()
+def helen(
+    raw_dir: RawDir,
+    out_dir: OutDir,
+    align: Align = "auto",
+    size: Size = None,
+    template: Template = None,
+    on_missing: OnMissing = None,
+    processes: Processes = None,
+) -> None:
     """Helen (Smith et al.): soft maps, official lists. Aligned by points/ where it is there, else by the labels."""
     from faceparse.core.datasets.helen import Helen
 
-    return Helen(raw_dir)
+    _prepare_raw(Helen, raw_dir, out_dir, _alignment(align, size, template, on_missing), processes)
 
 
-@_source("lapa")
-def _lapa(raw_dir: RawDir) -> "Source":
+@app.command()
+def lapa(
+    raw_dir: RawDir,
+    out_dir: OutDir,
+    align: Align = "none",
+    size: Size = None,
+    template: Template = None,
+    on_missing: OnMissing = None,
+    processes: Processes = None,
+) -> None:
     """LaPa: official splits. Not aligned unless you ask for it, as in the paper; 106 landmarks come with it."""
     from faceparse.core.datasets.lapa import Lapa
 
-    return Lapa(raw_dir)
+    _prepare_raw(Lapa, raw_dir, out_dir, _alignment(align, size, template, on_missing), processes)
 
 
-@_source("celebamask-hq")
-def _celebamask_hq(raw_dir: RawDir) -> "Source":
+@app.command("celebamask-hq")
+def celebamask_hq(
+    raw_dir: RawDir,
+    out_dir: OutDir,
+    align: Align = "none",
+    size: Size = None,
+    template: Template = None,
+    on_missing: OnMissing = None,
+    processes: Processes = None,
+) -> None:
     """CelebAMask-HQ: part masks, CelebA's official split by the mapping file. It comes aligned."""
     from faceparse.core.datasets.celebamask_hq import CelebAMaskHQ
 
-    return CelebAMaskHQ(raw_dir)
+    _prepare_raw(CelebAMaskHQ, raw_dir, out_dir, _alignment(align, size, template, on_missing), processes)
 
 
-@_source("ibugmask", align="auto")
-def _ibugmask(raw_dir: RawDir, label_set: LabelSetName = "ibugmask", val: Val = 0.05, seed: Seed = 0) -> "Source":
+@app.command()
+def ibugmask(
+    raw_dir: RawDir,
+    out_dir: OutDir,
+    label_set: LabelSetName = "ibugmask",
+    val: Val = 0.05,
+    seed: Seed = 0,
+    align: Align = "auto",
+    size: Size = None,
+    template: Template = None,
+    on_missing: OnMissing = None,
+    processes: Processes = None,
+) -> None:
     """iBugMask: faces in the wild, with 11 classes or 14 (--label-set ibugmask-14); a share of train becomes val."""
     from faceparse.core.datasets.ibugmask import IBugMask
     from faceparse.core.labels.label_set import get_label_set
 
-    return IBugMask(raw_dir, label_set=get_label_set(label_set), val=val, seed=seed)
+    alignment, classes = _alignment(align, size, template, on_missing), get_label_set(label_set)
+    source = partial(IBugMask, label_set=classes, val=val, seed=seed)
+    _prepare_raw(source, raw_dir, out_dir, alignment, processes)
 
 
-@_source("fasseg")
-def _fasseg(raw_dir: RawDir) -> "Source":
+@app.command()
+def fasseg(
+    raw_dir: RawDir,
+    out_dir: OutDir,
+    align: Align = "none",
+    size: Size = None,
+    template: Template = None,
+    on_missing: OnMissing = None,
+    processes: Processes = None,
+) -> None:
     """FASSEG frontal02 (V2): 12 train, 2 val, 50 test; photographs of train that stand in test are left out."""
     from faceparse.core.datasets.fasseg import Fasseg
 
-    return Fasseg(raw_dir)
+    _prepare_raw(Fasseg, raw_dir, out_dir, _alignment(align, size, template, on_missing), processes)
 
 
-@_source("folder")
-def _folder(
+@app.command()
+def folder(
     raw_dir: RawDir,
+    out_dir: OutDir,
     label_set: LabelSetName,
     images: Annotated[str, typer.Option(help="Images, by a pattern with one '*'.")] = "images/*",
     labels: Annotated[str, typer.Option(help="Label pictures; '*' stands for the image's name.")] = "labels/*.png",
     val: Val = 0.1,
     test: Test = 0.1,
     seed: Seed = 0,
-) -> "Source":
+    align: Align = "none",
+    size: Size = None,
+    template: Template = None,
+    on_missing: OnMissing = None,
+    processes: Processes = None,
+) -> None:
     """Images and label pictures of your own. Labels: class ids, palette PNGs, or the label set's colours."""
     from faceparse.core.datasets.folder import Folder
     from faceparse.core.labels.label_set import get_label_set
 
-    return Folder(
-        raw_dir, label_set=get_label_set(label_set), images=images, labels=labels, val=val, test=test, seed=seed
-    )
+    alignment, classes = _alignment(align, size, template, on_missing), get_label_set(label_set)
+    source = partial(Folder, label_set=classes, images=images, labels=labels, val=val, test=test, seed=seed)
+    _prepare_raw(source, raw_dir, out_dir, alignment, processes)
 
 
 @app.command()
@@ -166,6 +185,21 @@ def _alignment(align: str, size: int | None, template: str | None, on_missing: s
     if useless := [option for option, value in given.items() if value is not None]:
         raise SettingsError(f"{useless[0]}: has no effect without alignment; add --align auto, or leave it out")
     return None
+
+
+def _prepare_raw(
+    source: "Callable[[Path], Source]",
+    raw_dir: Path,
+    out_dir: Path,
+    alignment: "Alignment | None",
+    processes: int | None,
+) -> None:
+    """Prepare a raw dataset from its folder or its archive; `source` takes the folder."""
+    from faceparse.core.datasets.prepare import unpacked_folder
+
+    archive = raw_dir if raw_dir.is_file() else None
+    found = source(unpacked_folder(out_dir) if archive else raw_dir)
+    _prepare(found, out_dir, processes, alignment, archive)
 
 
 def _prepare(
@@ -204,12 +238,11 @@ def _prepare(
 
 def _ceiling(report: "PrepareReport") -> Any:
     """What alignment costs: no network trained on aligned faces scores higher in the original images."""
-    from rich.table import Table
+    from faceparse.commands.console import number_table
 
     assert report.ceiling is not None
     title = f"ceiling: labels against themselves after the way to the aligned image and back ({report.ceiling_split})"
-    table = Table("class", title=title, title_justify="left")
-    table.add_column("F1 %", justify="right")
+    table = number_table(title, "class", "F1 %")
     for name, f1 in report.ceiling.items():
         table.add_row(name, f"{100 * f1:.2f}")
     foreground = list(report.ceiling.values())[1:]

@@ -121,12 +121,10 @@ def _show(result: "SweepResult") -> None:
 
 
 def _table(result: "SweepResult") -> Any:
-    from rich.table import Table
+    from faceparse.commands.console import number_table
 
-    table = Table(title=str(result.path), title_justify="left")
     keys = list(result.trials[0].params)
-    for heading in ("trial", "score", "best epoch", *keys):
-        table.add_column(heading, justify="left" if heading == "trial" else "right")
+    table = number_table(str(result.path), "trial", "score", "best epoch", *keys)
     for trial in result.trials:
         score = "failed" if trial.score is None else f"{trial.score:.4f}"
         table.add_row(trial.name, score, str(trial.best_epoch or ""), *(_short(trial.params[key]) for key in keys))

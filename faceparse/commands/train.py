@@ -76,7 +76,7 @@ def train(
     """Train a network. Every run is logged to MLflow and kept in a run directory."""
     from faceparse.core.errors import SettingsError
 
-    place = {
+    where = {
         "train.device": device_name(gpus, device, several=True),
         "launch.processes": processes,
         "launch.nodes": nodes,
@@ -98,7 +98,7 @@ def train(
         "train.run_dir": snapshot_dir,
         **parse_set(set_ or []),
     }
-    typed, placed = ({key: value for key, value in chosen.items() if value is not None} for chosen in (options, place))
+    typed, placed = ({key: value for key, value in chosen.items() if value is not None} for chosen in (options, where))
     if resume not in (None, "auto") and (typed or experiment):
         raise SettingsError(
             "--resume goes on with the run's own settings; drop the other options, but for those of where it runs "
@@ -111,18 +111,18 @@ def train(
     silent_libraries()  # before they are imported
     tell_terms(restore_from)
     from faceparse.commands.training_display import TrainingDisplay
-    from faceparse.core.training import launch
+    from faceparse.core.training.launch import Job, resume_job, start
 
     if profile:
         if resume is not None:
             raise SettingsError("--profile and --resume: give one of them")
         _profile(load_settings(experiment, placed | typed))
     elif resume is None:
-        _show(launch.train(load_settings(experiment, placed | typed), TrainingDisplay))
+        _show(start(Job(load_settings(experiment, placed | typed), TrainingDisplay)))
     elif resume == "auto":
-        _show(launch.resume_or_train(load_settings(experiment, placed | typed), TrainingDisplay))
+        _show(start(Job(load_settings(experiment, placed | typed), TrainingDisplay, "auto")))
     else:
-        _show(launch.resume(Path(resume), TrainingDisplay, placed))
+        _show(start(resume_job(Path(resume), TrainingDisplay, placed)))
 
 
 def _profile(settings: "Settings") -> None:

@@ -24,7 +24,7 @@ from faceparse.core.images.polygons import polygons
 from faceparse.core.images.warp import Size, unwarp_label
 from faceparse.core.labels.label_set import LabelSet
 from faceparse.core.load import load_model_from
-from faceparse.core.parser.inference import Parser, arrays_later, load_parser
+from faceparse.core.parser.inference import Parser, copy_to_host, load_parser
 from faceparse.core.prediction.batches import batch_logits
 from faceparse.core.settings import parse_input_size
 from faceparse.core.text.paths import path_problem
@@ -231,7 +231,7 @@ class FaceParser:
 
     def _result(self, photo: "_Cropped", logits: list[Tensor]) -> Result:
         picture, crops = photo.picture, photo.crops
-        answers = settle([arrays_later(one)() for one in logits], crops)
+        answers = settle([copy_to_host(one)() for one in logits], crops)
         parsed = paste(answers, crops, picture.size, clear=picture.clear)
         faces = None
         if photo.faces is not None:

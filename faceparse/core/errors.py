@@ -67,6 +67,6 @@ class ExportError(FaceparseError):
     """An exported model that could not be made or does not agree with PyTorch."""
 
 
-def first_line(error: Exception) -> str:
-    """What a library's error says, as a part of a line of ours."""
-    return (str(error).strip() or type(error).__name__).splitlines()[0][:160]
+def first_line(error: BaseException, longest: int = 160) -> str:
+    """Returns the first line of a library's error, to be part of one of ours; its class where it says nothing."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0][:longest]

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from faceparse.core.export.bundle import read_bundle
 from faceparse.core.export.read import load_file
-from faceparse.core.names.place import SCHEME
+from faceparse.core.names.model_file import SCHEME
 from faceparse.core.names.shipped import DEFAULT
 from faceparse.core.parser.trained import TrainedModel
 from faceparse.core.settings import load_settings

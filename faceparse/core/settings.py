@@ -388,7 +388,7 @@ def load_settings(file: Path | None = None, options: Mapping[str, Any] | None = 
     """Settings from a TOML file, the environment and `options` ("section.key" -> value).
 
     Raises:
-        SettingsError: an unknown key or a bad value, with the place it came from.
+        SettingsError: an unknown key or a bad value, with where it came from.
     """
     experiment = os.environ.get(EXPERIMENT_VARIABLE)
     layers = {
@@ -398,10 +398,10 @@ def load_settings(file: Path | None = None, options: Mapping[str, Any] | None = 
         "option": _nest(options or {}),
     }
     merged: dict[str, Any] = {}
-    for place, layer in layers.items():
+    for origin, layer in layers.items():
         for section, values in layer.items():
             if section in Settings.model_fields and not isinstance(values, Mapping):
-                raise SettingsError(f"{place}: {section} = {values!r}: a section is a table, [{section}]")
+                raise SettingsError(f"{origin}: {section} = {values!r}: a section is a table, [{section}]")
         _merge(merged, layer)
     _keep_secrets(merged)
     return settings_from_dict(merged, layers)
@@ -417,23 +417,23 @@ def parse_input_size(value: Any) -> tuple[int, int]:
 
 
 def settings_from_dict(data: Mapping[str, Any], layers: dict[str, Any] | None = None) -> Settings:
-    """Settings from a nested dict; `layers` (place -> dict) lets an error name the place of the bad value."""
+    """Settings from a nested dict; `layers` (origin -> dict) lets an error say where a bad value came from."""
     try:
         return Settings.model_validate(data)
     except ValidationError as error:
         raise SettingsError("; ".join(_explain(one, layers or {}) for one in error.errors()[:3])) from None
 
 
-def override(settings: Settings, options: Mapping[str, Any], place: str = "option") -> Settings:
+def override(settings: Settings, options: Mapping[str, Any], origin: str = "option") -> Settings:
     """These settings with some replaced ("section.key" -> value). What was not set before still counts as not set.
 
     Raises:
-        SettingsError: an unknown key or a bad value, which came from `place`.
+        SettingsError: an unknown key or a bad value, which came from `origin`.
     """
     merged, layer = chosen(settings), _nest(options)
     _merge(merged, layer)
     _keep_secrets(layer)
-    return settings_from_dict(merged, {place: layer})
+    return settings_from_dict(merged, {origin: layer})
 
 
 def chosen(settings: Settings) -> dict[str, Any]:
@@ -522,10 +522,10 @@ _SHORT.maxstring = _SHORT.maxother = _SHORT.maxlong = 200
 
 
 def _explain(error: Any, layers: dict[str, Any]) -> str:
-    """One validation error as a colleague would say it: place, key, value, what is allowed."""
+    """One validation error as a colleague would say it: origin, key, value, what is allowed."""
     location = [str(part) for part in error["loc"]]
     key, value = ".".join(location[:2])[:100], _SHORT.repr(error["input"])
-    where = next((f"{place}: " for place in reversed(layers) if _holds(layers[place], location[:2])), "")
+    where = next((f"{origin}: " for origin in reversed(layers) if _holds(layers[origin], location[:2])), "")
     if error["type"] == "extra_forbidden":
         section = f"{location[0]}." if len(location) > 1 else ""
         known = [name.removeprefix(section) for name in keys() if name.startswith(section)]

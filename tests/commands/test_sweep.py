@@ -11,6 +11,7 @@ from faceparse.core.settings import Settings
 from faceparse.core.sweeps.sweep_file import read_record
 from faceparse.core.training import launch
 from faceparse.core.training import run as run_module
+from faceparse.core.training.launch import Job
 from faceparse.core.training.run import RunResult
 
 Tree = Callable[[], dict[Path, bytes]]
@@ -22,7 +23,8 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[Settings]:
     """Nothing is trained; a batch of 4 scores 0.25, and so on, and one of 13 fails."""
     kept: list[Settings] = []
 
-    def score(settings: Settings, observer: object) -> RunResult:
+    def score(job: Job) -> RunResult:
+        settings = job.settings
         kept.append(settings)
         if settings.train.batch_size == 13:
             raise TrainingError("the GPU's memory is full; lower --batch-size or --input-size")
@@ -32,7 +34,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[Settings]:
             folder, folder / "best.pth", 3, settings.train.batch_size / 16, "abc", "sqlite:////x.db", "val/f1_mean"
         )
 
-    monkeypatch.setattr(launch, "train", score)
+    monkeypatch.setattr(launch, "start", score)
     monkeypatch.setattr(run_module, "check", lambda *_: None)
     return kept
 

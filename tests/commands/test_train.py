@@ -13,6 +13,7 @@ from faceparse.commands.training_display import TrainingDisplay
 from faceparse.core.errors import TrainingError
 from faceparse.core.settings import Settings, load_settings
 from faceparse.core.training import launch
+from faceparse.core.training.launch import Job
 from faceparse.core.training.run import RunResult
 
 Tree = Callable[[], dict[Path, bytes]]
@@ -26,11 +27,11 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[Settings]:
     """Nothing is trained; the settings that would have been are kept."""
     kept: list[Settings] = []
 
-    def keep(settings: Settings, display: object) -> RunResult:
-        kept.append(settings)
+    def keep(job: Job) -> RunResult:
+        kept.append(job.settings)
         return RunResult(Path("run"), Path("run/best.pth"), 3, 0.5, "abc", "sqlite:////x.db", "val/f1_mean")
 
-    monkeypatch.setattr(launch, "train", keep)
+    monkeypatch.setattr(launch, "start", keep)
     return kept
 
 
@@ -322,7 +323,7 @@ def test_training_that_must_stop_is_one_line(cli: Any, monkeypatch: pytest.Monke
     def fail(*_: object) -> None:
         raise TrainingError("the loss is no longer finite\nat iteration 3")
 
-    monkeypatch.setattr(launch, "train", fail)
+    monkeypatch.setattr(launch, "start", fail)
     assert cli("train").message == "the loss is no longer finite at iteration 3"
 
 

@@ -30,7 +30,7 @@ _PREPROCESSING = ("kind", "input_size", "sizes", "channel_order", "mean", "std",
 
 
 def fill_bundle(
-    folder: Path, model: ExportedModel, format: str, summary: Summary | None, scored_on: Split | None
+    folder: Path, model: ExportedModel, format_name: str, summary: Summary | None, scored_on: Split | None
 ) -> None:
     """Add everything else to a folder that holds the model's file.
 
@@ -41,13 +41,13 @@ def fill_bundle(
     steps = {key: _as_json(metadata[key]) for key in _PREPROCESSING}
     (file,) = folder.glob(f"{MODEL}*")
     scores = summary.scores if summary else None
-    config = hub_config(model, file.name, format, steps, scores, scored_on)
+    config = hub_config(model, file.name, format_name, steps, scores, scored_on)
     texts = {
         "labels.toml": tomli_w.dumps(model.label_set.to_toml()),
         "settings.toml": to_toml(model.settings),
         "preprocessing.json": json.dumps(steps, indent=2) + "\n",
         "config.json": json.dumps(config, indent=2) + "\n",
-        "README.md": model_card(model, file.name, format, summary, scored_on),
+        "README.md": model_card(model, file.name, format_name, summary, scored_on),
     }
     for name, text in texts.items():
         write_atomic(folder / name, text.encode())

@@ -90,7 +90,9 @@ _SIDES = {
 }
 
 
-def model_card(model: ExportedModel, file: str, format: str, summary: Summary | None, scored_on: Split | None) -> str:
+def model_card(
+    model: ExportedModel, file: str, format_name: str, summary: Summary | None, scored_on: Split | None
+) -> str:
     """Markdown. `summary` is of this file, on `scored_on`."""
     data, label_set = model.settings.data, model.label_set
     height, width = data.input_size
@@ -110,7 +112,7 @@ def model_card(model: ExportedModel, file: str, format: str, summary: Summary | 
         license=_front_matter(model.licence, label_set.name),
         kind=Path(file).suffix.removeprefix("."),
         classes_count=len(label_set),
-        format=format,
+        format=format_name,
         backbone=model.settings.model.backbone,
         classes="\n".join(f"| {i} | {name} | {colour} |" for i, (name, colour) in enumerate(label_set.classes.items())),
         sides=_SIDES[label_set.side],

@@ -16,7 +16,7 @@ LIBRARY = "faceparse"
 def hub_config(
     model: ExportedModel,
     file: str,
-    format: str,
+    format_name: str,
     preprocessing: Mapping[str, object],
     scores: Scores | None,
     scored_on: Split | None,
@@ -26,7 +26,7 @@ def hub_config(
         "library_name": LIBRARY,
         "library_version": __version__,
         "file": file,
-        "format": format,
+        "format": format_name,
         "licence": model.licence,
         "label_set": model.label_set.to_toml(),
         "id2label": {str(i): name for i, name in enumerate(model.label_set.names)},

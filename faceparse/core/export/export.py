@@ -29,7 +29,7 @@ from faceparse.core.images.crop import prepare_photo
 from faceparse.core.images.pictures import read_image
 from faceparse.core.images.warp import Size
 from faceparse.core.machine.parallel import Track, untracked
-from faceparse.core.names.place import SUFFIXES
+from faceparse.core.names.model_file import SUFFIXES
 from faceparse.core.parser.trained import Network, TrainedModel
 from faceparse.core.parser.weights import Checkpoint
 from faceparse.core.runtime.checksums import MODEL, is_bundle
@@ -120,7 +120,7 @@ class Exporter:
         self._scores: Scores | None = None
         self._lightness: np.ndarray | None = None
 
-    def export(self, format: str, path: Path, *, bundle: bool = False) -> ExportReport:
+    def export(self, format_name: str, path: Path, *, bundle: bool = False) -> ExportReport:
         """Write `path`, a file or a bundle's folder.
 
         Raises:
@@ -129,20 +129,20 @@ class Exporter:
             OutputError: `path` cannot be written.
         """
         make_folder(path.parent)
-        if FORMATS[format].calibrated:
+        if FORMATS[format_name].calibrated:
             self._training_photographs()  # before the work
         report: ExportReport | None = None
 
         def write_and_verify(file: BinaryIO) -> None:
             nonlocal report
-            self._write(format, file)
-            report = self._verify(format, Path(file.name), path)
+            self._write(format_name, file)
+            report = self._verify(format_name, Path(file.name), path)
 
         def fill(folder: Path) -> None:
-            with (folder / f"{MODEL}{FORMATS[format].suffix}").open("wb") as file:
+            with (folder / f"{MODEL}{FORMATS[format_name].suffix}").open("wb") as file:
                 write_and_verify(file)
             assert report is not None
-            fill_bundle(folder, report.model, format, report.summary, self.scored_on)
+            fill_bundle(folder, report.model, format_name, report.summary, self.scored_on)
 
         if bundle:
             write_folder_with(path, fill)
@@ -168,9 +168,9 @@ class Exporter:
             self._scores = self._score(self.scored_on, self.network).scores
         return self._scores
 
-    def _write(self, format: str, file: BinaryIO) -> None:
+    def _write(self, format_name: str, file: BinaryIO) -> None:
         try:
-            self._writers[format](file)
+            self._writers[format_name](file)
         except (FaceparseError, OSError):
             raise
         except Exception as error:  # exporters raise errors of many kinds
@@ -178,36 +178,36 @@ class Exporter:
             raise ExportError(f"{self.checkpoint.path}: cannot be exported ({first_line(error)}){fix}") from error
         file.flush()
 
-    def _verify(self, format: str, file: Path, path: Path) -> ExportReport:
-        model = replace(read_exported(file, FORMATS[format]), path=path)
+    def _verify(self, format_name: str, file: Path, path: Path) -> ExportReport:
+        model = replace(read_exported(file, FORMATS[format_name]), path=path)
         network = replace(model, path=file).network(self.device)
         labels = model.kind == "labels"
         checks = tuple(
             compare_numbers(
-                self.network, network, drawn_crops(batch, network.input_size), FORMATS[format], labels=labels
+                self.network, network, drawn_crops(batch, network.input_size), FORMATS[format_name], labels=labels
             )
             for batch in CHECKED_BATCHES
         )
         if model.sizes == "any":
             crops = drawn_crops(CHECKED_BATCHES[0], another_size(network.input_size))
-            checks += (compare_numbers(self.network, network, crops, FORMATS[format], labels=labels),)
+            checks += (compare_numbers(self.network, network, crops, FORMATS[format_name], labels=labels),)
         summary = self._score(self.scored_on, network) if self.scored_on else None
         scores = summary.scores if summary else None
-        self._judge(format, scores)
-        return ExportReport(format, path, model, file.stat().st_size, checks, scores, summary)
+        self._judge(format_name, scores)
+        return ExportReport(format_name, path, model, file.stat().st_size, checks, scores, summary)
 
     def _score(self, split: Split, network: Network) -> Summary:
         if self._lightness is None:
             self._lightness = skin_lightness(split.samples, split.label_set, track=self._track)
         return score(network, split, self._lightness, self._track)
 
-    def _judge(self, format: str, scores: Scores | None) -> None:
+    def _judge(self, format_name: str, scores: Scores | None) -> None:
         if scores is None or self.scores is None:
             return
         drop = self.scores.mean_f1 - scores.mean_f1
         if drop > self._max_f1_drop:
             raise ExportError(
-                f"{format}: mean F1 {scores.mean_f1:.4f} where PyTorch has {self.scores.mean_f1:.4f}, a drop of "
+                f"{format_name}: mean F1 {scores.mean_f1:.4f} where PyTorch has {self.scores.mean_f1:.4f}, a drop of "
                 f"{drop:.4f}, more than --max-f1-drop {self._max_f1_drop}; nothing was written"
             )
 

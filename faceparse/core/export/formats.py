@@ -12,7 +12,7 @@ from torch import Tensor
 
 from faceparse.core.errors import SettingsError
 from faceparse.core.export import onnx, programs
-from faceparse.core.export.graph import ArrayInput, Graph, GraphInput, MakeInput, Run
+from faceparse.core.export.graph import ArrayInput, Graph, GraphInput, MakeInput, TensorFunction
 from faceparse.core.export.onnx import Metadata, OnnxWriter
 from faceparse.core.files.content import read_safetensors_metadata
 from faceparse.core.labels.label_set import nearest
@@ -29,7 +29,7 @@ class Format:
     agreement: float
     """Smallest share of pixels whose class is PyTorch's that is taken."""
     read_metadata: Callable[[Path], Metadata]
-    run: Callable[[Path, torch.device], Run]
+    run: Callable[[Path, torch.device], TensorFunction]
     runs_on_gpu: Callable[[], bool] = torch.cuda.is_available
     graph_input: MakeInput = GraphInput
     calibrated: bool = False
@@ -42,7 +42,7 @@ class Format:
     """Holds the weights and no graph: is read as a checkpoint, and takes any input size."""
 
 
-def _run_weights(path: Path, device: torch.device) -> Run:
+def _run_weights(path: Path, device: torch.device) -> TensorFunction:
     return read_portable(path).network(device).logits
 
 

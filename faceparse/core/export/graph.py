@@ -19,7 +19,7 @@ from faceparse.core.runtime.metadata import Kind, Sizes
 from faceparse.core.runtime.onnx_model import INPUT, SURE, check_answer
 from faceparse.core.settings import DataSettings
 
-Run = Callable[[Tensor], Tensor]
+TensorFunction = Callable[[Tensor], Tensor]
 """A graph as its file computes it, on whatever device its input is."""
 MakeInput = Callable[[Kind, DataSettings], nn.Module]
 """Gives what turns crops (N x H x W x 3 uint8 RGB) into the input of a graph."""
@@ -128,7 +128,7 @@ class GraphNetwork(nn.Module):
     def __init__(
         self,
         kind: Kind,
-        run: Run,
+        run: TensorFunction,
         data: DataSettings,
         classes: int,
         graph_input: MakeInput = GraphInput,

@@ -26,11 +26,11 @@ def measure(networks: Mapping[str, Network]) -> dict[str, Speed]:
     """On the CPU, medians of rounds in which each network has its turn."""
     times: dict[tuple[str, int], list[float]] = {(name, batch): [] for name in networks for batch in (1, BATCH)}
     with torch.inference_mode():
-        for round in range(ROUNDS + 1):
+        for turn in range(ROUNDS + 1):
             for (name, batch), kept in times.items():
                 crops = drawn_crops(1, networks[name].input_size).expand(batch, -1, -1, -1)
                 started = time.perf_counter()
                 networks[name](crops)
-                if round:  # the first is to warm up
+                if turn:  # the first is to warm up
                     kept.append(time.perf_counter() - started)
     return {name: Speed(median(times[name, 1]), BATCH / median(times[name, BATCH])) for name in networks}

@@ -19,7 +19,7 @@ from onnxruntime.transformers.float16 import convert_float_to_float16
 from torch import Tensor
 
 from faceparse.core.errors import DeviceError
-from faceparse.core.export.graph import OUTPUT, Graph, Run
+from faceparse.core.export.graph import OUTPUT, Graph, TensorFunction
 from faceparse.core.runtime.onnx_model import INPUT, new_session
 
 Metadata = Mapping[str, str]
@@ -101,7 +101,7 @@ def read_onnx_metadata(path: Path) -> Metadata:
     return {entry.key: entry.value for entry in model.metadata_props}
 
 
-def run_onnx(path: Path, device: torch.device) -> Run:
+def run_onnx(path: Path, device: torch.device) -> TensorFunction:
     """
     Raises:
         DeviceError: a GPU, and ONNX Runtime is installed without support for it.

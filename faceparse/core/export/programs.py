@@ -12,7 +12,7 @@ import torch
 from torch.export.passes import move_to_device_pass
 
 from faceparse.core.errors import CheckpointError
-from faceparse.core.export.graph import Graph, Run
+from faceparse.core.export.graph import Graph, TensorFunction
 from faceparse.core.export.onnx import Metadata
 from faceparse.core.text.toml_json import parse_json
 
@@ -42,7 +42,7 @@ def read_program_metadata(path: Path) -> Metadata:
     return metadata
 
 
-def run_torchscript(path: Path, device: torch.device) -> Run:
+def run_torchscript(path: Path, device: torch.device) -> TensorFunction:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         module = torch.jit.load(str(path), map_location=device).eval()
@@ -67,7 +67,7 @@ _PLAIN = re.compile(
 """What a program of `write_program` consists of: no part of it is a pickle that may hold any object."""
 
 
-def run_program(path: Path, device: torch.device) -> Run:
+def run_program(path: Path, device: torch.device) -> TensorFunction:
     """
     Raises:
         CheckpointError: a part of the file would be unpickled.

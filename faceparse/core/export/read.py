@@ -21,8 +21,8 @@ def load_file(source: str | Path, *, trust: bool = False) -> TrainedModel:
         CheckpointError: there is no such model, it is damaged, not trusted, or cannot be fetched.
         OutputError: the cache cannot be written.
     """
-    place = find_model(source)
-    return replace(read_model(place.path, trust=trust), address=place.address)
+    file = find_model(source)
+    return replace(read_model(file.path, trust=trust), address=file.address)
 
 
 def read_model(path: Path, *, trust: bool = False) -> TrainedModel:

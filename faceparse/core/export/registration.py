@@ -36,10 +36,12 @@ def plan_registration(
     """
     if len(formats) > 1:
         raise SettingsError("--register: takes one format at a time, so that the alias is one version's; name one")
-    (format,) = formats
-    if not FORMATS[format].servable:
+    (format_name,) = formats
+    if not FORMATS[format_name].servable:
         served = ", ".join(key for key, known in FORMATS.items() if known.servable)
-        raise SettingsError(f"--register: {format} needs PyTorch where it runs; a registered model is one of {served}")
+        raise SettingsError(
+            f"--register: {format_name} needs PyTorch where it runs; a registered model is one of {served}"
+        )
     uri, run_id = tracked_run(checkpoint) or (tracked_at(checkpoint) or tracking_uri(load_settings().tracking), None)
     registration = Registration(uri, name, alias or LATEST, run_id, checkpoint.settings.tracking.experiment)
     registration.check(warn=warn)

@@ -59,7 +59,7 @@ class Crop:
 
 
 @dataclass(frozen=True)
-class Parsed:
+class PictureLabels:
     """The labels of a whole picture."""
 
     label: np.ndarray
@@ -156,7 +156,7 @@ def _to_square(face: Face, picture: Size) -> np.ndarray:
 
 def paste(
     answers: Sequence[np.ndarray], crops: Sequence[Crop], size: Size, *, clear: np.ndarray | None = None
-) -> Parsed:
+) -> PictureLabels:
     """What the network says of crops (C x h x w, from `settle`) -> the labels of the picture of `size`.
 
     An aligned crop wins against what wider ones say of the same place; among the same kind the larger box wins, being
@@ -165,7 +165,7 @@ def paste(
     Args:
         clear: H x W bool, where nothing of the picture can be seen: there is background, whatever the network says.
     """
-    parsed = Parsed(np.zeros(size, np.uint8), np.zeros(size, np.uint16))
+    parsed = PictureLabels(np.zeros(size, np.uint8), np.zeros(size, np.uint16))
     aligned = {crop.face: crop for crop in crops if not crop.wide}
     order = sorted(range(len(crops)), key=lambda i: (not crops[i].wide, crops[i].box[2] * crops[i].box[3]))
     for i in order:

@@ -15,22 +15,22 @@ from typing import BinaryIO
 _SEEN: set[Path] = set()
 
 
-def beside(place: Path, ending: str) -> Path:
-    """A new hidden name in the same folder, short whatever the place's own: `tmp` is half written, `old` holds what
-    stood in the place, under its own name.
+def beside(target: Path, ending: str) -> Path:
+    """A new hidden name in the same folder, short whatever the target's own: `tmp` is half written, `old` holds what
+    stood there before, under its own name.
     """
-    return place.with_name(f".faceparse-{secrets.token_hex(6)}.{ending}")
+    return target.with_name(f".faceparse-{secrets.token_hex(6)}.{ending}")
 
 
 @contextmanager
-def new_file(place: Path) -> Iterator[tuple[Path, BinaryIO]]:
-    """A temporary file beside `place`, open for writing; held until the block ends, even if the file is closed before.
+def new_file(target: Path) -> Iterator[tuple[Path, BinaryIO]]:
+    """A temporary file beside `target`, open for writing; held until the block ends, even if the file is closed before.
 
     Raises:
         OSError: it cannot be made.
     """
     while True:
-        path = beside(place, "tmp")
+        path = beside(target, "tmp")
         file = path.open("xb")
         own = os.dup(file.fileno())
         if _hold(own, path):
@@ -44,14 +44,14 @@ def new_file(place: Path) -> Iterator[tuple[Path, BinaryIO]]:
 
 
 @contextmanager
-def new_folder(place: Path, ending: str) -> Iterator[Path]:
-    """A temporary folder beside `place`, held until the block ends.
+def new_folder(target: Path, ending: str) -> Iterator[Path]:
+    """A temporary folder beside `target`, held until the block ends.
 
     Raises:
         OSError: it cannot be made.
     """
     while True:
-        path = beside(place, ending)
+        path = beside(target, ending)
         path.mkdir()
         try:
             own = os.open(path, os.O_RDONLY)

@@ -37,16 +37,16 @@ def atomic_file(path: Path) -> Iterator[BinaryIO]:
     Raises:
         OutputError: as `write_atomic_with`; or something that is no file stands there, such as a device.
     """
-    place = _place(path)
-    remove_once(place.parent)
+    target = _target(path)
+    remove_once(target.parent)
     try:
-        if not place.parent.exists():
-            place.parent.mkdir(parents=True, exist_ok=True)
-        with new_file(place) as (temporary, file):
+        if not target.parent.exists():
+            target.parent.mkdir(parents=True, exist_ok=True)
+        with new_file(target) as (temporary, file):
             try:
                 with file:
                     yield file
-                temporary.replace(place)
+                temporary.replace(target)
             except BaseException:
                 temporary.unlink(missing_ok=True)
                 raise
@@ -63,21 +63,21 @@ def write_folder_with(path: Path, fill: Callable[[Path], None]) -> None:
     if problem := path_problem(path):
         raise OutputError(f"cannot write {problem}")
     make_folder(path.parent)
-    place = Path(os.path.realpath(path))  # a link stays, and what it leads to is written
-    if place.exists() and not place.is_dir():
+    target = Path(os.path.realpath(path))  # a link stays, and what it leads to is written
+    if target.exists() and not target.is_dir():
         raise OutputError(f"cannot write {path}: it is a file; choose another place")
-    remove_leftovers(place.parent)
+    remove_leftovers(target.parent)
     try:
-        with new_folder(place, "tmp") as temporary, new_folder(place, "old") as old:
+        with new_folder(target, "tmp") as temporary, new_folder(target, "old") as old:
             try:
                 fill(temporary)
-                if place.exists():
-                    place.replace(old / place.name)
+                if target.exists():
+                    target.replace(old / target.name)
                 try:
-                    temporary.replace(place)
+                    temporary.replace(target)
                 except OSError:
-                    if (old / place.name).exists():
-                        (old / place.name).replace(place)
+                    if (old / target.name).exists():
+                        (old / target.name).replace(target)
                     raise
             finally:
                 shutil.rmtree(temporary, ignore_errors=True)
@@ -86,7 +86,7 @@ def write_folder_with(path: Path, fill: Callable[[Path], None]) -> None:
         raise cannot_write(path, error) from error
 
 
-def _place(path: Path) -> Path:
+def _target(path: Path) -> Path:
     """Where a file at `path` is written: a link stays, and what it leads to is written.
 
     Raises:
@@ -96,14 +96,14 @@ def _place(path: Path) -> Path:
     """
     if problem := path_problem(path):
         raise OutputError(f"cannot write {problem}")
-    place = Path(os.path.realpath(path))
+    target = Path(os.path.realpath(path))
     try:
-        mode = place.lstat().st_mode
+        mode = target.lstat().st_mode
     except OSError:  # nothing there yet, or nothing that can be reached: writing will say so
-        return place
+        return target
     if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
         raise OutputError(f"cannot write {path}: it is no regular file; choose another place")
-    return place
+    return target
 
 
 def refuse_links_out(folder: Path, *paths: Path) -> None:

@@ -179,12 +179,12 @@ def _directory(data: bytes) -> Iterator[tuple[int, tuple[Any, ...]]]:
         tag, kind, values = struct.unpack_from(order + "HH" + word, data, entry)
         if kind in _TYPES:
             layout = f"{order}{values}{_TYPES[kind]}"
-            place = entry + step - struct.calcsize(word)
+            at = entry + step - struct.calcsize(word)
             if struct.calcsize(layout) > struct.calcsize(word):
-                (place,) = struct.unpack_from(order + word, data, place)
-            if place + struct.calcsize(layout) > len(data):
+                (at,) = struct.unpack_from(order + word, data, at)
+            if at + struct.calcsize(layout) > len(data):
                 raise struct.error("beyond the end")
-            yield tag, struct.unpack_from(layout, data, place)
+            yield tag, struct.unpack_from(layout, data, at)
 
 
 def _strip(tags: dict[int, tuple[Any, ...]]) -> Callable[[int], int] | None:
@@ -197,7 +197,7 @@ def _strip(tags: dict[int, tuple[Any, ...]]) -> Callable[[int], int] | None:
     deep = bits[0] if planes > 1 else sum(bits)
     if 322 in tags:
         tile = ceil(tags[322][0] * deep / 8) * tags[323][0]
-        return lambda number: tile
+        return lambda _number: tile
     rows = min(tags.get(278, (height,))[0], height)
     if rows <= 0:
         return None

@@ -1,4 +1,23 @@
-"""Several processes that train one model: which of them this is, and how they agree."""
+"""Several processes that train one model: which of them this is, and how they agree.
+
+The methods of `World` are collective: all processes must call them, in the same order, or they wait for each other
+until they time out. With one process each just calls and returns. An error is a `FaceparseError` of a function.
+
+| method | who computes | who gets the result | an error in one process |
+|---|---|---|---|
+| `sum(tensor)` | all, on host or device | all: the sum, in place | - |
+| `copy_from_first(tensors)` | nobody | all: the first one's values, in place | - |
+| `vote(value, error)` | nobody | all: the largest value | is raised in all, within `launch.timeout` |
+| `in_step(items, rounds, value)` | all: the next item | each: its item, and the vote on `value` | is raised in all |
+| `gather(value)` | nobody | all: the values of all, by rank | - |
+| `on_first(function)` | the first process | all: its result, pickled | is raised in all |
+| `on_all(function)` | all | each: its own result | is raised in all |
+| `once_per_machine(function)` | the first process of each machine | nobody | is raised in all |
+| `raise_in_all(error)` | nobody | nobody | is raised in all |
+
+Tensors, `vote` and `in_step` wait `launch.timeout` for the others, the rest waits `PATIENCE`. Where a process is gone,
+the others raise LostProcessError.
+"""
 
 import os
 import re
@@ -12,7 +31,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from faceparse.core.errors import FaceparseError, LostProcessError, SettingsError
+from faceparse.core.errors import FaceparseError, LostProcessError, SettingsError, first_line
 
 T = TypeVar("T")
 
@@ -83,7 +102,7 @@ class World:
             dist.all_gather_object(values, value, group=self.patient)
         return values
 
-    def first(self, function: Callable[[], T]) -> T:
+    def on_first(self, function: Callable[[], T]) -> T:
         """What `function` returns in the first process, the only one that calls it.
 
         Raises:
@@ -109,9 +128,9 @@ class World:
         Raises:
             FaceparseError: what it raises on any machine, in all processes.
         """
-        self.together(lambda: function() if self.local_rank == 0 else None)
+        self.on_all(lambda: function() if self.local_rank == 0 else None)
 
-    def together(self, function: Callable[[], T]) -> T:
+    def on_all(self, function: Callable[[], T]) -> T:
         """What `function` returns here; it must not wait for other processes.
 
         Raises:
@@ -123,10 +142,10 @@ class World:
             result = function()
         except FaceparseError as raised:
             error = raised
-        self.agree_on(error)
+        self.raise_in_all(error)
         return result
 
-    def agree_on(self, error: FaceparseError | None) -> None:
+    def raise_in_all(self, error: FaceparseError | None) -> None:
         """Raise in all processes where any of them has an error. Patient."""
         if found := next((one for one in self.gather(error) if one is not None), None):
             raise found if self.size == 1 else _agreed(found)
@@ -242,7 +261,7 @@ def lost_processes_named() -> Iterator[None]:
         if not _is_broken_collective(error):
             raise
         found = re.search(r"[Tt]imed? ?out|Connection \w+ by peer", str(error))
-        text = found.group() if found else str(error).strip().splitlines()[0][:160]
+        text = found.group() if found else first_line(error)
         reason = "no answer within launch.timeout" if text.lower().startswith("time") else text
         raise LostProcessError(f"another training process was lost ({reason})") from None
 

@@ -32,7 +32,7 @@ class Track(Protocol):
         """`total` is None where nobody knows."""
 
 
-def untracked(items: Iterable[R], total: int | None, what: str, /) -> Iterable[R]:
+def untracked(items: Iterable[R], _total: int | None, _what: str, /) -> Iterable[R]:
     return items
 
 

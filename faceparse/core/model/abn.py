@@ -15,7 +15,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from faceparse.core.errors import SettingsError
+from faceparse.core.errors import SettingsError, first_line
 
 EPS = 1e-5
 MOMENTUM = 0.1
@@ -153,9 +153,7 @@ def inplace_abn_problem(device: torch.device | str = "cpu") -> str | None:
 
         InPlaceABN(1).to(device)(torch.zeros(2, 1, 2, 2, device=device))
     except RuntimeError as error:  # built without CUDA, or for other GPUs
-        return (
-            f"inplace-abn does not run on {device} ({str(error).splitlines()[0][:120]}); build it again on this machine"
-        )
+        return f"inplace-abn does not run on {device} ({first_line(error, 120)}); build it again on this machine"
     except (ImportError, OSError) as error:  # built for another torch
         return f"inplace-abn does not load ({error}); build it again with the torch that is installed"
     return None

@@ -11,7 +11,7 @@ from pydantic import BaseModel
 from faceparse.core.files.content import read_safetensors_metadata
 from faceparse.core.labels.label_set import builtin_label_sets
 from faceparse.core.names.hub import hub_cache
-from faceparse.core.names.place import HUB
+from faceparse.core.names.model_file import HUB
 from faceparse.core.names.shipped import shipped_models
 from faceparse.core.names.web import downloads
 from faceparse.core.runtime.checksums import is_bundle

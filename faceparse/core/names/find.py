@@ -6,7 +6,7 @@ from pathlib import Path
 from faceparse.core.errors import CheckpointError
 from faceparse.core.files.content import must_be_a_model
 from faceparse.core.names.hub import fetch_bundle
-from faceparse.core.names.place import HUB, SCHEME, SUFFIXES, WEB, Place
+from faceparse.core.names.model_file import HUB, SCHEME, SUFFIXES, WEB, ModelFile
 from faceparse.core.names.shipped import find_shipped, shipped_models
 from faceparse.core.names.web import fetch_file
 from faceparse.core.runtime.checksums import MODEL, check_sums, is_bundle, listed_files
@@ -27,7 +27,7 @@ def _lists_model(folder: Path) -> bool:
     return any(name.startswith(MODEL) and name.endswith(SUFFIXES) for name in names)
 
 
-def find_model(source: str | Path) -> Place:
+def find_model(source: str | Path) -> ModelFile:
     """The file of a model that is none of MLflow's registry, fetched where it lies elsewhere.
 
     A word that is a shipped model's name is that model: a file or folder of the same name is written `./NAME`, or
@@ -48,7 +48,7 @@ def find_model(source: str | Path) -> Place:
         return find_shipped(source)
     if problem := path_problem(source):
         raise CheckpointError(f"model: {problem}")
-    return Place(_find_file(Path(source)))
+    return ModelFile(_find_file(Path(source)))
 
 
 def _find_file(path: Path) -> Path:

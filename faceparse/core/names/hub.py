@@ -6,14 +6,14 @@ from pathlib import Path
 
 from faceparse.core.errors import CheckpointError
 from faceparse.core.files.content import must_be_a_model
-from faceparse.core.names.place import FOREIGN, HUB, Place
+from faceparse.core.names.model_file import FOREIGN, HUB, ModelFile
 from faceparse.core.runtime.checksums import MODEL, SUMS, check_sums, is_bundle, listed_files
 
 FETCHED = ["*.safetensors", "*.onnx", "*.toml", "*.json", "*.md", SUMS]
 """Patterns of the files that are fetched: never a pickle, nor a program."""
 
 
-def fetch_bundle(source: str) -> Place:
+def fetch_bundle(source: str) -> ModelFile:
     """The model of hf:ORG/NAME or hf:ORG/NAME@REVISION (a branch, a tag or a commit), fetched where the cache lacks it.
 
     Raises:
@@ -29,7 +29,7 @@ def fetch_bundle(source: str) -> Place:
     except Exception as error:  # the client and what it speaks through raise errors of many kinds
         raise CheckpointError(f"{source}: {hub_problem(error)}") from None
     address = f"{HUB}{repository}@{folder.name}"
-    return Place(_model_in(folder, address), address)
+    return ModelFile(_model_in(folder, address), address)
 
 
 def hub_cache() -> Path:

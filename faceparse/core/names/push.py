@@ -7,7 +7,7 @@ from pathlib import Path
 from faceparse.core.errors import CheckpointError, HubError
 from faceparse.core.files.reading import read_bytes
 from faceparse.core.names.hub import hub_problem, split_address
-from faceparse.core.names.place import FOREIGN, HUB
+from faceparse.core.names.model_file import FOREIGN, HUB
 from faceparse.core.runtime.checksums import SUMS, check_sums, listed_files
 
 CARD = "README.md"

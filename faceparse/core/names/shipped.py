@@ -8,7 +8,7 @@ from typing import Any
 
 from faceparse.core.errors import CheckpointError
 from faceparse.core.names.cache_folder import cache_folder
-from faceparse.core.names.place import Place
+from faceparse.core.names.model_file import ModelFile
 from faceparse.core.runtime.checksums import sha256
 
 FOLDER = Path(__file__).parents[2] / "models"
@@ -50,7 +50,7 @@ def shipped_models() -> dict[str, Shipped]:
     return {name: Shipped(name=name, path=FOLDER / entry.pop("file"), **entry) for name, entry in entries.items()}
 
 
-def find_shipped(name: str) -> Place:
+def find_shipped(name: str) -> ModelFile:
     """
     Raises:
         CheckpointError: this installation lacks the file, or has another one.
@@ -64,7 +64,7 @@ def find_shipped(name: str) -> Place:
         raise CheckpointError(
             f"{name}: {model.path} is not the file that was shipped (SHA-256 differs); install faceparse again"
         )
-    return Place(model.path, name)
+    return ModelFile(model.path, name)
 
 
 def notice_of(name: str | None) -> str | None:

@@ -9,7 +9,7 @@ from faceparse.core.errors import CheckpointError
 from faceparse.core.files.content import must_be_a_model
 from faceparse.core.files.writing import make_folder
 from faceparse.core.names.cache_folder import cache_folder
-from faceparse.core.names.place import FOREIGN, Place
+from faceparse.core.names.model_file import FOREIGN, ModelFile
 from faceparse.core.text.address import public_address, without_secrets
 
 TIMEOUT = 10
@@ -23,7 +23,7 @@ def downloads() -> Path:
     return cache_folder() / "web"
 
 
-def fetch_file(source: str) -> Place:
+def fetch_file(source: str) -> ModelFile:
     """The file of https://HOST/FILE#sha256=HEX, downloaded where the cache lacks it. One with another hash is not kept.
 
     Raises:
@@ -45,7 +45,7 @@ def fetch_file(source: str) -> Place:
         raise CheckpointError(
             f"{source}: add the SHA-256 that the file must have, {url}#sha256=HEX; 'sha256sum FILE' says it"
         )
-    return Place(_fetch(url, name, expected[1].lower(), source), f"{url}#sha256={expected[1].lower()}")
+    return ModelFile(_fetch(url, name, expected[1].lower(), source), f"{url}#sha256={expected[1].lower()}")
 
 
 def _fetch(url: str, name: str, sha256: str, source: str) -> Path:

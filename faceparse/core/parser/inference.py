@@ -14,7 +14,7 @@ from faceparse.core.parser.trained import Network, PictureNetwork, TrainedModel
 
 NOT_FINITE = "the network answers with what is no number (nan or inf); its weights are damaged, copy them again"
 
-Later = Callable[[], np.ndarray]
+PendingArray = Callable[[], np.ndarray]
 """An array that a device may still be busy with: calling waits for it."""
 
 
@@ -60,7 +60,7 @@ class Parser:
         photos = [prepare_photo(image, self.input_size) for image in images]
         logits = self.logits(torch.from_numpy(np.stack([photo.crop for photo in photos])))
         return [
-            enlarge_logits(arrays_later(one)(), photo.matrix, photo.size)
+            enlarge_logits(copy_to_host(one)(), photo.matrix, photo.size)
             for one, photo in zip(logits, photos, strict=True)
         ]
 
@@ -78,7 +78,7 @@ def classes_of(logits: Tensor) -> np.ndarray:
     return ids
 
 
-def arrays_later(logits: Tensor) -> Later:
+def copy_to_host(logits: Tensor) -> PendingArray:
     """C x h x w logits as float32 on the CPU, without waiting for the device: whoever needs them calls for them, in
     whatever thread. The call raises CheckpointError where the largest is no number.
     """

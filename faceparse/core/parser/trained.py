@@ -15,7 +15,7 @@ from faceparse.core.labels.label_set import LabelSet
 from faceparse.core.machine.device import resolve_device
 from faceparse.core.model.normalise import Normalise
 from faceparse.core.model.parsing import ParsingModel
-from faceparse.core.names.place import short_name
+from faceparse.core.names.model_file import short_name
 from faceparse.core.runtime.licences import LICENCES
 from faceparse.core.runtime.metadata import ExportedMetadata
 from faceparse.core.settings import DataSettings, Settings

@@ -8,13 +8,13 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from faceparse.core.faces.crops import Parsed
+from faceparse.core.faces.crops import PictureLabels
 from faceparse.core.files.writing import atomic_file
 from faceparse.core.images.polygons import joined_polygons
 from faceparse.core.labels.label_set import LabelSet
 
 
-def annotations(parsed: Parsed) -> list[dict[str, Any]]:
+def annotations(parsed: PictureLabels) -> list[dict[str, Any]]:
     """One for each class of each face: its polygons, a ring for each connected part.
 
     Points are pixel corners, so that a polygon's area is the number of its pixels. COCO's polygons know no holes: one

@@ -18,7 +18,7 @@ from faceparse.core.files.writing import atomic_file
 from faceparse.core.images.overlay import overlay
 from faceparse.core.images.warp import Size
 from faceparse.core.machine.parallel import Track, map_threads, untracked
-from faceparse.core.parser.inference import Later, Parser, arrays_later
+from faceparse.core.parser.inference import Parser, PendingArray, copy_to_host
 from faceparse.core.prediction.batches import batch_logits
 from faceparse.core.prediction.saving import Outputs
 from faceparse.core.prediction.smoothing import Flicker, Smoother
@@ -70,8 +70,8 @@ class _Cropped:
 class _Parsed:
     frame: Frame
     crops: list[Crop]
-    raw: list[Later]
-    smoothed: list[Later]
+    raw: list[PendingArray]
+    smoothed: list[PendingArray]
     """The same where nothing is smoothed."""
 
 
@@ -157,12 +157,12 @@ def _crop_ahead(
 
 def _parse(parser: Parser, frames: Iterator[_Cropped], smoother: Smoother, batch_size: int) -> Iterator[_Parsed]:
     for cropped, logits in batch_logits(parser, frames, batch_size):
-        raw = [arrays_later(one) for one in logits]
-        smoothed = [arrays_later(one) for one in smoother(cropped.crops, logits)] if smoother.keep else raw
+        raw = [copy_to_host(one) for one in logits]
+        smoothed = [copy_to_host(one) for one in smoother(cropped.crops, logits)] if smoother.keep else raw
         yield _Parsed(cropped.frame, cropped.crops, raw, smoothed)
 
 
-def _labels(answers: list[Later], crops: list[Crop], size: Size) -> np.ndarray:
+def _labels(answers: list[PendingArray], crops: list[Crop], size: Size) -> np.ndarray:
     return paste(settle([one() for one in answers], crops), crops, size).label
 
 

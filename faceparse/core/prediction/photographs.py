@@ -14,7 +14,7 @@ from faceparse.core.faces.face import Face, Finder
 from faceparse.core.faces.geometry import FaceGeometry
 from faceparse.core.images.pictures import Picture, decode_picture
 from faceparse.core.machine.parallel import Track, default_processes, map_threads, untracked
-from faceparse.core.parser.inference import Later, Parser, arrays_later
+from faceparse.core.parser.inference import Parser, PendingArray, copy_to_host
 from faceparse.core.prediction.batches import batch_logits
 from faceparse.core.prediction.coco import annotations, coco_file
 from faceparse.core.prediction.inputs import Source
@@ -74,7 +74,7 @@ def predict_photographs(
     read = partial(_read, finder=finder, size=parser.input_size, geometry=geometry)
     photographs = map_threads(read, sources, threads, ahead=2 * batch_size)
     parsed = (
-        (photo, [arrays_later(one) for one in logits])
+        (photo, [copy_to_host(one) for one in logits])
         for photo, logits in batch_logits(parser, photographs, batch_size)
     )
     saved = map_threads(partial(_save, outputs), parsed, threads, ahead=2 * batch_size)
@@ -105,7 +105,7 @@ def _read(
     return _Photograph(source, picture, faces, crop_picture(picture.image, faces, size, geometry))
 
 
-def _save(outputs: Outputs, parsed: tuple[_Photograph | _Broken, list[Later]]) -> _Saved | _Broken:
+def _save(outputs: Outputs, parsed: tuple[_Photograph | _Broken, list[PendingArray]]) -> _Saved | _Broken:
     photo, answers = parsed
     if isinstance(photo, _Broken):
         return photo

@@ -45,7 +45,7 @@ class PredictReport:
 
 
 @dataclass(frozen=True)
-class Plan:
+class PredictionPlan:
     """Inputs and outputs that fit together."""
 
     inputs: Inputs
@@ -113,7 +113,7 @@ class Plan:
         return self.finder
 
 
-def make_plan(
+def plan_prediction(
     typed: Sequence[str],
     output: Path,
     *,
@@ -126,7 +126,7 @@ def make_plan(
     min_face: float = MIN_FACE,
     smooth: float = 0.0,
     stdin: Callable[[], bytes] = bytes,
-) -> Plan:
+) -> PredictionPlan:
     """Check what was typed; nothing is written.
 
     Args:
@@ -157,4 +157,4 @@ def make_plan(
         check_pyav()
     outputs = Outputs(output, label_set, kinds or DEFAULT_SAVE, choose_classes(classes, label_set), model)
     of_films = replace(outputs, kinds=kinds or DEFAULT_SAVE_OF_FILMS)
-    return Plan(inputs, outputs, of_films, finder, check_min_face(min_face), smooth)
+    return PredictionPlan(inputs, outputs, of_films, finder, check_min_face(min_face), smooth)

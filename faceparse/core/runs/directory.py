@@ -1,11 +1,23 @@
-"""A run directory: its settings, its log, its metrics, and the lock that keeps others out."""
+"""A run directory: its settings, its log, its metrics, and the lock that keeps others out.
+
+runs/<experiment>/<time>-<id>/
+  settings.toml            the resolved settings, written first
+  train.log                what the user was told, with times; its last line is `finished`
+  metrics.jsonl            one line an epoch: epoch, time, metrics
+  tracking.json            what MLflow has, and what it still has to hear (ledger.py)
+  last.pth, previous.pth   the newest checkpoint and the one before, with the state of training
+  best.pth                 the checkpoint of the best score on `val`
+  overlays/                photographs with truth and prediction, one picture for each new best
+  eval/                    reports of `faceparse eval`, by checkpoint and split
+  .lock                    held by the process that trains
+"""
 
 import json
 import secrets
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 from filelock import FileLock, Timeout
 from pydantic import BaseModel, Field
@@ -13,7 +25,7 @@ from pydantic import BaseModel, Field
 from faceparse.core.errors import OutputError, SettingsError
 from faceparse.core.files.leftovers import remove_leftovers
 from faceparse.core.files.writing import append_line, make_folder, refuse_links_out, write_atomic
-from faceparse.core.runs.ledger import TRACKING_FILE, read_ledger
+from faceparse.core.runs.ledger import TRACKING_FILE, Line, read_ledger
 from faceparse.core.settings import Settings, flatten, read_settings, to_toml
 from faceparse.core.text.toml_json import parse_json_as
 
@@ -110,7 +122,7 @@ class RunDirectory:
         line = {"epoch": epoch, "time": round(time.time(), 3), "metrics": dict(metrics)}
         append_line(self.path / METRICS_FILE, json.dumps(line))
 
-    def metrics(self) -> list[dict[str, Any]]:
+    def metrics(self) -> list[Line]:
         """The lines of metrics.jsonl, without one that a kill cut short.
 
         Raises:
@@ -135,9 +147,10 @@ class _Line(BaseModel):
     metrics: dict[str, float]
 
 
-def _read_line(line: bytes, where: str) -> dict[str, Any]:
+def _read_line(line: bytes, where: str) -> Line:
     try:
-        return parse_json_as(_Line, line).model_dump()
+        found = parse_json_as(_Line, line)
+        return Line(epoch=found.epoch, time=found.time, metrics=found.metrics)
     except ValueError as error:
         raise SettingsError(f"{where}: damaged ({error}); delete the line, whose points are lost") from None
 

@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal, TypedDict
 
 from faceparse.core.errors import SettingsError
 from faceparse.core.files.writing import write_atomic
@@ -14,8 +14,17 @@ from faceparse.core.text.toml_json import parse_json_as
 TRACKING_FILE = "tracking.json"
 
 Status = Literal["RUNNING", "FINISHED", "FAILED", "KILLED"]
-Line = dict[str, Any]
-"""One of metrics.jsonl: `epoch` (the step), `time` (seconds since 1970), `metrics` (name -> value)."""
+
+
+class Line(TypedDict):
+    """A line of metrics.jsonl."""
+
+    epoch: int
+    """The step, from 1."""
+    time: float
+    """Seconds since 1970."""
+    metrics: dict[str, float]
+    """Name -> value."""
 
 
 @dataclass

@@ -12,25 +12,8 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
-import faceparse
-from faceparse.core.drawing.drawn_face import draw_face
-from faceparse.core.errors import CheckpointError, SettingsError, TrackingError
-from faceparse.core.faces.own_finder import AUTO
-from faceparse.core.images.encoding import encode_jpeg
-from faceparse.core.labels.label_set import nearest
-from faceparse.core.names.place import SCHEME
-from faceparse.core.runs.database import beside, database_file, is_local
-from faceparse.core.runs.store import FAILURES, Say, Store, advice, mlflow_name, open_store, reason
-from faceparse.core.runtime.checksums import BUNDLE
-from faceparse.core.text.address import whole_address
-
-# A project of uv's in the working folder is not the model's: MLflow would ship its lock file.
-os.environ.setdefault("MLFLOW_UV_AUTO_DETECT", "false")
-os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
-
 import mlflow.pyfunc
+import numpy as np
 import pandas as pd
 from mlflow.artifacts import download_artifacts
 from mlflow.entities import LoggedModel, LoggedModelOutput, LoggedModelStatus
@@ -40,6 +23,18 @@ from mlflow.models import Model, ModelSignature
 from mlflow.tracking import MlflowClient
 from mlflow.types.schema import Array, ColSpec, DataType, Map, Object, ParamSchema, ParamSpec, Property, Schema
 from mlflow.utils.mlflow_tags import MLFLOW_MODEL_VERSIONS
+
+import faceparse
+from faceparse.core.drawing.drawn_face import draw_face
+from faceparse.core.errors import CheckpointError, SettingsError, TrackingError
+from faceparse.core.faces.own_finder import AUTO
+from faceparse.core.images.encoding import encode_jpeg
+from faceparse.core.labels.label_set import nearest
+from faceparse.core.names.model_file import SCHEME
+from faceparse.core.runs.database import beside, database_file, is_local
+from faceparse.core.runs.store import FAILURES, Say, Store, advice, mlflow_name, open_store, reason
+from faceparse.core.runtime.checksums import BUNDLE
+from faceparse.core.text.address import whole_address
 
 LATEST = "latest"
 """The alias that MLflow itself gives to the newest version of every name."""
@@ -158,7 +153,7 @@ class Registration:
 
     @contextmanager
     def _talking(self, outcome: str, *, follow: bool = True) -> Iterator[MlflowClient]:
-        with _talking(self.uri, outcome, there=self.run_id is not None, follow=follow) as client:
+        with _talking(self.uri, outcome, must_exist=self.run_id is not None, follow=follow) as client:
             yield client
 
 
@@ -169,10 +164,10 @@ def _check_name(option: str, name: str) -> None:
 
 
 @contextmanager
-def _talking(uri: str, outcome: str, *, there: bool, follow: bool = True) -> Iterator[MlflowClient]:
+def _talking(uri: str, outcome: str, *, must_exist: bool, follow: bool = True) -> Iterator[MlflowClient]:
     """`outcome` is what a failure leaves."""
     try:
-        Store(uri, there=there, follow=follow)  # a broken database is found at once
+        Store(uri, must_exist=must_exist, follow=follow)  # a broken database is found at once
         yield MlflowClient(whole_address(uri), whole_address(uri))
     except FAILURES as error:
         raise TrackingError(f"MLflow at {uri} failed, {outcome}: {reason(error)}{advice(error)}") from None
@@ -259,7 +254,7 @@ def download(source: str, uri: str, folder: Path) -> tuple[str, Path]:
         raise CheckpointError(
             f"{source}: write {SCHEME}NAME/VERSION or {SCHEME}NAME@ALIAS, such as models:/face@latest"
         )
-    with _talking(uri, f"{source} is not loaded", there=True, follow=False) as client:
+    with _talking(uri, f"{source} is not loaded", must_exist=True, follow=False) as client:
         version = _find(client, source, uri, **parts.groupdict())
         exact = f"{SCHEME}{version.name}/{version.version}"
         location = client.get_model_version_download_uri(version.name, version.version)

@@ -29,7 +29,7 @@ ORIGIN = (
 
 @dataclass
 class Ranked:
-    """A run in its place, with the trials of a sweep below it."""
+    """A run by its rank, with the trials of a sweep below it."""
 
     run: LoggedRun
     score: float | None
@@ -80,12 +80,12 @@ def rank_runs(uri: str, *, experiment: str | None = None, by: str | None = None)
     for siblings in [top, *(one.children for one in ranked.values())]:
         siblings.sort(key=lambda one: one.run.started, reverse=True)  # among equals the newest first
     for one in ranked.values():
-        one.children.sort(key=lambda child: _place(child, lower_is_better))
+        one.children.sort(key=lambda child: _rank(child, lower_is_better))
         if one.children and one.score is None:
             one.score = one.children[0].score
     newest = dict.fromkeys(one.run.experiment for one in top)
     return {
-        name: sorted((one for one in top if one.run.experiment == name), key=lambda one: _place(one, lower_is_better))
+        name: sorted((one for one in top if one.run.experiment == name), key=lambda one: _rank(one, lower_is_better))
         for name in newest
     }
 
@@ -168,7 +168,7 @@ def _reading(uri: str, *, follow: bool = False) -> Iterator[Store]:
             f"{database_file(uri)}: no MLflow database there; train a run first, or name a store with --uri"
         )
     try:
-        yield Store(uri, there=True, follow=follow)
+        yield Store(uri, must_exist=True, follow=follow)
     except FAILURES as error:
         raise TrackingError(
             f"MLflow at {uri} cannot be read: {reason(error)}; start it, or name another store with --uri"
@@ -210,7 +210,7 @@ def _scores_of(run: LoggedRun) -> dict[str, float]:
         return {name: value for name in names if (value := _at_best(store, run, name)) is not None}
 
 
-def _place(one: Ranked, lower_is_better: bool) -> tuple[bool, float]:
+def _rank(one: Ranked, lower_is_better: bool) -> tuple[bool, float]:
     score = one.score or 0.0
     return one.score is None, score if lower_is_better else -score
 

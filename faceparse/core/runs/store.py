@@ -14,19 +14,6 @@ from pathlib import Path
 from typing import Any
 
 from filelock import FileLock
-
-from faceparse.core.errors import SettingsError
-from faceparse.core.runs.database import ARTIFACTS, SQLITE, database_file, follow_move, is_local
-from faceparse.core.runs.ledger import Evaluated, InputDataset, Line, Status, report_files
-from faceparse.core.runs.logged import LoggedRun, Point
-from faceparse.core.settings import TrackingSettings, folder_name
-from faceparse.core.text.address import VARIABLE, public_address, whole_address, withheld, without_secrets
-
-# Trying again is the tracker's, which can ask MLflow first what it holds: the client's own tries would repeat points.
-os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
-os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "30")
-os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
-
 from mlflow.entities import (
     Dataset,
     DatasetInput,
@@ -43,6 +30,23 @@ from mlflow.exceptions import MlflowException
 from mlflow.store.entities import PagedList
 from mlflow.tracking import MlflowClient
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+
+from faceparse.core.errors import SettingsError
+from faceparse.core.runs.database import ARTIFACTS, SQLITE, database_file, follow_move, is_local
+from faceparse.core.runs.ledger import Evaluated, InputDataset, Line, Status, report_files
+from faceparse.core.runs.logged import LoggedRun, Point
+from faceparse.core.settings import TrackingSettings, folder_name
+from faceparse.core.text.address import VARIABLE, public_address, whole_address, withheld, without_secrets
+
+CLIENT_DEFAULTS = {
+    # Trying again is the tracker's: it asks first what MLflow holds. The client's own tries would repeat points.
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "30",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+    "MLFLOW_UV_AUTO_DETECT": "false",  # a project of uv's in the working folder is not the registered model's
+}
+"""Environment variables that MLflow's client reads at each call; what the user set stays."""
 
 START_PATIENCE = 5.0
 """Seconds that a run waits for MLflow at most, for each of its first two questions."""
@@ -143,18 +147,20 @@ def _is_made(path: Path) -> bool:
 class Store:
     """Runs at one URI, in our words: times are seconds, runs are found again by their keys."""
 
-    def __init__(self, uri: str, *, there: bool = False, follow: bool = True) -> None:
+    def __init__(self, uri: str, *, must_exist: bool = False, follow: bool = True) -> None:
         """A broken database is found here at once: MLflow itself would try for minutes.
 
         Args:
-            there: a database must exist; it would be made.
+            must_exist: refuse to make a database that is not there.
             follow: let a database that was moved know so, for whoever is about to write.
         """
+        for name, value in CLIENT_DEFAULTS.items():
+            os.environ.setdefault(name, value)
         self.moved: str | None = None
         """What has moved since the store was used last, in one line."""
         if is_local(uri):
             path = database_file(uri)
-            if there and not path.is_file():
+            if must_exist and not path.is_file():
                 raise FileNotFoundError("the database is not there")
             _make_database(path)
             with closing(sqlite3.connect(path, timeout=5)) as database:
@@ -416,9 +422,9 @@ def _milliseconds(seconds: float) -> int:
     return round(seconds * 1000)
 
 
-def open_store(uri: str, *, warn: Say, there: bool = False) -> Store:
+def open_store(uri: str, *, warn: Say, must_exist: bool = False) -> Store:
     """The store, ready to be written. `warn` hears of a database that was moved."""
-    store = Store(uri, there=there)
+    store = Store(uri, must_exist=must_exist)
     if store.moved:
         warn(store.moved)
     return store
@@ -427,7 +433,7 @@ def open_store(uri: str, *, warn: Say, there: bool = False) -> Store:
 def log_evaluation(uri: str, run_id: str, done: Evaluated, *, warn: Say) -> str | None:
     """Add to an MLflow run of any age, at once. Returns the reason where that fails."""
     try:
-        refused = open_store(uri, warn=warn, there=True).log_evaluation(run_id, done)
+        refused = open_store(uri, warn=warn, must_exist=True).log_evaluation(run_id, done)
     except (*FAILURES, SettingsError) as error:
         return reason(error)
     if refused:
@@ -438,7 +444,7 @@ def log_evaluation(uri: str, run_id: str, done: Evaluated, *, warn: Say) -> str 
 def log_folder(uri: str, run_id: str, folder: Path, name: str, *, warn: Say) -> bool:
     """Add a folder's files to an MLflow run of any age, as artifacts under `name`. False, and a warning, on failure."""
     try:
-        store = open_store(uri, warn=warn, there=True)
+        store = open_store(uri, warn=warn, must_exist=True)
         store.check_run(run_id)
         store.upload_folder(run_id, folder, name)
     except (*FAILURES, SettingsError) as error:

@@ -4,9 +4,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from faceparse.core.errors import FaceparseError
+from faceparse.core.runs.delivery import open_delivery
 from faceparse.core.runs.directory import RunDirectory
 from faceparse.core.runs.ledger import Evaluated, Parcel, read_ledger, write_ledger
-from faceparse.core.runs.tracker import Tracker
 
 
 @dataclass(frozen=True)
@@ -26,9 +26,9 @@ def sync(run_dir: Path) -> Synced:
     """
     directory = RunDirectory.reopen(run_dir)
     try:
-        ledger = read_ledger(directory.path)
-        tracker = Tracker(directory.path, ledger, directory.metrics)
-        return Synced(tracker.deliver_rest(), tracker.run_id, tracker.uri)
+        delivery = open_delivery(directory.path, directory.metrics)
+        delivered, ledger = delivery.deliver_rest(), delivery.shared.ledger
+        return Synced(delivered, ledger.run_id, ledger.uri)
     finally:
         directory.close()
 

@@ -127,13 +127,13 @@ def check_graph(session: onnxruntime.InferenceSession, path: Path, kind: Kind, c
     """
     wanted_in: tuple[int | None, ...] = (None, 3, None, None) if kind == "logits" else (None, None, None, 3)
     wanted_out = (None, classes, None, None) if kind == "logits" else (None, None, None)
-    type = "tensor(float)" if kind == "logits" else "tensor(uint8)"
+    element = "tensor(float)" if kind == "logits" else "tensor(uint8)"
     inputs, outputs = session.get_inputs(), session.get_outputs()
     fits = (
         [one.name for one in inputs] == [INPUT]
         and len(outputs) == 1
-        and _fits(inputs[0], type, wanted_in)
-        and _fits(outputs[0], type, wanted_out)
+        and _fits(inputs[0], element, wanted_in)
+        and _fits(outputs[0], element, wanted_out)
     )
     if not fits:
         shown = "; ".join(
@@ -145,9 +145,9 @@ def check_graph(session: onnxruntime.InferenceSession, path: Path, kind: Kind, c
         )
 
 
-def _fits(node: Any, type: str, shape: Sequence[int | None]) -> bool:
+def _fits(node: Any, element: str, shape: Sequence[int | None]) -> bool:
     """Whether it is of that type and rank, and of these sides where they are known; a side may be a symbol."""
-    if node.type != type or len(node.shape) != len(shape):
+    if node.type != element or len(node.shape) != len(shape):
         return False
     sides = zip(node.shape, shape, strict=True)
     return all(not isinstance(side, int) or wanted in (None, side) for side, wanted in sides)

@@ -127,14 +127,14 @@ def pins(setting: bool | None, device: torch.device) -> bool:
     return device.type == "cuda" if setting is None else setting
 
 
-def _start_loader(worker: int) -> None:
+def _start_loader(_worker: int) -> None:
     start_worker()
     for number in STOPPING:
         signal.signal(number, signal.SIG_IGN)  # sent to the whole group; the batches under way are still wanted
 
 
 @cache
-def _end_loaders_at_exit(pid: int) -> None:
+def _end_loaders_at_exit(_pid: int) -> None:
     """Before multiprocessing asks them to end by SIGTERM, and waits for ever. Noted in the process that starts them:
     what a process that was itself started noted while it was made ready is forgotten.
     """

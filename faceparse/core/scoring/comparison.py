@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from faceparse.core.errors import CheckpointError, SettingsError
-from faceparse.core.names.place import SCHEME
+from faceparse.core.names.model_file import SCHEME
 from faceparse.core.scoring.bootstrap import Difference, difference
-from faceparse.core.scoring.score_model import Plan
+from faceparse.core.scoring.score_model import EvaluationPlan
 from faceparse.core.scoring.summary import Evaluation, Summary
 
 
@@ -65,7 +65,7 @@ def _parts(checkpoint: str | Path) -> tuple[str, ...]:
     return (*parts[:-2], "/".join(parts[-2:])) if str(checkpoint).startswith(SCHEME) else parts
 
 
-def must_compare(plans: Sequence[Plan]) -> None:
+def must_compare(plans: Sequence[EvaluationPlan]) -> None:
     """
     Raises:
         CheckpointError: label sets differ.

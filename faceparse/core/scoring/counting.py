@@ -18,7 +18,7 @@ from faceparse.core.scoring.protocols import PROTOCOLS, Case, Protocol, View, re
 from faceparse.core.scoring.records import Counts, count_image, no_counts
 
 
-class Parsed(NamedTuple):
+class LabelPair(NamedTuple):
     """One photograph under one protocol; both H x W uint8, in the protocol's space."""
 
     truth: np.ndarray
@@ -33,7 +33,7 @@ def parse_samples(
     *,
     batch_size: int = 4,
     workers: int = 0,
-) -> Iterator[dict[str, Parsed]]:
+) -> Iterator[dict[str, LabelPair]]:
     """Protocol -> prediction of each sample, in order. Protocols of one view share one run of the network."""
     chosen = {name: PROTOCOLS[name] for name in protocols}
     cases = _Cases(samples, classes, parser.input_size, list(chosen.values()))
@@ -42,7 +42,7 @@ def parse_samples(
         logits = {view: parser.logits(pictures) for view, pictures in views.items()}
         for index, case in enumerate(batch):
             yield {
-                name: Parsed(truth.label, protocol.place(logits[protocol.view][index], case.size, truth))
+                name: LabelPair(truth.label, protocol.read_labels(logits[protocol.view][index], case.size, truth))
                 for name, protocol in chosen.items()
                 for truth in [case.truths[protocol.truth]]
             }
@@ -79,7 +79,7 @@ def count_samples(
 ) -> dict[str, Counts]:
     """Protocol -> counts of each of the samples."""
 
-    def count(parsed: dict[str, Parsed]) -> dict[str, Counts]:
+    def count(parsed: dict[str, LabelPair]) -> dict[str, Counts]:
         return {name: count_image(one.truth, one.prediction, classes) for name, one in parsed.items()}
 
     samples_parsed = parse_samples(parser, samples, classes, protocols, batch_size=batch_size, workers=workers)

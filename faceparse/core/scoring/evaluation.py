@@ -15,7 +15,7 @@ from faceparse.core.runs.ledger import Evaluated, InputDataset, read_ledger
 from faceparse.core.runs.sync import leave_to_sync
 from faceparse.core.scoring.comparison import Comparison, compare, must_compare, short_names
 from faceparse.core.scoring.report_files import comparison_files, evaluation_files, prepare_folder, write_folder
-from faceparse.core.scoring.score_model import Plan, score_checkpoint
+from faceparse.core.scoring.score_model import EvaluationPlan, score_checkpoint
 from faceparse.core.scoring.summary import Evaluation
 
 COMPARISON = "comparison"
@@ -24,7 +24,7 @@ Say = Callable[[str], None]
 
 
 @dataclass(frozen=True)
-class Outcome:
+class EvaluationReport:
     evaluations: list[Evaluation]
     comparison: Comparison | None
     """Of several checkpoints."""
@@ -35,7 +35,7 @@ class Outcome:
 
 
 def run_evaluations(
-    plans: Sequence[Plan],
+    plans: Sequence[EvaluationPlan],
     *,
     device: torch.device,
     output: Path | None,
@@ -44,7 +44,7 @@ def run_evaluations(
     worst: int,
     warn: Say,
     track: Track = untracked,
-) -> Outcome:
+) -> EvaluationReport:
     """Score each, write a folder for each and one for their comparison, log all that to the checkpoints' runs.
 
     Raises:
@@ -66,25 +66,25 @@ def run_evaluations(
         runs += [run] if (run := log_evaluation(plan, evaluation, folder, warn=warn)) else []
         evaluations.append(evaluation)
     if len(plans) == 1:
-        return Outcome(evaluations, None, folders[0] / "report.html", runs)
+        return EvaluationReport(evaluations, None, folders[0] / "report.html", runs)
     comparison = compare(evaluations)
     write_folder(together, comparison_files(comparison))
     for plan in plans:
         if tracked := tracked_run(plan.model):
-            tracking.log_folder(*tracked, together, f"{plan.place.as_posix()}.{COMPARISON}", warn=warn)
-    return Outcome(evaluations, comparison, together / "comparison.html", runs)
+            tracking.log_folder(*tracked, together, f"{plan.folder.as_posix()}.{COMPARISON}", warn=warn)
+    return EvaluationReport(evaluations, comparison, together / "comparison.html", runs)
 
 
-def output_folders(plans: Sequence[Plan], output: Path | None) -> list[Path]:
+def output_folders(plans: Sequence[EvaluationPlan], output: Path | None) -> list[Path]:
     """Of each plan: beside its checkpoint, or as told, with a folder for each of several."""
     if output is None:
-        return [plan.model.home / plan.place for plan in plans]
+        return [plan.model.home / plan.folder for plan in plans]
     if len(plans) == 1:
         return [output]
     return [output / name.replace("/", "_") for name in short_names([plan.model.source for plan in plans])]
 
 
-def log_evaluation(plan: Plan, evaluation: Evaluation, folder: Path, *, warn: Say) -> str | None:
+def log_evaluation(plan: EvaluationPlan, evaluation: Evaluation, folder: Path, *, warn: Say) -> str | None:
     """Log the scores, and the files in `folder`, to the run that made the checkpoint; returns its id. None where there
     is none, or where MLflow is away: then a warning says what becomes of them.
     """
@@ -103,7 +103,7 @@ def log_evaluation(plan: Plan, evaluation: Evaluation, folder: Path, *, warn: Sa
     return None
 
 
-def _evaluated(plan: Plan, evaluation: Evaluation, folder: Path) -> Evaluated:
+def _evaluated(plan: EvaluationPlan, evaluation: Evaluation, folder: Path) -> Evaluated:
     root, split = evaluation.dataset.resolve(), evaluation.split
     label_set, images = evaluation.label_set.name, len(evaluation.ids)
     dataset = InputDataset(root.name, fingerprint(root, [split])[split], str(root), split, images, label_set)
@@ -121,7 +121,7 @@ def _evaluated(plan: Plan, evaluation: Evaluation, folder: Path) -> Evaluated:
             "fingerprint": dataset.digest,
         }
         tags |= {f"{prefix}.{key}": value for key, value in about.items()}
-    return Evaluated(plan.model.epoch or 0, metrics, tags, dataset, str(folder.resolve()), plan.place.as_posix())
+    return Evaluated(plan.model.epoch or 0, metrics, tags, dataset, str(folder.resolve()), plan.folder.as_posix())
 
 
 def tracked_run(model: TrainedModel) -> tuple[str, str] | None:

@@ -52,7 +52,7 @@ View = Callable[[np.ndarray, Size], np.ndarray]
 """Photograph (H x W x 3 uint8) and the network's input size -> what the network sees, of that size."""
 ReadTruth = Callable[[Sample, np.ndarray, int], Truth]
 """Sample, its label, number of classes -> truth."""
-Place = Callable[[Tensor, Size, Truth], np.ndarray]
+ReadLabels = Callable[[Tensor, Size, Truth], np.ndarray]
 """Logits (C x h x w), the photograph's size, truth -> uint8 ids of the truth's size."""
 
 
@@ -62,7 +62,7 @@ class Protocol:
 
     view: View
     truth: ReadTruth
-    place: Place
+    read_labels: ReadLabels
 
 
 class Case(NamedTuple):
@@ -119,7 +119,7 @@ def _stretched(image: np.ndarray, size: Size) -> np.ndarray:
 # Truths.
 
 
-def _photograph(sample: Sample, label: np.ndarray, classes: int) -> Truth:
+def _photograph(_sample: Sample, label: np.ndarray, _classes: int) -> Truth:
     return Truth(label)
 
 
@@ -133,7 +133,7 @@ def _original(sample: Sample, label: np.ndarray, classes: int) -> Truth:
     return Truth(raw, read_matrix(sample.project))
 
 
-def _square(sample: Sample, label: np.ndarray, classes: int) -> Truth:
+def _square(_sample: Sample, label: np.ndarray, _classes: int) -> Truth:
     # Not INTER_NEAREST, which takes the pixel under the target pixel's corner, not under its centre.
     return Truth(cv2.resize(label, SQUARE[::-1], interpolation=cv2.INTER_NEAREST_EXACT))
 
@@ -182,7 +182,7 @@ def _sample(logits: Tensor, matrix: np.ndarray, rows: range, width: int) -> Tens
     return F.grid_sample(logits[None], grid[None], mode="bilinear", padding_mode="zeros", align_corners=True)[0]
 
 
-def _stretch_logits(logits: Tensor, photograph: Size, truth: Truth) -> np.ndarray:
+def _stretch_logits(logits: Tensor, _photograph: Size, truth: Truth) -> np.ndarray:
     square = F.interpolate(logits[None], truth.label.shape, mode="bilinear", align_corners=False)
     return classes_of(square[0])
 

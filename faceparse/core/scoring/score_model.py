@@ -27,7 +27,7 @@ _PICTURE_SIDE = 512
 
 
 @dataclass(frozen=True)
-class Plan:
+class EvaluationPlan:
     """What will be scored how, with everything found out that can be wrong before a network runs."""
 
     model: TrainedModel
@@ -53,8 +53,8 @@ class Plan:
         return ".".join(parts)
 
     @property
-    def place(self) -> Path:
-        """Where outputs go that are told no other place: within the model's `home`, and among MLflow's artifacts.
+    def folder(self) -> Path:
+        """Where outputs go by default: within the model's `home`, and among MLflow's artifacts.
         Evaluations that differ have different ones.
         """
         return Path("eval", self.model.short_name, self.name(self.protocols))
@@ -70,7 +70,7 @@ def plan_evaluation(
     dataset: str | None = None,
     num_classes: int | None = None,
     augmentation: Augmentation = NONE,
-) -> Plan:
+) -> EvaluationPlan:
     """Everything that is not given is taken from the model.
 
     Raises:
@@ -80,11 +80,11 @@ def plan_evaluation(
     found = find_split(model, data_dir=data_dir, split=split, dataset=dataset, num_classes=num_classes)
     size = input_size or model.settings.data.input_size
     check_augmentation(augmentation, found.label_set, size)
-    return Plan(model, found, names, size, augmentation)
+    return EvaluationPlan(model, found, names, size, augmentation)
 
 
 def score_checkpoint(
-    plan: Plan,
+    plan: EvaluationPlan,
     *,
     device: torch.device,
     batch_size: int | None = None,
@@ -130,7 +130,7 @@ def score_checkpoint(
     )
 
 
-def _paint_worst(parser: Parser, plan: Plan, summary: Summary, count: int) -> list[WorstImage]:
+def _paint_worst(parser: Parser, plan: EvaluationPlan, summary: Summary, count: int) -> list[WorstImage]:
     """Parsed once more: keeping every picture until the worst are known would take memory without bounds.
 
     Whatever the protocol, the pictures show the dataset's photograph, as there is none of an aligned face's original.

@@ -46,7 +46,7 @@ def propose(space: Space, trials: Sequence[Trial], *, sampler: str, seed: int) -
     assert size is not None
     chance = random.Random(f"{seed} {len(tried)}")
     start = 0 if sampler == "grid" else chance.randrange(size)
-    return next(params for place in range(size) if (params := space.at((start + place) % size)) not in tried)
+    return next(params for step in range(size) if (params := space.at((start + step) % size)) not in tried)
 
 
 def _ask(space: Space, trials: Sequence[Trial], sampler: str, seed: int) -> Params:

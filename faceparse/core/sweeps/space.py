@@ -75,8 +75,8 @@ class Space:
         params: Params = {}
         for axis in reversed(self.axes):
             assert not isinstance(axis, FloatRange)
-            position, place = divmod(position, axis.count)
-            params = {axis.key: axis.at(place)} | params
+            position, index = divmod(position, axis.count)
+            params = {axis.key: axis.at(index)} | params
         return params
 
     def example(self) -> Params:

@@ -166,9 +166,9 @@ class _Sweep:
     def _train(self, trial: Trial) -> RunResult:
         folder = self.directory.path / trial.name
         if (folder / LAST).exists():
-            return launch.resume(folder, self.display, {})
+            return launch.start(launch.resume_job(folder, self.display, {}))
         own = {"train.run_dir": folder, "tracking.run_name": trial.name}
-        return launch.train(override(self.settings, {**trial.params, **own}), self.display)
+        return launch.start(launch.Job(override(self.settings, {**trial.params, **own}), self.display))
 
     def _report(self, trial: Trial, tracker: Tracker) -> None:
         """The trial's number is the step of its score."""

@@ -3,10 +3,10 @@
 from pathlib import Path
 
 from faceparse.core.runs import sync
+from faceparse.core.runs.delivery import open_delivery
 from faceparse.core.runs.directory import RunDirectory
 from faceparse.core.runs.ledger import TRACKING_FILE, read_ledger
 from faceparse.core.runs.sync import Synced
-from faceparse.core.runs.tracker import Tracker
 from faceparse.core.sweeps.sweep import best_tags
 from faceparse.core.sweeps.sweep_file import best_of, read_record, write_record
 
@@ -36,8 +36,9 @@ def _name_best(sweep_dir: Path) -> None:
         write_record(sweep_dir, record)
         best = best_of(record.trials)
         if best in nameless and best is not None:
-            tracker = Tracker(sweep_dir, read_ledger(sweep_dir), directory.metrics)
-            tracker.tag(best_tags(best))
-            tracker.deliver_rest()
+            delivery = open_delivery(sweep_dir, directory.metrics)
+            with delivery.shared.changing() as ledger:
+                ledger.tags.update(best_tags(best))
+            delivery.deliver_rest()
     finally:
         directory.close()

@@ -46,23 +46,23 @@ def utf8_problem(path: str | Path) -> str | None:
 
 def broken_link(path: Path) -> str | None:
     """Which link keeps a path from being there, and what it leads to; None where none does."""
-    for place in (path, *path.parents):
-        if place.is_symlink() and not place.exists():
-            return f"{place} is a broken link to {place.readlink()}"
+    for part in (path, *path.parents):
+        if part.is_symlink() and not part.exists():
+            return f"{part} is a broken link to {part.readlink()}"
     return None
 
 
 def files_below(folder: Path) -> Iterator[Path]:
     """All files in a folder and in those within, links to folders followed, each folder once; in order of names."""
     seen = set[str]()
-    for place, folders, files in os.walk(folder, followlinks=True):
-        real = os.path.realpath(place)
+    for here, folders, files in os.walk(folder, followlinks=True):
+        real = os.path.realpath(here)
         if real in seen:
             folders.clear()
             continue
         seen.add(real)
         folders.sort()
-        yield from (Path(place, name) for name in sorted(files))
+        yield from (Path(here, name) for name in sorted(files))
 
 
 def visible(text: str) -> str:

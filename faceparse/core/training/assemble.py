@@ -7,12 +7,12 @@ from faceparse.core.sampling.loader import Loader
 from faceparse.core.sampling.samples import TrainingSet, collate
 from faceparse.core.training.loss import EAGRNetLoss
 from faceparse.core.training.optimizer import make_optimizer
-from faceparse.core.training.plan import Plan
+from faceparse.core.training.plan import TrainingPlan
 from faceparse.core.training.schedule import make_schedule
 from faceparse.core.training.trainer import Trainer
 
 
-def make_trainer(plan: Plan) -> Trainer:
+def make_trainer(plan: TrainingPlan) -> Trainer:
     """All processes must call this together."""
     settings, optim, loss, speed = plan.settings, plan.settings.optim, plan.settings.loss, plan.speed
     optimizer = make_optimizer(plan.model, optim)
@@ -36,11 +36,11 @@ def make_trainer(plan: Plan) -> Trainer:
         clip=optim.clip,
         dtype=speed.dtype,
         channels_last=speed.channels_last,
-        compile=speed.compile,
+        compiled=speed.compile,
     )
 
 
-def make_loader(plan: Plan) -> Loader[Any, Any]:
+def make_loader(plan: TrainingPlan) -> Loader[Any, Any]:
     """Of this process's part of each batch, in the order of `plan.batches`."""
     data = plan.settings.data
     return Loader(

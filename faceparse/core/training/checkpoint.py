@@ -8,7 +8,7 @@ from typing import Any, BinaryIO
 
 import torch
 
-from faceparse.core.errors import CheckpointError
+from faceparse.core.errors import CheckpointError, first_line
 from faceparse.core.faces.geometry import FaceGeometry
 from faceparse.core.files.writing import write_atomic_with
 from faceparse.core.labels.label_set import LabelSet
@@ -93,7 +93,7 @@ def _write(file: BinaryIO, content: Mapping[str, Any]) -> None:
         torch.save(dict(content), file)
     except RuntimeError as error:  # the archive writer's word for a full disk
         cause = error.__context__ if isinstance(error.__context__, OSError) else None
-        raise cause or OSError(f"{str(error).splitlines()[0][:120]} (is the disk full?)") from error
+        raise cause or OSError(f"{first_line(error, 120)} (is the disk full?)") from error
     file.flush()
     os.fsync(file.fileno())
 

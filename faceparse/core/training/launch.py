@@ -1,6 +1,10 @@
-"""Starting a run: in this process, in several on this machine, or as one machine of several.
+"""Starts a run: in this process, in several on this machine, or as one machine of several.
 
-PyTorch's elastic launcher starts the processes, watches them, and starts all of them again when one is lost.
+start                     here, or by PyTorch's launcher
+  _run_here               joins the other processes; a new run, or the one to go on with
+  _run_elastic            has PyTorch's launcher call _worker_main in each process, again when one is lost
+    _worker_main          calls _run_here; turns its errors into what the launcher understands
+run.train, run.resume     plan, run directory, epochs (run.py)
 """
 
 import logging
@@ -9,7 +13,7 @@ import secrets
 import signal
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -27,6 +31,7 @@ from faceparse.core.errors import (
     LostProcessError,
     SettingsError,
     TrainingError,
+    first_line,
 )
 from faceparse.core.machine.device import check_device, named_gpus
 from faceparse.core.machine.distributed import World, is_joined, join, local_rank
@@ -46,43 +51,38 @@ Display = Callable[[], AbstractContextManager[Observer]]
 
 @dataclass(frozen=True)
 class Job:
-    """What every process of a run is told."""
+    """A run to start: what every process of it needs to know."""
 
-    what: Literal["train", "resume", "resume_or_train"]
     settings: Settings
-    """When resuming, only where and as what it runs; the rest is the checkpoint's."""
+    """When resuming, they only say where it runs and in how many processes; the rest is the checkpoint's."""
     display: Display
-    run_dir: Path | None = None
-    """To resume."""
+    resume: Path | Literal["auto"] | None = None
+    """A run directory to go on with; `auto`: the newest unfinished run with these settings, where there is one."""
 
 
-def train(settings: Settings, display: Display) -> RunResult:
-    """`run.train`, in as many processes as the settings say.
+def resume_job(run_dir: Path, display: Display, options: Mapping[str, object]) -> Job:
+    """The job of going on with a run in as many processes as it had, but for `options` of where it runs.
 
     Raises:
-        FaceparseError: as there; TrainingError also where processes were lost more often than `launch.max_restarts`.
+        SettingsError: not a run directory, or a bad option.
     """
-    return _start(Job("train", settings, display))
-
-
-def resume(run_dir: Path, display: Display, options: Mapping[str, object]) -> RunResult:
-    """`run.resume`, in as many processes as the run had, but for `options` of where it runs."""
     RunDirectory.check(run_dir)
-    return _start(Job("resume", load_settings(run_dir / SETTINGS_FILE, options), display, run_dir))
+    return Job(load_settings(run_dir / SETTINGS_FILE, options), display, run_dir)
 
 
-def resume_or_train(settings: Settings, display: Display) -> RunResult:
-    """`run.resume_or_train`, in as many processes as the settings say."""
-    return _start(Job("resume_or_train", settings, display))
+def start(job: Job) -> RunResult:
+    """Train in this process, or in as many as the settings say.
 
-
-def _start(job: Job) -> RunResult:
+    Raises:
+        FaceparseError: as `run.train` and `run.resume`; TrainingError also where processes were lost more often than
+            `launch.max_restarts`.
+    """
     here = processes_here(job.settings)
     if is_joined() or here * job.settings.launch.nodes == 1:
-        return _run(job, Notes(None))
+        return _run_here(job, Notes(None))
     for number in range(here):
         check_device(job.settings.train.device, number)
-    return _launch(job, here)
+    return _run_elastic(job, here)
 
 
 def processes_here(settings: Settings) -> int:
@@ -102,63 +102,60 @@ def processes_here(settings: Settings) -> int:
     return len(named_gpus(device)) or launch.processes
 
 
-def _run(job: Job, notes: Notes) -> RunResult:
-    """In this process, alone or as one of several."""
-    device = check_device(job.settings.train.device, local_rank())
-    with join(device, job.settings.launch.timeout) as world:
-        world.agree_on(notes.error)  # of an earlier attempt, by a process that could not tell the others
+def _run_here(job: Job, notes: Notes) -> RunResult:
+    """Train in this process, alone or as one of several. Where an earlier attempt left a run, go on with that."""
+    settings = job.settings
+    device = check_device(settings.train.device, local_rank())
+    with join(device, settings.launch.timeout) as world, _observer(job, world) as observer:
+        world.raise_in_all(notes.error)  # of an earlier attempt, by a process that could not tell the others
         earlier = next(filter(None, world.gather(notes.run_dir)), None)
-        if not world.is_first:
-            return _follow(job, Bystander(), world, notes, earlier)
-        with job.display() as observer:
-            return _follow(job, observer, world, notes, earlier)
+        if earlier is not None:
+            observer.warning(f"{notes.lost or 'a process was lost'}; all are started again")
+            if world.on_first(lambda: (earlier / LAST).exists()):
+                return run.resume(earlier, observer, world, on_run_dir=notes.keep_run_dir, here=settings)
+            return run.train(settings, observer, world, on_run_dir=notes.keep_run_dir, run_dir=earlier)
+        if job.resume is None:
+            return run.train(settings, observer, world, on_run_dir=notes.keep_run_dir)
+        if job.resume == "auto":
+            return run.resume_or_train(settings, observer, world, on_run_dir=notes.keep_run_dir)
+        return run.resume(job.resume, observer, world, on_run_dir=notes.keep_run_dir, here=settings)
 
 
-def _follow(job: Job, observer: Observer, world: World, notes: Notes, earlier: Path | None) -> RunResult:
-    found = notes.keep_run_dir
-    if earlier is not None:
-        observer.warning(f"{notes.lost or 'a process was lost'}; all are started again")
-        if world.first(lambda: (earlier / LAST).exists()):
-            return run.resume(earlier, observer, world, found=found, place=job.settings)
-        return run.train(job.settings, observer, world, found=found, at=earlier)
-    if job.what == "train":
-        return run.train(job.settings, observer, world, found=found)
-    if job.what == "resume_or_train":
-        return run.resume_or_train(job.settings, observer, world, found=found)
-    assert job.run_dir is not None
-    return run.resume(job.run_dir, observer, world, found=found, place=job.settings)
+def _observer(job: Job, world: World) -> AbstractContextManager[Observer]:
+    """Make the job's observer in the first process; one voice is enough."""
+    return job.display() if world.is_first else nullcontext(Bystander())
 
 
-def _launch(job: Job, here: int) -> RunResult:
-    """In processes that PyTorch's launcher starts."""
+def _run_elastic(job: Job, here: int) -> RunResult:
+    """Train in processes that PyTorch's launcher starts, watches, and starts again where one is lost."""
     launch = job.settings.launch
     with TemporaryDirectory(prefix="faceparse-") as folder, _handlers_kept(), _environment(job.settings, here):
         notes = Notes(Path(folder))
         try:
             config = _config(job.settings, here, folder, lambda: _before_meeting(job, notes))
-            outcomes = elastic_launch(config, _work)(job, notes)
+            outcomes = elastic_launch(config, _worker_main)(job, notes)
         except SignalException as stop:
             name = signal.Signals(stop.sigval).name
             raise notes.error or InterruptedRunError(
                 f"stopped by {name} before all processes could save; {notes.advice}", exit_code(stop.sigval)
             ) from None
         except ChildFailedError as failed:
-            raise notes.error or _exhausted(failed, notes, launch.max_restarts) from None
+            raise notes.error or _lost_too_often(failed, notes, launch.max_restarts) from None
         except RendezvousError as error:
-            raise _apart(error, notes, launch.rendezvous) from None
+            raise _not_met(error, notes, launch.rendezvous) from None
     outcome = outcomes[min(outcomes)]
     if isinstance(outcome, FaceparseError):
         raise outcome
     return outcome
 
 
-def _work(job: Job, notes: Notes) -> RunResult | FaceparseError:
+def _worker_main(job: Job, notes: Notes) -> RunResult | FaceparseError:
     """What the launcher calls in each process. A process that ends with an exit code ends all, and all are started
     again; an error that all know of is therefore returned. Where the launcher is killed, this process ends, too.
     """
     end_with_parent()
     try:
-        return _run(job, notes)
+        return _run_here(job, notes)
     except LostProcessError as error:
         notes.lost = str(error)
         sys.exit(1)
@@ -233,7 +230,7 @@ def _handlers_kept() -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def _exhausted(failed: ChildFailedError, notes: Notes, restarts: int) -> Exception:
+def _lost_too_often(failed: ChildFailedError, notes: Notes, restarts: int) -> Exception:
     rank, failure = failed.get_first_failure()
     if failure.exitcode > 0 and not notes.lost and failure.message:
         return RuntimeError(failure.message)  # a fault of ours: its traceback
@@ -244,15 +241,14 @@ def _exhausted(failed: ChildFailedError, notes: Notes, restarts: int) -> Excepti
     )
 
 
-def _apart(error: RendezvousError, notes: Notes, place: str | None) -> TrainingError:
+def _not_met(error: RendezvousError, notes: Notes, endpoint: str | None) -> TrainingError:
     if notes.run_dir:
-        return TrainingError(f"the rendezvous at {place} was lost ({_line(error)}); {notes.advice}")
-    where = f" at {place}" if place else ""
+        return TrainingError(f"the rendezvous at {endpoint} was lost ({_cause(error)}); {notes.advice}")
+    where = f" at {endpoint}" if endpoint else ""
     return TrainingError(
-        f"the processes did not find each other{where} ({_line(error)}); start the same command on all machines"
+        f"the processes did not find each other{where} ({_cause(error)}); start the same command on all machines"
     )
 
 
-def _line(error: BaseException) -> str:
-    error = error.__cause__ or error  # the launcher's own texts only say that there is one
-    return (str(error).strip() or type(error).__name__).splitlines()[0][:160]
+def _cause(error: BaseException) -> str:
+    return first_line(error.__cause__ or error)  # the launcher's own texts only say that there is one

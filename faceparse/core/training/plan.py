@@ -10,7 +10,7 @@ from torch import Tensor
 from faceparse.core.datasets.edges import make_missing_edges
 from faceparse.core.datasets.layout import DatasetFolder, Sample, fingerprint, resolve_label_set
 from faceparse.core.datasets.training_geometry import measure_geometry
-from faceparse.core.errors import CheckpointError, SettingsError
+from faceparse.core.errors import CheckpointError, SettingsError, first_line
 from faceparse.core.faces.geometry import FaceGeometry
 from faceparse.core.labels.label_set import LabelSet
 from faceparse.core.machine.device import resolve_device
@@ -39,7 +39,7 @@ from faceparse.core.training.speed import Speed, resolve_speed
 
 
 @dataclass(frozen=True)
-class Plan:
+class TrainingPlan:
     settings: Settings
     world: World
     label_set: LabelSet
@@ -69,30 +69,30 @@ class Plan:
         return self.batches.batch_size * self.batches.size * self.batches.accumulate
 
 
-def make_plan(settings: Settings, track: Track, world: World, resumed: Checkpoint | None = None) -> Plan:
+def plan_training(settings: Settings, track: Track, world: World, resumed: Checkpoint | None = None) -> TrainingPlan:
     """
     Raises:
         FaceparseError: something in settings, dataset, weights or device stands in the way; in all processes.
     """
-    counts = world.first(lambda: _count_classes(settings, track))
-    plan = world.together(lambda: _look(settings, world, resumed, counts))
-    world.first(lambda: _refuse_absent(plan, track))
+    counts = world.on_first(lambda: _count_classes(settings, track))
+    plan = world.on_all(lambda: _look(settings, world, resumed, counts))
+    world.on_first(lambda: _refuse_absent(plan, track))
     start = None
     if resumed is None and (pretrained := settings.model.pretrained) != "none":
         # The other processes get their first weights from the first one.
-        start = world.first(lambda: _initialise(plan.model, pretrained, settings.model.backbone, track))
+        start = world.on_first(lambda: _initialise(plan.model, pretrained, settings.model.backbone, track))
     world.once_per_machine(
         lambda: make_missing_edges(settings.data.root, plan.train, processes=default_processes(), track=track)
     )
     # It reads every label once: only where somebody will see it.
     splits = ("train", settings.data.val_split) if settings.tracking.enabled else ()
-    prints = world.first(lambda: fingerprint(settings.data.root, splits))
-    cache, cached = world.together(lambda: open_cache(plan.train, settings.data.cache, processes=world.local_size))
-    geometry = world.first(lambda: _measure(plan, track))
+    prints = world.on_first(lambda: fingerprint(settings.data.root, splits))
+    cache, cached = world.on_all(lambda: open_cache(plan.train, settings.data.cache, processes=world.local_size))
+    geometry = world.on_first(lambda: _measure(plan, track))
     return replace(plan, start=start, fingerprint=prints, geometry=geometry, cache=cache, cached=cached)
 
 
-def _measure(plan: Plan, track: Track) -> FaceGeometry | None:
+def _measure(plan: TrainingPlan, track: Track) -> FaceGeometry | None:
     size = plan.settings.data.input_size
     return measure_geometry(plan.train, plan.label_set, size, processes=default_processes(), track=track)
 
@@ -106,7 +106,7 @@ def _count_classes(settings: Settings, track: Track) -> np.ndarray | None:
     return count_classes(samples, classes, processes=default_processes(), track=track)
 
 
-def _refuse_absent(plan: Plan, track: Track) -> None:
+def _refuse_absent(plan: TrainingPlan, track: Track) -> None:
     """
     Raises:
         SettingsError: the score that chooses best.pth is of a class that no label of `val` has: every epoch would be as
@@ -123,7 +123,7 @@ def _refuse_absent(plan: Plan, track: Track) -> None:
         )
 
 
-def _look(settings: Settings, world: World, resumed: Checkpoint | None, counts: np.ndarray | None) -> Plan:
+def _look(settings: Settings, world: World, resumed: Checkpoint | None, counts: np.ndarray | None) -> TrainingPlan:
     """What each process finds out on its own."""
     device = resolve_device(settings.train.device, world.local_rank)
     speed = resolve_speed(settings, device, world.size)
@@ -143,7 +143,7 @@ def _look(settings: Settings, world: World, resumed: Checkpoint | None, counts: 
     network = settings.model.model_copy(update={"norm": speed.norm})
     model = build_model(network, len(label_set), device, world.data)
     _try_size(model, settings)
-    return Plan(settings, world, label_set, metric, train, val, device, speed, batches, model, weights)
+    return TrainingPlan(settings, world, label_set, metric, train, val, device, speed, batches, model, weights)
 
 
 def _try_size(model: ParsingModel, settings: Settings) -> None:
@@ -162,7 +162,7 @@ def _try_size(model: ParsingModel, settings: Settings) -> None:
     except (RuntimeError, AssertionError, ValueError) as error:
         raise SettingsError(
             f"data.input_size = {height},{width}: {settings.model.backbone} does not take it "
-            f"({str(error).splitlines()[0][:80]}); try 224,224 or 256,256"
+            f"({first_line(error, 80)}); try 224,224 or 256,256"
         ) from None
     model.train()
     for stride, (h, w) in zip(backbone.strides, (x.shape[2:] for x in maps), strict=True):

@@ -19,7 +19,7 @@ from faceparse.core.sampling.samples import Batch
 from faceparse.core.settings import Settings
 from faceparse.core.training.assemble import make_loader, make_trainer
 from faceparse.core.training.observer import Observer
-from faceparse.core.training.plan import Plan, adopt_preprocessing, make_plan
+from faceparse.core.training.plan import TrainingPlan, adopt_preprocessing, plan_training
 
 WARM_UP, ITERATIONS = 3, 10
 PARTS = ("load", "to device", "forward", "loss", "backward", "update")
@@ -58,7 +58,7 @@ def profile_step(settings: Settings, observer: Observer) -> StepProfile:
     """
     if is_joined() or settings.launch.processes * settings.launch.nodes > 1 or "," in settings.train.device:
         raise SettingsError("--profile looks at one process: choose one GPU, or --processes 1")
-    plan = make_plan(adopt_preprocessing(settings, observer), observer.track, ALONE)
+    plan = plan_training(adopt_preprocessing(settings, observer), observer.track, ALONE)
     trainer, batches = make_trainer(plan), _endless(plan)
     accumulate, gpu = plan.batches.accumulate, plan.device.type == "cuda"
     for _ in trainer.train_epoch(islice(batches, WARM_UP * accumulate)):
@@ -85,7 +85,7 @@ def profile_step(settings: Settings, observer: Observer) -> StepProfile:
     return StepProfile(folder, parts, 1000 * taken / ITERATIONS, plan.update_size)
 
 
-def _endless(plan: Plan) -> Iterator[Batch]:
+def _endless(plan: TrainingPlan) -> Iterator[Batch]:
     loader = make_loader(plan)
     while True:
         plan.batches.epoch += 1
@@ -94,8 +94,8 @@ def _endless(plan: Plan) -> Iterator[Batch]:
 
 def _write(folder: Path, profiler: profile, gpu: bool) -> None:
     make_folder(folder)
-    with TemporaryDirectory() as place:
-        trace = Path(place) / "trace.json"
+    with TemporaryDirectory() as temporary:
+        trace = Path(temporary) / "trace.json"
         profiler.export_chrome_trace(str(trace))
         write_atomic(folder / TRACE, gzip.compress(trace.read_bytes(), 5))
     order = "self_device_time_total" if gpu else "self_cpu_time_total"

@@ -1,4 +1,4 @@
-"""What a run leaves behind: files in its directory, points in MLflow, lines for whoever watches."""
+"""Keeps what a run leaves behind: files in its directory, points in MLflow, lines for whoever watches."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -14,9 +14,10 @@ from faceparse.core.training.checkpoint import save, save_last
 from faceparse.core.training.observer import Observer
 
 
-class Record:
-    """Kept by the first process of a run. A disk that is full now need not be later: what cannot be written costs a
-    warning, and training goes on.
+class Recorder:
+    """Writes what a run leaves behind, in its first process.
+
+    A disk that is full now need not be later: what cannot be written costs a warning, and training goes on.
     """
 
     def __init__(self, directory: RunDirectory, observer: Observer) -> None:
@@ -24,7 +25,7 @@ class Record:
         self.observer = observer
         self.unsaved: OutputError | None = None
         """Why the newest checkpoint could not be written."""
-        self.tracker = Tracker(directory.path, None, directory.metrics)
+        self.tracker = Tracker()
         """Delivers within `tracked` only."""
 
     def say(self, text: str) -> None:

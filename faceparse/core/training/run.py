@@ -1,6 +1,12 @@
-"""One experiment from settings to a finished run directory, in one process or in several."""
+"""Trains one run from settings to a finished run directory: what each of its processes does.
 
-import platform
+train, resume             plan, then the run directory, then
+  Run.execute             the epochs
+    Run._train_epoch      trainer.train_epoch: the steps (trainer.py)
+    Run._evaluate         scores on `val`
+    Run._finish_epoch     metrics, best.pth, last.pth (recorder.py)
+"""
+
 import signal
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -11,34 +17,35 @@ from typing import Any, TypeVar
 
 import torch
 
-import faceparse
 from faceparse.core.errors import CheckpointError, InterruptedRunError, TrainingError
-from faceparse.core.images.encoding import encode_png
-from faceparse.core.images.overlay import colour_label, contact_sheet, overlay
-from faceparse.core.images.pictures import read_image
-from faceparse.core.labels.label_set import LabelSet
 from faceparse.core.machine.distributed import ALONE, World, is_joined
 from faceparse.core.parser.inference import Parser
 from faceparse.core.parser.trained import ParsingNetwork
 from faceparse.core.parser.weights import Checkpoint, load_exactly
 from faceparse.core.runs.directory import BEST, LAST, RunDirectory, is_finished
-from faceparse.core.runs.git import git_tags
-from faceparse.core.runs.ledger import InputDataset, read_ledger
+from faceparse.core.runs.ledger import read_ledger
 from faceparse.core.runs.store import check_experiment
 from faceparse.core.runs.system import SystemMonitor
 from faceparse.core.sampling.loader import Loader
-from faceparse.core.scoring.counting import evaluate, parse_samples
+from faceparse.core.scoring.counting import evaluate
 from faceparse.core.scoring.protocols import DEFAULT
-from faceparse.core.scoring.scores import Scores, compute_scores, flat_name, resolve_metric
-from faceparse.core.settings import RESNETS, Settings, flatten
+from faceparse.core.scoring.scores import Scores, compute_scores, resolve_metric
+from faceparse.core.settings import Settings, flatten
 from faceparse.core.training.assemble import make_loader, make_trainer
 from faceparse.core.training.checkpoint import pack, read_last
+from faceparse.core.training.description import (
+    input_datasets,
+    logged_name,
+    mlflow_tags,
+    opening_lines,
+    overlay_sheet,
+)
 from faceparse.core.training.observer import Bystander, Observer
-from faceparse.core.training.plan import Plan, adopt_preprocessing, make_plan
-from faceparse.core.training.recorder import Record
+from faceparse.core.training.plan import TrainingPlan, adopt_preprocessing, plan_training
+from faceparse.core.training.recorder import Recorder
 from faceparse.core.training.signals import StopSignals, exit_code
 from faceparse.core.training.state import read_training_state
-from faceparse.core.training.trainer import NonFiniteLossError, parameters
+from faceparse.core.training.trainer import NonFiniteLossError
 
 T = TypeVar("T")
 
@@ -57,12 +64,18 @@ class RunResult:
 
 @dataclass
 class _Best:
-    score: float = -1.0
+    """The best score so far."""
+
+    score: float = 0.0
     epoch: int = 0
+    """0: nothing was scored yet."""
+
+    def is_beaten_by(self, score: float) -> bool:
+        return self.epoch == 0 or score > self.score
 
 
-Found = Callable[[Path], None]
-"""Hears of the run directory as soon as there is one."""
+OnRunDir = Callable[[Path], None]
+"""Called with the run directory once it exists."""
 
 
 def train(
@@ -70,33 +83,33 @@ def train(
     observer: Observer,
     world: World = ALONE,
     *,
-    found: Found = lambda _: None,
-    at: Path | None = None,
+    on_run_dir: OnRunDir = lambda _: None,
+    run_dir: Path | None = None,
 ) -> RunResult:
     """Train as the settings say, in a new run directory.
 
     Args:
-        at: the directory of a run that did not come to its first checkpoint, to be begun anew.
+        run_dir: the directory of a run that did not come to its first checkpoint, to be begun anew.
 
     Raises:
         FaceparseError: something in settings, dataset, weights, device or disk stands in the way; nothing was trained.
         InterruptedRunError: a signal asked to stop; the checkpoint is written.
         LostProcessError: another process is gone.
     """
-    settings = world.first(lambda: adopt_preprocessing(settings, observer))
-    plan = make_plan(settings, observer.track, world)
-    world.first(lambda: check_experiment(settings.tracking, warn=observer.warning))
-    with _directory(lambda: RunDirectory.create(settings, at), world, found) as directory:
-        return _Run(plan, directory, observer, resumed=None).execute()
+    settings = world.on_first(lambda: adopt_preprocessing(settings, observer))
+    plan = plan_training(settings, observer.track, world)
+    world.on_first(lambda: check_experiment(settings.tracking, warn=observer.warning))
+    with _directory(lambda: RunDirectory.create(settings, run_dir), world, on_run_dir) as directory:
+        return Run(plan, directory, observer, resumed=None).execute()
 
 
 def check(settings: Settings, observer: Observer) -> None:
-    """Everything that `train` looks at before it writes anything.
+    """Look at everything that `train` looks at before it writes anything.
 
     Raises:
         FaceparseError: what `train` would raise.
     """
-    make_plan(adopt_preprocessing(settings, observer), observer.track, ALONE)
+    plan_training(adopt_preprocessing(settings, observer), observer.track, ALONE)
     check_experiment(settings.tracking, warn=observer.warning)
 
 
@@ -105,65 +118,63 @@ def resume(
     observer: Observer,
     world: World = ALONE,
     *,
-    found: Found = lambda _: None,
-    place: Settings | None = None,
+    on_run_dir: OnRunDir = lambda _: None,
+    here: Settings | None = None,
 ) -> RunResult:
     """Go on with a run from its newest checkpoint, as if it had never stopped; one that is finished stays as it is.
 
     Args:
-        place: where the run runs from here on; nothing else of these settings counts.
+        here: the settings that say where the run runs from here on; nothing else of them counts.
 
     Raises:
         FaceparseError: there is no such run or checkpoint, or its settings file or dataset is no longer what it was.
         InterruptedRunError, LostProcessError: as `train`.
     """
-    with _directory(lambda: RunDirectory.reopen(run_dir), world, found) as directory:
-        checkpoint = world.first(lambda: _last_of(run_dir, directory, observer))
-        if world.first(lambda: is_finished(run_dir)):
+    with _directory(lambda: RunDirectory.reopen(run_dir), world, on_run_dir) as directory:
+        checkpoint = world.on_first(lambda: _read_last(run_dir, directory, observer))
+        if world.on_first(lambda: is_finished(run_dir)):
             observer.message(
                 f"{run_dir} is finished, all {checkpoint.epoch} epochs; nothing is left to train. A new run can start "
                 f"from its weights, with a learning rate that falls anew: --restore-from {run_dir / LAST} --epochs N"
             )
-            return world.first(lambda: _found_finished(run_dir, checkpoint))
-        settings = checkpoint.settings.moved_to(place) if place is not None else checkpoint.settings
-        plan = make_plan(settings, observer.track, world, resumed=checkpoint)
+            return world.on_first(lambda: _finished_result(run_dir, checkpoint))
+        settings = checkpoint.settings.moved_to(here) if here is not None else checkpoint.settings
+        plan = plan_training(settings, observer.track, world, resumed=checkpoint)
         if plan.label_set != checkpoint.label_set:
             raise CheckpointError(
                 f"{checkpoint.path}: its label set is no longer that of {plan.settings.data.root}; put the old one back"
             )
-        return _Run(plan, directory, observer, resumed=checkpoint).execute()
+        return Run(plan, directory, observer, resumed=checkpoint).execute()
 
 
 def resume_or_train(
-    settings: Settings, observer: Observer, world: World = ALONE, *, found: Found = lambda _: None
+    settings: Settings, observer: Observer, world: World = ALONE, *, on_run_dir: OnRunDir = lambda _: None
 ) -> RunResult:
     """Go on with the newest unfinished run that has these settings, or start one: what a requeued job calls."""
-    run_dir = world.first(lambda: RunDirectory.find(adopt_preprocessing(settings, observer)))
+    run_dir = world.on_first(lambda: RunDirectory.find(adopt_preprocessing(settings, observer)))
     if run_dir is None:
-        return train(settings, observer, world, found=found)
-    return resume(run_dir, observer, world, found=found, place=settings)
+        return train(settings, observer, world, on_run_dir=on_run_dir)
+    return resume(run_dir, observer, world, on_run_dir=on_run_dir, here=settings)
 
 
-def _last_of(run_dir: Path, directory: RunDirectory | None, observer: Observer) -> Checkpoint:
+def _read_last(run_dir: Path, directory: RunDirectory | None, observer: Observer) -> Checkpoint:
     checkpoint = read_last(run_dir, warn=observer.warning)
     if directory is not None:
         directory.check_settings(checkpoint.settings)
     return checkpoint
 
 
-def _found_finished(run_dir: Path, last: Checkpoint) -> RunResult:
+def _finished_result(run_dir: Path, last: Checkpoint) -> RunResult:
     best, ledger = read_training_state(last.training, last.path).best, read_ledger(run_dir)
-    metric = _logged_name(resolve_metric(last.settings.train.best_metric, last.label_set), last.label_set)
+    metric = logged_name(resolve_metric(last.settings.train.best_metric, last.label_set), last.label_set)
     run_id, uri = (ledger.run_id, ledger.uri) if ledger else (None, None)
     return RunResult(run_dir, run_dir / BEST, best.epoch, best.score, run_id, uri, metric)
 
 
-def _logged_name(metric: str, label_set: LabelSet) -> str:
-    return f"val/{flat_name(metric, label_set)}"
-
-
 @contextmanager
-def _directory(open_directory: Callable[[], RunDirectory], world: World, found: Found) -> Iterator[RunDirectory | None]:
+def _directory(
+    open_directory: Callable[[], RunDirectory], world: World, on_run_dir: OnRunDir
+) -> Iterator[RunDirectory | None]:
     """Held by the first process; None in the others, once it is there."""
     held: list[RunDirectory] = []
 
@@ -172,7 +183,7 @@ def _directory(open_directory: Callable[[], RunDirectory], world: World, found: 
         return held[0].path
 
     try:
-        found(world.first(hold))
+        on_run_dir(world.on_first(hold))
         yield held[0] if held else None
     finally:
         for directory in held:
@@ -187,10 +198,12 @@ class _StopRequestedError(Exception):
         self.signal = signal.Signals(number)
 
 
-class _Run:
+class Run:
+    """One run, in one of its processes. The first one keeps the record; the others only train."""
+
     def __init__(
         self,
-        plan: Plan,
+        plan: TrainingPlan,
         directory: RunDirectory | None,
         observer: Observer,
         resumed: Checkpoint | None,
@@ -198,7 +211,7 @@ class _Run:
         self.plan, self.world = plan, plan.world
         self.settings, self.label_set, self.device = plan.settings, plan.label_set, plan.device
         self.observer = observer if self.world.is_first else Bystander()
-        self.record = Record(directory, observer) if directory is not None else None
+        self.record = Recorder(directory, observer) if directory is not None else None
         self.best = _Best()
         self.scores: Mapping[str, float] = {}
         """On `val`, when they were last counted."""
@@ -207,7 +220,7 @@ class _Run:
         self.model = plan.model
         self.trainer = make_trainer(plan)
         if resumed is not None:
-            self.world.together(lambda: self._restore(resumed))
+            self.world.on_all(lambda: self._restore(resumed))
         elif plan.start is not None:
             self._say(f"{self.settings.model.pretrained}: {plan.start}")
 
@@ -220,7 +233,8 @@ class _Run:
             LostProcessError: another process is gone.
             OutputError: trained to the end, but the last checkpoint could not be written.
         """
-        self._announce()
+        for line in opening_lines(self.plan, self.record.directory.path if self.record else None):
+            self._say(line)
         with self.stop, self._tracked(), self._watched() as monitor:
             loader = make_loader(self.plan)
             for epoch in range(self.first_epoch, self.settings.train.epochs + 1):
@@ -228,38 +242,40 @@ class _Run:
                     metrics = self._train_epoch(loader, epoch)
                     scores = self._evaluate() if self._is_due(epoch) else None
                 except _StopRequestedError as stop:
-                    raise self.world.first(partial(self._interrupted, epoch, stop.signal)) from None
+                    raise self.world.on_first(partial(self._interrupted, epoch, stop.signal)) from None
                 self._finish_epoch(epoch, metrics | (monitor.take() if monitor else {}), scores)
-            self.world.agree_on(self.record.unsaved if self.record else None)
+            self.world.raise_in_all(self.record.unsaved if self.record else None)
             if self.record is not None:
                 self.record.finish()
-        return self.world.first(self._result)
+        return self.world.on_first(self._result)
 
     def _result(self) -> RunResult:
         assert self.record is not None
         path, tracker = self.record.directory.path, self.record.tracker
-        metric = _logged_name(self.plan.metric, self.label_set)
+        metric = logged_name(self.plan.metric, self.label_set)
         return RunResult(path, path / BEST, self.best.epoch, self.best.score, tracker.run_id, tracker.uri, metric)
 
     def _finish_epoch(self, epoch: int, metrics: dict[str, float], scores: Scores | None) -> None:
         self.trainer.start_epoch()
-        score = -1.0
         if scores is not None:
             self.scores = scores.flat()
             metrics |= {f"val/{name}": value for name, value in self.scores.items()}
-            score = scores.get(self.plan.metric) or 0.0
-        best = score > self.best.score
+        score = None if scores is None else scores.get(self.plan.metric) or 0.0
+        improved = score is not None and self.best.is_beaten_by(score)
         if self.record is not None:
-            self.record.epoch(epoch, metrics, best)
-            if best:
-                with self.record.forgiving():
-                    tags = {"best_epoch": str(epoch), "best_score": f"{score:.6f}"}
-                    self.record.save_best(self._content(epoch), tags)
-                    self.best = _Best(score, epoch)
-                    self._save_overlays(epoch)
+            self.record.epoch(epoch, metrics, improved)
+            if score is not None and improved:
+                self._save_best(self.record, epoch, score)
         if scores is not None:
             self._save_last(epoch)
-        self.observer.epoch_finished(epoch, metrics, best, _logged_name(self.plan.metric, self.label_set))
+        self.observer.epoch_finished(epoch, metrics, improved, logged_name(self.plan.metric, self.label_set))
+
+    def _save_best(self, record: Recorder, epoch: int, score: float) -> None:
+        with record.forgiving():
+            record.save_best(self._content(epoch), {"best_epoch": str(epoch), "best_score": f"{score:.6f}"})
+            self.best = _Best(score, epoch)
+            if samples := self.plan.val[: self.settings.tracking.overlays]:
+                record.save_overlays(epoch, overlay_sheet(self._parser(), samples, self.label_set))
 
     def _restore(self, checkpoint: Checkpoint) -> None:
         training = read_training_state(checkpoint.training, checkpoint.path)
@@ -302,7 +318,7 @@ class _Run:
                 f"the loss is not finite at iteration {error.iteration} (epoch {epoch}), with {files}; lower optim.lr, "
                 f"or look at these files; {LAST} is from before it"
             )
-            self.world.agree_on(named)
+            self.world.raise_in_all(named)
             raise named from None
         losses = {f"train/{name}": value for name, value in progress.losses.items()}
         return losses | {"train/lr": progress.lr, "train/images_per_second": progress.images_per_second}
@@ -380,90 +396,20 @@ class _Run:
             }
             self.record.save_last(self._content(epoch) | {"training": training})
 
-    def _save_overlays(self, epoch: int) -> None:
-        """Photograph, truth and prediction of the first few `val` samples."""
-        assert self.record is not None
-        samples = self.plan.val[: self.settings.tracking.overlays]
-        if not samples:
-            return
-        palette = self.label_set.palette()
-        rows = []
-        parsed = parse_samples(self._parser(), samples, len(self.label_set), ["label"])
-        for sample, by_protocol in zip(samples, parsed, strict=True):
-            image, (truth, prediction) = read_image(sample.image), by_protocol["label"]
-            rows.append(
-                [
-                    image,
-                    overlay(image, truth, palette),
-                    overlay(image, prediction, palette),
-                    colour_label(prediction, palette),
-                ]
-            )
-        self.record.save_overlays(epoch, encode_png(contact_sheet(rows)))
-
     def _tracked(self) -> AbstractContextManager[None]:
         if self.record is None:
             return nullcontext()
         return self.record.tracked(
-            self.settings.tracking, params=flatten(self.settings), tags=self._tags(), datasets=self._datasets()
+            self.settings.tracking,
+            params=flatten(self.settings),
+            tags=mlflow_tags(self.plan, self.record.directory.path),
+            datasets=input_datasets(self.plan),
         )
 
     def _watched(self) -> AbstractContextManager[SystemMonitor | None]:
         tracking = self.settings.tracking
         watched = self.record is not None and tracking.enabled and tracking.system_metrics
         return SystemMonitor() if watched else nullcontext()
-
-    def _datasets(self) -> list[InputDataset]:
-        """What MLflow is told of the splits; `val` is whichever chooses best.pth."""
-        root, val_split, prints = self.settings.data.root.resolve(), self.settings.data.val_split, self.plan.fingerprint
-        roles = (("train", "train", self.plan.train), ("val", val_split, self.plan.val))
-        if not prints:  # nobody will see it
-            return []
-        return [
-            InputDataset(root.name, prints[split], str(root), role, len(samples), self.label_set.name)
-            for role, split, samples in roles
-        ]
-
-    def _tags(self) -> dict[str, str]:
-        return {
-            "mlflow.source.name": "faceparse train",
-            "mlflow.source.type": "LOCAL",
-            "dataset": self.settings.data.root.resolve().name,
-            "label_set": self.label_set.name,
-            "protocol": DEFAULT,
-            "best_metric": _logged_name(self.plan.metric, self.label_set),
-            "run_dir": str(self.record.directory.path.resolve()) if self.record else "",
-            "faceparse": faceparse.__version__,
-            "torch": torch.__version__,
-            "device": torch.cuda.get_device_name(self.device)
-            if self.device.type == "cuda"
-            else platform.machine() or "cpu",
-            "processes": str(self.world.size),
-            "speed": str(self.plan.speed),
-            **({"pretrained": str(self.plan.start)} if self.plan.start else {}),
-            **{f"fingerprint.{split}": value for split, value in self.plan.fingerprint.items()},
-            **git_tags(Path.cwd()),
-        }
-
-    def _announce(self) -> None:
-        model, batches = self.settings.model, self.plan.batches
-        norm = [type(module).__name__ for module in self.model.modules() if hasattr(module, "running_mean")][-1]
-        parts = [f"{model.stem} stem"] * (model.backbone in RESNETS) + ["light heads"] * model.light + [norm]
-        size = f"{parameters(self.model) / 1e6:.1f} M parameters"
-        classes = f"{len(self.label_set)} classes of {self.label_set.name}"
-        if self.record is not None:
-            self._say(f"run directory {self.record.directory.path}")
-        processes = f" in {self.world.size} processes" if self.world.size > 1 else ""
-        self._say(
-            f"{model.backbone} ({', '.join(parts)}), {size}, {classes}, on {self.device.type}{processes} "
-            f"({self.plan.speed})"
-        )
-        self._say(
-            f"{len(self.plan.train)} training and {len(self.plan.val)} {self.settings.data.val_split} photographs, "
-            f"{batches.iterations} iterations an epoch, {self.plan.update_size} photographs each"
-        )
-        if self.plan.cached:
-            self._say(self.plan.cached)
 
     def _say(self, text: str) -> None:
         if self.record is not None:

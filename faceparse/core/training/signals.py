@@ -28,7 +28,7 @@ class StopSignals:
         for number, handler in self._before.items():
             signal.signal(number, handler)
 
-    def _note(self, number: int, frame: FrameType | None) -> None:
+    def _note(self, number: int, _frame: FrameType | None) -> None:
         if self.received == signal.SIGINT == number and not self._handed_on:
             raise KeyboardInterrupt
         self.received = signal.Signals(number)

@@ -73,7 +73,7 @@ class Trainer:
         clip: float = 0.0,
         dtype: torch.dtype = torch.float32,
         channels_last: bool = True,
-        compile: bool = False,
+        compiled: bool = False,
     ) -> None:
         """
         Args:
@@ -100,7 +100,7 @@ class Trainer:
         self._parallel = self._parallelised(model)
         self.average = WeightAverage(model, ema, world.data) if ema else None
         network: nn.Module = self._parallel or model
-        self._network = torch.compile(_without_messages(network, model)) if compile else network
+        self._network = torch.compile(_without_messages(network, model)) if compiled else network
         self._scaler = torch.amp.GradScaler(device.type, enabled=dtype == torch.float16)
         self._fused = bool(optimizer.defaults.get("fused"))
         self.iteration = 0

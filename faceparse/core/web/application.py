@@ -30,14 +30,14 @@ def web_application(parser: FaceParser, name: str) -> ASGIApp:
     page = web_page(parser, name)
     policy = {"Content-Security-Policy": content_security_policy(page)}
 
-    async def show(request: Request) -> Response:
+    async def show(_request: Request) -> Response:
         return HTMLResponse(page, headers=policy)
 
     routes = [Route("/", show), Route("/parse", _Desk(parser).parse, methods=["POST"])]
     return Guard(Starlette(routes=routes, exception_handlers={HTTPException: _refuse}))
 
 
-async def _refuse(request: Request, error: Exception) -> Response:
+async def _refuse(_request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     return JSONResponse({"error": error.detail}, error.status_code, headers=error.headers)
 

@@ -5,7 +5,7 @@ import pytest
 from faceparse.core.errors import CheckpointError
 from faceparse.core.export.formats import FORMATS
 from faceparse.core.names.find import find_model, names_model
-from faceparse.core.names.place import SUFFIXES, Place, short_name
+from faceparse.core.names.model_file import SUFFIXES, Place, short_name
 from faceparse.core.names.shipped import DEFAULT
 
 

@@ -10,7 +10,7 @@ from faceparse.core.images.pictures import read_image
 from faceparse.core.model.build import build_model
 from faceparse.core.model.eagrnet import EAGRNet
 from faceparse.core.model.parsing import Output, ParsingModel
-from faceparse.core.parser.inference import Parser, arrays_later, classes_of, load_parser
+from faceparse.core.parser.inference import Parser, classes_of, copy_to_host, load_parser
 from faceparse.core.parser.trained import ParsingLogits, ParsingNetwork
 from faceparse.core.parser.weights import read_checkpoint
 from faceparse.core.settings import DataSettings, ModelSettings
@@ -119,9 +119,9 @@ def test_the_crop_can_be_another_one(trained: RunResult, faces: Path) -> None:
 def test_an_answer_that_is_no_number_is_refused(value: float) -> None:
     logits = torch.zeros(3, 4, 4)
     logits[1, 2, 2] = value
-    for read in (classes_of, lambda one: arrays_later(one)()):
+    for read in (classes_of, lambda one: copy_to_host(one)()):
         with pytest.raises(CheckpointError, match="answers with what is no number"):
             read(logits)
     logits[1, 2, 2] = -float("inf")  # a class that is ruled out is none of it
-    assert arrays_later(logits)().shape == (3, 4, 4)
+    assert copy_to_host(logits)().shape == (3, 4, 4)
     assert classes_of(logits).shape == (4, 4)

@@ -6,20 +6,20 @@ import pytest
 from PIL import Image, ImageDraw
 
 from faceparse.core.errors import OutputError
-from faceparse.core.faces.crops import Parsed
+from faceparse.core.faces.crops import PictureLabels
 from faceparse.core.labels.label_set import get_label_set
 from faceparse.core.prediction.coco import annotations, coco_file
 
 HELEN = get_label_set("helen")
 
 
-def parsed() -> Parsed:
+def parsed() -> PictureLabels:
     """Two faces of blocks, with holes and specks."""
     random = np.random.default_rng(0)
     label = random.integers(0, 4, (8, 10)).astype(np.uint8).repeat(4, axis=0).repeat(4, axis=1)
     label[9, 9] = 10
     owner = np.where(np.arange(40) < 20, 1, 2).astype(np.uint16) * (label != 0)
-    return Parsed(label, owner.astype(np.uint16))
+    return PictureLabels(label, owner.astype(np.uint16))
 
 
 def drawn(segmentation: list[list[int]], shape: tuple[int, int]) -> np.ndarray:

@@ -10,14 +10,14 @@ from faceparse.core.errors import DatasetError, OutputError, ResourceError, Sett
 from faceparse.core.images.pictures import read_image
 from faceparse.core.labels.label_set import get_label_set
 from faceparse.core.parser.inference import Parser
-from faceparse.core.prediction.prediction import Plan, make_plan
+from faceparse.core.prediction.prediction import PredictionPlan, plan_prediction
 from tests.core.prediction.films import make_video
 
 HELEN = get_label_set("helen")
 
 
-def plan(*typed: object, output: Path = Path("out"), **options: Any) -> Plan:
-    return make_plan([str(one) for one in typed], output, label_set=HELEN, model="best.pth", **options)
+def plan(*typed: object, output: Path = Path("out"), **options: Any) -> PredictionPlan:
+    return plan_prediction([str(one) for one in typed], output, label_set=HELEN, model="best.pth", **options)
 
 
 def test_labels_and_overlays_are_saved_unless_something_else_is_asked_for(photographs: Path) -> None:

@@ -11,6 +11,7 @@ from mlflow.tracking import MlflowClient
 
 from faceparse.core.runs import store as store_module
 from faceparse.core.runs import tracker
+from faceparse.core.runs.delivery import open_delivery
 from faceparse.core.runs.directory import RunDirectory
 from faceparse.core.runs.ledger import Evaluated, InputDataset, Ledger, Parcel, outstanding, read_ledger
 from faceparse.core.runs.tracker import Tracker
@@ -61,7 +62,7 @@ class Run:
 
     def sync(self) -> Parcel:
         path = self.directory.path
-        return Tracker(path, read_ledger(path), self.directory.metrics).deliver_rest()
+        return open_delivery(path, self.directory.metrics).deliver_rest()
 
     @property
     def ledger(self) -> Ledger:

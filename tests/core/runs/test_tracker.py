@@ -391,7 +391,8 @@ def test_a_logged_model_is_made_once(make: Callable[..., Run], store: str, monke
     run.save_best(2)
     until(lambda: not run.outstanding)
     replace_client(monkeypatch, **{name: losing(name) for name in calls})
-    run.tracker._store = None  # ask the new client
+    assert run.tracker._thread is not None
+    run.tracker._thread.delivery._store = None  # ask the new client
     run.tracker.finish("FINISHED")
     for _ in calls[1:]:
         with pytest.raises(TrackingError, match="not delivered: 1 logged models .*reset by peer"):

@@ -17,8 +17,8 @@ from faceparse.core.labels.label_set import get_label_set
 from faceparse.core.parser.weights import Checkpoint, read_checkpoint
 from faceparse.core.runs.sync import sync
 from faceparse.core.scoring import evaluation as evaluations_module
-from faceparse.core.scoring.evaluation import Outcome, log_evaluation, run_evaluations
-from faceparse.core.scoring.score_model import Plan, plan_evaluation, score_checkpoint
+from faceparse.core.scoring.evaluation import EvaluationReport, log_evaluation, run_evaluations
+from faceparse.core.scoring.score_model import EvaluationPlan, plan_evaluation, score_checkpoint
 from faceparse.core.scoring.summary import Evaluation
 from faceparse.core.scoring.tta import Augmentation
 from faceparse.core.training.run import RunResult
@@ -40,7 +40,7 @@ def checkpoint(trained: RunResult, tmp_path_factory: pytest.TempPathFactory) -> 
 
 
 @pytest.fixture
-def plan(checkpoint: Checkpoint) -> Plan:
+def plan(checkpoint: Checkpoint) -> EvaluationPlan:
     return plan_evaluation(checkpoint)
 
 
@@ -66,7 +66,7 @@ def history(store: str, checkpoint: Checkpoint) -> History:
     return read
 
 
-def run(*plans: Plan, output: Path | None = None, **options: Any) -> Outcome:
+def run(*plans: EvaluationPlan, output: Path | None = None, **options: Any) -> EvaluationReport:
     return run_evaluations(
         plans, device=CPU, output=output, batch_size=None, resamples=20, worst=1, warn=pytest.fail, **options
     )
@@ -76,7 +76,7 @@ def run(*plans: Plan, output: Path | None = None, **options: Any) -> Outcome:
 
 
 def test_scores_are_logged_to_the_run_that_made_the_checkpoint(
-    plan: Plan, evaluation: Evaluation, folder: Path, history: History
+    plan: EvaluationPlan, evaluation: Evaluation, folder: Path, history: History
 ) -> None:
     assert log_evaluation(plan, evaluation, folder, warn=pytest.fail) == plan.model.run_id
     scores = evaluation.scores["eagrnet"]
@@ -89,7 +89,7 @@ def test_scores_are_logged_to_the_run_that_made_the_checkpoint(
 
 
 def test_each_protocol_dataset_crop_and_augmentation_has_a_name_of_its_own(
-    plan: Plan, evaluation: Evaluation, folder: Path, history: History, store: str
+    plan: EvaluationPlan, evaluation: Evaluation, folder: Path, history: History, store: str
 ) -> None:
     before = history("test/miou")
     summaries = dict.fromkeys(("label", "farl"), evaluation.summaries["eagrnet"])
@@ -108,24 +108,26 @@ def test_each_protocol_dataset_crop_and_augmentation_has_a_name_of_its_own(
         tags = MlflowClient(store).get_run(str(plan.model.run_id)).data.tags
         assert (tags[f"{name}.images"], tags[f"{name}.checkpoint"]) == ("2", str(plan.model.path))
     assert history("test/miou") == before
-    assert other.place == Path("eval/best.pth/lapa.test.label+farl.96x80.tta-flip")
-    assert plan.place == Path("eval/best.pth/test")
+    assert other.folder == Path("eval/best.pth/lapa.test.label+farl.96x80.tta-flip")
+    assert plan.folder == Path("eval/best.pth/test")
 
 
-def test_checkpoints_without_a_run_are_logged_nowhere(plan: Plan, evaluation: Evaluation, folder: Path) -> None:
+def test_checkpoints_without_a_run_are_logged_nowhere(
+    plan: EvaluationPlan, evaluation: Evaluation, folder: Path
+) -> None:
     for without in ({"run_id": None, "path": Path("elsewhere/best.pth")}, {"tracking_uri": None}):
         other = dataclasses.replace(plan, model=dataclasses.replace(plan.model, **without))  # type: ignore[arg-type]
         assert log_evaluation(other, evaluation, folder, warn=pytest.fail) is None
 
 
 def test_a_checkpoint_from_before_its_run_was_made_asks_its_run_directory(
-    plan: Plan, evaluation: Evaluation, folder: Path
+    plan: EvaluationPlan, evaluation: Evaluation, folder: Path
 ) -> None:
     other = dataclasses.replace(plan, model=dataclasses.replace(plan.model, run_id=None))
     assert log_evaluation(other, evaluation, folder, warn=pytest.fail) == plan.model.run_id
 
 
-def test_a_run_that_is_gone_costs_a_warning(plan: Plan, evaluation: Evaluation, folder: Path) -> None:
+def test_a_run_that_is_gone_costs_a_warning(plan: EvaluationPlan, evaluation: Evaluation, folder: Path) -> None:
     warnings: list[str] = []
     other = dataclasses.replace(plan, model=dataclasses.replace(plan.model, run_id="0" * 32))
     assert log_evaluation(other, evaluation, folder, warn=warnings.append) is None
@@ -158,20 +160,20 @@ def test_a_server_that_is_away_gets_the_scores_from_sync(
 # Folders.
 
 
-def test_one_checkpoint_has_its_folder_beside_it_and_in_mlflow(plan: Plan, store: str) -> None:
+def test_one_checkpoint_has_its_folder_beside_it_and_in_mlflow(plan: EvaluationPlan, store: str) -> None:
     outcome = run(plan)
     folder = plan.model.path.parent / "eval" / "best.pth" / "test"
     assert {path.name for path in folder.iterdir()} == FILES
     assert outcome.report == folder / "report.html"
     assert (outcome.runs, outcome.comparison) == ([plan.model.run_id], None)
-    uploaded = MlflowClient(store).list_artifacts(str(plan.model.run_id), plan.place.as_posix())
+    uploaded = MlflowClient(store).list_artifacts(str(plan.model.run_id), plan.folder.as_posix())
     assert {Path(file.path).name for file in uploaded} == FILES
     (worst,) = outcome.evaluations[0].worst
     images = outcome.evaluations[0].summaries["eagrnet"].images["mean_f1"]
     assert (worst.mean_f1, worst.id) == (images.min(), outcome.evaluations[0].ids[int(images.argmin())])
 
 
-def test_several_checkpoints_have_one_each_and_one_together(plan: Plan, tmp_path: Path, store: str) -> None:
+def test_several_checkpoints_have_one_each_and_one_together(plan: EvaluationPlan, tmp_path: Path, store: str) -> None:
     copy = shutil.copy(plan.model.path, tmp_path / "last.pth")
     other = dataclasses.replace(plan, model=dataclasses.replace(plan.model, path=Path(copy)))
     outcome = run(plan, other, output=tmp_path / "out")
@@ -185,7 +187,7 @@ def test_several_checkpoints_have_one_each_and_one_together(plan: Plan, tmp_path
 
 
 def test_what_cannot_be_compared_is_refused_before_any_work(
-    plan: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    plan: EvaluationPlan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(evaluations_module, "score_checkpoint", lambda *_, **__: pytest.fail("work"))
     model = dataclasses.replace(plan.model, path=Path("b/best.pth"))
@@ -204,7 +206,7 @@ def test_what_cannot_be_compared_is_refused_before_any_work(
 
 
 def test_a_folder_that_cannot_be_written_is_refused_before_any_work(
-    plan: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    plan: EvaluationPlan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(evaluations_module, "score_checkpoint", lambda *_, **__: pytest.fail("work"))
     (tmp_path / "file").write_text("")
@@ -226,7 +228,7 @@ def test_a_broken_image_leaves_the_last_evaluation_as_it_was(
     assert {path: path.read_bytes() for path in tmp_path.rglob("out/**/*") if path.is_file()} == before
 
 
-def test_an_augmented_evaluation_is_another_one(plan: Plan, evaluation: Evaluation) -> None:
+def test_an_augmented_evaluation_is_another_one(plan: EvaluationPlan, evaluation: Evaluation) -> None:
     flipped = dataclasses.replace(plan, augmentation=Augmentation(flip=True))
     found = score_checkpoint(flipped, device=CPU, resamples=0, worst=0)
     assert found.tta == "tta-flip"

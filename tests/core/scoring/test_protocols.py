@@ -16,7 +16,7 @@ from faceparse.core.labels.counts import confusion_counts
 from faceparse.core.model.parsing import Output, ParsingModel
 from faceparse.core.parser.inference import Parser
 from faceparse.core.parser.trained import ParsingNetwork
-from faceparse.core.scoring.counting import Parsed, parse_samples
+from faceparse.core.scoring.counting import LabelPair, parse_samples
 from faceparse.core.scoring.protocols import PROTOCOLS, read_case, read_matrix, resolve_protocols
 from faceparse.core.settings import DataSettings
 
@@ -77,7 +77,7 @@ def random_label(size: tuple[int, int]) -> np.ndarray:
     return label
 
 
-def parsed(parser: Parser, sample: Sample, protocol: str) -> Parsed:
+def parsed(parser: Parser, sample: Sample, protocol: str) -> LabelPair:
     (one,) = parse_samples(parser, [sample], 11, [protocol])
     return one[protocol]
 
@@ -198,7 +198,7 @@ def f1(truth: np.ndarray, prediction: np.ndarray) -> float:
     return float(np.mean([2 * b / e for b, e in zip(both, each, strict=True) if e]))
 
 
-def agree(one: Parsed, expected: np.ndarray, certain: np.ndarray) -> None:
+def agree(one: LabelPair, expected: np.ndarray, certain: np.ndarray) -> None:
     assert one.prediction.shape == one.truth.shape == expected.shape
     assert one.prediction.dtype == np.uint8
     assert certain.mean() > 0.9

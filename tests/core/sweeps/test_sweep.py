@@ -201,13 +201,14 @@ def test_a_trial_that_fails_is_recorded_and_the_sweep_goes_on(make: Make, store:
 
 
 class Scripted:
-    """In the place of training: each trial comes to what is next."""
+    """Stands in for training: each trial comes to what is next."""
 
     def __init__(self, *outcomes: float | Exception) -> None:
         self.outcomes = list(outcomes)
         self.seen: list[Settings] = []
 
-    def __call__(self, settings: Settings, observer: object) -> RunResult:
+    def __call__(self, job: launch.Job) -> RunResult:
+        settings = job.settings
         self.seen.append(settings)
         outcome = self.outcomes.pop(0)
         if isinstance(outcome, Exception):
@@ -221,7 +222,7 @@ class Scripted:
 def scripted(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Scripted]:
     def make(*outcomes: float | Exception) -> Scripted:
         script = Scripted(*outcomes)
-        monkeypatch.setattr(launch, "train", script)
+        monkeypatch.setattr(launch, "start", script)
         monkeypatch.setattr(run_module, "check", lambda *_: None)
         return script
 
@@ -337,7 +338,7 @@ def test_a_sweep_directory_is_used_once(reference: SweepResult, make: Make) -> N
 def test_a_dataset_that_went_away_fails_no_trial(make: Make, own_faces: Path) -> None:
     settings = make(tracking__enabled=False, data__root=own_faces)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(launch, "train", Scripted(0.1, OutputError("full")))
+        patch.setattr(launch, "start", Scripted(0.1, OutputError("full")))
         with pytest.raises(OutputError):
             search(settings, ["optim.lr=1,2"])
     own_faces.rename("elsewhere")

@@ -18,7 +18,7 @@ FOREIGN = (".safetensors", ".onnx")
 
 
 @dataclass(frozen=True)
-class Place:
+class ModelFile:
     """A model's file, and what the model is called."""
 
     path: Path

@@ -1,0 +1,307 @@
+"""Delivers to MLflow what a run's ledger says that MLflow does not have yet.
+
+Each call to MLflow is noted in the ledger as soon as it has answered: a process may die at any moment, and the next one
+goes on exactly there.
+"""
+
+import os
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+
+from faceparse.core.errors import TrackingError
+from faceparse.core.runs.ledger import TRACKING_FILE, Evaluated, Line, Parcel, lacks_model, read_ledger, undelivered
+from faceparse.core.runs.shared_ledger import SharedLedger
+from faceparse.core.runs.store import (
+    FAILURES,
+    Held,
+    Refused,
+    Say,
+    Store,
+    advice,
+    as_named,
+    is_refusal,
+    open_store,
+    reason,
+    told,
+)
+
+_ASIDE = ".upload"
+
+
+class Delivery:
+    """Tries to deliver all that is outstanding of one run; it may be tried again and again.
+
+    The order: points, params and tags, datasets, the logged model, files, evaluations, and the run's status last.
+    """
+
+    def __init__(
+        self,
+        shared: SharedLedger,
+        lines: Callable[[], list[Line]],
+        *,
+        warn: Say,
+        on_contact: Callable[[], object] = lambda: None,
+    ) -> None:
+        """Nothing is delivered yet.
+
+        Args:
+            lines: reads what metrics.jsonl holds now.
+            warn: hears what MLflow refuses, and of a database that was moved.
+            on_contact: called once MLflow has answered and knows the run.
+        """
+        self.shared = self._shared = shared
+        self._ledger = shared.ledger
+        self._lines, self._warn, self._on_contact = lines, warn, on_contact
+        self._store: Store | None = None
+        self._run_id = ""
+        self._held: Held | None = None  # points that need no delivery; None: to be asked for
+        self._changed: set[str] = set()  # files noted again while they are uploaded
+        self._parcel = Parcel()
+
+    def note_file(self, name: str) -> None:
+        """Know that a file of the run directory is new: an upload that runs now is not its last."""
+        self._changed.add(name)
+
+    def try_once(self) -> Parcel:
+        """Deliver all that is outstanding.
+
+        Returns:
+            what was delivered.
+
+        Raises:
+            FAILURES: MLflow cannot be reached, or fails; what was delivered until then is noted.
+            LedgerClosedError: the run has ended meanwhile.
+        """
+        self._parcel = Parcel()
+        try:
+            self._store = self._store or self._open()
+            self._run_id = self._ledger.run_id or self._find_or_create()
+            self._on_contact()
+            try:
+                self._deliver_points()
+                self._deliver_labels()
+                self._deliver_datasets()
+                self._deliver_model()
+                self._deliver_files()
+                self._deliver_evaluations()
+            finally:  # a file that MLflow refuses must not leave the run open for ever
+                self._deliver_status()
+        except BaseException:
+            self._store = None
+            raise
+        return self._parcel
+
+    def deliver_rest(self) -> Parcel:
+        """Deliver all that is outstanding of a run whose process has ended; one that was lost counts as KILLED.
+
+        Returns:
+            what was delivered.
+
+        Raises:
+            TrackingError: MLflow does not take it.
+        """
+        if self._ledger.status == "RUNNING":  # and yet nobody holds the run directory
+            last = max((line["time"] for line in self._lines()), default=self._ledger.started)
+            with self._shared.changing() as ledger:
+                ledger.status, ledger.ended = "KILLED", last
+        if not self._shared.outstanding(self._lines()):
+            return Parcel()
+        try:
+            return self.try_once()
+        except FAILURES as error:
+            rest = self._shared.outstanding(self._lines())
+            raise TrackingError(
+                f"MLflow at {self._ledger.uri}: not delivered: {rest} ({reason(error)}){advice(error)}"
+            ) from None
+
+    @property
+    def _there(self) -> Store:
+        assert self._store is not None
+        return self._store
+
+    def _open(self) -> Store:
+        run_id = self._ledger.run_id
+        store = open_store(self._ledger.uri, warn=self._warn, must_exist=run_id is not None)
+        if run_id is not None:
+            store.check_run(run_id)
+        return store
+
+    def _find_or_create(self) -> str:
+        self._shared.must_be_open()
+        ledger = self._ledger
+        experiment = self._there.experiment(ledger.experiment)
+        run_id = self._there.find_run(experiment, ledger.key)
+        if run_id is None:
+            self._held = {}  # what is not there yet holds no points
+            run_id = self._there.create_run(
+                experiment, ledger.key, name=ledger.run_name, started=ledger.started, parent=self._parent()
+            )
+        with self._shared.changing() as ledger:
+            ledger.run_id, ledger.told = run_id, "RUNNING"
+        return run_id
+
+    def _parent(self) -> str | None:
+        """Returns MLflow's id of the run that this one is a child of, if it is one."""
+        above = self._shared.folder.parent
+        parent = read_ledger(above)
+        if parent and parent.run_id is None:
+            raise TrackingError(f"{self._shared.folder}: its sweep is not in MLflow yet; first: faceparse sync {above}")
+        return parent.run_id if parent else None
+
+    def _deliver_points(self) -> None:
+        lines = [as_named(line) for line in undelivered(self._ledger, self._lines())]
+        if not lines:
+            return
+        held = self._there.held(self._run_id, lines) if self._held is None else self._held
+        self._held = None  # whether a call that fails has delivered is not known
+        for line in lines:
+            step = line["epoch"]
+            new = [name for name in line["metrics"] if (name, step) not in held and name not in self._ledger.refused]
+            refused: Refused = {}
+            if new:
+                self._shared.must_be_open()
+                refused = self._there.log_points(self._run_id, line, new)
+            with self._shared.changing() as ledger:
+                ledger.delivered = step
+            self._parcel.points += len(new) - len(refused)
+            self._leave_out(refused)
+        self._held = held
+
+    def _deliver_labels(self) -> None:
+        with self._shared.reading() as ledger:
+            params, tags = dict(ledger.params), dict(ledger.tags)
+        if not params and not tags:
+            return
+        self._shared.must_be_open()
+        refused = self._there.log_labels(self._run_id, params, tags)
+        with self._shared.changing() as ledger:
+            ledger.params = {}
+            ledger.tags = {key: value for key, value in ledger.tags.items() if tags.get(key) != value}
+        self._parcel.labels = len(params) + len(tags) - len(refused)
+        self._leave_out(refused)
+
+    def _deliver_datasets(self) -> None:
+        for dataset in list(self._ledger.datasets):
+            log = partial(self._there.log_datasets, self._run_id, [dataset])
+            self._parcel.datasets += self._is_taken(f"dataset {dataset.name} ({dataset.context})", log)
+            with self._shared.changing() as ledger:
+                ledger.datasets.remove(dataset)
+
+    def _deliver_model(self) -> None:
+        with self._shared.reading() as ledger:
+            best, lacking = ledger.best_epoch, lacks_model(ledger)
+        if best is None or not lacking:
+            return
+        unknown: Line = {"epoch": best, "time": time.time(), "metrics": {}}  # the disk was full
+        line = next((line for line in self._lines() if line["epoch"] == best), unknown)
+        artifact = ledger.best_artifact or ""
+        link = partial(self._there.link_best, self._run_id, as_named(line), ledger.run_name, artifact, self._held)
+        self._parcel.models = int(self._is_taken("the logged model", link))
+        with self._shared.changing() as ledger:
+            ledger.linked_epoch = best
+
+    def _deliver_files(self) -> None:
+        with self._shared.reading() as ledger:
+            files = [(self._shared.folder / name, name, folder) for name, folder in ledger.files.items()]
+        # The smallest first: a server that refuses large files has all the others.
+        for path, name, folder in sorted(files, key=lambda file: _size(file[0])):
+            with self._shared.reading():
+                self._changed.discard(name)
+            with _set_aside(path) as copy:
+                if copy is None:
+                    self._parcel.missing += 1
+                else:
+                    self._parcel.files += self._is_taken(name, partial(self._there.upload, self._run_id, copy, folder))
+            with self._shared.changing() as ledger:
+                if name not in self._changed:
+                    del ledger.files[name]
+
+    def _deliver_evaluations(self) -> None:
+        """Deliver them once the logged model is there that they are of."""
+        if self._ledger.status == "RUNNING":
+            return
+        for done in list(self._ledger.evaluations):
+
+            def log(done: Evaluated = done) -> None:
+                self._leave_out(self._there.log_evaluation(self._run_id, done))
+
+            self._parcel.evaluations += self._is_taken(done.place, log)
+            with self._shared.changing() as ledger:
+                ledger.evaluations.remove(done)
+
+    def _deliver_status(self) -> None:
+        with self._shared.reading() as ledger:
+            status, ended = ledger.status, ledger.ended
+        if status == ledger.told:
+            return
+        self._shared.must_be_open()
+        try:
+            self._there.set_status(self._run_id, status, ended)
+        except FAILURES as error:
+            if is_refusal(error):
+                self._there.check_run(self._run_id)  # one that was deleted refuses everything
+            raise
+        with self._shared.changing() as ledger:
+            ledger.told = status
+        self._parcel.status = status
+
+    def _is_taken(self, what: str, deliver: Callable[[], object]) -> bool:
+        """Deliver one thing, and leave it out where MLflow does not take it for what it is."""
+        self._shared.must_be_open()
+        try:
+            deliver()
+        except FAILURES as error:
+            if not is_refusal(error):
+                raise
+            self._there.check_run(self._run_id)  # one that was deleted refuses everything
+            self._leave_out({what: reason(error)})
+            return False
+        return True
+
+    def _leave_out(self, refused: Refused) -> None:
+        """Note what MLflow refuses, and warn of it once."""
+        if new := {what: why for what, why in refused.items() if what not in self._ledger.refused}:
+            with self._shared.changing() as ledger:
+                ledger.refused |= new
+            self._parcel.refused += len(new)
+            self._warn(told(self._ledger.uri, new))
+
+
+def open_delivery(folder: Path, lines: Callable[[], list[Line]], *, warn: Say = lambda _: None) -> Delivery:
+    """Returns the delivery of a run whose process has ended; the caller holds its run directory.
+
+    Raises:
+        SettingsError: tracking.json is damaged.
+        TrackingError: the run was never tracked.
+    """
+    ledger = read_ledger(folder)
+    if ledger is None:
+        raise TrackingError(f"{folder}: not tracked in MLflow (no {TRACKING_FILE} in it); nothing to deliver")
+    return Delivery(SharedLedger(folder, ledger), lines, warn=warn)
+
+
+@contextmanager
+def _set_aside(path: Path) -> Iterator[Path | None]:
+    """Give a file a second name, which keeps its content when the first is replaced; None where the file is gone."""
+    copy = path.parent / _ASIDE / path.name
+    shutil.rmtree(copy.parent, ignore_errors=True)  # a process was killed
+    if not path.is_file():
+        yield None
+        return
+    copy.parent.mkdir()
+    try:
+        try:
+            os.link(path, copy)
+        except OSError:  # some file systems have no links
+            shutil.copyfile(path, copy)
+        yield copy
+    finally:
+        shutil.rmtree(copy.parent, ignore_errors=True)
+
+
+def _size(path: Path) -> int:
+    return path.stat().st_size if path.is_file() else 0

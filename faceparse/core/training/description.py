@@ -1,0 +1,90 @@
+"""Describes a run: to MLflow as tags and datasets, to the user in lines and pictures."""
+
+import platform
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+import faceparse
+from faceparse.core.datasets.layout import Sample
+from faceparse.core.images.encoding import encode_png
+from faceparse.core.images.overlay import colour_label, contact_sheet, overlay
+from faceparse.core.images.pictures import read_image
+from faceparse.core.labels.label_set import LabelSet
+from faceparse.core.parser.inference import Parser
+from faceparse.core.runs.git import git_tags
+from faceparse.core.runs.ledger import InputDataset
+from faceparse.core.scoring.counting import parse_samples
+from faceparse.core.scoring.protocols import DEFAULT
+from faceparse.core.scoring.scores import flat_name
+from faceparse.core.settings import RESNETS
+from faceparse.core.training.plan import TrainingPlan
+from faceparse.core.training.trainer import parameters
+
+
+def logged_name(metric: str, label_set: LabelSet) -> str:
+    """Returns the name of a score on `val` as metrics.jsonl and MLflow have it: `mean_f1` -> `val/f1_mean`."""
+    return f"val/{flat_name(metric, label_set)}"
+
+
+def mlflow_tags(plan: TrainingPlan, run_dir: Path) -> dict[str, str]:
+    """Returns the tags of the MLflow run."""
+    device = plan.device
+    return {
+        "mlflow.source.name": "faceparse train",
+        "mlflow.source.type": "LOCAL",
+        "dataset": plan.settings.data.root.resolve().name,
+        "label_set": plan.label_set.name,
+        "protocol": DEFAULT,
+        "best_metric": logged_name(plan.metric, plan.label_set),
+        "run_dir": str(run_dir.resolve()),
+        "faceparse": faceparse.__version__,
+        "torch": torch.__version__,
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else platform.machine() or "cpu",
+        "processes": str(plan.world.size),
+        "speed": str(plan.speed),
+        **({"pretrained": str(plan.start)} if plan.start else {}),
+        **{f"fingerprint.{split}": value for split, value in plan.fingerprint.items()},
+        **git_tags(Path.cwd()),
+    }
+
+
+def input_datasets(plan: TrainingPlan) -> list[InputDataset]:
+    """Returns the splits as MLflow knows them; `val` is the one that chooses best.pth. Empty without fingerprints."""
+    root, val_split = plan.settings.data.root.resolve(), plan.settings.data.val_split
+    roles = (("train", "train", plan.train), ("val", val_split, plan.val))
+    return [
+        InputDataset(root.name, plan.fingerprint[split], str(root), role, len(samples), plan.label_set.name)
+        for role, split, samples in roles
+        if plan.fingerprint
+    ]
+
+
+def opening_lines(plan: TrainingPlan, run_dir: Path | None) -> list[str]:
+    """Returns what the user is told before the first epoch, and train.log keeps."""
+    settings, model = plan.settings, plan.settings.model
+    norm = [type(module).__name__ for module in plan.model.modules() if hasattr(module, "running_mean")][-1]
+    parts = [f"{model.stem} stem"] * (model.backbone in RESNETS) + ["light heads"] * model.light + [norm]
+    processes = f" in {plan.world.size} processes" if plan.world.size > 1 else ""
+    lines = [
+        f"run directory {run_dir}" if run_dir else "",
+        f"{model.backbone} ({', '.join(parts)}), {parameters(plan.model) / 1e6:.1f} M parameters, "
+        f"{len(plan.label_set)} classes of {plan.label_set.name}, on {plan.device.type}{processes} ({plan.speed})",
+        f"{len(plan.train)} training and {len(plan.val)} {settings.data.val_split} photographs, "
+        f"{plan.batches.iterations} iterations an epoch, {plan.update_size} photographs each",
+        plan.cached,
+    ]
+    return [line for line in lines if line]
+
+
+def overlay_sheet(parser: Parser, samples: Sequence[Sample], label_set: LabelSet) -> bytes:
+    """Returns a PNG with a row for each sample: photograph, truth and prediction over it, prediction."""
+    palette = label_set.palette()
+    rows = []
+    parsed = parse_samples(parser, samples, len(label_set), ["label"])
+    for sample, by_protocol in zip(samples, parsed, strict=True):
+        image, (truth, prediction) = read_image(sample.image), by_protocol["label"]
+        painted = [overlay(image, label, palette) for label in (truth, prediction)]
+        rows.append([image, *painted, colour_label(prediction, palette)])
+    return encode_png(contact_sheet(rows))
