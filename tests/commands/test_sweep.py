@@ -108,7 +108,7 @@ def test_a_sweep_that_was_stopped_goes_on(
         def stop(*_: object) -> None:
             raise InterruptedRunError(f"stopped by {number.name}", 128 + number)
 
-        patched.setattr(launch, "train", stop)
+        patched.setattr(launch, "start", stop)
         done = cli("sweep", "--over", "optim.lr=1,2", "--sweep-dir", "s", *OFF)
     assert (done.code, done.out) == (code, "")
     assert done.err.splitlines()[-1] == (

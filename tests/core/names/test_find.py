@@ -5,24 +5,24 @@ import pytest
 from faceparse.core.errors import CheckpointError
 from faceparse.core.export.formats import FORMATS
 from faceparse.core.names.find import find_model, names_model
-from faceparse.core.names.model_file import SUFFIXES, Place, short_name
+from faceparse.core.names.model_file import SUFFIXES, ModelFile, short_name
 from faceparse.core.names.shipped import DEFAULT
 
 
 def test_a_path_is_its_file(tmp_path: Path, light: Path) -> None:
     (tmp_path / "best.pth").write_bytes(b"")
-    assert find_model("best.pth") == Place(Path("best.pth"))
+    assert find_model("best.pth") == ModelFile(Path("best.pth"))
     for bundle in (light, light / "model.safetensors"):
-        assert find_model(bundle) == Place(light / "model.safetensors")
+        assert find_model(bundle) == ModelFile(light / "model.safetensors")
 
 
 def test_a_word_that_is_a_shipped_name_is_that_model(shipped: Path) -> None:
     """Unless it is written as a path."""
     Path(DEFAULT).mkdir()
     model = shipped / f"{DEFAULT}.safetensors"
-    assert find_model(DEFAULT) == Place(model, DEFAULT)
+    assert find_model(DEFAULT) == ModelFile(model, DEFAULT)
     for path in (f"./{DEFAULT}", Path(DEFAULT)):
-        assert find_model(path) == Place(Path(DEFAULT))
+        assert find_model(path) == ModelFile(Path(DEFAULT))
 
 
 @pytest.mark.parametrize(
