@@ -34,20 +34,30 @@ def push_bundle(bundle: Path, target: str, *, private: bool = False) -> str:
         raise CheckpointError(f"{model}: is not loaded from the hub; export a bundle with --format safetensors or onnx")
     _must_name_licence(bundle / CARD)
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")  # before its client is imported
-    from huggingface_hub import HfApi
+    from huggingface_hub import CommitOperationAdd, HfApi
 
+    # Each by its name: the hub's client takes names for patterns, and a file may be called `*`.
+    files = [CommitOperationAdd(name, bundle / name) for name in _own_files(bundle)]
     try:
         hub = HfApi(library_name="faceparse")
         hub.create_repo(repository, private=private or None, exist_ok=True)
-        commit = hub.upload_folder(
-            repo_id=repository,
-            folder_path=bundle,
-            allow_patterns=[*listed_files(bundle), SUMS],
-            commit_message=f"Upload {bundle.name}",
-        )
+        commit = hub.create_commit(repository, files, commit_message=f"Upload {bundle.name}")
     except Exception as error:  # the client and what it speaks through raise errors of many kinds
         raise HubError(f"{target}: {_problem(error)}; nothing was uploaded") from None
     return str(commit.commit_url)
+
+
+def _own_files(bundle: Path) -> list[str]:
+    """Names of the files that the bundle lists, and of the list.
+
+    Raises:
+        CheckpointError: a link leads out of the bundle.
+    """
+    names = [*listed_files(bundle), SUMS]
+    for name in names:
+        if not (bundle / name).resolve().is_relative_to(bundle.resolve()):
+            raise CheckpointError(f"{bundle / name}: a link leads out of the bundle; put the file itself there")
+    return names
 
 
 def _must_name_licence(card: Path) -> None:
