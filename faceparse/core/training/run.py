@@ -18,9 +18,11 @@ from faceparse.core.images.overlay import colour_label, contact_sheet, overlay
 from faceparse.core.images.pictures import read_image
 from faceparse.core.labels.label_set import LabelSet
 from faceparse.core.machine.distributed import ALONE, World, is_joined
+from faceparse.core.parser.checkpoint_file import Checkpoint
+from faceparse.core.parser.checkpoint_format import pack
+from faceparse.core.parser.exact_weights import load_exactly
 from faceparse.core.parser.inference import Parser
 from faceparse.core.parser.trained import ParsingNetwork
-from faceparse.core.parser.weights import Checkpoint, load_exactly
 from faceparse.core.runs.directory import BEST, LAST, RunDirectory, is_finished
 from faceparse.core.runs.git import git_tags
 from faceparse.core.runs.ledger import InputDataset, read_ledger
@@ -32,7 +34,7 @@ from faceparse.core.scoring.protocols import DEFAULT
 from faceparse.core.scoring.scores import Scores, compute_scores, flat_name, resolve_metric
 from faceparse.core.settings import RESNETS, Settings, flatten
 from faceparse.core.training.assemble import make_loader, make_trainer
-from faceparse.core.training.checkpoint import pack, read_last
+from faceparse.core.training.checkpoint import read_last
 from faceparse.core.training.observer import Bystander, Observer
 from faceparse.core.training.plan import Plan, adopt_preprocessing, make_plan
 from faceparse.core.training.recorder import Record
