@@ -21,16 +21,10 @@ from faceparse.core.datasets.layout import SPLITS, DatasetFolder, Sample, resolv
 from faceparse.core.datasets.orientation import drawn_as_stored, is_drawn_as_stored
 from faceparse.core.errors import DatasetError, FaceparseError
 from faceparse.core.files.reading import read_bytes
+from faceparse.core.images.label_pictures import is_palette_png, read_label
 from faceparse.core.images.matrices import read_matrix
-from faceparse.core.images.pictures import (
-    DAMAGED,
-    Picture,
-    decode_picture,
-    is_palette_png,
-    open_picture,
-    read_label,
-    read_orientation,
-)
+from faceparse.core.images.opening import DAMAGED, open_picture, read_orientation
+from faceparse.core.images.pictures import Picture, decode_picture
 from faceparse.core.labels.label_set import IGNORE, LabelSet
 from faceparse.core.machine.parallel import Track, map_files, untracked
 from faceparse.core.settings import DataSettings

@@ -19,7 +19,8 @@ from faceparse.core.datasets.prepare_report import PrepareReport
 from faceparse.core.datasets.source import Item, Raw
 from faceparse.core.datasets.synthetic import Synthetic
 from faceparse.core.errors import DatasetError, OutputError, SettingsError
-from faceparse.core.images.pictures import read_image, read_label
+from faceparse.core.images.label_pictures import read_label
+from faceparse.core.images.pictures import read_image
 from tests.core.datasets.given import ALIGNMENT, SIZE, Counted, Given, contents, lists, pair
 from tests.raw import make_lapa
 
