@@ -41,9 +41,9 @@ class Outcome:
     stored: bool = False
     """Whether the label fits better as the image is stored, before that turn."""
     notice: str = ""
-    """What should be known of the image's file."""
+    """All that should be known of the image's file."""
     pixels: tuple[int, ...] = ()
-    """Of each class, then of those that are ignored."""
+    """The number of each class, then of those that are ignored."""
 
     def line(self) -> str:
         return json.dumps(vars(self))

@@ -27,7 +27,7 @@ class PrepareReport:
     """Class -> F1 of the label against itself after the way to the aligned image and back; None without alignment."""
     ceiling_split: str = "test"
     notices: tuple[str, ...] = ()
-    """What should be known of the labels and photographs, one line each."""
+    """All that should be known of the labels and photographs, one line each."""
 
 
 def report_of(

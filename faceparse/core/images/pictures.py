@@ -63,7 +63,7 @@ class Picture:
 
     @property
     def notice(self) -> str:
-        """What whoever gave the file should know; empty where there is nothing."""
+        """A line for whoever gave the file; empty where there is nothing."""
         return f"holds {self.frames} pictures; only the first is taken" if self.frames > 1 else ""
 
 

@@ -33,7 +33,7 @@ class Checkpoint(TrainedModel):
     """Keys as in the network's `state_dict()`."""
     origin: Literal["faceparse", "released"] = "faceparse"
     training: Mapping[str, Any] | None = None
-    """What a resumed run needs beside the weights: only in last.pth and its older one."""
+    """All that a resumed run needs beside the weights: only in last.pth and its older one."""
 
     @property
     def names_are_known(self) -> bool:

@@ -18,6 +18,7 @@ from faceparse.core.text.toml_json import explain
 
 FORMAT = "faceparse-checkpoint"
 VERSION = 1
+"""The only one that is written and read."""
 
 
 def pack(
@@ -32,7 +33,7 @@ def pack(
     geometry: FaceGeometry | None = None,
     training: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """Tensors and plain containers only, so that `weights_only=True` reads it back.
+    """A checkpoint's content: tensors and plain containers only, so that `weights_only=True` reads it back.
 
     Args:
         training: optimizer, schedule and what else a resumed run needs; None in a checkpoint that is only used.
