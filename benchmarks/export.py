@@ -11,7 +11,7 @@ from faceparse.commands.console import silent_libraries
 from faceparse.core.export.export import Exporter, ExportReport, read_exportable
 from faceparse.core.export.latency import BATCH, measure
 from faceparse.core.names.shipped import DEFAULT
-from faceparse.core.parser.weights import Checkpoint, read_checkpoint
+from faceparse.core.parser.checkpoint_file import Checkpoint, read_checkpoint
 from faceparse.core.scoring.split import find_split
 from faceparse.core.settings import load_settings
 from faceparse.core.training.observer import Bystander

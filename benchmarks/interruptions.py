@@ -17,9 +17,10 @@ from benchmarks.harness import Result, make_faces, medians, overhead
 from benchmarks.step import make_batch, make_trainer
 from faceparse.core.labels.label_set import get_label_set
 from faceparse.core.model.build import build_model
+from faceparse.core.parser.checkpoint_format import pack
 from faceparse.core.runs.directory import LAST
 from faceparse.core.settings import ModelSettings, Settings
-from faceparse.core.training.checkpoint import pack, save_last
+from faceparse.core.training.checkpoint import save_last
 
 ROUNDS = 3
 

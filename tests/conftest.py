@@ -34,8 +34,8 @@ from faceparse.core.machine.parallel import untracked
 from faceparse.core.model.build import build_model
 from faceparse.core.model.parsing import Output, ParsingModel
 from faceparse.core.names.shipped import DEFAULT
+from faceparse.core.parser.checkpoint_file import Checkpoint, read_checkpoint
 from faceparse.core.parser.portable import pack_weights
-from faceparse.core.parser.weights import Checkpoint, read_checkpoint
 from faceparse.core.scoring.split import find_split
 from faceparse.core.settings import Settings, load_settings
 from faceparse.core.training.launch import Display

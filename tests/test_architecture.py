@@ -172,7 +172,7 @@ def test_the_command_is_there_at_once() -> None:
 def test_pictures_are_opened_in_one_place() -> None:
     """Which knows which formats are safe to open."""
     found = [path for path in PACKAGE.rglob("*.py") if "Image.open(" in path.read_text()]
-    assert found == [PACKAGE / "core" / "images" / "pictures.py"]
+    assert found == [PACKAGE / "core" / "images" / "opening.py"]
 
 
 def test_every_folder_says_what_it_is_for() -> None:

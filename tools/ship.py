@@ -13,7 +13,7 @@ import tomli_w
 from faceparse.core.errors import CheckpointError, FaceparseError
 from faceparse.core.files.writing import write_atomic
 from faceparse.core.names import shipped
-from faceparse.core.parser.weights import read_checkpoint
+from faceparse.core.parser.checkpoint_file import read_checkpoint
 from faceparse.core.runtime.checksums import check_sums, sha256
 
 

@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 
     from faceparse.core.export.export import ExportReport
     from faceparse.core.export.latency import Speed
+    from faceparse.core.parser.checkpoint_file import Checkpoint
     from faceparse.core.parser.trained import Network
-    from faceparse.core.parser.weights import Checkpoint
     from faceparse.core.scoring.scores import Scores
     from faceparse.core.scoring.split import Split
 

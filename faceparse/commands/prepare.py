@@ -10,7 +10,7 @@ import typer
 from faceparse.commands.options import Processes
 
 if TYPE_CHECKING:
-    from faceparse.core.datasets.prepare import PrepareReport
+    from faceparse.core.datasets.prepare_report import PrepareReport
     from faceparse.core.datasets.source import Source
     from faceparse.core.faces.alignment import Alignment
 
@@ -210,7 +210,8 @@ def _prepare(
     archive: Path | None = None,
 ) -> None:
     from faceparse.commands.console import err, out, track
-    from faceparse.core.datasets.prepare import RECORD, prepare
+    from faceparse.core.datasets.prepare import prepare
+    from faceparse.core.datasets.prepare_record import RECORD
     from faceparse.core.machine.parallel import default_processes
 
     report = prepare(

@@ -12,7 +12,7 @@ from rich.console import Console
 
 from faceparse.commands import console
 from faceparse.core.labels.label_set import get_label_set
-from faceparse.core.parser.weights import read_checkpoint
+from faceparse.core.parser.checkpoint_file import read_checkpoint
 from faceparse.core.scoring.protocols import PROTOCOLS
 from faceparse.core.scoring.score_model import plan_evaluation, score_checkpoint
 from faceparse.core.scoring.tta import augmented_network

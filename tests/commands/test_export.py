@@ -14,9 +14,10 @@ from faceparse.core.export.verify import Check
 from faceparse.core.labels.label_set import get_label_set
 from faceparse.core.load import load_model_from
 from faceparse.core.model.build import build_model
+from faceparse.core.parser.checkpoint_format import pack
 from faceparse.core.scoring.scores import Scores
 from faceparse.core.settings import load_settings
-from faceparse.core.training.checkpoint import pack, save
+from faceparse.core.training.checkpoint import save
 from faceparse.core.training.run import RunResult
 
 Tree = Callable[[], dict[Path, bytes]]

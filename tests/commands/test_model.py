@@ -9,7 +9,7 @@ import pytest
 from faceparse.commands.model import chosen_model, split_model
 from faceparse.core.errors import SettingsError
 from faceparse.core.names.shipped import DEFAULT
-from faceparse.core.parser.weights import read_checkpoint
+from faceparse.core.parser.checkpoint_file import read_checkpoint
 from faceparse.core.runtime.licences import LICENCES
 from faceparse.core.training.run import RunResult
 from tests.conftest import TINY

@@ -12,7 +12,8 @@ from PIL import Image
 
 import faceparse
 from faceparse.core.errors import CheckpointError, DatasetError, DeviceError, SettingsError
-from faceparse.core.images.pictures import read_image, read_label
+from faceparse.core.images.label_pictures import read_label
+from faceparse.core.images.pictures import read_image
 from faceparse.core.labels.label_set import get_label_set
 from faceparse.core.names.shipped import DEFAULT
 from faceparse.core.parser.inference import Parser
@@ -107,7 +108,7 @@ def test_a_turned_photograph_is_turned_upright_in_every_form(
 def test_a_vast_photograph_is_refused_in_every_form(
     bands: faceparse.FaceParser, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:
-    monkeypatch.setattr("faceparse.core.images.pictures.MAX_PIXELS", 10_000)
+    monkeypatch.setattr("faceparse.core.images.opening.MAX_PIXELS", 10_000)
     path = tmp_path / "photo.png"
     Image.new("1", (101, 100)).save(path)
     array = np.zeros((100, 101, 3), np.uint8)

@@ -8,7 +8,7 @@ import pytest
 from faceparse.core.errors import CheckpointError
 from faceparse.core.export.exported import ExportedModel
 from faceparse.core.load import load_model_from
-from faceparse.core.parser.weights import Checkpoint
+from faceparse.core.parser.checkpoint_file import Checkpoint
 from faceparse.core.runtime.checksums import SUMS, write_sums
 from faceparse.core.training.run import RunResult
 

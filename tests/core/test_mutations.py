@@ -22,8 +22,8 @@ from faceparse.core.faces.face import Boxes
 from faceparse.core.images.matrices import read_matrix
 from faceparse.core.labels.label_set import get_label_set, read_label_set
 from faceparse.core.load import load_model_from
+from faceparse.core.parser.checkpoint_file import Checkpoint
 from faceparse.core.parser.portable import pack_weights
-from faceparse.core.parser.weights import Checkpoint
 from faceparse.core.runs.directory import LAST
 from faceparse.core.runs.ledger import read_ledger
 from faceparse.core.runtime.checksums import write_sums

@@ -67,7 +67,7 @@ NOT_RUN = {
     "faceparse --processes": "processes of their own start slowly; tests/core/training/test_launch.py starts them",
     "faceparse imagenet": "a download; tests/core/model/test_imagenet.py has a stand-in",
     "faceparse webcam:0": "no camera; tests/core/prediction/test_films.py has a stand-in",
-    "faceparse released/best.pth": "a ResNet-101's 267 MB; tests/core/model/test_weights.py loads such a file",
+    "faceparse released/best.pth": "a ResNet-101's 267 MB; tests/core/parser/test_released_names.py loads such a file",
 }
 """A program and further words of its command -> why that is not run here; faceparse's options are checked all the same.
 A block of Python counts as a command of the program `python`."""

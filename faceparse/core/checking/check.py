@@ -1,36 +1,21 @@
 """Everything wrong with a dataset, before hours are spent on it."""
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
-
-import numpy as np
 
 from faceparse.core.checking import duplicates
+from faceparse.core.checking.check_sample import SampleLook, look_at
 from faceparse.core.checking.class_orders import detect_order
-from faceparse.core.checking.duplicates import shared_images, thumbnail
-from faceparse.core.checking.moments import Moments, label_moments, stack_moments
+from faceparse.core.checking.duplicates import shared_images
+from faceparse.core.checking.moments import Moments, stack_moments
 from faceparse.core.checking.remap import must_not_be_half_remapped
 from faceparse.core.checking.sides import side_problems
 from faceparse.core.datasets.coverage import coverage_notes
-from faceparse.core.datasets.edges import label_edges
 from faceparse.core.datasets.layout import SPLITS, DatasetFolder, Sample, resolve_label_set
-from faceparse.core.datasets.orientation import drawn_as_stored, is_drawn_as_stored
-from faceparse.core.errors import DatasetError, FaceparseError
-from faceparse.core.files.reading import read_bytes
-from faceparse.core.images.matrices import read_matrix
-from faceparse.core.images.pictures import (
-    DAMAGED,
-    Picture,
-    decode_picture,
-    is_palette_png,
-    open_picture,
-    read_label,
-    read_orientation,
-)
+from faceparse.core.datasets.orientation import drawn_as_stored
+from faceparse.core.errors import DatasetError
 from faceparse.core.labels.label_set import IGNORE, LabelSet
 from faceparse.core.machine.parallel import Track, map_files, untracked
 from faceparse.core.settings import DataSettings
@@ -77,26 +62,6 @@ class CheckReport:
     """One line each: what is not wrong by itself, and should be known."""
 
 
-class _Looked(NamedTuple):
-    """What was found in one sample's files: small, whatever their size, since a set has many."""
-
-    problems: list[str]
-    image_hash: str | None
-    edge_differs: bool
-    size: tuple[int, int] | None
-    """Height and width of the image."""
-    thumbnail: np.ndarray | None
-    moments: Moments | None
-    ignored: int
-    """Pixels of the label."""
-    notice: str
-    """What should be known of the image's file."""
-    turned: bool
-    """Whether the image is turned upright by its EXIF orientation."""
-    stored: bool
-    """Whether the label fits better as the image is stored, before that turn."""
-
-
 def check_dataset(
     root: Path, *, dataset: str | None = None, processes: int = 1, track: Track = untracked
 ) -> CheckReport:
@@ -120,7 +85,7 @@ def check_dataset(
         samples[split], found = _check_list(folder, split)
         problems += found
     every = [(split, sample) for split in present for sample in samples[split]]
-    look = partial(_look, classes=len(label_set))
+    look = partial(look_at, classes=len(label_set))
     files = [sample for _, sample in every]
     looks = list(track(map_files(look, files, processes), len(files), "check"))
     problems += [problem for look in looks for problem in look.problems]
@@ -169,7 +134,7 @@ def check_dataset(
     )
 
 
-def _notes(files: Sequence[Sample], looks: Sequence[_Looked], coverage: Sequence[str]) -> list[str]:
+def _notes(files: Sequence[Sample], looks: Sequence[SampleLook], coverage: Sequence[str]) -> list[str]:
     notes = [*coverage]
     notes += [f"{sample.image}: {look.notice}" for sample, look in zip(files, looks, strict=True) if look.notice]
     if turned := [(sample.image, look.stored) for sample, look in zip(files, looks, strict=True) if look.turned]:
@@ -229,83 +194,6 @@ def _check_list(folder: DatasetFolder, split: str) -> tuple[list[Sample], list[s
     return samples, problems
 
 
-def _look(sample: Sample, *, classes: int) -> _Looked:
-    problems: list[str] = []
-    picture = _picture(sample.image, problems)
-    image = picture.image if picture is not None else None
-    label = _label(sample.label, classes, problems)
-    size = (image.shape[0], image.shape[1]) if image is not None else None
-    if size is not None and label is not None and label.shape != size:
-        problems.append(f"{sample.label}: {_size(label.shape)}, its image is {_size(size)}")
-    edge_differs = label is not None and sample.edge.is_file() and _edge_differs(sample, label, problems)
-    if sample.project.is_file():
-        _label(sample.label_raw, classes, problems)
-        try:
-            read_matrix(sample.project)
-        except FaceparseError as error:
-            problems.append(str(error))
-    data = read_bytes(sample.image) if image is not None else b""
-    orientation = read_orientation(data) if image is not None else 1
-    stored = False
-    if image is not None and label is not None and label.shape == size:
-        stored = is_drawn_as_stored(image, label, orientation)
-    return _Looked(
-        problems,
-        hashlib.sha256(data).hexdigest() if image is not None else None,
-        edge_differs,
-        size,
-        thumbnail(image) if image is not None else None,
-        label_moments(label, classes) if label is not None else None,
-        int(np.count_nonzero(label == IGNORE)) if label is not None else 0,
-        picture.notice if picture is not None else "",
-        orientation != 1,
-        stored,
-    )
-
-
-def _picture(path: Path, problems: list[str]) -> Picture | None:
-    try:
-        # Pillow is strict where OpenCV fills the missing part of a truncated JPEG with grey.
-        with open_picture(path) as picture:
-            picture.load()
-    except DAMAGED as error:
-        problems.append(f"{path}: broken image ({error}); replace the file")
-        return None
-    try:
-        return decode_picture(read_bytes(path), str(path))
-    except FaceparseError as error:
-        problems.append(str(error))
-        return None
-
-
-def _label(path: Path, classes: int, problems: list[str]) -> np.ndarray | None:
-    try:
-        label = read_label(path)
-    except FaceparseError as error:
-        problems.append(str(error))
-        return None
-    if is_palette_png(path):
-        problems.append(
-            f"{path}: palette PNG; faceparse reads its indices, other loaders its colours: rewrite it single-channel"
-        )
-    counts = np.bincount(label.ravel(), minlength=256)
-    for value in np.flatnonzero(counts).tolist():
-        if classes <= value != IGNORE:
-            allowed = f"one of the {classes} classes (0 to {classes - 1}, {IGNORE} ignored)"
-            problems.append(f"{path}: value {value} on {counts[value]} pixels is not {allowed}")
-    return label
-
-
-def _edge_differs(sample: Sample, label: np.ndarray, problems: list[str]) -> bool:
-    """Whether the edge map is of another label; judged by content, since a copied file has a new date."""
-    try:
-        edge = read_label(sample.edge)
-    except FaceparseError as error:
-        problems.append(str(error))
-        return False
-    return not np.array_equal(edge, label_edges(label))
-
-
 def _edges(*, missing: Sequence[Sample], outdated: Sequence[Sample], root: Path) -> list[str]:
     """A line for all that are missing, a line for all that are wrong: one command fixes each."""
     problems = []
@@ -319,7 +207,3 @@ def _edges(*, missing: Sequence[Sample], outdated: Sequence[Sample], root: Path)
             f"run 'faceparse edges {root} --force'"
         )
     return problems
-
-
-def _size(shape: Sequence[int]) -> str:
-    return f"{shape[1]} x {shape[0]}"

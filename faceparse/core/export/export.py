@@ -30,8 +30,8 @@ from faceparse.core.images.pictures import read_image
 from faceparse.core.images.warp import Size
 from faceparse.core.machine.parallel import Track, untracked
 from faceparse.core.names.model_file import SUFFIXES
+from faceparse.core.parser.checkpoint_file import Checkpoint
 from faceparse.core.parser.trained import Network, TrainedModel
-from faceparse.core.parser.weights import Checkpoint
 from faceparse.core.runtime.checksums import MODEL, is_bundle
 from faceparse.core.runtime.metadata import Kind, Sizes
 from faceparse.core.scoring.scores import Scores

@@ -16,8 +16,9 @@ from faceparse.core.export.graph import ArrayInput, Graph, GraphInput, MakeInput
 from faceparse.core.export.onnx import Metadata, OnnxWriter
 from faceparse.core.files.content import read_safetensors_metadata
 from faceparse.core.labels.label_set import nearest
+from faceparse.core.parser.checkpoint_file import read_portable
+from faceparse.core.parser.exact_weights import State
 from faceparse.core.parser.portable import SAFETENSORS, pack_weights
-from faceparse.core.parser.weights import State, read_portable
 
 
 @dataclass(frozen=True)

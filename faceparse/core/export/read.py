@@ -7,8 +7,8 @@ from faceparse.core.errors import CheckpointError
 from faceparse.core.export.exported import read_exported
 from faceparse.core.export.formats import format_of
 from faceparse.core.names.find import find_model
+from faceparse.core.parser.checkpoint_file import read_checkpoint
 from faceparse.core.parser.trained import TrainedModel
-from faceparse.core.parser.weights import read_checkpoint
 
 
 def load_file(source: str | Path, *, trust: bool = False) -> TrainedModel:

@@ -10,7 +10,7 @@ from faceparse.core.errors import SettingsError
 from faceparse.core.export.bundle import fill_bundle
 from faceparse.core.export.export import ExportReport
 from faceparse.core.export.formats import FORMATS
-from faceparse.core.parser.weights import Checkpoint
+from faceparse.core.parser.checkpoint_file import Checkpoint
 from faceparse.core.runs.registry import LATEST, OURS, Registration
 from faceparse.core.runs.store import tracking_uri
 from faceparse.core.runtime.checksums import BUNDLE, MODEL

@@ -1,48 +1,35 @@
-"""Reading photographs and labels strictly: the one place that opens pictures."""
+"""Reading photographs strictly: upright, with 8 bits a channel, whatever their files hold."""
 
 import io
-import struct
-import warnings
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import BinaryIO
 
 import cv2
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from faceparse.core.errors import (
-    ColourLabelError,
-    DatasetError,
-    ResourceError,
-)
+from faceparse.core.errors import DatasetError
 from faceparse.core.files.reading import read_bytes
-from faceparse.core.images.integrity import damage, is_heic, is_tiff, tiff_pixels
+from faceparse.core.images.integrity import is_tiff, tiff_pixels
+from faceparse.core.images.opening import (
+    DAMAGED,
+    check_pixels,
+    decode_with_opencv,
+    must_be_small_enough,
+    must_be_whole,
+    open_picture,
+    silence_pillow,
+)
 
 IMAGE_SUFFIXES = (
     *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".tif", ".tiff"),
     *(".gif", ".jp2", ".ppm", ".pgm", ".avif", ".heic"),
 )
-"""Of photographs that are looked for in folders, in any case of letters."""
-
-MAX_PIXELS = 150_000_000
-"""Of a photograph, which takes 450 MB then: more than cameras make, less than what fills a small machine's memory.
-OpenCV's own limit is 2^30 pixels."""
-
-warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)  # Pillow's opinion of a lower limit
-
-FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF", "JPEG2000", "PPM", "AVIF")
-"""What Pillow may take a file's content for. It knows others, and some start programs: EPS calls Ghostscript."""
+"""Those of photographs that are looked for in folders, in any case of letters."""
 
 MEAN_COLOUR = (124, 116, 104)
 """RGB: what lies behind transparent pixels. It is ImageNet's mean, which most networks see as 0."""
-
-DAMAGED = (
-    *(OSError, SyntaxError, ValueError, TypeError, LookupError, ArithmeticError, EOFError, RuntimeError, struct.error),
-    Image.DecompressionBombError,
-)
-"""What PIL raises on damaged files, whose headers it believes."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,7 +63,7 @@ class Picture:
 
     @property
     def notice(self) -> str:
-        """What whoever gave the file should know; empty where there is nothing."""
+        """A line for whoever gave the file; empty where there is nothing."""
         return f"holds {self.frames} pictures; only the first is taken" if self.frames > 1 else ""
 
 
@@ -117,22 +104,35 @@ def decode_picture(data: bytes, where: str) -> Picture:
     return found
 
 
-def must_be_whole(data: bytes, where: str) -> None:
-    """
+def from_pillow(picture: Image.Image, where: str) -> Picture:
+    """A picture that Pillow opened.
+
     Raises:
-        DatasetError: an encoded picture's own lengths and checksums say that it is damaged.
+        DatasetError: its values are no colours, or there are more than `MAX_PIXELS`.
+        DAMAGED: it cannot be read.
     """
-    if found := damage(data):
-        raise DatasetError(f"{where}: {found}; replace the file")
+    silence_pillow()
+    must_be_small_enough(picture.width * picture.height, where)
+    frames, kind = _frames(picture), picture.format or ""
+    depth = _depth(picture)
+    upright = ImageOps.exif_transpose(picture)
+    if upright.mode.startswith(("I", "F")):
+        return Picture(_in_bytes(np.asarray(upright), where, depth), None, frames, kind)
+    if not upright.has_transparency_data:
+        return Picture(np.asarray(upright.convert("RGB")), None, frames, kind)
+    rgba = np.asarray(upright.convert("RGBA"))
+    if (rgba[..., 3] == 255).all():
+        return Picture(np.ascontiguousarray(rgba[..., :3]), None, frames, kind)
+    return Picture(_over_mean(rgba), rgba, frames, kind)
 
 
 def _read(picture: Image.Image, data: bytes, where: str) -> Picture | None:
     """None where it is damaged."""
     try:
         if _is_plain(picture):
-            image = _decode(data, cv2.IMREAD_COLOR_RGB)
+            image = decode_with_opencv(data, cv2.IMREAD_COLOR_RGB)
             return None if image is None else Picture(image, kind=picture.format or "")
-        if picture.format == "PNG" and _decode(data, cv2.IMREAD_UNCHANGED) is None:
+        if picture.format == "PNG" and decode_with_opencv(data, cv2.IMREAD_UNCHANGED) is None:
             return None  # Pillow takes rows that are missing for black
         return from_pillow(picture, where)
     except DAMAGED:
@@ -150,27 +150,6 @@ def _is_plain(picture: Image.Image) -> bool:
 def _frames(picture: Image.Image) -> int:
     """Pictures in the file that are meant to be seen: a camera's MPO has one, and others to look up."""
     return 1 if picture.format in ("JPEG", "MPO") else getattr(picture, "n_frames", 1)
-
-
-def from_pillow(picture: Image.Image, where: str) -> Picture:
-    """A picture that Pillow opened.
-
-    Raises:
-        DatasetError: its values are no colours, or there are more than `MAX_PIXELS`.
-        DAMAGED: it cannot be read.
-    """
-    must_be_small_enough(picture.width * picture.height, where)
-    frames, kind = _frames(picture), picture.format or ""
-    depth = _depth(picture)
-    upright = ImageOps.exif_transpose(picture)
-    if upright.mode.startswith(("I", "F")):
-        return Picture(_in_bytes(np.asarray(upright), where, depth), None, frames, kind)
-    if not upright.has_transparency_data:
-        return Picture(np.asarray(upright.convert("RGB")), None, frames, kind)
-    rgba = np.asarray(upright.convert("RGBA"))
-    if (rgba[..., 3] == 255).all():
-        return Picture(np.ascontiguousarray(rgba[..., :3]), None, frames, kind)
-    return Picture(_over_mean(rgba), rgba, frames, kind)
 
 
 def _over_mean(rgba: np.ndarray) -> np.ndarray:
@@ -214,175 +193,9 @@ def _odd_tiff(data: bytes, where: str) -> Picture | None:
         return None
     must_be_small_enough(tiff_pixels(data), where)
     cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
-    values = _decode(data, cv2.IMREAD_COLOR_BGR | cv2.IMREAD_ANYDEPTH)  # asked for RGB, OpenCV 5.0 spoils 12 bits
+    values = decode_with_opencv(
+        data, cv2.IMREAD_COLOR_BGR | cv2.IMREAD_ANYDEPTH
+    )  # asked for RGB, OpenCV 5.0 spoils 12 bits
     if values is None or values.dtype == np.uint8:  # of 8 bits Pillow knows all: this one is damaged
         return None
     return Picture(np.ascontiguousarray(_in_bytes(values, where)[..., ::-1]), kind="TIFF")
-
-
-def check_pixels(data: bytes, where: str) -> None:
-    """Look at what an encoded picture's header promises, before memory is spent on it.
-
-    Raises:
-        DatasetError: more than `MAX_PIXELS`.
-    """
-    must_be_small_enough(_pixels(data), where)
-
-
-def must_be_small_enough(pixels: float, where: str) -> None:
-    """
-    Raises:
-        DatasetError: more than `MAX_PIXELS`.
-    """
-    if pixels > MAX_PIXELS:
-        raise DatasetError(f"{where}: more than {MAX_PIXELS // 10**6} megapixels; make it smaller")
-
-
-def open_picture(source: Path | BinaryIO, where: str = "") -> Image.Image:
-    """A picture of one of `FORMATS`, or HEIC, by its content; its pixels are not read yet.
-
-    Raises:
-        DAMAGED: it is none.
-        ResourceError: it is a HEIC, and nothing is installed that reads one.
-    """
-    try:
-        return Image.open(source, formats=FORMATS)
-    except UnidentifiedImageError:
-        if not _is_heic(source):
-            raise UnidentifiedImageError("not a picture of a known format, or an empty file") from None
-    try:
-        import pillow_heif
-    except ImportError:
-        raise ResourceError(
-            f"{where or source}: a HEIC photograph; 'pip install pillow-heif' reads them, or save it as JPEG"
-        ) from None
-    pillow_heif.register_heif_opener()
-    return Image.open(source, formats=("HEIF",))
-
-
-def has_known_kind(data: bytes) -> bool:
-    """Whether a file's content looks like a picture of one of `FORMATS`, or like HEIC."""
-    try:
-        open_picture(io.BytesIO(data)).close()
-    except ResourceError:
-        return True
-    except DAMAGED:
-        return False
-    return True
-
-
-def _is_heic(source: Path | BinaryIO) -> bool:
-    if isinstance(source, Path):
-        with source.open("rb") as file:
-            return is_heic(file.read(64))
-    source.seek(0)
-    head = source.read(64)
-    source.seek(0)
-    return is_heic(head)
-
-
-def _pixels(data: bytes) -> float:
-    """As the header says; 0 where Pillow knows nothing of it, and OpenCV has the last word."""
-    try:
-        with open_picture(io.BytesIO(data)) as picture:
-            return picture.width * picture.height
-    except Image.DecompressionBombError:
-        return float("inf")
-    except (*DAMAGED, ResourceError):
-        return 0
-
-
-def _decode(data: bytes, flags: int) -> np.ndarray | None:
-    try:
-        return cv2.imdecode(np.frombuffer(data, np.uint8), flags) if data else None
-    except cv2.error:  # a damaged header that promises an impossible size
-        return None
-
-
-def read_orientation(data: bytes) -> int:
-    """By which EXIF says a photograph is to be turned upright; 1 where it says nothing."""
-    try:
-        with open_picture(io.BytesIO(data)) as picture:
-            orientation = picture.getexif().get(0x0112, 1)
-    except (*DAMAGED, ResourceError):
-        return 1
-    return orientation if orientation in range(2, 9) else 1
-
-
-def read_label(path: Path) -> np.ndarray:
-    """H x W uint8 class ids of a single-channel or palette PNG (a palette's indices, not its colours).
-
-    Raises:
-        DatasetError: missing, unreadable, a colour picture, or of a format that changes values.
-    """
-    data = read_bytes(path)
-    must_be_lossless(data, path)
-    must_be_whole(data, str(path))
-    if data[:8] == b"\x89PNG\r\n\x1a\n" and data[24:26] == b"\x08\x00":  # 8-bit greyscale: OpenCV is fast and exact
-        label = _decode(data, cv2.IMREAD_UNCHANGED)
-        if label is None:
-            raise DatasetError(f"{path}: truncated or damaged PNG; replace the file")
-        return label
-    try:
-        with open_picture(io.BytesIO(data), str(path)) as picture:
-            picture.load()
-            if picture.mode.startswith("I"):
-                return _narrow(np.asarray(picture), path)
-            if picture.mode not in ("L", "P", "1"):
-                raise ColourLabelError(
-                    f"{path}: a {picture.mode} picture, not single-channel class ids; "
-                    "convert it with 'faceparse prepare folder'"
-                )
-            return np.array(picture, np.uint8)
-    except DAMAGED as error:
-        raise DatasetError(f"{path}: not a readable label picture ({error}); replace the file") from None
-
-
-def must_be_lossless(data: bytes, path: Path) -> None:
-    """
-    Raises:
-        DatasetError: a label's file is a JPEG or a lossy WebP: values along borders are others than were saved.
-    """
-    lossy_webp = data[:4] == b"RIFF" and data[8:12] == b"WEBP" and b"VP8 " in data[12:64]
-    if data[:2] == b"\xff\xd8" or lossy_webp:
-        kind = "WebP" if lossy_webp else "JPEG"
-        raise DatasetError(f"{path}: a {kind} changes the values of a label; save it as PNG from where it was drawn")
-
-
-def read_size(path: Path) -> tuple[int, int]:
-    """Height and width that a picture's header promises; neither pixels nor orientation are looked at.
-
-    Raises:
-        DatasetError: missing, or not a picture.
-    """
-    try:
-        with open_picture(path) as picture:
-            return picture.height, picture.width
-    except DAMAGED as error:
-        raise DatasetError(f"{path}: not a readable picture ({error}); replace the file") from None
-
-
-def read_mask(path: Path) -> np.ndarray:
-    """H x W bool: where a picture of any kind is not black.
-
-    Raises:
-        DatasetError: missing or unreadable.
-    """
-    data = read_bytes(path)
-    must_be_whole(data, str(path))
-    mask = _decode(data, cv2.IMREAD_GRAYSCALE)
-    if mask is None:
-        raise DatasetError(f"{path}: truncated or damaged mask; replace the file")
-    return mask != 0
-
-
-def _narrow(label: np.ndarray, path: Path) -> np.ndarray:
-    """16-bit ids as bytes."""
-    if label.max(initial=0) > 255:
-        raise DatasetError(f"{path}: 16-bit value {label.max()} is no class id; ids go to 255")
-    return label.astype(np.uint8)
-
-
-def is_palette_png(path: Path) -> bool:
-    with path.open("rb") as file:
-        return file.read(26)[25:26] == b"\x03"

@@ -12,7 +12,7 @@ import numpy as np
 
 from faceparse.core.datasets.layout import Sample
 from faceparse.core.errors import DatasetError, SettingsError
-from faceparse.core.images.pictures import read_size
+from faceparse.core.images.opening import read_size
 from faceparse.core.images.warp import Size
 from faceparse.core.machine.memory import free_memory
 

@@ -11,7 +11,8 @@ from torch.utils.data import Dataset
 
 from faceparse.core.datasets.layout import Sample
 from faceparse.core.errors import DatasetError
-from faceparse.core.images.pictures import read_image, read_label
+from faceparse.core.images.label_pictures import read_label
+from faceparse.core.images.pictures import read_image
 from faceparse.core.images.warp import Size, crop_matrix, warp_label
 from faceparse.core.labels.label_set import IGNORE, LabelSet, unknown_values
 from faceparse.core.sampling.augmentation import (

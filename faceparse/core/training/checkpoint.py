@@ -9,46 +9,10 @@ from typing import Any, BinaryIO
 import torch
 
 from faceparse.core.errors import CheckpointError, first_line
-from faceparse.core.faces.geometry import FaceGeometry
 from faceparse.core.files.writing import write_atomic_with
-from faceparse.core.labels.label_set import LabelSet
-from faceparse.core.model.parsing import ParsingModel
-from faceparse.core.parser.weights import FORMAT, VERSION, Checkpoint, read_checkpoint
+from faceparse.core.parser.checkpoint_file import Checkpoint, read_checkpoint
 from faceparse.core.runs.directory import LAST, PREVIOUS, SETTINGS_FILE
-from faceparse.core.settings import Settings, to_dict
 from faceparse.core.training.state import read_training_state
-
-
-def pack(
-    model: ParsingModel,
-    *,
-    settings: Settings,
-    label_set: LabelSet,
-    epoch: int,
-    scores: Mapping[str, float],
-    run_id: str | None,
-    tracking_uri: str | None,
-    geometry: FaceGeometry | None = None,
-    training: Mapping[str, Any] | None = None,
-) -> dict[str, Any]:
-    """Tensors and plain containers only, so that `weights_only=True` reads it back.
-
-    Args:
-        training: optimizer, schedule and what else a resumed run needs; None in a checkpoint that is only used.
-    """
-    return {
-        "format": FORMAT,
-        "version": VERSION,
-        "settings": to_dict(settings),
-        "label_set": label_set.to_toml(),
-        "model": model.state_dict(),
-        "epoch": epoch,
-        "scores": dict(scores),
-        "run_id": run_id,
-        "tracking_uri": tracking_uri,
-        "geometry": geometry.to_dict() if geometry is not None else None,
-        **({"training": dict(training)} if training is not None else {}),
-    }
 
 
 def save(path: Path, content: Mapping[str, Any]) -> None:

@@ -21,13 +21,8 @@ from faceparse.core.model.build import build_model
 from faceparse.core.model.imagenet import IMAGENET, imagenet_file
 from faceparse.core.model.parsing import ParsingModel
 from faceparse.core.names.find import find_model
-from faceparse.core.parser.weights import (
-    Checkpoint,
-    LoadReport,
-    initialise,
-    initialise_from_timm,
-    read_checkpoint,
-)
+from faceparse.core.parser.checkpoint_file import Checkpoint, read_checkpoint
+from faceparse.core.parser.initialise import LoadReport, initialise, initialise_from_timm
 from faceparse.core.sampling.cache import SampleCache, open_cache
 from faceparse.core.sampling.frequency import class_weights, count_classes, sampling_shares
 from faceparse.core.sampling.loader import pins

@@ -19,9 +19,11 @@ import torch
 
 from faceparse.core.errors import CheckpointError, InterruptedRunError, TrainingError
 from faceparse.core.machine.distributed import ALONE, World, is_joined
+from faceparse.core.parser.checkpoint_file import Checkpoint
+from faceparse.core.parser.checkpoint_format import pack
+from faceparse.core.parser.exact_weights import load_exactly
 from faceparse.core.parser.inference import Parser
 from faceparse.core.parser.trained import ParsingNetwork
-from faceparse.core.parser.weights import Checkpoint, load_exactly
 from faceparse.core.runs.directory import BEST, LAST, RunDirectory, is_finished
 from faceparse.core.runs.ledger import read_ledger
 from faceparse.core.runs.store import check_experiment
@@ -32,7 +34,7 @@ from faceparse.core.scoring.protocols import DEFAULT
 from faceparse.core.scoring.scores import Scores, compute_scores, resolve_metric
 from faceparse.core.settings import Settings, flatten
 from faceparse.core.training.assemble import make_loader, make_trainer
-from faceparse.core.training.checkpoint import pack, read_last
+from faceparse.core.training.checkpoint import read_last
 from faceparse.core.training.description import (
     input_datasets,
     logged_name,

@@ -21,7 +21,7 @@ from faceparse.core.machine.device import full_memory_named
 from faceparse.core.machine.distributed import ALONE, World, lost_processes_named
 from faceparse.core.model.normalise import Normalise
 from faceparse.core.model.parsing import Output, ParsingModel
-from faceparse.core.parser.weights import load_exactly
+from faceparse.core.parser.exact_weights import load_exactly
 from faceparse.core.sampling.samples import Batch
 from faceparse.core.training.average import WeightAverage
 from faceparse.core.training.loss import EAGRNetLoss, LossTerms

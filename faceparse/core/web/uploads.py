@@ -8,7 +8,8 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
 from faceparse.core.errors import DatasetError, FaceparseError
-from faceparse.core.images.pictures import Picture, check_pixels, decode_picture, has_known_kind
+from faceparse.core.images.opening import check_pixels, has_known_kind
+from faceparse.core.images.pictures import Picture, decode_picture
 
 MAX_BYTES = 25_000_000
 """Of a photograph as a file: more than cameras' JPEGs have."""

@@ -1,7 +1,5 @@
 """The drawn faces: reproducible, correctly labelled, and varied."""
 
-from __future__ import annotations
-
 import hashlib
 import subprocess
 import sys
@@ -11,8 +9,9 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from faceparse.core.drawing import drawn_face as faces
-from faceparse.core.drawing.drawn_face import CLASSES, DrawnFace, draw_face
+from faceparse.core.drawing import drawn_classes as faces
+from faceparse.core.drawing.drawn_classes import CLASSES
+from faceparse.core.drawing.drawn_face import DrawnFace, draw_face
 
 SEEDS = range(40)
 LIPS = (faces.UPPER_LIP, faces.INNER_MOUTH, faces.LOWER_LIP)
@@ -41,13 +40,6 @@ def eye_axis(face: DrawnFace) -> npt.NDArray[np.float64]:
 
 def luminance(face: DrawnFace, class_id: int) -> float:
     return float(face.image[face.label == class_id].mean())
-
-
-def test_classes_follow_helen() -> None:
-    assert CLASSES[0] == "background"
-    assert CLASSES.index("left_brow") == faces.LEFT_BROW
-    assert CLASSES.index("lower_lip") == faces.LOWER_LIP
-    assert CLASSES.index("hair") == len(CLASSES) - 1 == faces.HAIR
 
 
 @pytest.mark.parametrize("size", [48, 128, 512])
@@ -142,22 +134,6 @@ def test_size_changes_only_the_resolution() -> None:
         np.testing.assert_allclose(large.points, 2 * small.points + 0.5, atol=1e-9)
         halved = large.image.reshape(128, 2, 128, 2, 3).mean(axis=(1, 3))
         assert np.abs(halved - small.image).mean() < 8, seed
-
-
-def test_head_fills_the_promised_part_of_the_picture() -> None:
-    for seed in SEEDS:
-        rng = np.random.default_rng(seed)
-        assert 0.55 <= 2 * faces.sample_parameters(rng).scale <= 0.85
-
-
-def test_label_is_where_the_paint_covers_half_a_pixel() -> None:
-    canvas = faces.Canvas(faces.sample_parameters(np.random.default_rng(5)), 128)
-    canvas.image[:] = 0
-    canvas.fill(faces.ellipse((0.1, 0.2), (0.6, 0.4)), faces.WHITE, faces.SKIN)
-    assert np.array_equal(canvas.image[..., 0] >= 127.5, canvas.label == faces.SKIN)
-    area = np.pi * 0.6 * 0.4 * canvas.unit**2
-    assert np.isclose((canvas.image[..., 0] / 255).sum(), area, rtol=0.02)
-    assert np.isclose((canvas.label == faces.SKIN).sum(), area, rtol=0.02)
 
 
 def test_colours_vary_and_overlap_between_classes() -> None:

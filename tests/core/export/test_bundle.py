@@ -16,7 +16,7 @@ from faceparse.core.export.export import read_exportable
 from faceparse.core.images.pictures import read_image
 from faceparse.core.labels.label_set import label_set_from_dict
 from faceparse.core.load import load_model_from
-from faceparse.core.parser.weights import Checkpoint, read_checkpoint
+from faceparse.core.parser.checkpoint_file import Checkpoint, read_checkpoint
 from faceparse.core.runtime.checksums import is_bundle, write_sums
 from faceparse.core.runtime.licences import LICENCES
 from faceparse.core.scoring.score_model import plan_evaluation, score_checkpoint

@@ -30,8 +30,8 @@ from faceparse.core.export.formats import FORMATS
 from faceparse.core.export.verify import score
 from faceparse.core.images.encoding import encode_png
 from faceparse.core.images.pictures import read_image
-from faceparse.core.parser import weights
-from faceparse.core.parser.weights import Checkpoint, read_checkpoint
+from faceparse.core.parser import checkpoint_file
+from faceparse.core.parser.checkpoint_file import Checkpoint, read_checkpoint
 from faceparse.core.runtime.onnx_model import OnnxModel, open_onnx
 from faceparse.core.scoring.split import find_split
 from faceparse.core.serving.answers import answer
@@ -294,8 +294,8 @@ def test_a_drop_cannot_be_judged_without_photographs(checkpoint: Checkpoint) -> 
 
 def test_the_weights_are_loaded_once(checkpoint: Checkpoint, monkeypatch: pytest.MonkeyPatch) -> None:
     loaded = []
-    load = weights.load_model
-    monkeypatch.setattr(weights, "load_model", lambda *given: loaded.append(given) or load(*given))
+    load = checkpoint_file.load_model
+    monkeypatch.setattr(checkpoint_file, "load_model", lambda *given: loaded.append(given) or load(*given))
     Exporter(checkpoint)
     assert len(loaded) == 1
 

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from faceparse.core.export.graph import MAX_BATCH, GraphNetwork, build_graph
-from faceparse.core.parser.weights import read_checkpoint
+from faceparse.core.parser.checkpoint_file import read_checkpoint
 from faceparse.core.settings import DataSettings
 from faceparse.core.training.run import RunResult
 

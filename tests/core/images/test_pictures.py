@@ -1,78 +1,25 @@
-"""Photographs and labels are read strictly."""
+"""Photographs are read strictly: upright, in RGB, whole or not at all."""
 
 import io
 import struct
-import subprocess
-import sys
 import zlib
-from collections.abc import Callable
 from pathlib import Path
 
-import cv2
 import numpy as np
 import pytest
-from PIL import EpsImagePlugin, Image
+from PIL import Image
 
-from faceparse.core.errors import DatasetError, ResourceError
+from faceparse.core.errors import DatasetError
 from faceparse.core.files.reading import read_bytes
-from faceparse.core.images.encoding import encode_jpeg, encode_png, write_palette_png
-from faceparse.core.images.pictures import (
-    IMAGE_SUFFIXES,
-    MEAN_COLOUR,
-    decode_image,
-    decode_picture,
-    from_pillow,
-    is_palette_png,
-    read_image,
-    read_label,
-    read_mask,
-    read_size,
-)
-
-RANDOM = np.random.default_rng(0)
-COLOURS = RANDOM.integers(0, 256, (40, 56, 3), dtype=np.uint8)
-LABEL = RANDOM.integers(0, 11, (40, 56), dtype=np.uint8)
-PALETTE = RANDOM.integers(0, 256, (11, 3), dtype=np.uint8)
-SMOOTH = np.stack(np.broadcast_arrays(np.arange(40)[:, None] * 6, np.arange(56)[None] * 4, 90), axis=2).astype(np.uint8)
-"""Survives JPEG nearly unchanged."""
-
-
-def encoded(array: np.ndarray, kind: str, **options: object) -> bytes:
-    """A picture as Pillow writes it."""
-    buffer = io.BytesIO()
-    Image.fromarray(array).save(buffer, kind, **options)
-    return buffer.getvalue()
-
-
-def palette_png(label: np.ndarray, **options: object) -> bytes:
-    picture = Image.fromarray(label, mode="P")
-    picture.putpalette(PALETTE.tobytes())
-    buffer = io.BytesIO()
-    picture.save(buffer, "PNG", **options)
-    return buffer.getvalue()
-
-
-def placed(data: bytes, path: Path) -> Path:
-    path.write_bytes(data)
-    return path
+from faceparse.core.images.label_pictures import read_label
+from faceparse.core.images.pictures import MEAN_COLOUR, decode_image, decode_picture, from_pillow, read_image
+from tests.core.images.made import COLOURS, LABEL, RANDOM, SMOOTH, encoded, palette_png, placed, refusal
 
 
 def oriented(orientation: int) -> Image.Exif:
     exif = Image.Exif()
     exif[0x0112] = orientation
     return exif
-
-
-def refusal(read: object, path: Path) -> str:
-    """The one line with which a file is refused."""
-    with pytest.raises(DatasetError) as caught:
-        read(path)  # type: ignore[operator]
-    assert "\n" not in str(caught.value)
-    assert str(path) in str(caught.value)
-    return str(caught.value)
-
-
-# Images.
 
 
 @pytest.mark.parametrize("kind", ["PNG", "BMP", "TIFF"])
@@ -199,139 +146,6 @@ def test_files_that_are_no_pictures_are_refused(tmp_path: Path, read: object, da
     assert refusal(read, placed(data, tmp_path / "a.png")).endswith(endings)
 
 
-# Labels.
-
-
-def test_grey_labels_are_read_as_they_are(tmp_path: Path) -> None:
-    label = read_label(placed(encoded(LABEL, "PNG"), tmp_path / "a.png"))
-    assert label.dtype == np.uint8
-    assert np.array_equal(label, LABEL)
-
-
-def test_every_value_of_a_byte_survives(tmp_path: Path) -> None:
-    label = np.arange(256, dtype=np.uint8).reshape(16, 16)
-    assert np.array_equal(read_label(placed(encode_png(label), tmp_path / "a.png")), label)
-
-
-@pytest.mark.parametrize("options", [{}, {"transparency": 0}, {"bits": 4}])
-def test_palette_labels_are_read_by_index_not_by_colour(tmp_path: Path, options: dict[str, int]) -> None:
-    label = read_label(placed(palette_png(LABEL, **options), tmp_path / "a.png"))
-    assert label.dtype == np.uint8
-    assert np.array_equal(label, LABEL)
-
-
-def test_a_transparent_grey_value_is_a_class_like_others(tmp_path: Path) -> None:
-    label = read_label(placed(encoded(LABEL, "PNG", transparency=3), tmp_path / "a.png"))
-    assert np.array_equal(label, LABEL)
-
-
-def test_black_and_white_labels_are_0_and_1(tmp_path: Path) -> None:
-    mask = LABEL > 5
-    assert np.array_equal(read_label(placed(encoded(mask, "PNG"), tmp_path / "a.png")), mask.astype(np.uint8))
-
-
-@pytest.mark.parametrize(
-    ("array", "mode"),
-    [(COLOURS, "RGB"), (np.dstack([COLOURS, LABEL]), "RGBA")],
-)
-def test_pictures_that_are_not_ids_are_refused_with_their_mode(tmp_path: Path, array: np.ndarray, mode: str) -> None:
-    path = placed(encoded(array, "PNG"), tmp_path / "a.png")
-    assert refusal(read_label, path) == (
-        f"{path}: a {mode} picture, not single-channel class ids; convert it with 'faceparse prepare folder'"
-    )
-
-
-def test_ids_in_16_bits_are_read_as_far_as_they_are_ids(tmp_path: Path) -> None:
-    path = placed(encoded(LABEL.astype(np.uint16), "PNG"), tmp_path / "a.png")
-    assert np.array_equal(read_label(path), LABEL)
-    large = placed(encoded(LABEL.astype(np.uint16) + 256, "PNG"), tmp_path / "b.png")
-    assert refusal(read_label, large).startswith(f"{large}: 16-bit value ")
-
-
-@pytest.mark.parametrize("data", [encoded(LABEL, "PNG"), palette_png(LABEL)], ids=["grey", "palette"])
-@pytest.mark.parametrize("share", [0.02, 0.3, 0.6, 0.9])
-def test_truncated_labels_are_refused(tmp_path: Path, data: bytes, share: float) -> None:
-    path = placed(data[: int(share * len(data))], tmp_path / "a.png")
-    assert refusal(read_label, path).endswith("; replace the file")
-
-
-POSTSCRIPT = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 8 8\n%%EndComments\nshowpage\n%%EOF\n"
-
-
-@pytest.mark.parametrize("read", [read_label, read_image, read_size, read_mask])
-@pytest.mark.parametrize("name", ["a.png", "a.jpg"])
-def test_no_program_is_started_for_a_picture(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, read: Callable[[Path], object], name: str
-) -> None:
-    """Pillow calls Ghostscript for what is PostScript inside."""
-    monkeypatch.setattr(subprocess, "check_call", lambda *_, **__: pytest.fail("a program was started"))
-    monkeypatch.setattr(EpsImagePlugin, "Ghostscript", lambda *_, **__: pytest.fail("Ghostscript was called"))
-    path = placed(POSTSCRIPT, tmp_path / name)
-    assert refusal(read, path).startswith(f"{path}: ")
-
-
-def test_palette_pngs_are_told_from_others(tmp_path: Path) -> None:
-    assert is_palette_png(placed(palette_png(LABEL), tmp_path / "palette.png"))
-    assert not is_palette_png(placed(encode_png(LABEL), tmp_path / "grey.png"))
-    assert not is_palette_png(placed(encode_png(COLOURS), tmp_path / "colour.png"))
-
-
-# Round trips.
-
-
-@pytest.mark.parametrize("shape", [(1, 1), (1, 9), (9, 1), (40, 56)])
-def test_palette_png_round_trip(tmp_path: Path, shape: tuple[int, int]) -> None:
-    label = LABEL[: shape[0], : shape[1]].copy()
-    path = tmp_path / "out" / "a.png"
-    write_palette_png(path, label, PALETTE)
-    assert is_palette_png(path)
-    assert np.array_equal(read_label(path), label)
-    assert np.array_equal(read_image(path), PALETTE[label])  # what eyes see
-    assert [file.name for file in path.parent.iterdir()] == ["a.png"]
-
-
-@pytest.mark.parametrize("array", [LABEL, COLOURS, np.dstack([COLOURS, LABEL])], ids=["label", "colours", "alpha"])
-def test_png_round_trip(array: np.ndarray) -> None:
-    with Image.open(io.BytesIO(encode_png(array))) as picture:
-        assert np.array_equal(np.array(picture), array)
-
-
-def test_jpeg_round_trip_keeps_the_colours_apart() -> None:
-    with Image.open(io.BytesIO(encode_jpeg(SMOOTH))) as picture:
-        assert picture.format == "JPEG"
-        assert np.abs(np.array(picture).astype(int) - SMOOTH).max() < 16
-
-
-def test_jpeg_quality_costs_bytes() -> None:
-    assert len(encode_jpeg(COLOURS, quality=30)) < len(encode_jpeg(COLOURS, quality=95))
-
-
-def uniform_png(side: int) -> bytes:
-    """A black 1-bit picture, whose zeros nearly vanish."""
-
-    def chunk(kind: bytes, data: bytes) -> bytes:
-        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-
-    header = struct.pack(">IIBBBBB", side, side, 1, 0, 0, 0, 0)
-    rows = zlib.compress(bytes((side // 8 + 1) * side), 1)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", rows) + chunk(b"IEND", b"")
-
-
-@pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
-@pytest.mark.parametrize("side", [12_256, 30_000])
-def test_a_photograph_too_large_for_memory_is_not_decoded(side: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cv2, "imdecode", None)
-    with pytest.raises(DatasetError, match=r"^big.png: more than 150 megapixels; make it smaller$"):
-        decode_image(uniform_png(side), "big.png")
-
-
-def test_a_large_photograph_is_still_one() -> None:
-    assert decode_image(uniform_png(2000), "large.png").shape == (2000, 2000, 3)
-
-
-# One reader for all doors.
-
-
 DEEP = np.arange(40 * 56, dtype=np.uint16).reshape(40, 56) * 29
 """16-bit grey over nearly all of the range."""
 
@@ -421,18 +235,3 @@ def test_of_several_pictures_the_first_is_taken_and_that_is_said(kind: str) -> N
 def test_further_formats_are_read(kind: str) -> None:
     image = decode_image(encoded(SMOOTH, kind), "a")
     assert np.abs(image.astype(int) - SMOOTH).mean() < 8
-
-
-def test_heic_without_what_reads_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "pillow_heif", None)
-    data = b"\0\0\0\x1cftypheic\0\0\0\0mif1heic" + bytes(4)
-    with pytest.raises(ResourceError) as caught:
-        decode_image(data, "a.heic")
-    assert str(caught.value) == ("a.heic: a HEIC photograph; 'pip install pillow-heif' reads them, or save it as JPEG")
-
-
-def test_heic_is_read_where_the_package_is_there() -> None:
-    heif = pytest.importorskip("pillow_heif")
-    heif.register_heif_opener()
-    assert np.abs(decode_image(encoded(SMOOTH, "HEIF", quality=95), "a.heic").astype(int) - SMOOTH).mean() < 8
-    assert ".heic" in IMAGE_SUFFIXES

@@ -9,7 +9,7 @@ from faceparse.core.errors import SettingsError
 from faceparse.core.model import abn
 from faceparse.core.model.abn import ActivatedBatchNorm
 from faceparse.core.model.build import build_model
-from faceparse.core.parser.weights import released_state
+from faceparse.core.parser.released_names import released_state
 from faceparse.core.settings import ModelSettings
 
 

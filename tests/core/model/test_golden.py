@@ -13,7 +13,8 @@ from torch import Tensor
 from faceparse.core.model.abn import inplace_abn_problem
 from faceparse.core.model.build import build_model
 from faceparse.core.model.eagrnet import EAGRNet, Output
-from faceparse.core.parser.weights import load_model, read_checkpoint, released_state
+from faceparse.core.parser.checkpoint_file import load_model, read_checkpoint
+from faceparse.core.parser.released_names import released_state
 from faceparse.core.settings import ModelSettings
 from faceparse.core.training.loss import EAGRNetLoss
 

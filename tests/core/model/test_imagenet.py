@@ -17,7 +17,7 @@ from faceparse.core.errors import CheckpointError
 from faceparse.core.model import imagenet as imagenet_module
 from faceparse.core.model.build import build_model
 from faceparse.core.model.imagenet import MIB, imagenet_file
-from faceparse.core.parser.weights import initialise
+from faceparse.core.parser.initialise import initialise
 from faceparse.core.settings import ModelSettings
 
 T = TypeVar("T")

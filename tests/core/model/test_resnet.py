@@ -9,7 +9,7 @@ from torchvision import models
 from faceparse.core.model.abn import ActivatedBatchNorm
 from faceparse.core.model.build import build_model
 from faceparse.core.model.resnet import Features, resize
-from faceparse.core.parser.weights import initialise
+from faceparse.core.parser.initialise import initialise
 from faceparse.core.settings import ModelSettings
 
 CHANNELS = {"resnet18": (64, 128, 256, 512), "resnet50": (256, 512, 1024, 2048)}

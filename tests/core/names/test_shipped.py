@@ -8,7 +8,7 @@ from faceparse.core.labels.label_set import builtin_label_sets
 from faceparse.core.load import load_model_from
 from faceparse.core.names import shipped as core
 from faceparse.core.names.shipped import DEFAULT, LARGEST, notice_of, shipped_models
-from faceparse.core.parser.weights import Checkpoint
+from faceparse.core.parser.checkpoint_file import Checkpoint
 from faceparse.core.runtime.checksums import sha256
 
 ROOT = Path(__file__).parents[3]

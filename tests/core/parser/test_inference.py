@@ -10,9 +10,9 @@ from faceparse.core.images.pictures import read_image
 from faceparse.core.model.build import build_model
 from faceparse.core.model.eagrnet import EAGRNet
 from faceparse.core.model.parsing import Output, ParsingModel
+from faceparse.core.parser.checkpoint_file import read_checkpoint
 from faceparse.core.parser.inference import Parser, classes_of, copy_to_host, load_parser
 from faceparse.core.parser.trained import ParsingLogits, ParsingNetwork
-from faceparse.core.parser.weights import read_checkpoint
 from faceparse.core.settings import DataSettings, ModelSettings
 from faceparse.core.training.run import RunResult
 

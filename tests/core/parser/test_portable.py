@@ -13,8 +13,9 @@ from faceparse.core.export.export import Exporter
 from faceparse.core.export.exported import to_metadata
 from faceparse.core.files.content import read_safetensors_metadata
 from faceparse.core.model.build import build_model
+from faceparse.core.parser.checkpoint_file import Checkpoint, read_checkpoint
+from faceparse.core.parser.initialise import initialise
 from faceparse.core.parser.portable import pack_weights
-from faceparse.core.parser.weights import Checkpoint, initialise, read_checkpoint
 from faceparse.core.runtime.licences import LICENCES
 from faceparse.core.training.run import RunResult
 

@@ -10,8 +10,8 @@ from faceparse.core.export.graph import Graph, build_graph
 from faceparse.core.export.onnx import OnnxWriter
 from faceparse.core.labels.label_set import get_label_set
 from faceparse.core.model.parsing import Output, ParsingModel
+from faceparse.core.parser.checkpoint_file import Checkpoint
 from faceparse.core.parser.trained import ParsingNetwork
-from faceparse.core.parser.weights import Checkpoint
 from faceparse.core.runtime.metadata import Kind, Sizes
 from faceparse.core.settings import load_settings
 from tests.core.faces.test_finder import COLOURS, GEOMETRY

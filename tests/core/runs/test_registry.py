@@ -21,8 +21,8 @@ import faceparse
 from faceparse.core.drawing.drawn_face import draw_face
 from faceparse.core.errors import CheckpointError, SettingsError, TrackingError
 from faceparse.core.load import load_model_from
+from faceparse.core.parser.checkpoint_file import read_checkpoint
 from faceparse.core.parser.inference import load_parser
-from faceparse.core.parser.weights import read_checkpoint
 from faceparse.core.runs import registry
 from faceparse.core.runs.registry import Registration, download, requirements
 from faceparse.core.runs.store import mlflow_name

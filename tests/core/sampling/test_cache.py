@@ -14,7 +14,8 @@ import torch
 from faceparse.core.datasets.layout import DatasetFolder, Sample
 from faceparse.core.errors import DatasetError, SettingsError
 from faceparse.core.images.encoding import encode_png
-from faceparse.core.images.pictures import read_image, read_label
+from faceparse.core.images.label_pictures import read_label
+from faceparse.core.images.pictures import read_image
 from faceparse.core.labels.label_set import get_label_set
 from faceparse.core.sampling import cache as cache_module
 from faceparse.core.sampling.augmentation import Augmentation

@@ -14,7 +14,7 @@ from mlflow.tracking import MlflowClient
 
 from faceparse.core.errors import CheckpointError, DatasetError, OutputError, SettingsError
 from faceparse.core.labels.label_set import get_label_set
-from faceparse.core.parser.weights import Checkpoint, read_checkpoint
+from faceparse.core.parser.checkpoint_file import Checkpoint, read_checkpoint
 from faceparse.core.runs.sync import sync
 from faceparse.core.scoring import evaluation as evaluations_module
 from faceparse.core.scoring.evaluation import EvaluationReport, log_evaluation, run_evaluations

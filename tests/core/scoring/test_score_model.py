@@ -12,13 +12,15 @@ from torch import Tensor
 from faceparse.core.datasets.layout import write_label_set
 from faceparse.core.errors import CheckpointError, DatasetError, SettingsError
 from faceparse.core.images.crop import prepare_photo
-from faceparse.core.images.pictures import read_image, read_label
+from faceparse.core.images.label_pictures import read_label
+from faceparse.core.images.pictures import read_image
 from faceparse.core.images.warp import unwarp_label
 from faceparse.core.labels.label_set import LabelSet, get_label_set
 from faceparse.core.model.build import build_model
+from faceparse.core.parser.checkpoint_file import Checkpoint, read_checkpoint
 from faceparse.core.parser.inference import Parser
+from faceparse.core.parser.released_names import released_state
 from faceparse.core.parser.trained import ParsingNetwork
-from faceparse.core.parser.weights import Checkpoint, read_checkpoint, released_state
 from faceparse.core.scoring.score_model import plan_evaluation, score_checkpoint
 from faceparse.core.scoring.summary import Evaluation
 from faceparse.core.scoring.tta import augmented_network

@@ -8,7 +8,8 @@ import pytest
 from faceparse.core.datasets.layout import DatasetFolder
 from faceparse.core.errors import DatasetError
 from faceparse.core.images.encoding import encode_png
-from faceparse.core.images.pictures import read_image, read_label
+from faceparse.core.images.label_pictures import read_label
+from faceparse.core.images.pictures import read_image
 from faceparse.core.labels.label_set import LabelSet, get_label_set
 from faceparse.core.scoring.records import Counts, count_image
 from faceparse.core.scoring.scores import compute_all_scores

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import torch
 
-from faceparse.core.parser.weights import read_checkpoint
+from faceparse.core.parser.checkpoint_file import read_checkpoint
 from faceparse.core.runs.directory import RunDirectory
 from faceparse.core.settings import TrainSettings, load_settings
 from faceparse.core.training.signals import StopSignals, exit_code

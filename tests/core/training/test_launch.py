@@ -17,8 +17,8 @@ import torch
 
 from faceparse.core.datasets.layout import DatasetFolder
 from faceparse.core.labels.label_set import get_label_set
+from faceparse.core.parser.checkpoint_file import read_checkpoint
 from faceparse.core.parser.inference import load_parser
-from faceparse.core.parser.weights import read_checkpoint
 from faceparse.core.scoring.counting import evaluate
 from faceparse.core.scoring.scores import compute_scores
 from tests.core.training.test_interruptions import ENVIRONMENT, assert_like, await_checkpoint, heed_ctrl_c, iterations

@@ -31,7 +31,8 @@ from faceparse.core.images.encoding import encode_png
 from faceparse.core.labels.label_set import get_label_set
 from faceparse.core.model.abn import inplace_abn_problem
 from faceparse.core.model.build import build_model
-from faceparse.core.parser.weights import read_checkpoint, released_state
+from faceparse.core.parser.checkpoint_file import read_checkpoint
+from faceparse.core.parser.released_names import released_state
 from faceparse.core.sampling import cache as cache_module
 from faceparse.core.sampling.samples import Batch
 from faceparse.core.scoring.protocols import DEFAULT

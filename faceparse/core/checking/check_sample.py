@@ -1,0 +1,127 @@
+"""Everything wrong with one sample's files."""
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from faceparse.core.checking.duplicates import thumbnail
+from faceparse.core.checking.moments import Moments, label_moments
+from faceparse.core.datasets.edges import label_edges
+from faceparse.core.datasets.layout import Sample
+from faceparse.core.datasets.orientation import is_drawn_as_stored
+from faceparse.core.errors import FaceparseError
+from faceparse.core.files.reading import read_bytes
+from faceparse.core.images.label_pictures import is_palette_png, read_label
+from faceparse.core.images.matrices import read_matrix
+from faceparse.core.images.opening import DAMAGED, open_picture, read_orientation
+from faceparse.core.images.pictures import Picture, decode_picture
+from faceparse.core.labels.label_set import IGNORE
+
+
+class SampleLook(NamedTuple):
+    """The findings in one sample's files: small, whatever their size, since a set has many."""
+
+    problems: list[str]
+    image_hash: str | None
+    edge_differs: bool
+    size: tuple[int, int] | None
+    """Height and width of the image."""
+    thumbnail: np.ndarray | None
+    moments: Moments | None
+    ignored: int
+    """Pixels of the label."""
+    notice: str
+    """All that should be known of the image's file."""
+    turned: bool
+    """Whether the image is turned upright by its EXIF orientation."""
+    stored: bool
+    """Whether the label fits better as the image is stored, before that turn."""
+
+
+def look_at(sample: Sample, *, classes: int) -> SampleLook:
+    """Read one sample's files, whatever their state.
+
+    Args:
+        classes: how many the label set has.
+    """
+    problems: list[str] = []
+    picture = _picture(sample.image, problems)
+    image = picture.image if picture is not None else None
+    label = _label(sample.label, classes, problems)
+    size = (image.shape[0], image.shape[1]) if image is not None else None
+    if size is not None and label is not None and label.shape != size:
+        problems.append(f"{sample.label}: {_size(label.shape)}, its image is {_size(size)}")
+    edge_differs = label is not None and sample.edge.is_file() and _edge_differs(sample, label, problems)
+    if sample.project.is_file():
+        _label(sample.label_raw, classes, problems)
+        try:
+            read_matrix(sample.project)
+        except FaceparseError as error:
+            problems.append(str(error))
+    data = read_bytes(sample.image) if image is not None else b""
+    orientation = read_orientation(data) if image is not None else 1
+    stored = False
+    if image is not None and label is not None and label.shape == size:
+        stored = is_drawn_as_stored(image, label, orientation)
+    return SampleLook(
+        problems,
+        hashlib.sha256(data).hexdigest() if image is not None else None,
+        edge_differs,
+        size,
+        thumbnail(image) if image is not None else None,
+        label_moments(label, classes) if label is not None else None,
+        int(np.count_nonzero(label == IGNORE)) if label is not None else 0,
+        picture.notice if picture is not None else "",
+        orientation != 1,
+        stored,
+    )
+
+
+def _picture(path: Path, problems: list[str]) -> Picture | None:
+    try:
+        # Pillow is strict where OpenCV fills the missing part of a truncated JPEG with grey.
+        with open_picture(path) as picture:
+            picture.load()
+    except DAMAGED as error:
+        problems.append(f"{path}: broken image ({error}); replace the file")
+        return None
+    try:
+        return decode_picture(read_bytes(path), str(path))
+    except FaceparseError as error:
+        problems.append(str(error))
+        return None
+
+
+def _label(path: Path, classes: int, problems: list[str]) -> np.ndarray | None:
+    try:
+        label = read_label(path)
+    except FaceparseError as error:
+        problems.append(str(error))
+        return None
+    if is_palette_png(path):
+        problems.append(
+            f"{path}: palette PNG; faceparse reads its indices, other loaders its colours: rewrite it single-channel"
+        )
+    counts = np.bincount(label.ravel(), minlength=256)
+    for value in np.flatnonzero(counts).tolist():
+        if classes <= value != IGNORE:
+            allowed = f"one of the {classes} classes (0 to {classes - 1}, {IGNORE} ignored)"
+            problems.append(f"{path}: value {value} on {counts[value]} pixels is not {allowed}")
+    return label
+
+
+def _edge_differs(sample: Sample, label: np.ndarray, problems: list[str]) -> bool:
+    """Whether the edge map is of another label; judged by content, since a copied file has a new date."""
+    try:
+        edge = read_label(sample.edge)
+    except FaceparseError as error:
+        problems.append(str(error))
+        return False
+    return not np.array_equal(edge, label_edges(label))
+
+
+def _size(shape: Sequence[int]) -> str:
+    return f"{shape[1]} x {shape[0]}"

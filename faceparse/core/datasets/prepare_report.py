@@ -1,0 +1,81 @@
+"""The report of a preparation, added up from the outcomes of its photographs."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from faceparse.core.datasets.coverage import coverage_notes
+from faceparse.core.datasets.layout import SPLITS
+from faceparse.core.datasets.prepare_record import Outcome, is_listed
+from faceparse.core.faces.alignment import Alignment
+from faceparse.core.labels.label_set import LabelSet
+
+
+@dataclass(frozen=True)
+class PrepareReport:
+    """The sums of a preparation, for people."""
+
+    splits: dict[str, int]
+    """Split -> photographs."""
+    done: int
+    """Photographs prepared now; the others were up to date."""
+    without_points: tuple[Outcome, ...] = ()
+    """Photographs that could not be aligned."""
+    ceiling: dict[str, float] | None = None
+    """Class -> F1 of the label against itself after the way to the aligned image and back; None without alignment."""
+    ceiling_split: str = "test"
+    notices: tuple[str, ...] = ()
+    """All that should be known of the labels and photographs, one line each."""
+
+
+def report_of(
+    outcomes: dict[str, Outcome], done: int, label_set: LabelSet, alignment: Alignment | None
+) -> PrepareReport:
+    """The report of outcomes by id.
+
+    Args:
+        done: photographs prepared now.
+    """
+    every = [outcomes[key] for key in sorted(outcomes)]
+    counts = {split: sum(o.split == split and is_listed(o) for o in every) for split in SPLITS}
+    # Scores are counted on test: that is where the ceiling matters.
+    split = "test" if counts["test"] else "train"
+    counted = [o.ceiling for o in every if o.split == split and o.status == "aligned"]
+    ceiling = None
+    if alignment is not None and counted:
+        sums = np.array(counted, np.int64).sum(axis=0)
+        ceiling = {
+            name: 2 * int(hits) / int(truth + found)
+            for name, (hits, truth, found) in zip(label_set.names, sums, strict=True)
+            if truth
+        }
+    return PrepareReport(
+        splits={split: count for split, count in counts.items() if count},
+        done=done,
+        without_points=tuple(o for o in every if o.status in ("unaligned", "skipped")),
+        ceiling=ceiling,
+        ceiling_split=split,
+        notices=tuple(_notices(every, label_set)),
+    )
+
+
+def _notices(outcomes: Sequence[Outcome], label_set: LabelSet) -> list[str]:
+    notices = [
+        f"{count} label{'s' * (count != 1)}: values are no ids but colours, {reading}"
+        for reading, count in Counter(one.reading for one in outcomes if one.reading).items()
+    ]
+    if noticed := [one for one in outcomes if one.notice]:
+        more = f"; and so on, {len(noticed)} in all" if len(noticed) > 1 else ""
+        notices.append(f"{noticed[0].id}: {noticed[0].notice}{more}")
+    if turned := sum(one.turned for one in outcomes):
+        notices.append(
+            f"{turned} of {len(outcomes)} photographs are turned upright by their EXIF orientation, and "
+            f"{turned - sum(one.stored for one in outcomes)} of their labels seem to fit them so: look at them with "
+            "'faceparse check --report'"
+        )
+    if counted := [one.pixels for one in outcomes if one.pixels]:
+        *pixels, ignored = np.array(counted).sum(axis=0).tolist()
+        notices += coverage_notes(label_set, pixels, ignored)
+    return notices

@@ -1,0 +1,78 @@
+"""Reading labels and masks strictly, without changing a value."""
+
+import io
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from faceparse.core.errors import ColourLabelError, DatasetError
+from faceparse.core.files.reading import read_bytes
+from faceparse.core.images.opening import DAMAGED, decode_with_opencv, must_be_whole, open_picture
+
+
+def read_label(path: Path) -> np.ndarray:
+    """H x W uint8 class ids of a single-channel or palette PNG (a palette's indices, not its colours).
+
+    Raises:
+        DatasetError: missing, unreadable, a colour picture, or of a format that changes values.
+    """
+    data = read_bytes(path)
+    must_be_lossless(data, path)
+    must_be_whole(data, str(path))
+    if data[:8] == b"\x89PNG\r\n\x1a\n" and data[24:26] == b"\x08\x00":  # 8-bit greyscale: OpenCV is fast and exact
+        label = decode_with_opencv(data, cv2.IMREAD_UNCHANGED)
+        if label is None:
+            raise DatasetError(f"{path}: truncated or damaged PNG; replace the file")
+        return label
+    try:
+        with open_picture(io.BytesIO(data), str(path)) as picture:
+            picture.load()
+            if picture.mode.startswith("I"):
+                return _narrow(np.asarray(picture), path)
+            if picture.mode not in ("L", "P", "1"):
+                raise ColourLabelError(
+                    f"{path}: a {picture.mode} picture, not single-channel class ids; "
+                    "convert it with 'faceparse prepare folder'"
+                )
+            return np.array(picture, np.uint8)
+    except DAMAGED as error:
+        raise DatasetError(f"{path}: not a readable label picture ({error}); replace the file") from None
+
+
+def must_be_lossless(data: bytes, path: Path) -> None:
+    """
+    Raises:
+        DatasetError: a label's file is a JPEG or a lossy WebP: values along borders are others than were saved.
+    """
+    lossy_webp = data[:4] == b"RIFF" and data[8:12] == b"WEBP" and b"VP8 " in data[12:64]
+    if data[:2] == b"\xff\xd8" or lossy_webp:
+        kind = "WebP" if lossy_webp else "JPEG"
+        raise DatasetError(f"{path}: a {kind} changes the values of a label; save it as PNG from where it was drawn")
+
+
+def read_mask(path: Path) -> np.ndarray:
+    """H x W bool: where a picture of any kind is not black.
+
+    Raises:
+        DatasetError: missing or unreadable.
+    """
+    data = read_bytes(path)
+    must_be_whole(data, str(path))
+    mask = decode_with_opencv(data, cv2.IMREAD_GRAYSCALE)
+    if mask is None:
+        raise DatasetError(f"{path}: truncated or damaged mask; replace the file")
+    return mask != 0
+
+
+def is_palette_png(path: Path) -> bool:
+    """Whether a PNG holds indices of colours."""
+    with path.open("rb") as file:
+        return file.read(26)[25:26] == b"\x03"
+
+
+def _narrow(label: np.ndarray, path: Path) -> np.ndarray:
+    """16-bit ids as bytes."""
+    if label.max(initial=0) > 255:
+        raise DatasetError(f"{path}: 16-bit value {label.max()} is no class id; ids go to 255")
+    return label.astype(np.uint8)

@@ -1,0 +1,161 @@
+"""A new network's start from the weights of another, or of its backbone."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from faceparse.core.errors import CheckpointError, FaceparseError
+from faceparse.core.model.backbones import TimmFeatures, timm_backbone
+from faceparse.core.model.parsing import ParsingModel
+from faceparse.core.model.resnet import ResNet
+from faceparse.core.parser.checkpoint_file import Checkpoint, read_weights_file
+from faceparse.core.parser.exact_weights import State, load_exactly
+from faceparse.core.parser.released_names import from_released, is_released, under_our_names
+
+
+@dataclass(frozen=True)
+class LoadReport:
+    """The part that a weights file gave to a new network."""
+
+    kind: str
+    loaded: int
+    skipped: tuple[str, ...] = ()
+    """Keys of the network's backbone that the file did not fill."""
+    unused: tuple[str, ...] = ()
+    """Keys of the file that the network has no place for."""
+
+    def __str__(self) -> str:
+        parts = [f"{self.kind}: {self.loaded} tensors loaded"]
+        for keys, what in ((self.skipped, "left at random"), (self.unused, "of the file not used")):
+            if keys:
+                parts.append(f"{len(keys)} {what} ({', '.join(keys[:4])}{', ...' if len(keys) > 4 else ''})")
+        return ", ".join(parts)
+
+
+def initialise(model: ParsingModel, path: Path, backbone: str) -> LoadReport:
+    """Start `model` from a checkpoint (ours or released, which must fit exactly) or from the weights of its backbone.
+
+    A ResNet may have another stem than the network: what does not fit stays as it is and is reported.
+
+    Args:
+        backbone: as in `model.backbone`.
+    """
+    found = read_weights_file(path)
+    if isinstance(found, Checkpoint):
+        return _initialise_exactly(model, found)
+    if is_released(found):
+        weights = under_our_names(path, found)
+        _must_have_its_classes(model, weights, path)
+        load_exactly(model, weights, path, released=True)
+        return LoadReport("released EAGRNet", len(weights))
+    if isinstance(model.backbone, ResNet):
+        return _initialise_resnet(model, found, path)
+    if isinstance(model.backbone, TimmFeatures):
+        return initialise_from_timm(model, backbone, found, path)
+    return _initialise_mobilenet(model, found, path)
+
+
+def initialise_from_timm(
+    model: ParsingModel, backbone: str, state: State | None = None, path: Path | None = None
+) -> LoadReport:
+    """Start the backbone from timm's own weights for it, or from `state`, a whole network's of timm, read from `path`.
+
+    Raises:
+        CheckpointError: they are of another network, or cannot be had.
+    """
+    try:
+        # timm passes over keys that it does not know: what two networks differ in came from nowhere.
+        source, again = (timm_backbone(backbone, weights=state, pretrained=True).network.state_dict() for _ in range(2))
+    except FaceparseError:
+        raise
+    except Exception as error:  # the hub's client and timm raise anything
+        where = path or f"timm's weights of {backbone}"
+        reason = str(error).splitlines()[0][:120] if str(error) else type(error).__name__
+        raise CheckpointError(
+            f"{where}: cannot be loaded ({reason}); give a weights file of that network, or model.pretrained = none"
+        ) from None
+    if random := [key for key in source if not torch.equal(source[key], again[key])]:
+        if path is None:
+            raise CheckpointError(f"timm has no weights of {backbone}; give a weights file, or model.pretrained = none")
+        raise _of_another_network(path, random)
+    model.backbone.load_state_dict(source)
+    return LoadReport(backbone, len(source))
+
+
+def _initialise_exactly(model: ParsingModel, checkpoint: Checkpoint) -> LoadReport:
+    _must_have_its_classes(model, checkpoint.weights, checkpoint.path)
+    load_exactly(model, checkpoint.weights, checkpoint.path)
+    return LoadReport("checkpoint", len(checkpoint.weights))
+
+
+def _must_have_its_classes(model: ParsingModel, weights: State, path: Path) -> None:
+    """
+    Raises:
+        CheckpointError: the weights are those of such a network, but for other classes.
+    """
+    own = {key: tensor.shape for key, tensor in model.state_dict().items()}
+    theirs = {key: tensor.shape for key, tensor in weights.items()}
+    differing = [key for key in own if own[key] != theirs.get(key)]
+    if own.keys() != theirs.keys() or not differing or not all(own[key][1:] == theirs[key][1:] for key in differing):
+        return
+    counts = {(theirs[key][0], own[key][0]) for key in differing if own[key] and theirs[key]}
+    if len(counts) == 1:
+        ((found, wanted),) = counts
+        raise CheckpointError(
+            f"{path}: has {found} classes, the dataset {wanted}; training starts from weights of the same classes, or "
+            "from the backbone's alone: --restore-from imagenet"
+        )
+
+
+def _initialise_mobilenet(model: ParsingModel, state: State, path: Path) -> LoadReport:
+    target = model.backbone.state_dict()
+    missing = [key for key in target if key not in state or state[key].shape != target[key].shape]
+    if missing:
+        raise _of_another_network(path, missing)
+    model.backbone.load_state_dict({key: state[key] for key in target})
+    unused = tuple(key for key in state if key not in target and not key.endswith("num_batches_tracked"))
+    return LoadReport("MobileNetV2", len(target), unused=unused)
+
+
+def _initialise_resnet(model: ParsingModel, state: State, path: Path) -> LoadReport:
+    target = model.backbone.state_dict()
+    theirs = {
+        ours.removeprefix("backbone."): key
+        for key in state
+        if (ours := from_released(key)) is not None and ours.startswith("backbone.")
+    }
+    found = {ours: state[key] for ours, key in theirs.items()}
+    fitting = {key: tensor for key, tensor in found.items() if key in target and target[key].shape == tensor.shape}
+    if not _stem(target) <= fitting.keys():  # a stem is one whole: a norm without its convolution is of no use
+        fitting = {key: tensor for key, tensor in fitting.items() if not key.startswith("stem.")}
+    if not fitting:
+        raise CheckpointError(f"{path}: none of its {len(state)} keys belongs to a ResNet backbone or an EAGRNet")
+    left = [key for key in {**target, **found} if key not in fitting and not key.endswith("num_batches_tracked")]
+    # Another stem leaves itself and the first block's 1x1 convolutions out; anything more is another ResNet.
+    foreign = [key for key in left if not key.startswith(("stem.", "stages.0.0."))]
+    if foreign:
+        raise CheckpointError(
+            f"{path}: of another ResNet than model.backbone, {len(foreign)} tensors such as {foreign[0]!r} do not fit; "
+            "change model.backbone or the file"
+        )
+    model.backbone.load_state_dict({**target, **fitting})
+    stem = "7x7" if state.get("conv1.weight", torch.empty(0, 0, 0, 0)).shape[-1] == 7 else "deep 3x3"
+    used = {theirs[key] for key in fitting}
+    return LoadReport(
+        kind=f"ResNet backbone with a {stem} stem",
+        loaded=len(fitting),
+        skipped=tuple(key for key in left if key in target),
+        unused=tuple(key for key in state if key not in used and not key.endswith("num_batches_tracked")),
+    )
+
+
+def _stem(state: State) -> set[str]:
+    return {key for key in state if key.startswith("stem.") and not key.endswith("num_batches_tracked")}
+
+
+def _of_another_network(path: Path, missing: list[str]) -> CheckpointError:
+    return CheckpointError(
+        f"{path}: of another network than model.backbone, {len(missing)} tensors such as {missing[0]!r} are not in "
+        "it; change model.backbone or the file"
+    )
