@@ -39,7 +39,7 @@ class Format:
     servable: bool = False
     """Whether it runs without PyTorch, as a registered model must."""
     runs_code: bool = False
-    """Whether loading it can run any code of its author. It is read only where the user says that they trust the file."""
+    """Whether loading it can run any code of its author. It is read only where the user says that they trust it."""
     holds_weights: bool = False
     """Whether it holds the weights and no graph. It is read as a checkpoint and takes any input size."""
 

@@ -1,4 +1,4 @@
-"""A bundle as a model repository on the Hugging Face hub."""
+"""Upload a bundle as a model repository on the Hugging Face hub."""
 
 import os
 import re
@@ -14,17 +14,17 @@ CARD = "README.md"
 
 
 def push_bundle(bundle: Path, target: str, *, private: bool = False) -> str:
-    """Upload what a bundle lists as one commit to hf:ORG/NAME, which is made where it is not there yet.
+    """Upload the files that a bundle lists to hf:ORG/NAME, as one commit. Create the repository if needed.
 
     Args:
-        private: of a repository that is made.
+        private: whether a new repository is private.
 
     Returns:
         The commit's URL.
 
     Raises:
         CheckpointError: the bundle was changed, holds no safetensors or ONNX file, or its card names no licence.
-        HubError: the hub does not take it.
+        HubError: the hub does not accept it.
     """
     repository, revision = split_address(target)
     if revision is not None:
@@ -45,7 +45,7 @@ def push_bundle(bundle: Path, target: str, *, private: bool = False) -> str:
             allow_patterns=[*listed_files(bundle), SUMS],
             commit_message=f"Upload {bundle.name}",
         )
-    except Exception as error:  # the client and what it speaks through raise errors of many kinds
+    except Exception as error:  # the client and its network libraries raise errors of many kinds
         raise HubError(f"{target}: {_problem(error)}; nothing was uploaded") from None
     return str(commit.commit_url)
 
