@@ -346,7 +346,7 @@ class TrackingSettings(_Section):
     it are used by this run only, and saved nowhere."""
     experiment: Annotated[str, AfterValidator(_experiment_name)] = "faceparse"
     """Experiment name in MLflow, such as `faces` or `/Shared/faces`. MLFLOW_EXPERIMENT_NAME is used where neither a
-    file nor an option has one. The folder under `runs_dir` has the same name, with `-` for characters that do not fit."""
+    file nor an option has one. The folder under `runs_dir` gets the same name, with `-` for unfit characters."""
     run_name: str | None = None
     """The run's name in MLflow. Default: the name of its folder."""
     overlays: Annotated[int, Field(ge=0, le=64)] = 4
