@@ -40,7 +40,7 @@ class FinderOptions:
     candidates: int = 128
     """Most proposals that get another look."""
     most: int = MOST_FACES
-    """Most faces of one picture; the best are kept. Each costs two crops, whose answers stay in memory until the end."""
+    """Most faces of one picture; the best are kept. Each costs two crops, whose answers stay in memory until then."""
 
 
 FACE_SHARE = 0.6
