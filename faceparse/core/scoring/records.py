@@ -33,7 +33,7 @@ class Counts:
         return Counts(self.confusion[images], self.boundary[images])
 
     def weighted(self, weights: np.ndarray) -> "Counts":
-        """Sums of the N images, weighted: R x N weights -> R sums, as float64, which holds integers up to 2**53 exactly."""
+        """Weighted sums of N images: R x N weights -> R sums, as float64, which holds integers up to 2**53 exactly."""
         return Counts(_weighted(weights, self.confusion), _weighted(weights, self.boundary))
 
 

@@ -28,7 +28,7 @@ _PICTURE_SIDE = 512
 
 @dataclass(frozen=True)
 class EvaluationPlan:
-    """Model, photographs and options of an evaluation. All errors that can be found without the network are found before."""
+    """Model, photographs and options of an evaluation, checked as far as possible before the network runs."""
 
     model: TrainedModel
     split: Split
