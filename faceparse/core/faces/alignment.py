@@ -148,11 +148,11 @@ class Aligned:
     """One aligned photograph."""
 
     image: np.ndarray
-    """size x size x 3 uint8 RGB, black where the original has nothing."""
+    """Aligned image, size x size x 3 uint8 RGB; black where the original has nothing."""
     label: np.ndarray
-    """size x size uint8, background where the original has nothing."""
+    """Aligned label, size x size uint8; background where the original has nothing."""
     project: np.ndarray
-    """2 x 3 float64, aligned -> original."""
+    """Matrix from the aligned photograph to the original, 2 x 3 float64."""
 
 
 def align(image: np.ndarray, label: np.ndarray, matrix: np.ndarray, size: int) -> Aligned:
@@ -254,7 +254,7 @@ def _helen_points(p: np.ndarray) -> np.ndarray:
     (x, y), corners = (0, 1), p[[113, 100]]
     left = np.array([p[[134, 145], x].mean(), p[[140, 149], y].mean()])
     right = np.array([p[[114, 125], x].mean(), p[[119, 130], y].mean()])
-    corners = corners[np.argsort(corners @ (right - left))]  # in image order, whichever way the contour runs
+    corners = corners[np.argsort(corners @ (right - left))]  # in image order, whatever the direction of the contour
     return np.stack([left, right, p[49], *corners])
 
 

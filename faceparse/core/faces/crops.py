@@ -47,13 +47,13 @@ class Crop:
     """One crop of a picture."""
 
     image: np.ndarray
-    """h x w x 3 uint8 RGB, of the network's input size."""
+    """Picture of the crop, h x w x 3 uint8 RGB, of the network's input size."""
     matrix: np.ndarray
-    """2 x 3, picture -> crop."""
+    """Similarity from picture to crop, 2 x 3."""
     box: tuple[float, float, float, float]
     """Box of the face that it shows, in the picture: x, y, width, height."""
     face: int = 0
-    """Which face it shows, from 0."""
+    """Number of the face that it shows, from 0."""
     wide: bool = False
     """Whether it shows the surroundings of an aligned crop, which is in the list as well."""
 
@@ -63,9 +63,9 @@ class PictureLabels:
     """The labels of a whole picture."""
 
     label: np.ndarray
-    """H x W uint8 ids."""
+    """Class ids, H x W uint8."""
     owner: np.ndarray
-    """H x W uint16: number of the face that a pixel belongs to, from 1; 0 for background."""
+    """Number of the face that a pixel belongs to, from 1; 0 for background. H x W uint16."""
 
 
 def crop_picture(

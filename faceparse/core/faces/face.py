@@ -30,7 +30,7 @@ class Face:
     """A face in a photograph, in its pixels."""
 
     box: tuple[float, float, float, float]
-    """x, y, width, height."""
+    """Box of the face: x, y, width, height."""
     score: float = 1.0
     points: np.ndarray | None = None
     """Eyes, nose tip, mouth corners, in image order, as alignment takes them. 5 x 2 (x, y)."""

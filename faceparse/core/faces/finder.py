@@ -54,7 +54,7 @@ class FoundFace:
     matrix: np.ndarray
     """Similarity from picture to crop, in shares of the crop's side (0 to 1). 2 x 3."""
     score: float
-    """0 to 1."""
+    """Score, 0 to 1."""
     points: np.ndarray
     """Places of `POINTS` in the picture, 5 x 2 (x, y)."""
 
@@ -135,7 +135,7 @@ class FaceFinder:
         views = []
         for (a, b), map_, centres, evidence, own in measured:
             step, score = fit(self._template, centres, evidence)
-            aligned = (a * step[0], a * step[1] + b)  # crop -> where it should have been -> picture
+            aligned = (a * step[0], a * step[1] + b)  # crop -> corrected place of the crop -> picture
             views.append(_View((a, b), map_, centres, own, step, aligned, score))
         return views
 

@@ -29,13 +29,13 @@ class FaceGeometry:
     """
 
     centres: tuple[tuple[float, float], ...]
-    """4 (x, y), in the order of `PARTS`."""
+    """Mean centres of the parts, 4 (x, y), in the order of `PARTS`."""
     points: tuple[tuple[float, float], ...]
-    """5 (x, y), in the order of `POINTS`."""
+    """Mean places of the five points, 5 (x, y), in the order of `POINTS`."""
     spread: tuple[tuple[float, float], ...]
-    """4 (x, y): standard deviations of the centres."""
+    """Standard deviations of the centres, 4 (x, y)."""
     areas: tuple[float, ...]
-    """4 mean shares of the square's pixels."""
+    """Mean shares of the square's pixels that the parts have, 4."""
     count: int
     """Number of measured pictures."""
 

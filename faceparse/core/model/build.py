@@ -58,7 +58,7 @@ def build_model(
 ) -> ParsingModel:
     """Build a network with fresh weights, in train mode, on `device` (default: the CPU).
 
-        model = build_model(ModelSettings(), num_classes=11)
+        model = build_model(ModelSettings(backbone="mobilenet_v2"), num_classes=11)
 
     Args:
         group: processes that batch norm synchronises over in training; None for this process only.

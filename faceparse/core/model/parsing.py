@@ -14,9 +14,9 @@ class Output(NamedTuple):
     """Logits at 1/4 of the input size."""
 
     parsing: Tensor
-    """N x classes x h x w."""
+    """Logits of the classes, N x classes x h x w."""
     edge: Tensor | None
-    """N x 2 x h x w; channel 1 is 'edge'. None where the network has no edge head."""
+    """Logits of edges, N x 2 x h x w; channel 1 is 'edge'. None where the network has no edge head."""
 
 
 class ParsingModel(nn.Module, ABC):

@@ -23,7 +23,7 @@ def fetch_bundle(source: str) -> ModelFile:
             safetensors or ONNX.
     """
     repository, revision = split_address(source)
-    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")  # before its client is imported
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")  # the client reads it on import
     from huggingface_hub import snapshot_download
 
     try:

@@ -33,7 +33,7 @@ def push_bundle(bundle: Path, target: str, *, private: bool = False) -> str:
     if model.suffix not in FOREIGN:
         raise CheckpointError(f"{model}: is not loaded from the hub; export a bundle with --format safetensors or onnx")
     _must_name_licence(bundle / CARD)
-    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")  # before its client is imported
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")  # the client reads it on import
     from huggingface_hub import HfApi
 
     try:

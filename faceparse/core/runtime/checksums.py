@@ -72,5 +72,5 @@ def sha256(path: Path) -> str:
             raise DatasetError(f"cannot read {path}: no regular file")
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
-    except (OSError, ValueError) as error:  # a name with a NUL byte
+    except (OSError, ValueError) as error:  # ValueError: a name with a NUL byte
         raise DatasetError(f"cannot read {path}: {getattr(error, 'strerror', None) or error}") from None

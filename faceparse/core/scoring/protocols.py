@@ -43,9 +43,9 @@ class Truth(NamedTuple):
     """The label that a prediction is compared with."""
 
     label: np.ndarray
-    """H x W uint8 ids, 255 ignored."""
+    """Class ids, H x W uint8; 255 is ignored."""
     project: np.ndarray | None = None
-    """2 x 3, photograph -> label, for aligned faces that are scored in the original photograph."""
+    """Matrix from photograph to label, 2 x 3, for aligned faces that are scored in the original photograph."""
 
 
 View = Callable[[np.ndarray, Size], np.ndarray]
@@ -166,7 +166,7 @@ def _warp_logits(logits: Tensor, photograph: Size, truth: Truth) -> np.ndarray:
     lowest, highest = logits.aminmax()
     outside = lowest.repeat(classes, 1, 1)
     outside[0] = highest
-    inside = logits - outside  # sampled with zeros around it
+    inside = logits - outside  # `_sample` takes 0 outside the crop
     height, width = truth.label.shape
     step = max(1, _BAND // (classes * width))
     bands = (range(top, min(top + step, height)) for top in range(0, height, step))

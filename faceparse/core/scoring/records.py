@@ -13,9 +13,9 @@ class Counts:
     """Pixel counts of one image, of a batch (leading axes), or of a whole set."""
 
     confusion: np.ndarray
-    """... x C x C, truth by prediction."""
+    """Pixels by truth and prediction, ... x C x C."""
     boundary: np.ndarray
-    """... x C x tolerances x 2 (truth, prediction) x 2 (matched, all)."""
+    """Boundary pixels, ... x C x tolerances x 2 (truth, prediction) x 2 (matched, all)."""
 
     def __len__(self) -> int:
         return len(self.confusion)

@@ -114,7 +114,7 @@ def resolve_metric(name: str, label_set: LabelSet) -> str:
         return "f1/overall" if "overall" in label_set.merged else "mean_f1"
     known = score_names(label_set)
     if name not in known:
-        logged = {flat_name(one, label_set): one for one in known}  # what metrics.jsonl and MLflow show
+        logged = {flat_name(one, label_set): one for one in known}  # names in metrics.jsonl and MLflow
         shown = name.removeprefix("val/")
         meant = f"; did you mean {logged[shown]!r}?" if shown in logged else nearest(shown, known)
         raise SettingsError(f"train.best_metric = {name!r}: not a score of {label_set.name}{meant}")
