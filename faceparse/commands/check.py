@@ -30,7 +30,7 @@ def check(
     ] = False,
     processes: Processes = None,
 ) -> None:
-    """Report what is wrong with a dataset. Finds what breaks training or falsifies scores; then the exit code is 1."""
+    """Report what is wrong with a dataset. If anything breaks training or falsifies scores, the exit code is 1."""
     from faceparse.commands.console import err, out, track
     from faceparse.core.checking.check import check_dataset
     from faceparse.core.checking.check_page import check_page
