@@ -143,7 +143,7 @@ class Parcel:
 
 
 def outstanding(ledger: Ledger, lines: Sequence[Line]) -> Parcel:
-    """What MLflow still lacks of a run; `lines` are those of metrics.jsonl."""
+    """Counts of everything that MLflow still lacks of a run; `lines` are those of metrics.jsonl."""
     return Parcel(
         points=sum(len(line["metrics"]) for line in undelivered(ledger, lines)),
         labels=len(ledger.params) + len(ledger.tags),

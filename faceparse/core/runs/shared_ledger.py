@@ -44,7 +44,7 @@ class SharedLedger:
             write_ledger(self.folder, self.ledger)
 
     def outstanding(self, lines: Sequence[Line]) -> Parcel:
-        """What MLflow still lacks; `lines` are those of metrics.jsonl."""
+        """Counts of everything that MLflow still lacks; `lines` are those of metrics.jsonl."""
         return outstanding(self.ledger, lines)
 
     def must_be_open(self) -> None:

@@ -165,7 +165,7 @@ class Store:
         for name, value in CLIENT_DEFAULTS.items():
             os.environ.setdefault(name, value)
         self.moved: str | None = None
-        """What was moved since the last use of the store, in one line; None where nothing was."""
+        """The move of the database since its last use, in one line; None where it was not moved."""
         if is_local(uri):
             path = database_file(uri)
             if must_exist and not path.is_file():

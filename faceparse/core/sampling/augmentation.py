@@ -75,7 +75,7 @@ def draw_augmentation(settings: DataSettings, *, seed: int, epoch: int, index: i
     Args:
         copy: which of the sample's appearances in the epoch, from 0.
     """
-    # Python's own generator: a text seed gives the same numbers everywhere, and NumPy's takes ten times as long to start.
+    # Python's own generator: seeded by text it is the same everywhere; NumPy's takes ten times as long to set up.
     draw = random.Random(f"{seed} {epoch} {index}" + (f" {copy}" if copy else ""))
     # Draw every number whatever the settings are, so that switching one off does not change the others.
     normal_scale, normal_rotation = draw.gauss(), draw.gauss()

@@ -58,7 +58,7 @@ class TrainingPlan:
     geometry: FaceGeometry | None = None
     """Where faces lie in the training crops; None where the labels do not tell."""
     start: LoadReport | None = None
-    """What the file of `model.pretrained` gave to the network."""
+    """Report on the weights that came from `model.pretrained`; None where none did."""
     fingerprint: dict[str, str] = field(default_factory=dict)
     """Split -> fingerprint of its data."""
     cache: SampleCache | None = None
