@@ -162,7 +162,7 @@ class Exporter:
 
     @cached_property
     def graph(self) -> Graph:
-        """The graph that all files compute. The search for whether it takes any size lasts seconds."""
+        """The graph that all files compute. Finding out whether it takes any size needs seconds."""
         return build_graph(self.network, self._kind, self._wanted)
 
     @cached_property

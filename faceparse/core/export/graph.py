@@ -50,7 +50,7 @@ class Graph:
 
 
 def build_graph(network: ParsingNetwork, kind: Kind, sizes: Sizes = "fixed") -> Graph:
-    """The graph of a network in eval mode on the CPU, at its input size. The two share weights.
+    """The graph of a network in eval mode on the CPU, at its input size. It shares the network's weights.
 
     Args:
         sizes: `any` is a wish. Only a light network can have it, and not every one.

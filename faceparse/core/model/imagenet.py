@@ -26,7 +26,7 @@ MIB = 2**20
 def imagenet_file(backbone: str, track: Track = untracked) -> Path:
     """Find the weights of a torchvision ResNet (such as "resnet18") in the cache, or download them.
 
-    The file may also be put there by hand. Its SHA-256 must begin as its name at torchvision says.
+    The file may also be put there by hand. Its SHA-256 must begin with the digits in torchvision's name of the file.
 
     Raises:
         CheckpointError: the file is missing and cannot be downloaded, or is not torchvision's.

@@ -24,7 +24,7 @@ async function parse(file) {
   const decoding = decode(file); // while the server works; shown as soon as it is ready
   decoding.then((preview) => preview && working && show({ ...preview, name: file.name }));
   const answer = await ask(file);
-  const seen = answer.picture ? new Blob([bytes(answer.picture)]) : file; // a picture comes where browsers show the file differently
+  const seen = answer.picture ? new Blob([bytes(answer.picture)]) : file; // sent where browsers show another picture
   const preview = answer.picture ? await decode(seen) : await decoding;
   if (preview?.width !== answer.width || preview?.height !== answer.height)
     throw new Error(`${file.name}: this browser does not show it as the model saw it; save it as a JPEG`);
