@@ -411,7 +411,7 @@ def _pickles(kind: str, seeds: Seeds) -> Iterator[Attack]:
     state = _load(seeds.run / "last.pth")
     state["training"]["trainer"]["epoch"] = Code()
     files: Files = {"run": seeds.run, "run/last.pth": _saved(state)}
-    yield Attack(kind, "last.pth", ("train", "--resume", "run"), files)  # the run goes on from previous.pth, and says so
+    yield Attack(kind, "last.pth", ("train", "--resume", "run"), files)  # goes on from previous.pth, with a warning
     for suffix in (".torchscript", ".pt2"):
         poisoned = {**photo, f"m{suffix}": _poisoned((seeds.exports / f"best{suffix}").read_bytes())}
         for use in _uses(f"m{suffix}", seeds):

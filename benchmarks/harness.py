@@ -38,6 +38,8 @@ class Result:
 def medians(*functions: Callable[[], object], rounds: int) -> list[float]:
     """Median seconds of each function. They are called in turn, so that a busy moment hits all of them alike.
 
+    For example:
+
         ours, floor = medians(parse, decode, rounds=7)
     """
     for function in functions:

@@ -102,6 +102,7 @@ class Parts:
 
     @torch.inference_mode()
     def __call__(self) -> None:
+        """Do the work once."""
         image = cv2.imdecode(self._jpeg, cv2.IMREAD_COLOR_RGB)
         assert image is not None
         height, width = image.shape[:2]
