@@ -42,7 +42,7 @@ class Traffic:
     """Messages between processes for one update, without votes, which go from host to host meanwhile."""
 
     gradients: int
-    """Bytes."""
+    """Bytes of all gradients."""
     norms: tuple[int, ...]
     """Channels of each norm layer: mean and variance forward, two sums backward."""
     terms: int

@@ -43,10 +43,10 @@ def default_processes() -> int:
 
 
 def process_context(*preload: str) -> BaseContext:
-    """How child processes are started.
+    """Way to start child processes: a server that forks them on POSIX systems, fresh processes elsewhere.
 
-    A server that forks them is safe beside threads, where a plain fork is not (OpenCV's deadlock), and cheaper than a
-    fresh start of each. The server imports the `preload` modules once for all.
+    Such a server is safe beside threads, where a plain fork is not (OpenCV's deadlock), and cheaper than a fresh start
+    of each process. It imports the `preload` modules once for all.
     """
     if os.name != "posix":
         return multiprocessing.get_context("spawn")

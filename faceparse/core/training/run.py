@@ -230,7 +230,7 @@ class Run:
             self._say(f"{self.settings.model.pretrained}: {plan.start}")
 
     def execute(self) -> RunResult:
-        """Train to the end.
+        """Train to the end and return the outcome.
 
         Raises:
             InterruptedRunError: a signal asked to stop; the checkpoint is written.

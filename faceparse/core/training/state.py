@@ -92,7 +92,9 @@ def read_training_state(content: Mapping[str, Any] | None, where: object) -> Tra
         raise CheckpointError(f"{where}: damaged training state, {explain(error)}; copy it again") from None
     trainer = state.trainer
     if not _is_plain(trainer.rng, torch.get_rng_state()):
-        raise CheckpointError(f"{where}: damaged training state, trainer.rng is not the state of a random generator; copy it again")
+        raise CheckpointError(
+            f"{where}: damaged training state, trainer.rng is not the state of a random generator; copy it again"
+        )
     if trainer.epoch.sums.dim() != 1 or trainer.epoch.sums.dtype != torch.float32:
         raise CheckpointError(f"{where}: damaged training state, trainer.epoch.sums are no sums; copy it again")
     return state
