@@ -1,1 +1,1 @@
-"""Performance as ratios within one run: `python -m benchmarks [NAME...]`."""
+"""Benchmarks: performance as ratios within one run, `python -m benchmarks [NAME...]`."""

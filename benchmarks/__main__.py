@@ -1,4 +1,4 @@
-"""Run all benchmarks, or those that are named, and print one table; exit code 1 where a goal is missed."""
+"""Run all benchmarks, or those that are named, and print one table. Exit with 1 where a goal is missed."""
 
 import importlib
 import sys
@@ -27,6 +27,7 @@ NAMES = (
 
 
 def main() -> int:
+    """Run the benchmarks and return the exit code."""
     names = sys.argv[1:] or NAMES
     results: list[Result] = []
     for name in names:

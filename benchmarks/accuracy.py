@@ -1,10 +1,11 @@
-"""The light network against ready-made decoders, and against itself without each of its parts, on real photographs.
+"""Compare the light network with ready-made decoders, and with itself without each of its parts, on photographs.
 
     python -m benchmarks accuracy
 
-All start from the same ImageNet weights of MobileNetV2, see the same photographs in the same order and under the same
-augmentation, and train for the same CPU time: a network with a cheaper step takes more of them, over one cosine of its
-own. It needs dataset/CelebAMask-HQ and the decoders of segmentation-models-pytorch; each network takes some minutes.
+All networks start from the same ImageNet weights of MobileNetV2, see the same photographs in the same order with the
+same augmentation, and train for the same CPU time. So a network with a cheaper step takes more steps, with its own
+cosine schedule. Needs dataset/CelebAMask-HQ and the decoders of segmentation-models-pytorch; each network takes some
+minutes.
 """
 
 import os
@@ -69,7 +70,7 @@ class Contestant:
 
 
 class Peer(ParsingModel):
-    """A network of segmentation-models-pytorch on the same weights."""
+    """A network of segmentation-models-pytorch, from the same ImageNet weights."""
 
     align_corners = False
 
@@ -78,11 +79,12 @@ class Peer(ParsingModel):
         self.network = network
 
     def forward(self, image: Tensor) -> Output:
+        """Logits without an edge map."""
         return Output(self.network(image), None)
 
 
 def light(**parts: Any) -> Callable[[], ParsingModel]:
-    """Our light network; `parts` as of `light_heads`."""
+    """Builds our light network; `parts` are arguments of `light_heads`."""
 
     def build() -> ParsingModel:
         backbone = mobilenet_v2()
@@ -93,7 +95,7 @@ def light(**parts: Any) -> Callable[[], ParsingModel]:
 
 
 def peer(kind: str, **options: Any) -> Callable[[], ParsingModel]:
-    """The network `kind` of segmentation-models-pytorch."""
+    """Builds the network `kind` of segmentation-models-pytorch."""
 
     def build() -> ParsingModel:
         import segmentation_models_pytorch as smp
@@ -129,6 +131,7 @@ ABLATION = [
 
 
 def run() -> list[Result]:
+    """Train all networks, print their scores, and return the results."""
     ours, costs = _train(OURS), {}
     rows, results = [_row(OURS, ours)], []
     mine = OURS.build()
@@ -151,7 +154,7 @@ def _row(contestant: Contestant, scores: Scores) -> str:
 
 
 def _train(contestant: Contestant) -> Scores:
-    """Scores on `val`, under the protocol `label`."""
+    """Train a network and return its scores on `val`, under the protocol `label`."""
     torch.manual_seed(0)
     samples = DatasetFolder(ROOT).samples("train")[:PHOTOGRAPHS]
     cache, _ = open_cache(samples, "auto")
@@ -194,7 +197,7 @@ def _trainer(contestant: Contestant, model: ParsingModel, iterations: int) -> Tr
 
 
 def _step_time(contestant: Contestant, batch: Any) -> float:
-    """CPU seconds of one step: the median of some, on a copy."""
+    """CPU seconds of one step: median of seven, on a copy."""
     trainer = _trainer(contestant, contestant.build(), 100)
     trainer.model.train()
     times = []
@@ -207,7 +210,7 @@ def _step_time(contestant: Contestant, batch: Any) -> float:
 
 @torch.inference_mode()
 def _forward(model: ParsingModel) -> float:
-    """Seconds of one crop of 256 to logits of its own size, in float32."""
+    """Seconds from one crop of 256 x 256 to logits of the same size, in float32."""
     image = torch.zeros(1, 3, 256, 256).to(memory_format=torch.channels_last)
     model.eval().to(memory_format=torch.channels_last)
     (taken,) = medians(lambda: F.interpolate(model(image).parsing, (256, 256), mode="bilinear"), rounds=21)

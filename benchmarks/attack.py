@@ -1,4 +1,4 @@
-"""One command with files of strangers, in a process of its own, and what it did there."""
+"""Run one command on files of strangers, in a process of its own, and see what it does."""
 
 import hashlib
 import os
@@ -13,11 +13,11 @@ from multiprocessing import get_context
 from pathlib import Path
 
 LIMIT = 60.0
-"""Seconds after which a command hangs."""
+"""Seconds after which a command counts as hanging."""
 
 
 def nothing_passes(_folder: Path, _code: int, _output: str) -> int:
-    """Returns 0: no damaged file can be taken for whole."""
+    """Return 0, for attacks in which no damaged file can look whole."""
     return 0
 
 
@@ -27,25 +27,25 @@ class Attack:
 
     kind: str
     what: str
-    """To see it again."""
+    """Name of the attack, to run it again."""
     arguments: tuple[str, ...]
     files: Mapping[str, bytes | Path]
-    """What lies in the folder in which the command runs: its content, or a file or folder to copy."""
+    """Path -> content, in the folder in which the command runs: bytes, or a file or folder to copy."""
     passed: Callable[[Path, int, str], int] = nothing_passes
-    """How many damaged files were taken for whole; from the folder, the exit code and the output."""
+    """Counts damaged files that the command took for whole, from the folder, the exit code and the output."""
     tries: int = 1
-    """Changed files."""
+    """Number of changed files."""
     arrange: Callable[[Path], object] = lambda _folder: None
-    """Puts into that folder what is no file."""
+    """Adds links, pipes and the like to the folder."""
     fixed: Mapping[str, bytes] | None = None
-    """The right files in their places, with which a command that was refused is started again."""
+    """Right files by path. A command that refused starts again with these."""
     whole: Callable[[Path], bool] = lambda _folder: True
-    """Whether it then gave all that it should, and no more."""
+    """Whether the second start gave everything that it should, and nothing else."""
 
 
 @dataclass
 class Count:
-    """What happened, in numbers of tries or of commands."""
+    """Outcomes, as numbers of tries or of commands."""
 
     tries: int = 0
     refused: int = 0
@@ -58,15 +58,16 @@ class Count:
     leftovers: int = 0
 
     def add(self, other: "Count") -> None:
+        """Add another count to this one."""
         for name, value in vars(other).items():
             setattr(self, name, getattr(self, name) + value)
 
 
 def attempt(attack: Attack) -> tuple[Count, str]:
-    """What one attack did, and the command's last lines where it did harm."""
+    """Run one attack. Return its outcomes, and the command's last lines where it did harm."""
     with tempfile.TemporaryDirectory(prefix="attack-") as name:
         place = Path(name)
-        folder = place / "above" / "here"  # `../` and `../../` lead to what is watched
+        folder = place / "above" / "here"  # so that `../` and `../../` lead to folders that are watched
         folder.mkdir(parents=True)
         _set_trap(place)
         _put(attack.files, folder)
@@ -91,8 +92,9 @@ def attempt(attack: Attack) -> tuple[Count, str]:
 
 
 def command(arguments: tuple[str, ...], folder: Path) -> tuple[int, str]:
-    """Exit code and output of `faceparse` in a folder; -9 and the like where a signal ended it, 124 where it hangs, 99
-    where it raises.
+    """Run `faceparse` in a folder and return its exit code and output.
+
+    The code is negative (-9) where a signal ended the command, 124 where it hangs, and 99 where it raises.
     """
     output = folder.parent.parent / "output.txt"
     process = _CONTEXT.Process(target=_run, args=(arguments, folder, output))
@@ -119,7 +121,7 @@ def _put(files: Mapping[str, bytes | Path], folder: Path) -> None:
 
 
 def _set_trap(place: Path) -> None:
-    """A Ghostscript that leaves a mark, as `attacks.Code` does."""
+    """Install a false Ghostscript that leaves a mark, as `attacks.Code` does."""
     (place / "bin").mkdir()
     (place / "bin" / "gs").write_text('#!/bin/sh\ntouch "$ATTACK_MARK"\n')
     (place / "bin" / "gs").chmod(0o755)
@@ -152,7 +154,7 @@ _CONTEXT.set_forkserver_preload(
 
 
 def checksums(folder: Path, *, but: Path | None = None) -> dict[str, str]:
-    """Each file's, by its path; a folder's is empty."""
+    """Path -> SHA-256 of each file below a folder; empty for folders."""
     found = {}
     for path in sorted(folder.rglob("*")):
         if but is None or (path != but and but not in path.parents):
@@ -162,5 +164,5 @@ def checksums(folder: Path, *, but: Path | None = None) -> dict[str, str]:
 
 
 def hidden(folder: Path) -> list[Path]:
-    """Temporary files and folders that nobody removed."""
+    """Temporary files and folders that were not removed."""
     return [path for path in folder.rglob(".*") if path.name.startswith(".faceparse-")]

@@ -1,4 +1,4 @@
-"""Attacks of every kind: right files, changed by a seeded hand, and files that were made to do harm."""
+"""Attacks of every kind: right files with seeded random changes, and files that were made to do harm."""
 
 import io
 import json
@@ -24,44 +24,44 @@ from tests.mutations import changed_bytes, changed_fields
 from tests.raw import face, make_celebamask_hq, make_helen, make_lapa
 
 ROUNDS = int(os.environ.get("ROBUSTNESS_ROUNDS", "3"))
-"""How often each kind's usual number of files is changed."""
+"""How many times each kind's usual number of files is changed."""
 FOLDER = 25
-"""Pictures that one command gets."""
+"""Pictures per command."""
 
 
 @dataclass(frozen=True)
 class Seeds:
-    """Right files, of which all others are made."""
+    """Right files, from which all others are made."""
 
     faces: Path
     """A prepared dataset."""
     run: Path
-    """A training that was stopped, with best.pth and last.pth."""
+    """A run that was stopped, with best.pth and last.pth."""
     tracked: Path
-    """A finished training that MLflow knows."""
+    """A finished run that MLflow knows."""
     exports: Path
     """best.onnx, best.safetensors, best.pt2, best.torchscript, and best.bundle."""
     raw: Path
-    """A raw dataset, of LaPa's layout."""
+    """A raw dataset in LaPa's layout."""
     prepared: Path
-    """What `prepare` makes of it."""
+    """The raw dataset after `prepare`."""
     photograph: bytes
-    """A PNG."""
+    """PNG of a face."""
 
 
 Files = dict[str, bytes | Path]
-"""As `Attack` has them."""
+"""Path -> content, as in `Attack.files`."""
 
 
 class Code:
-    """Unpickled, it leaves a mark."""
+    """Object whose pickle leaves a mark when it is loaded."""
 
     def __reduce__(self) -> Any:
         return os.system, ('touch "$ATTACK_MARK"',)
 
 
 def attacks(seeds: Seeds, kinds: Sequence[str] = ()) -> Iterator[Attack]:
-    """All of them, or those of some kinds; the same each time."""
+    """All attacks, or those of some kinds; the same each time."""
     for kind, make in _KINDS.items():
         if not kinds or kind in kinds:
             yield from make(kind, seeds)
@@ -71,7 +71,7 @@ def attacks(seeds: Seeds, kinds: Sequence[str] = ()) -> Iterator[Attack]:
 
 
 def encoded_pictures() -> dict[str, bytes]:
-    """A drawn face in every format that is read: name -> file."""
+    """A drawn face in every format that faceparse reads: name -> file."""
     image = Image.fromarray(face(3, (96, 80)).image)
     kinds: dict[str, tuple[Image.Image, str, dict[str, Any]]] = {
         "a.png": (image, "PNG", {}),
@@ -99,7 +99,7 @@ def encoded_pictures() -> dict[str, bytes]:
 
 
 def is_damage(name: str, old: bytes, new: bytes) -> bool:
-    """Whether a change must be seen: the file is cut, or a checksum covers what differs."""
+    """Whether a change must be noticed: the file is cut, or a checksum covers the changed bytes."""
     if len(new) < len(old) and old.startswith(new):
         return True
     if name.endswith(".png"):
@@ -130,7 +130,7 @@ def _pictures(kind: str, seeds: Seeds) -> Iterator[Attack]:
 
 
 def _labels(kind: str, seeds: Seeds) -> Iterator[Attack]:
-    """Labels, photographs and edges of a dataset, three of each at a time."""
+    """Attacks on labels, photographs and edges of a dataset, three of each at a time."""
     names = sorted(path.stem for path in (seeds.faces / "labels").glob("*.png"))
     for seed in range(ROUNDS * 25):
         dice = random.Random(seed)
@@ -148,7 +148,7 @@ def _labels(kind: str, seeds: Seeds) -> Iterator[Attack]:
             said = "".join(output.split())
             labels = {
                 one: one.replace("edges/", "labels/") for one in damaged
-            }  # without one, its edges are not looked at
+            }  # where a label is bad, its edges are not checked
             return sum(one not in said and labels[one] not in said for one in damaged)
 
         files: Files = {"data": seeds.faces, **changed}
@@ -159,7 +159,7 @@ def _labels(kind: str, seeds: Seeds) -> Iterator[Attack]:
 
 
 def _uses(model: str, seeds: Seeds) -> list[tuple[str, ...]]:
-    """What a person does with a model's file; what is no training's and no export's comes first."""
+    """Commands that use a model's file. The last two are for checkpoints only: export and training."""
     data = ("--data-dir", str(seeds.faces))
     short = ("--set", "tracking.enabled=false", "--device", "cpu", "--epochs", "1", "--input-size", "64,64")
     return [
@@ -191,7 +191,7 @@ def _checkpoints(kind: str, seeds: Seeds) -> Iterator[Attack]:
     content = _load(last)
     weights, content["model"] = content["model"], {}
     for what, new in changed_fields(content, ROUNDS * 60):
-        new["model"] = new.get("model") or weights  # of what is changed here, weights are the least
+        new["model"] = new.get("model") or weights  # weights are not the target here
         yield Attack(
             kind,
             f"state {what!r:.80}",
@@ -203,7 +203,7 @@ def _checkpoints(kind: str, seeds: Seeds) -> Iterator[Attack]:
 def _exported_files(kind: str, seeds: Seeds) -> Iterator[Attack]:
     photo = {"face.png": seeds.photograph}
     for suffix, count in ((".onnx", 60), (".safetensors", 40), (".pt2", 15), (".torchscript", 15)):
-        uses = _uses(f"m{suffix}", seeds)[:3]  # without --trust: of trusted programs nobody promises anything
+        uses = _uses(f"m{suffix}", seeds)[:3]  # without --trust, because a trusted program may do anything
         old = (seeds.exports / f"best{suffix}").read_bytes()
         within = 20_000 if suffix == ".safetensors" else None
         for number, data in enumerate(changed_bytes(old, ROUNDS * count, within=within)):
@@ -231,7 +231,7 @@ def _utf8(text: str) -> str:
 
 
 def _bundles(kind: str, seeds: Seeds) -> Iterator[Attack]:
-    """Checksums cover each file: whatever differs has to be refused."""
+    """Attacks on the files of a bundle. Checksums cover each file, so every difference must be refused."""
     bundle, dice = seeds.exports / "best.bundle", random.Random(5)
     names = sorted(path.name for path in bundle.iterdir())
     for number in range(ROUNDS * 60):
@@ -266,7 +266,7 @@ def _archives(kind: str, _seeds: Seeds) -> Iterator[Attack]:
                 found = _dataset(folder / "data")
                 wrong = (
                     found != expected if packed != "tar" else len(found) < len(expected)
-                )  # a tar's contents have none
+                )  # the content of a tar has no checksum
                 return int(code == 0 and wrong)
 
             for number, new in enumerate(changed_bytes(old, ROUNDS * 12, seed=len(packed))):
@@ -294,7 +294,7 @@ def _packed(folder: Path, kind: str) -> bytes:
 
 
 def _result(arguments: tuple[str, ...], files: Mapping[str, bytes], result: str) -> dict[str, str]:
-    """Checksums of what comes of the right files."""
+    """Checksums of the command's result for the right files."""
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place) / "above" / "here"
         folder.mkdir(parents=True)
@@ -306,7 +306,7 @@ def _result(arguments: tuple[str, ...], files: Mapping[str, bytes], result: str)
 
 
 def _dataset(folder: Path) -> dict[str, str]:
-    """Its files' checksums, but that of the note on where it comes from, which tells one archive from another."""
+    """Checksums of a dataset's files, without prepared.toml: it names the archive, which differs."""
     return {name: content for name, content in checksums(folder).items() if name != "prepared.toml"}
 
 
@@ -340,7 +340,7 @@ _NAMES = tuple(
         *("images/00000.jpg labels/../../../escaped.png", "images/00000.jpg labels/00000.png extra", "\ufeffa", "-rf"),
     )
 )
-"""What no list should hold, or only by mistake."""
+"""Names that should be in no list, or only by mistake."""
 
 
 def _lists(kind: str, seeds: Seeds) -> Iterator[Attack]:
@@ -366,7 +366,7 @@ def _lists(kind: str, seeds: Seeds) -> Iterator[Attack]:
 
 
 def _records(kind: str, seeds: Seeds) -> Iterator[Attack]:
-    """What a training and a preparation write down for themselves, and read again."""
+    """Attacks on files that a training or a preparation writes for itself and reads again."""
     resume, sync = ("train", "--resume", "run"), ("sync", "run")
     uses: list[tuple[Files, Path, tuple[str, ...]]] = [
         ({"run": seeds.run}, seeds.run / "metrics.jsonl", resume),
@@ -411,7 +411,7 @@ def _pickles(kind: str, seeds: Seeds) -> Iterator[Attack]:
     state = _load(seeds.run / "last.pth")
     state["training"]["trainer"]["epoch"] = Code()
     files: Files = {"run": seeds.run, "run/last.pth": _saved(state)}
-    yield Attack(kind, "last.pth", ("train", "--resume", "run"), files)  # goes on from previous.pth, and says so
+    yield Attack(kind, "last.pth", ("train", "--resume", "run"), files)  # goes on from previous.pth, with a warning
     for suffix in (".torchscript", ".pt2"):
         poisoned = {**photo, f"m{suffix}": _poisoned((seeds.exports / f"best{suffix}").read_bytes())}
         for use in _uses(f"m{suffix}", seeds):
@@ -419,7 +419,7 @@ def _pickles(kind: str, seeds: Seeds) -> Iterator[Attack]:
 
 
 def _poisoned(program: bytes) -> bytes:
-    """All parts of a program that may be pickles are such, and there are more of them."""
+    """The program with a harmful pickle in place of each of its pickles, and with more such parts."""
     buffer, payload = io.BytesIO(), pickle.dumps(Code())
     with zipfile.ZipFile(io.BytesIO(program)) as old, zipfile.ZipFile(buffer, "w") as new:
         root = old.namelist()[0].partition("/")[0]
@@ -432,7 +432,7 @@ def _poisoned(program: bytes) -> bytes:
 
 
 def _outside_data(kind: str, seeds: Seeds) -> Iterator[Attack]:
-    """ONNX whose numbers lie in another file."""
+    """Attacks by ONNX files whose numbers lie in another file."""
 
     def arrange(folder: Path) -> None:
         (folder.parent / "secret").write_bytes(bytes(10**6))
@@ -452,7 +452,7 @@ def _outside_data(kind: str, seeds: Seeds) -> Iterator[Attack]:
 
 
 def _postscript(kind: str, seeds: Seeds) -> Iterator[Attack]:
-    """Pillow knows it, and would start Ghostscript."""
+    """Attacks by PostScript. Pillow reads it, and would start Ghostscript."""
     text = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 96 96\n%%EndComments\nshowpage\n%%EOF\n"
     paths = [f"data/{path.relative_to(seeds.faces)}" for path in seeds.faces.glob("[il]*s/*.*")]
     files: Files = {"data": seeds.faces, **dict.fromkeys(paths, text)}
@@ -462,7 +462,7 @@ def _postscript(kind: str, seeds: Seeds) -> Iterator[Attack]:
 
 
 def _members(kind: str, _seeds: Seeds) -> Iterator[Attack]:
-    """Archives whose members lie outside, are links, pipes or devices."""
+    """Attacks by archives whose members lie outside the folder, or are links, pipes or devices."""
     members = {
         "../../../escaped.jpg": (tarfile.REGTYPE, ""),
         "/tmp/../escaped.jpg": (tarfile.REGTYPE, ""),
@@ -506,4 +506,4 @@ _KINDS: dict[str, Callable[[str, Seeds], Iterator[Attack]]] = {
     "PostScript": _postscript,
     "members": _members,
 }
-"""What a table calls them."""
+"""Kind, as the table shows it -> its attacks."""

@@ -1,4 +1,4 @@
-"""Samples of a warm cache against those of files; a loader's processes against reading samples alone, times as many."""
+"""Compare samples from a warm cache with samples from files, and loader processes with reading samples alone."""
 
 import tempfile
 from collections.abc import Iterator
@@ -17,11 +17,12 @@ from faceparse.core.sampling.samples import TrainingSet, collate
 from faceparse.core.settings import DataSettings
 
 SAMPLES = 280
-"""Of an epoch: few photographs, each many times."""
+"""Samples per epoch: few photographs, each many times."""
 WORKERS = 2
 
 
 def run() -> list[Result]:
+    """Measure the cache and the loader processes."""
     with one_thread(), tempfile.TemporaryDirectory() as folder:
         make_faces(Path(folder), 20, 512)
         samples = DatasetFolder(Path(folder)).samples("train")
@@ -35,7 +36,10 @@ def _dataset(samples: list[Sample], *, cached: bool) -> TrainingSet:
 
 
 def _items(dataset: TrainingSet) -> Iterator[object]:
-    """Each epoch another augmentation, the same ones for every dataset: a large rotation takes longer to warp."""
+    """Samples without end.
+
+    Each epoch has another augmentation, but all datasets have the same ones: a large rotation takes longer to warp.
+    """
     return (dataset[epoch, index] for epoch in count() for index in range(len(dataset)))
 
 

@@ -1,4 +1,4 @@
-"""Pictures with known faces: photographs of `val` on pictures without faces, at every size and angle."""
+"""Make pictures with known faces: photographs of `val` on pictures without faces, at every size and angle."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ from faceparse.core.labels.label_set import LabelSet
 
 WIDTH, HEIGHT = 1024, 768
 SIZES = (0.08, 0.6)
-"""Heights of faces, hairline to chin, as shares of the picture's."""
+"""Heights of faces, from hairline to chin, as shares of the picture's height."""
 ANGLE = 45.0
 MOST = 6
 
@@ -27,19 +27,21 @@ class Placed:
     """A face in a composite."""
 
     points: np.ndarray
-    """5 x 2 (x, y): as `label_points` reads them, in the composite."""
+    """5 x 2 (x, y) in the composite: the points of `label_points`."""
     share: float
-    """Its height as a share of the picture's."""
+    """Height of the face as a share of the picture's height."""
     angle: float
     """Degrees, 0 or more."""
     visible: np.ndarray
-    """HEIGHT x WIDTH bool: where its photograph is seen."""
+    """HEIGHT x WIDTH bool: where its photograph is visible."""
     whole: bool
-    """Whether all five points lie in the picture and nothing covers one."""
+    """Whether all five points lie in the picture and none is covered."""
 
 
 @dataclass(frozen=True)
 class Composite:
+    """A picture with its label and its faces."""
+
     image: np.ndarray
     label: np.ndarray
     faces: list[Placed]
@@ -55,7 +57,7 @@ def composites(
     least: int = 1,
     most_angle: float = ANGLE,
 ) -> Iterator[Composite]:
-    """`count` pictures with `least` to six faces each, as far as there is place; a function of the seed."""
+    """Make `count` pictures with `least` to six faces each, as far as there is room. Depends only on the seed."""
     random = np.random.default_rng(seed)
     behind = sorted(path for path in backgrounds.iterdir() if path.suffix == ".jpg")
     for _ in range(count):
@@ -80,7 +82,7 @@ def composites(
 def _free_place(
     random: np.random.Generator, side: float, taken: Sequence[tuple[float, float, float]]
 ) -> tuple[float, float] | None:
-    """A middle near which no other face's middle lies; up to a third of the crop may be outside the picture."""
+    """Centre for a face, far from all others; up to a third of the crop may lie outside. None if none is found."""
     for _ in range(50):
         x, y = random.uniform(side / 6, WIDTH - side / 6), random.uniform(side / 6, HEIGHT - side / 6)
         if all(np.hypot(x - a, y - b) > 0.65 * (side + other) for a, b, other in taken):
@@ -103,7 +105,7 @@ def _paste(
     except UnusablePointsError:
         return
     zoom = side / max(truth.shape)
-    if zoom < 0.7:  # as a camera would see it: no pixel is passed over
+    if zoom < 0.7:  # average pixels as a camera does, do not skip any
         small = (max(1, round(truth.shape[1] * zoom)), max(1, round(truth.shape[0] * zoom)))
         points = (points + 0.5) * (np.array(small) / truth.shape[::-1]) - 0.5
         photograph = cv2.resize(photograph, small, interpolation=cv2.INTER_AREA)

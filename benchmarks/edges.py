@@ -1,4 +1,4 @@
-"""Edge maps against the per-pixel loop of the published script, and the command against reading and writing alone."""
+"""Compare edge maps with the published per-pixel loop, and the command with reading and writing alone."""
 
 import subprocess
 import sys
@@ -20,6 +20,7 @@ SIZE, LABELS, DISTINCT = 512, 200, 8
 
 
 def run() -> list[Result]:
+    """Measure the rule and the command."""
     return [_rule(), _command()]
 
 
@@ -32,7 +33,7 @@ def _rule() -> Result:
 
 
 def pixel_loop(label: np.ndarray) -> np.ndarray:
-    """The rule pixel by pixel, as the published script computes it."""
+    """Edge map computed pixel by pixel, as in the published script."""
     height, width = label.shape
     edge = np.zeros_like(label)
     for y in range(height):
@@ -73,7 +74,7 @@ def _ready_edge(path: Path) -> np.ndarray:
 
 
 def _read_and_write(path: Path) -> None:
-    """The floor: read the label, write its edge map, which is in memory already."""
+    """Do the least work: read the label and write its edge map, which is already in memory."""
     read_label(path)
     root = path.parents[1]
     edge = _ready_edge(root / "ready" / f"{path.name.split('_')[0]}.png")
@@ -81,7 +82,7 @@ def _read_and_write(path: Path) -> None:
 
 
 def main(root: Path, processes: int) -> None:
-    """The floor as a process of its own."""
+    """Read and write all labels, in a process of its own."""
     labels = sorted((root / "labels").glob("*.png"))
     for _ in map_files(_read_and_write, labels, processes):
         pass

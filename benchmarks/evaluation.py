@@ -1,4 +1,4 @@
-"""Evaluation against the bare forward pass, and the memory of its report with ten times the images."""
+"""Compare evaluation with the bare forward pass, and its memory at ten times the images."""
 
 import subprocess
 import sys
@@ -33,12 +33,16 @@ if __name__ == "__main__":
 
 
 def run() -> list[Result]:
+    """Measure throughput and memory."""
     with tempfile.TemporaryDirectory() as folder:
         return [_throughput(Path(folder, "faces")), _memory(Path(folder, "small"))]
 
 
 def _throughput(root: Path) -> Result:
-    """The network in one thread of one process, which reads and warps, too; counting has threads beside it."""
+    """Compare images per second with those of the network alone.
+
+    One thread of one process runs the network, reads and warps; counting has further threads.
+    """
     make_faces(root, IMAGES, 256)
     dataset = DatasetFolder(root)
     samples = [sample for split in ("train", "val", "test") for sample in dataset.samples(split)]
@@ -73,7 +77,7 @@ def _memory(root: Path) -> Result:
 
 
 class _Bright:
-    """In a network's place: classes from dark to bright."""
+    """Stands in for a network: classes from dark to bright."""
 
     input_size = (64, 64)
 
@@ -88,7 +92,7 @@ class _Model(TrainedModel):
 
 
 def peak(root: Path, images: int) -> int:
-    """KiB that this process took at most to evaluate a list of `images`, and to write its report."""
+    """Peak memory in KiB of this process, which evaluates a list of `images` and writes the report."""
     lines = (root / "train_list.txt").read_text().splitlines()
     (root / "test_list.txt").write_text("\n".join(_repeated(lines, images)))
     settings = Settings(data=DataSettings(root=root, input_size=_Bright.input_size))

@@ -1,4 +1,4 @@
-"""Exported files against PyTorch on the CPU: how fast they are, and what int8 costs in F1."""
+"""Compare exported files with PyTorch on the CPU: their speed, and what int8 costs in F1."""
 
 import os
 import tempfile
@@ -31,16 +31,17 @@ SETTINGS = {
     "train.device": "cpu",
     "tracking.enabled": False,
 }
-"""Those of `faceparse demo`: a network whose F1 says something."""
+"""Settings of `faceparse demo`: a network whose F1 means something."""
 
 
 TIMED = (225, 161)
-"""Crop of the experiments on photographs."""
+"""Crop size of the experiments on photographs."""
 PHOTOGRAPHS = int(os.environ.get("EXPORT_PHOTOGRAPHS", "200"))
-"""Of `val`, on which the shipped model's files are scored."""
+"""Photographs of `val` for the scores of the shipped model's files."""
 
 
 def run() -> list[Result]:
+    """Export a drawn-face network and the shipped model, and measure both."""
     silent_libraries()
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
@@ -54,7 +55,7 @@ def run() -> list[Result]:
 
 
 def _shipped(root: Path) -> list[Result]:
-    """The model that comes with faceparse: scored on photographs, and timed at its own crop."""
+    """Results of the model that comes with faceparse: scores on photographs, times at its own crop."""
     checkpoint = read_exportable(DEFAULT)
     split = find_split(checkpoint, data_dir=DATASET, split="val")
     exporter = Exporter(checkpoint, scored_on=replace(split, samples=split.samples[:PHOTOGRAPHS]), max_f1_drop=1)
@@ -67,7 +68,7 @@ def _shipped(root: Path) -> list[Result]:
 
 
 def _speeds(exporter: Exporter, reports: Mapping[str, ExportReport], model: str) -> list[Result]:
-    """ONNX Runtime and PyTorch have the same number of threads."""
+    """Times of the exported files. ONNX Runtime and PyTorch have the same number of threads."""
     height, width = exporter.network.input_size
     networks = {name: report.model.network(exporter.device) for name, report in reports.items()}
     speeds = measure({"PyTorch": exporter.network, **networks})
@@ -84,7 +85,7 @@ def _speeds(exporter: Exporter, reports: Mapping[str, ExportReport], model: str)
 
 
 def _f1(checkpoint: Checkpoint, root: Path) -> Result:
-    """Of a network of a few epochs, for which more pixels are close calls than for one that is trained to its end."""
+    """F1 of an int8 file of a network of few epochs: more of its pixels are close calls than after full training."""
     exporter = Exporter(checkpoint, scored_on=find_split(checkpoint), max_f1_drop=1)
     return _share(exporter, exporter.export("onnx-int8", root / "scored.onnx"), "of ten epochs", 0.95)
 

@@ -1,11 +1,11 @@
-"""Which faces are found, by the model itself and by YuNet, on composites whose faces are known.
+"""Compare how many faces the model itself and YuNet find, on composites whose faces are known.
 
     python -m benchmarks finding
 
-It needs dataset/CelebAMask-HQ and pictures without faces in dataset/backgrounds/report; YuNet is compared where its
-file lies in ../shared/data, or YUNET names it. A face counts as found where the mean error of eyes and mouth corners is
-below 0.15 of the distance of the eyes; faces with a point outside the picture or covered by another photograph do not
-count. The finder's threshold was chosen on the other half of `val` and on other pictures.
+Needs dataset/CelebAMask-HQ, and pictures without faces in dataset/backgrounds/report. YuNet takes part where its file
+lies in ../shared/data, or YUNET names it. A face counts as found where the mean error of eyes and mouth corners is
+below 0.15 of the distance between the eyes. Faces with a point outside the picture or covered by another photograph do
+not count. The finder's threshold was chosen on the other half of `val` and on other pictures.
 """
 
 import os
@@ -30,11 +30,12 @@ from faceparse.core.scoring.scores import compute_scores
 MODEL = os.environ.get("MODEL", "celebamask-hq-light")
 PICTURES = int(os.environ.get("FINDING_PICTURES", "200"))
 FOUND = 0.15
-"""Mean error, in distances of the eyes."""
+"""Largest mean error of a found face, in distances between the eyes."""
 SIZES, ANGLES = (0.08, 0.12, 0.2, 0.35, 0.6), (0, 15, 30, 45)
 
 
 def run() -> list[Result]:
+    """Find faces in all composites, print tables, and return the results."""
     model = load_model_from(MODEL)
     parser = load_parser(model, model.device("cpu"))
     own = own_finder(parser, model.geometry, model.label_set)
@@ -88,12 +89,12 @@ def run() -> list[Result]:
 
 
 def match(found: list[Face], composite: Composite) -> tuple[list[tuple[Placed, float | None]], int]:
-    """Each face that counts with its error, None where it was not found; and how many findings are no face at all."""
+    """Each face that counts with its error, None where it was not found; and the number of false alarms."""
     errors, used = [], set()
     for placed in composite.faces:
         apart = [_error(face, placed) for face in found]
         near = [position for position, error in enumerate(apart) if error < 1]
-        used.update(near)  # a face that is found a little beside is an error, not a false alarm
+        used.update(near)  # a face that is found slightly off counts as an error, not as a false alarm
         best = min(apart, default=9.0)
         if placed.whole:
             errors.append((placed, best if best < FOUND else None))
@@ -101,15 +102,15 @@ def match(found: list[Face], composite: Composite) -> tuple[list[tuple[Placed, f
 
 
 def _error(face: Face, placed: Placed) -> float:
-    """Mean distance of eyes and mouth corners, in distances of the eyes."""
+    """Mean distance of eyes and mouth corners, in distances between the eyes."""
     assert face.points is not None
-    four = [0, 1, 3, 4]  # a landmark's nose is its tip, a label's the middle of its pixels
+    four = [0, 1, 3, 4]  # without the nose: landmarks mark its tip, labels the middle of its pixels
     apart = np.linalg.norm((face.points - placed.points)[four], axis=1).mean()
     return float(apart / np.linalg.norm(placed.points[1] - placed.points[0]))
 
 
 def _count(counts: dict[tuple[float, int], np.ndarray], parser: FaceParser, composite: Composite) -> None:
-    """Confusion of each face's visible photograph, by its size and angle."""
+    """Add the confusion of each face's visible photograph to the counts of its size and angle."""
     labels = parser.predict(composite.image).labels
     for face in composite.faces:
         size = max(size for size in SIZES[:-1] if size <= face.share)

@@ -1,4 +1,4 @@
-"""Timing two things against each other on a noisy machine."""
+"""Time two things against each other on a noisy machine."""
 
 import os
 import statistics
@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Literal
 
 DATASET, BACKGROUNDS = Path("dataset/CelebAMask-HQ"), Path("dataset/backgrounds/report")
-"""Prepared photographs, and pictures without faces; what needs them is left out where they are not here."""
+"""Prepared photographs, and pictures without faces. Without them, benchmarks that need them are skipped."""
 YUNET = Path(os.environ.get("YUNET", "../shared/data/yunet/face_detection_yunet_2023mar.onnx"))
-"""The detector that finding faces is compared with, where it is here."""
+"""Detector to compare our face finder with, where the file exists."""
 
 
 @dataclass(frozen=True)
@@ -27,15 +27,21 @@ class Result:
     goal: float
     direction: Literal["at least", "at most"]
     unit: Literal["s", "MiB", "F1", ""] = "s"
-    """Of `ours` and `peer`."""
+    """Unit of `ours` and `peer`."""
 
     @property
     def reached(self) -> bool:
+        """Whether the ratio reaches its goal."""
         return self.ratio >= self.goal if self.direction == "at least" else self.ratio <= self.goal
 
 
 def medians(*functions: Callable[[], object], rounds: int) -> list[float]:
-    """Median seconds of each function, called in turn so that a busy moment hits all of them alike."""
+    """Median seconds of each function. They are called in turn, so that a busy moment hits all of them alike.
+
+    For example:
+
+        ours, floor = medians(parse, decode, rounds=7)
+    """
     for function in functions:
         function()
     times: list[list[float]] = [[] for _ in functions]
@@ -48,7 +54,7 @@ def medians(*functions: Callable[[], object], rounds: int) -> list[float]:
 
 
 def are_here(what: str, *needed: Path) -> bool:
-    """Whether all that is needed is here; says what is left out where it is not."""
+    """Whether all that is needed exists. Otherwise say what is skipped."""
     missing = [str(path) for path in needed if not path.exists()]
     if missing:
         print(f"not measured: {what}; {' and '.join(missing)} are not here", file=sys.stderr)
@@ -57,7 +63,7 @@ def are_here(what: str, *needed: Path) -> bool:
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """What a loader process has: PyTorch and OpenCV share out no work."""
+    """Run PyTorch and OpenCV in one thread, as in a loader process."""
     import cv2
     import torch
 
@@ -72,23 +78,23 @@ def one_thread() -> Iterator[None]:
 
 
 def peak_memory() -> int:
-    """KiB that this process held at most. getrusage's peak starts from that of the process which started this one."""
+    """Peak memory of this process in KiB. Not from getrusage, whose peak starts from the parent's."""
     status = Path("/proc/self/status").read_text().splitlines()
     return next(int(line.split()[1]) for line in status if line.startswith("VmHWM:"))
 
 
 def overhead(what: str, ours: float, floor: float, goal: float) -> Result:
-    """How much longer than its floor something takes; at most `goal` times."""
+    """Result that says how many times as long as its floor something takes; at most `goal`."""
     return Result(what, ours, floor, ours / floor, goal, "at most")
 
 
 def speedup(what: str, ours: float, peer: float, goal: float) -> Result:
-    """How much faster than a peer something is; at least `goal` times."""
+    """Result that says how many times as fast as a peer something is; at least `goal`."""
     return Result(what, ours, peer, peer / ours, goal, "at least")
 
 
 def make_faces(root: Path, count: int, size: int) -> None:
-    """A small dataset of drawn faces with edges."""
+    """Write a small dataset of drawn faces with edges."""
     from faceparse.core.datasets.edges import update_edges
     from faceparse.core.datasets.prepare import prepare
     from faceparse.core.datasets.synthetic import Synthetic

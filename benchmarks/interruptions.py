@@ -1,4 +1,4 @@
-"""What a checkpoint, a signal and a killed process cost a real run."""
+"""Measure what a checkpoint, a signal and a killed process cost a real run."""
 
 import os
 import signal
@@ -26,6 +26,7 @@ ROUNDS = 3
 
 
 def run() -> list[Result]:
+    """Measure a checkpoint, SIGTERM with one and two processes, and a killed process."""
     with TemporaryDirectory() as folder:
         root = Path(folder)
         make_faces(root / "faces", 40, 96)
@@ -36,7 +37,7 @@ def run() -> list[Result]:
 
 
 def _checkpoint(root: Path) -> Result:
-    """Of ResNet-101 and its momentum, while training waits."""
+    """Time that training waits for a checkpoint of ResNet-101 and its momentum."""
     model = build_model(ModelSettings(backbone="resnet101", norm="torch"), 11)
     trainer = make_trainer(model, torch.device("cpu"))
     trainer.step([make_batch()])
@@ -66,7 +67,7 @@ def _checkpoint(root: Path) -> Result:
 
 
 def _sigterm(root: Path, processes: int) -> Result:
-    """To the exit, with two loader processes; the floor is the step under way and the checkpoint."""
+    """Time from SIGTERM to the exit, with two loader processes. The floor is the current step and its checkpoint."""
     taken, floors = [], []
     for number in range(ROUNDS):
         with _training(root, f"sigterm-{processes}-{number}", processes) as (process, last):
@@ -82,7 +83,7 @@ def _sigterm(root: Path, processes: int) -> Result:
 
 
 def _killed(root: Path) -> Result:
-    """One of two processes: to the next step that is saved; the floor is the start of the same run to its first."""
+    """Time from a kill of one of two processes to the next saved step. The floor is a start to the first saved step."""
     taken, floors = [], []
     for number in range(ROUNDS):
         started = time.perf_counter()
@@ -117,7 +118,7 @@ def _training(root: Path, name: str, processes: int) -> Iterator[tuple["subproce
 
 
 def _await_save(process: "subprocess.Popen[bytes]", last: Path) -> float:
-    """When the next checkpoint is there."""
+    """Wait for the next checkpoint and return its time."""
     before = last.stat().st_mtime_ns if last.exists() else 0
     while process.poll() is None:
         if last.exists() and last.stat().st_mtime_ns != before:

@@ -1,4 +1,4 @@
-"""Commands that are killed, and started again: what is left, what is lost, and who lives on."""
+"""Kill commands and start them again: what remains, what is lost, and which processes live on."""
 
 import os
 import random
@@ -22,20 +22,21 @@ QUICK = shlex.split(
     "--device cpu --batch-size 4 --input-size 64,64 --set model.backbone=mobilenet_v2 --set tracking.enabled=false "
     "--set tracking.overlays=0"
 )
-"""Options of a training that is over in seconds."""
+"""Options of a training that takes seconds."""
 
 
 @dataclass(frozen=True)
 class Kill:
-    """A command, which goes on after a kill where it is started again."""
+    """A command that goes on after a kill when it is started again."""
 
     name: str
     arguments: tuple[str, ...]
     result: str
-    """What it writes, in its folder."""
+    """File or folder that it writes, in its folder."""
 
 
 def kills(seeds: Seeds) -> list[Kill]:
+    """All commands to kill."""
     faces, best = seeds.faces, seeds.run / "best.pth"
     train = ("train", "--data-dir", str(faces), "--epochs", "2", "--set", "train.checkpoint_every=1", *QUICK)
     return [
@@ -56,7 +57,7 @@ def _kill(name: str, command: str, result: str) -> Kill:
 
 
 def kill(one: Kill, seeds: Seeds, rounds: int, seed: int = 0) -> tuple[Count, list[str]]:
-    """`rounds` kills of a command, each at another moment, then the command once more."""
+    """Kill a command `rounds` times, each time at another moment, and start it once more."""
     dice, count, told = random.Random(seed), Count(), []
     with tempfile.TemporaryDirectory(prefix="kill-") as name:
         right = _folder(Path(name) / "right", seeds)
@@ -112,7 +113,7 @@ def _start(arguments: Sequence[str], folder: Path, output: str = "output.txt") -
 
 
 def _survivors(session: int, patience: float = 15) -> list[int]:
-    """Processes of a session that outlive its leader; killed here, so that they disturb nobody."""
+    """Processes of a session that outlive its leader. Kills them, so that they disturb nothing."""
     until = time.monotonic() + patience
     while True:
         alive = [int(p.name) for p in Path("/proc").iterdir() if p.name.isdigit() and _session(p) == session]
@@ -126,7 +127,7 @@ def _survivors(session: int, patience: float = 15) -> list[int]:
 
 
 def _session(process: Path) -> int:
-    """Of a process; 0 where it is gone, or waits to be buried."""
+    """Session of a process; 0 where it is gone or a zombie."""
     try:
         state, *rest = (process / "stat").read_text().rpartition(")")[2].split()
     except OSError:
@@ -135,7 +136,7 @@ def _session(process: Path) -> int:
 
 
 def _names(result: Path) -> set[str]:
-    """Of the files that a command wrote; a run directory's holds the time."""
+    """Names of the files that a command wrote. RUN stands for a run directory's name, which holds the time."""
     if not result.is_dir():
         return {str(result.is_file())}
     return {re.sub(r"\d{8}-\d{6}-\w{4}", "RUN", path) for path in checksums(result)}

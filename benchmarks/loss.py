@@ -1,4 +1,4 @@
-"""The loss against the plain sum of its torch calls, and a count of the times it reads a value back."""
+"""Compare the loss with the plain sum of its torch calls, and count its reads from the device."""
 
 from typing import Any
 
@@ -12,7 +12,7 @@ from faceparse.core.labels.label_set import IGNORE
 from faceparse.core.model.parsing import Output
 from faceparse.core.training.loss import EAGRNetLoss
 
-# What makes the host wait for a GPU's answer: values read back, and shapes that depend on them.
+# Operators that make the host wait for a GPU: they read values back, or have shapes that depend on values.
 SYNCHRONISING = {
     f"aten::{name}"
     for name in ("_local_scalar_dense", "item", "nonzero", "is_nonzero", "equal", "masked_select", "_unique2")
@@ -30,6 +30,7 @@ class _CountSyncs(TorchDispatchMode):
 
 
 def run() -> list[Result]:
+    """Measure the loss and count its synchronisations."""
     size = 473
     generator = torch.Generator().manual_seed(0)
     parsing = torch.randn(2, 11, 119, 119, generator=generator, requires_grad=True)
@@ -54,7 +55,7 @@ def run() -> list[Result]:
 
 
 def _plain_sum(parsing: Tensor, edges: Tensor, label: Tensor, edge: Tensor, weight: Tensor) -> Tensor:
-    """Two resizes, two cross-entropies, one weighted sum: nothing that guards against empty images."""
+    """Two resizes, two cross-entropies, one weighted sum. Nothing guards against empty images."""
     size = label.shape[-2:]
     per_pixel = F.cross_entropy(
         F.interpolate(parsing, size=size, mode="bilinear"), label, ignore_index=IGNORE, reduction="none"

@@ -1,7 +1,7 @@
-"""A photograph to its labels, from JPEG to PNG, against its parts called bare, and against the same with YuNet.
+"""Compare the way from a photograph to its labels, JPEG to PNG, with its bare parts, and with YuNet in place.
 
-It needs dataset/CelebAMask-HQ and pictures without faces in dataset/backgrounds/report: the photographs, 1024 x 768
-with one face and with six, are composites whose faces are nearly upright, so that YuNet finds them, too.
+Needs dataset/CelebAMask-HQ, and pictures without faces in dataset/backgrounds/report. The photographs, 1024 x 768 with
+one face and with six, are composites whose faces are nearly upright, so that YuNet finds them, too.
 """
 
 from collections.abc import Iterable, Sequence
@@ -27,11 +27,12 @@ from faceparse.core.parser.inference import Parser, load_parser
 from faceparse.core.parser.trained import Network, PictureNetwork, TrainedModel
 
 ANGLE = 10.0
-"""Degrees."""
+"""Largest angle of a face, in degrees."""
 COUNTS = {"one face": 1, "six faces": 6}
 
 
 def run() -> list[Result]:
+    """Measure photographs with one face and with six."""
     if not are_here("a photograph to its labels", DATASET, BACKGROUNDS):
         return []
     model = load_model_from(DEFAULT)
@@ -40,7 +41,7 @@ def run() -> list[Result]:
     assert own is not None
     finders = {"auto": own}
     if are_here("a photograph to its labels with YuNet", YUNET):
-        finders = {str(YUNET): YuNet(YUNET)} | finders  # it says no in less time
+        finders = {str(YUNET): YuNet(YUNET)} | finders  # it refuses a composite sooner, so ask it first
     whole = FaceParser(parser, model.label_set, model.geometry)
     results = []
     for name, count in COUNTS.items():
@@ -57,11 +58,12 @@ def run() -> list[Result]:
 
 
 def label_png(whole: FaceParser, jpeg: bytes, faces: str) -> bytes:
+    """PNG of a JPEG's labels."""
     return encode_palette_png(whole.predict(jpeg, faces=faces).labels, whole.label_set.palette())
 
 
 def photograph(count: int, finders: Iterable[Finder], label_set: LabelSet) -> bytes:
-    """JPEG of the first composite of so many faces in which each finder finds them and nothing else."""
+    """JPEG of the first composite with `count` faces in which each finder finds them and nothing else."""
     samples = DatasetFolder(DATASET).samples("val")[1::2]
     for composite in composites(2000, samples, BACKGROUNDS, label_set, seed=2, least=count, most_angle=ANGLE):
         if len(composite.faces) == count and all(face.whole for face in composite.faces):
@@ -73,20 +75,22 @@ def photograph(count: int, finders: Iterable[Finder], label_set: LabelSet) -> by
 
 
 class Watched(Parser):
-    """A parser that remembers N, H, W of what the finder had parsed."""
+    """A parser that remembers N, H, W of the pictures that the finder parses."""
 
     def __init__(self, network: Network, device: torch.device) -> None:
         super().__init__(network, device)
         self.looks: list[tuple[int, ...]] = []
 
     def part_maps(self, pictures: np.ndarray, parts: Sequence[Sequence[int]]) -> np.ndarray:
+        """Remember the size, and parse."""
         self.looks.append(pictures.shape[:3])
         return super().part_maps(pictures, parts)
 
 
 class Parts:
-    """What a photograph's labels cannot do without, replayed: every pass of the network and a warp for each of its
-    pictures, but no search, no alignment, no choice and no seams.
+    """The necessary work for a photograph's labels, replayed.
+
+    It makes every pass of the network, and a warp for each of its pictures, but no search, alignment, choice or seams.
     """
 
     def __init__(self, jpeg: bytes, parser: Parser, model: TrainedModel) -> None:
@@ -98,6 +102,7 @@ class Parts:
 
     @torch.inference_mode()
     def __call__(self) -> None:
+        """Do the work once."""
         image = cv2.imdecode(self._jpeg, cv2.IMREAD_COLOR_RGB)
         assert image is not None
         height, width = image.shape[:2]

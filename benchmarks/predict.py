@@ -1,4 +1,4 @@
-"""`predict` on a folder, against decoding, the network and encoding alone, one after the other."""
+"""Compare `predict` on a folder with decoding, the network and encoding alone, one after the other."""
 
 import os
 import tempfile
@@ -26,6 +26,7 @@ SIZE = (500, 400)
 
 
 def run() -> list[Result]:
+    """Measure the rate of `predict`."""
     memory = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
     with one_thread(), tempfile.TemporaryDirectory(dir=memory) as folder:
         root = Path(folder)

@@ -1,4 +1,4 @@
-"""`prepare` against decoding, warping and encoding alone, and its memory with ten times the photographs."""
+"""Compare `prepare` with decoding, warping and encoding alone, and its memory at ten times the photographs."""
 
 import os
 import shutil
@@ -39,9 +39,10 @@ if __name__ == "__main__":
 
 
 def run() -> list[Result]:
+    """Measure rates and memory."""
     threads = cv2.getNumThreads()
     cv2.setNumThreads(1)
-    # In memory where that can be had: what the disk costs is not ours to measure.
+    # Use a folder in memory if possible, because the speed of the disk does not count here.
     memory = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
     with tempfile.TemporaryDirectory(dir=memory) as folder:
         root = Path(folder)
@@ -95,7 +96,7 @@ def _celeba_alone(_source: Source, item: Item) -> None:
 
 
 def _memory(root: Path) -> Result:
-    """Peak resident memory of a whole run at 200 and at 2000 photographs: the parent's and the largest worker's."""
+    """Peak resident memory of a whole run at 200 and at 2000 photographs: parent plus largest worker."""
     peaks = []
     for photographs in (200, 2000):
         raw = root / f"raw{photographs}"

@@ -1,5 +1,7 @@
-"""Strangers' files and sudden ends: how often a command runs what a file holds, writes elsewhere, breaks, hangs, or
-passes over damage in silence. It takes minutes; ROBUSTNESS_KINDS names some kinds, separated by commas.
+"""Count the harm that strangers' files and sudden ends do.
+
+How often does a command run code from a file, write elsewhere, break, hang, or silently accept damage? Takes minutes.
+ROBUSTNESS_KINDS names some kinds, separated by commas.
 """
 
 import os
@@ -25,7 +27,7 @@ from tests.raw import face, make_lapa
 
 KINDS = tuple(filter(None, os.environ.get("ROBUSTNESS_KINDS", "").split(",")))
 KILLS = int(os.environ.get("ROBUSTNESS_KILLS", "6"))
-"""Of each command."""
+"""Kills of each command."""
 BARS = {
     "executed": "code executed",
     "outside": "writes outside",
@@ -38,6 +40,7 @@ BARS = {
 
 
 def run() -> list[Result]:
+    """Run all attacks and kills, print a table, and return the results."""
     counts: dict[str, Count] = defaultdict(Count)
     with tempfile.TemporaryDirectory(prefix="robustness-") as name:
         os.environ |= {"HOME": name, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
@@ -61,7 +64,7 @@ def run() -> list[Result]:
 
 
 def _attempts(chosen: Iterable[Attack]) -> Iterator[tuple[Attack, tuple[Count, str]]]:
-    """On all cores; made one after the other, since their files fill the memory."""
+    """Run attacks on all cores. They are made one by one, because their files fill the memory."""
     cores = len(os.sched_getaffinity(0))
     under_way: deque[tuple[Attack, Future[tuple[Count, str]]]] = deque()
     with ThreadPoolExecutor(cores) as pool:
@@ -84,7 +87,7 @@ def _note(counts: dict[str, Count], attack: Attack, count: Count, harm: str) -> 
 
 
 def _make_seeds(root: Path) -> Seeds:
-    """By the commands themselves."""
+    """Make the right files by the commands themselves."""
     _faceparse("prepare", "synthetic", root / "faces", "--count", 16, "--size", 72)
     _faceparse("edges", root / "faces")
     _train_halfway(root / "faces", root / "run")
@@ -102,7 +105,7 @@ def _make_seeds(root: Path) -> Seeds:
 
 
 def _train_halfway(faces: Path, run: Path) -> None:
-    """An epoch of two: there is a best.pth, and something to resume."""
+    """Train one epoch of two, so that there is a best.pth, and a run to resume."""
     process = subprocess.Popen(
         [sys.executable, "-m", "faceparse.cli", *_training(faces, run)], stderr=subprocess.DEVNULL
     )

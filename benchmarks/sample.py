@@ -1,4 +1,4 @@
-"""One training sample against decoding its three files (image, label, edge map) and warping image and label alone."""
+"""Compare one training sample with decoding its three files and warping image and label alone."""
 
 import tempfile
 from pathlib import Path
@@ -20,13 +20,14 @@ ROUNDS = 300
 
 
 def run() -> list[Result]:
+    """Measure one training sample."""
     with one_thread(), tempfile.TemporaryDirectory() as folder:
         make_faces(Path(folder), 12, 512)
         sample = DatasetFolder(Path(folder)).samples("train")[0]
         settings = DataSettings(root=Path(folder), random_mirror=True)
         dataset = TrainingSet([sample], get_label_set("helen"), settings, seed=0)
         normalise = Normalise(settings)
-        # Another augmentation each time, the same ones for both: a large rotation takes longer to warp.
+        # Another augmentation each time, but the same for both: a large rotation takes longer to warp.
         augmentations = [draw_augmentation(settings, seed=0, epoch=epoch, index=0) for epoch in range(ROUNDS + 1)]
         size = settings.input_size
         matrices = iter([crop_matrix((512, 512), size, scale=a.scale, rotation=a.rotation) for a in augmentations])

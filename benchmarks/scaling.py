@@ -1,9 +1,9 @@
-"""How training should scale from 1 to 256 GPUs: computed from the network's size, not measured.
+"""Compute how training should scale from 1 to 256 GPUs. This is not measured.
 
     python -m benchmarks.scaling --step 0.1
 
-All processes form one ring, machine after machine. A message goes around it in hops; what is long goes as fast as the
-narrowest link, what is short takes the sum of its hops' latencies.
+All processes form one ring, machine after machine, and a message goes around it in hops. A long message is as fast as
+the narrowest link; a short one takes the sum of its hops' latencies.
 """
 
 import argparse
@@ -20,17 +20,17 @@ from faceparse.core.training.trainer import parameters
 GPUS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 PER_MACHINE = 8
 FLOAT = 4
-"""Bytes."""
+"""Bytes of a number."""
 
 
 @dataclass(frozen=True)
 class Link:
-    """Assumed, as vendors state them."""
+    """A network link, with the numbers that vendors state."""
 
     bandwidth: float
-    """Bytes a second."""
+    """Bytes per second."""
     latency: float
-    """Seconds of one hop."""
+    """Seconds per hop."""
 
 
 NVLINK = Link(200e9, 2e-6)
@@ -39,28 +39,29 @@ NETWORKS = {"100 Gbit/s": Link(12.5e9, 10e-6), "400 Gbit/s": Link(50e9, 10e-6)}
 
 @dataclass(frozen=True)
 class Traffic:
-    """What the processes send each other for one update, but for votes, which go from host to host meanwhile."""
+    """Messages between processes for one update, without votes, which go from host to host meanwhile."""
 
     gradients: int
-    """Bytes."""
+    """Bytes of all gradients."""
     norms: tuple[int, ...]
-    """Channels of each: mean and variance forward, two sums backward."""
+    """Channels of each norm layer: mean and variance forward, two sums backward."""
     terms: int
-    """Of the loss: one sum of what there is to divide by, one of what came out."""
+    """Terms of the loss: one sum of the divisors, one of the results."""
 
 
 @dataclass(frozen=True)
 class Step:
-    """Seconds."""
+    """Times of one step, in seconds."""
 
     gradients: float
     norms: float
     total: float
     efficiency: float
-    """Share of what as many GPUs would do that need not talk."""
+    """Share of the speed of as many GPUs that need not communicate."""
 
 
 def traffic(settings: ModelSettings, num_classes: int = 11) -> Traffic:
+    """Traffic of a network."""
     with torch.device("meta"):
         model = build_model(settings, num_classes, torch.device("meta"))
     norms = tuple(module.num_features for module in model.modules() if isinstance(module, ActivatedBatchNorm))
@@ -68,26 +69,27 @@ def traffic(settings: ModelSettings, num_classes: int = 11) -> Traffic:
 
 
 def all_reduce(size: float, gpus: int, network: Link) -> float:
-    """Seconds to sum `size` bytes everywhere: each of `gpus` parts goes around the ring twice, less two hops."""
+    """Seconds to sum `size` bytes everywhere: `gpus` parts go around the ring twice, except for two hops."""
     narrowest = network if gpus > PER_MACHINE else NVLINK
     return 2 * (gpus - 1) / gpus * size / narrowest.bandwidth + _hops(2 * (gpus - 1), gpus, network)
 
 
 def all_gather(size: float, gpus: int, network: Link) -> float:
-    """Seconds until everybody has the `size` bytes of each: they go around once, less one hop."""
+    """Seconds until all have the `size` bytes of each: they go around the ring once, except for one hop."""
     narrowest = network if gpus > PER_MACHINE else NVLINK
     return (gpus - 1) * size / narrowest.bandwidth + _hops(gpus - 1, gpus, network)
 
 
 def _hops(count: int, gpus: int, network: Link) -> float:
-    """Latency of the longest way: it leaves out links within a machine."""
+    """Latency of `count` hops on the longest way, which avoids links within a machine."""
     machines = -(-gpus // PER_MACHINE)
     between = 0 if machines == 1 else machines * -(-count // gpus)
     return between * network.latency + (count - between) * NVLINK.latency
 
 
 def step(sent: Traffic, gpus: int, network: Link, alone: float, overlap: float) -> Step:
-    """
+    """Times of a step on `gpus` GPUs.
+
     Args:
         alone: seconds that a step takes on one GPU.
         overlap: share of backward, two thirds of a step, during which gradients travel at no cost.
@@ -103,6 +105,7 @@ def step(sent: Traffic, gpus: int, network: Link, alone: float, overlap: float) 
 
 
 def table(sent: Traffic, batch_size: int, alone: float, overlap: float) -> str:
+    """Markdown table of all numbers of GPUs and all networks."""
     names = " | ".join(f"{name}: gradients | step | efficiency" for name in NETWORKS)
     wide = 4 + 3 * len(NETWORKS)
     lines = [f"| GPUs | photographs an update | norms | {names} | photographs/s to read |", "|---" * wide + "|"]
@@ -119,6 +122,7 @@ def _ms(seconds: float) -> str:
 
 
 def main() -> None:
+    """Print the table for the options of the command line."""
     parser = argparse.ArgumentParser(description="Expected scaling of training, computed and not measured.")
     parser.add_argument("--step", type=float, default=0.1, help="assumed seconds of a step on one GPU")
     parser.add_argument("--overlap", type=float, default=0.0, help="share of backward that hides gradients")

@@ -1,4 +1,4 @@
-"""Confusion counts against a per-class Python loop."""
+"""Compare confusion counts with a per-class Python loop."""
 
 import numpy as np
 
@@ -9,6 +9,7 @@ from faceparse.core.labels.label_set import IGNORE
 
 
 def run() -> list[Result]:
+    """Measure with 11 and with 19 classes."""
     truth = draw_face(np.random.default_rng(1), 512).label.copy()
     truth[:9] = IGNORE
     prediction = draw_face(np.random.default_rng(2), 512).label
@@ -24,7 +25,7 @@ def _compare(truth: np.ndarray, prediction: np.ndarray, classes: int) -> Result:
 
 
 def class_loop(truth: np.ndarray, prediction: np.ndarray, classes: int) -> np.ndarray:
-    """A row per class, a count per pair of classes."""
+    """Confusion counts, C x C int64, by one pass for each pair of classes."""
     counts = np.zeros((classes, classes), np.int64)
     for i in range(classes):
         for j in range(classes):

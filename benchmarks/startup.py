@@ -1,4 +1,4 @@
-"""`faceparse --help` against importing typer alone, and a first photograph in Python against importing torch alone."""
+"""Compare `faceparse --help` with importing typer, and a first photograph in Python with importing torch."""
 
 import subprocess
 import sys
@@ -9,6 +9,7 @@ FIRST = "import faceparse; faceparse.load().predict('docs/portraits/eileen-colli
 
 
 def run() -> list[Result]:
+    """Measure both starts."""
     ours, floor = medians(lambda: _run("-m", "faceparse.cli", "--help"), lambda: _run("-c", "import typer"), rounds=15)
     first, torch = medians(lambda: _run("-c", FIRST), lambda: _run("-c", "import torch"), rounds=5)
     return [

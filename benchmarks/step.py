@@ -1,4 +1,4 @@
-"""The training loop's step against the bare forward, backward and update; the light heads against the paper's."""
+"""Compare the training step with bare forward, backward and update, and the light heads with the paper's."""
 
 import copy
 from collections.abc import Callable, Iterator
@@ -21,10 +21,11 @@ Heads = Literal["light", "paper"]
 HEADS: tuple[Heads, Heads] = ("light", "paper")
 SIZE, BATCH_SIZE, CLASSES = (129, 129), 6, 11
 HEADS_SIZE, HEADS_BATCH = (256, 256), 4
-"""Of the heads' comparison, whose paths differ in the size of the maps."""
+"""Crop and batch to compare the heads on; the two differ in the size of their maps."""
 
 
 def run() -> list[Result]:
+    """Measure the training loop and the heads."""
     return [_loop(), *_heads()]
 
 
@@ -60,7 +61,7 @@ def _loop() -> Result:
 
 
 def _heads() -> list[Result]:
-    """On the same backbone: one crop forward, and one step of training."""
+    """Compare the heads on the same backbone: one crop forward, and one training step."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     image = torch.zeros(1, 3, *HEADS_SIZE, device=device).to(memory_format=torch.channels_last)
 
@@ -88,7 +89,7 @@ def _settings(heads: Heads) -> ModelSettings:
 
 
 def make_step(size: tuple[int, int], batch_size: int, heads: Heads = "paper") -> Callable[[], object]:
-    """One step of the training loop."""
+    """A function that runs one step of the training loop."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     model = build_model(_settings(heads), CLASSES, device)
     trainer, batch = make_trainer(model, device, size), make_batch(size, batch_size)
@@ -96,6 +97,7 @@ def make_step(size: tuple[int, int], batch_size: int, heads: Heads = "paper") ->
 
 
 def make_trainer(model: ParsingModel, device: torch.device, size: tuple[int, int] = SIZE) -> Trainer:
+    """A trainer with plain SGD."""
     optimizer = SGD(model.parameters(), lr=1e-3, momentum=0.9, weight_decay=5e-4, fused=True)
     return Trainer(
         model=model,
@@ -108,6 +110,7 @@ def make_trainer(model: ParsingModel, device: torch.device, size: tuple[int, int
 
 
 def make_batch(size: tuple[int, int] = SIZE, batch_size: int = BATCH_SIZE) -> Batch:
+    """A batch of random pictures and labels."""
     image = torch.randint(0, 256, (batch_size, *size, 3), dtype=torch.uint8)
     label = torch.randint(0, CLASSES, (batch_size, *size), dtype=torch.uint8)
     edge = torch.randint(0, 2, (batch_size, *size), dtype=torch.uint8)

@@ -10,7 +10,7 @@ __all__ = ["FaceParser", "Result", "__version__", "load"]
 
 
 def __getattr__(name: str) -> Any:
-    """What computes is imported when it is used: the command's help waits for none of it."""
+    """Import the Python interface when it is first used: the command's help does not wait for PyTorch."""
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from faceparse.core import api

@@ -1,4 +1,4 @@
-"""The `faceparse` command: registers the commands, and alone turns errors into a line and an exit code."""
+"""The `faceparse` command: registers the commands. Only this file turns errors into a line and an exit code."""
 
 import errno
 import io
@@ -35,7 +35,7 @@ from faceparse.core.text.paths import utf8_problem, visible
 
 
 class _Commands(typer.core.TyperGroup):
-    """Commands in groups, all paths of which pass the gate before they start."""
+    """Commands in groups. Checks the paths that were typed before a command starts."""
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:
         for title, names in _GROUPS.items():
@@ -51,6 +51,7 @@ class _Commands(typer.core.TyperGroup):
 
 
 def _gate(command: Any) -> None:
+    """Let a command, and the commands below it, refuse paths that no file can have."""
     for parameter in command.params:
         if parameter.type_descriptor is not None and "Path" in str(parameter.type_descriptor.annotation):
             parameter.process_value = partial(_gated_value, parameter, parameter.process_value)
@@ -72,7 +73,7 @@ _GROUPS = {
     "A model in use": ("predict", "web", "models", "export", "push"),
     "Runs in MLflow": ("runs", "ui", "sync"),
 }
-"""As the help shows them."""
+"""Heading -> commands, as the help shows them."""
 
 app = typer.Typer(
     name="faceparse",
@@ -80,7 +81,7 @@ app = typer.Typer(
     help="Face parsing with EAGRNet: prepare datasets, train, score, predict and export.",
     no_args_is_help=True,
     add_completion=False,
-    rich_markup_mode=None,  # plain help needs no rich, and is there at once
+    rich_markup_mode=None,  # plain help imports no rich, and appears at once
     pretty_exceptions_enable=False,
 )
 
@@ -120,14 +121,15 @@ INTERRUPTED = 130
 """Exit code after Ctrl-C: 128 + SIGINT."""
 
 _RENAMED = {"--dataset": "--label-set"}
-"""Options that had another name, which the published code's users type."""
+"""Old name of an option -> its present name. Users of the published code type the old one."""
 
-# What a full, read-only or forbidden place answers.
+# Errors of a path, with the fix; then errors of a full, read-only or forbidden place.
 _PATH_ERRORS = {errno.ENAMETOOLONG: "choose a shorter name", errno.ELOOP: "fix the link"}
 _PLACE_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR}
 
 
 def main() -> NoReturn:
+    """Run the command with the arguments of this process and exit with its code."""
     for stream in (sys.stdout, sys.stderr):  # names of files need not be UTF-8
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
@@ -135,10 +137,15 @@ def main() -> NoReturn:
 
 
 def run(arguments: list[str]) -> int:
-    """The exit code: 0 done, 1 done with something found or left out, 2 a mistake the user can fix."""
+    """Run the command with `arguments` and return its exit code.
+
+    0: done. 1: done, but something was found or left out. 2: a mistake that the user can fix. 130: Ctrl-C.
+
+        run(["check", "dataset/Helen"])
+    """
     try:
         names = [_present_name(one) for one in arguments]
-        code = app(names, prog_name="faceparse", standalone_mode=False, obj=run) or 0  # the demo runs commands
+        code = app(names, prog_name="faceparse", standalone_mode=False, obj=run) or 0  # obj: for the demo
     except InterruptedRunError as stop:
         print(stop, file=sys.stderr)
         return stop.exit_code
@@ -146,7 +153,7 @@ def run(arguments: list[str]) -> int:
         return _fail(str(error))
     except typer.TyperException as error:  # a bad option, a missing argument
         context, message = getattr(error, "ctx", None), error.format_message()
-        if context is not None and message == context.get_help():  # nothing was typed, and the help says what can be
+        if context is not None and message == context.get_help():  # nothing was typed: the message is the help
             print(message, file=sys.stderr)
             return 2
         where = f" (see '{context.command_path} --help')" if context else ""
@@ -163,13 +170,13 @@ def run(arguments: list[str]) -> int:
         return _fail(
             f"cannot use {error.filename or 'the output'}: {error.strerror}; free space or choose another place"
         )
-    if code == INTERRUPTED:  # typer makes an exit code of most Ctrl-Cs
+    if code == INTERRUPTED:  # typer turns most Ctrl-Cs into this exit code
         print("interrupted", file=sys.stderr)
     return code
 
 
 def _present_name(argument: str) -> str:
-    """An option by its name of today."""
+    """Return the argument, with an option's old name replaced by the present one."""
     name, sign, value = argument.partition("=")
     return _RENAMED.get(name, name) + sign + value
 

@@ -1,1 +1,1 @@
-"""What only maintainers need."""
+"""Programs that only maintainers need."""

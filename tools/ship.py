@@ -1,6 +1,6 @@
-"""Put a bundle's model among those that come with the package: `python -m tools.ship BUNDLE NAME [NOTE]`.
+"""Add a bundle's model to the models that come with the package: `python -m tools.ship BUNDLE NAME [NOTE]`.
 
-The bundle is what `faceparse export best.pth --format safetensors --bundle` wrote with a dataset to score it on.
+Make the bundle with `faceparse export best.pth --format safetensors --bundle` and a dataset to score it on.
 """
 
 import json
@@ -18,7 +18,7 @@ from faceparse.core.runtime.checksums import check_sums, sha256
 
 
 def ship(bundle: Path, name: str, note: str = "") -> str:
-    """Copy weights and card into the package and enter them in its list; says what is there now.
+    """Copy weights and card into the package and add them to its list; return a line that names the file.
 
     Raises:
         CheckpointError: the bundle is changed, too large, holds a graph, or was exported without scores or a licence.
@@ -54,6 +54,7 @@ def ship(bundle: Path, name: str, note: str = "") -> str:
 
 
 def main() -> int:
+    """Run the program and return its exit code."""
     if len(sys.argv) not in (3, 4):
         print("usage: python -m tools.ship BUNDLE NAME [NOTE]", file=sys.stderr)
         return 2

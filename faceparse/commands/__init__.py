@@ -1,1 +1,1 @@
-"""One file a command: typed options in, one function of `core`, what it gives shown."""
+"""One file per command: it takes typed options, calls one function of `core`, and shows the result."""

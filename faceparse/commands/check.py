@@ -1,4 +1,4 @@
-"""faceparse check DATASET_DIR"""
+"""The command `faceparse check DATASET_DIR`."""
 
 import json
 from pathlib import Path
@@ -24,12 +24,13 @@ def check(
         bool,
         typer.Option(
             "--remap",
-            help="First rewrite CelebAMask-HQ labels of another class order in the label set's; else change nothing.",
+            help="First rewrite CelebAMask-HQ labels of another class order in the label set's order; change no other "
+            "labels.",
         ),
     ] = False,
     processes: Processes = None,
 ) -> None:
-    """Report what is wrong with a dataset. All that would break training or falsify scores; exit code 1 if any."""
+    """Report what is wrong with a dataset. If anything breaks training or falsifies scores, the exit code is 1."""
     from faceparse.commands.console import err, out, track
     from faceparse.core.checking.check import check_dataset
     from faceparse.core.checking.check_page import check_page

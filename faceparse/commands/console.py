@@ -1,4 +1,4 @@
-"""What the commands show: tables and progress on stderr, so that stdout is only ever a command's result."""
+"""Tables, messages and progress bars of the commands. Progress goes to stderr: stdout holds only results."""
 
 import sys
 import time
@@ -16,7 +16,7 @@ T = TypeVar("T")
 
 
 class _Console(Console):
-    """Shows paths and messages as they are: neither `[x]` nor `:x:` nor a control character means anything in them."""
+    """Shows paths and messages as they are: `[x]`, `:x:` and control characters have no special meaning."""
 
     def __init__(self, *, stderr: bool = False, width: int | None = None) -> None:
         super().__init__(stderr=stderr, width=width, highlight=False, soft_wrap=True, markup=False, emoji=False)
@@ -28,18 +28,18 @@ class _Console(Console):
 out, err = _Console(), _Console(stderr=True)
 
 WIDEST = 10_000
-"""Columns of what is no terminal."""
+"""Columns of an output that is not a terminal."""
 LINE_EVERY = 15.0
 """Seconds between two progress lines where there is no terminal."""
 
 
 def table_width(table: Table) -> int:
-    """Columns that it needs for all of its text."""
+    """Columns that the table needs to show all of its text."""
     return out.measure(table, options=out.options.update(width=WIDEST)).maximum
 
 
 def number_table(title: str, name: str, *numbers: str, no_wrap: bool = False, **style: Any) -> Table:
-    """Returns a table with a column of names and columns of numbers, all without rows; `style` is Rich's."""
+    """Return a table without rows: one column of names, then columns of numbers. `style` goes to Rich."""
     table = Table(title=title, title_justify="left", **style)
     table.add_column(name, no_wrap=no_wrap)
     for heading in numbers:
@@ -48,7 +48,7 @@ def number_table(title: str, name: str, *numbers: str, no_wrap: bool = False, **
 
 
 def print_table(table: Table) -> None:
-    """In a pipe as wide as it must be: nobody there can widen the window."""
+    """Print a table; in a pipe as wide as its text, since no window can be widened there."""
     if out.is_terminal:
         out.print(table)
     else:
@@ -57,6 +57,7 @@ def print_table(table: Table) -> None:
 
 
 def progress_bar() -> Progress:
+    """Progress bar on stderr with count, rate and times; it disappears when it is done."""
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
@@ -69,7 +70,7 @@ def progress_bar() -> Progress:
 
 
 def track(items: Iterable[T], total: int | None, what: str) -> Iterator[T]:
-    """A progress bar on a terminal, a line now and then elsewhere."""
+    """Yield the items and show progress: a bar on a terminal, elsewhere a line every 15 seconds."""
     started = shown = time.monotonic()
     if not err.is_terminal:
         for done, item in enumerate(items, 1):
@@ -86,18 +87,19 @@ def track(items: Iterable[T], total: int | None, what: str) -> Iterator[T]:
 
 
 def silent_libraries() -> None:
-    """Keep other libraries' chatter out of the user's sight; their warnings still come through."""
+    """Hide what other libraries log or advise. Most of their warnings are still shown."""
     import logging
     import os
     import warnings
 
-    os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")  # for where MLflow is imported only later
-    os.environ.setdefault("KINETO_LOG_LEVEL", "9")  # the profiler's
-    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # what c10d warns of, training tells in one line
+    os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")  # for MLflow, which may be imported later
+    os.environ.setdefault("KINETO_LOG_LEVEL", "9")  # of the profiler
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # training says in one line what c10d warns of
     for name in ("alembic", "mlflow", "torch.onnx", "onnxscript", "onnx_ir"):
         logging.getLogger(name).setLevel(logging.WARNING)
-    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # it advises to log in
-    logging.getLogger("timm.models._builder").setLevel(logging.ERROR)  # that a backbone leaves the classifier out
-    logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)  # tracebacks of what we tell in one line
+    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # it advises users to log in
+    logging.getLogger("timm.models._builder").setLevel(logging.ERROR)  # it says that a backbone has no classifier
+    # It prints tracebacks of errors that we tell in one line.
+    logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
     warnings.filterwarnings("ignore", category=FutureWarning)
     sys.stdout.flush()

@@ -1,4 +1,4 @@
-"""faceparse demo"""
+"""The command `faceparse demo`."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -15,7 +15,7 @@ def demo(
     count: Annotated[int, typer.Option(min=20, help="Synthetic faces.")] = 160,
     epochs: Annotated[int, typer.Option(min=1, help="Passes over the training faces.")] = 10,
 ) -> None:
-    """Run all steps on drawn faces, in minutes on a CPU. prepare, edges, check, train, eval, predict, then export."""
+    """Run all steps on drawn faces, in minutes on a CPU. Steps: prepare, edges, check, train, eval, predict, export."""
     import itertools
     import shlex
     import time
@@ -24,7 +24,7 @@ def demo(
 
     run: Callable[[list[str]], int] = context.obj  # runs a command as a user would
     started = time.monotonic()
-    if folder is None:  # an earlier demo's run is kept
+    if folder is None:  # keep the folder of an earlier demo
         folder = next(path for n in itertools.count(1) if not (path := Path(f"demo-{n}" if n > 1 else "demo")).exists())
     data, trained = folder / "faces", folder / "run"
     best = trained / "best.pth"

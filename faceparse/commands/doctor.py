@@ -1,10 +1,10 @@
-"""faceparse doctor"""
+"""The command `faceparse doctor`."""
 
 import typer
 
 
 def doctor() -> None:
-    """Check what works on this machine. Says how to fix what does not."""
+    """Check what works on this machine. Say how to fix what does not."""
     from faceparse.commands.console import out, silent_libraries
     from faceparse.core.doctor import diagnose
 

@@ -1,4 +1,4 @@
-"""faceparse edges DATASET_DIR"""
+"""The command `faceparse edges DATASET_DIR`."""
 
 from pathlib import Path
 from typing import Annotated
@@ -15,7 +15,7 @@ def edges(
     ] = False,
     processes: Processes = None,
 ) -> None:
-    """Make the edge maps that training needs. There is an edges/<id>.png for every labels/<id>.png; deletes nothing."""
+    """Make the edge maps that training needs. Writes edges/<id>.png for every labels/<id>.png; deletes nothing."""
     from faceparse.commands.console import out, track
     from faceparse.core.datasets.edges import update_edges
     from faceparse.core.machine.parallel import default_processes

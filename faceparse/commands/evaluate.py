@@ -1,4 +1,4 @@
-"""faceparse eval CHECKPOINT..."""
+"""The command `faceparse eval CHECKPOINT...`."""
 
 import json
 from pathlib import Path
@@ -52,7 +52,8 @@ def evaluate(
         ),
     ] = None,
     tta_scales: Annotated[
-        str | None, typer.Option(metavar="FACTORS", help="Of the crop, for --tta scales. Default: 0.75,1,1.25.")
+        str | None,
+        typer.Option(metavar="FACTORS", help="Crop sizes for --tta scales, as factors. Default: 0.75,1,1.25."),
     ] = None,
     output: Annotated[
         Path | None,
@@ -72,7 +73,7 @@ def evaluate(
     label_set: LabelSetName = None,
     num_classes: NumClasses = None,
 ) -> None:
-    """Score checkpoints on a dataset. F1, IoU and boundary F1 with intervals, as a report and in each MLflow run."""
+    """Score checkpoints on a dataset. F1, IoU and boundary F1 with intervals go to a report and to each MLflow run."""
     from faceparse.commands.console import err, out, print_table, silent_libraries, track
     from faceparse.core.load import load_model_from
     from faceparse.core.machine.device import resolve_device
@@ -122,7 +123,7 @@ def evaluate(
 
 
 def _table(evaluation: "Evaluation") -> Any:
-    """All scores under one protocol, or F1 under several."""
+    """Table of all scores under one protocol, or of F1 under several protocols."""
     summaries = evaluation.summaries
     title = f"{evaluation.dataset.name} {evaluation.split}, {len(evaluation.ids)} images, "
     if len(summaries) > 1:
@@ -165,7 +166,7 @@ def _by_protocol(summaries: "Mapping[str, Summary]", title: str) -> Any:
 
 
 def _show_comparison(comparison: "Comparison") -> None:
-    """The first checkpoint and all others side by side, or one by one where the terminal is too narrow for that."""
+    """Print the first checkpoint beside all others, or beside one at a time where the terminal is too narrow."""
     from faceparse.commands.console import out, print_table, table_width
 
     for number, name in enumerate(comparison.names):
@@ -181,12 +182,12 @@ def _show_comparison(comparison: "Comparison") -> None:
 
 
 def _letter(number: int) -> str:
-    """Of a checkpoint, whose name is too long to head a column."""
+    """Letter that stands for a checkpoint: its name is too long for a column's heading."""
     return chr(ord("A") + number) if number < 26 else f"#{number + 1}"
 
 
 def _comparison_table(comparison: "Comparison", protocol: str, others: "Sequence[int]") -> Any:
-    """A star stands where chance hardly explains the difference."""
+    """Table of F1 and differences. A star marks a difference that chance hardly explains."""
     from faceparse.core.scoring.report import difference_phrase, difference_range, p_phrase, rows_of
     from faceparse.core.scoring.scores import percent
 

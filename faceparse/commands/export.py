@@ -1,4 +1,4 @@
-"""faceparse export CHECKPOINT"""
+"""The command `faceparse export CHECKPOINT`."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -35,7 +35,7 @@ def export(
     output: Annotated[
         Path | None,
         typer.Option(
-            "--output", "-o", help="What to write; for several formats, the folder. Default: beside the checkpoint."
+            "--output", "-o", help="File to write; for several formats, their folder. Default: beside the checkpoint."
         ),
     ] = None,
     preprocessing: Annotated[
@@ -68,13 +68,17 @@ def export(
     split: Annotated[
         str | None,
         typer.Option(
-            help="Split on which F1 is compared: train, val or test. Default: test, or val where that is not."
+            help="Split on which F1 is compared: train, val or test. Default: test, or val where there is no test."
         ),
     ] = None,
-    limit: Annotated[int | None, typer.Option(min=1, help="Compare F1 on so many photographs of it only.")] = None,
+    limit: Annotated[
+        int | None, typer.Option(min=1, help="Compare F1 on only this many photographs of the split.")
+    ] = None,
     max_f1_drop: Annotated[
         float | None,
-        typer.Option(min=0, help="Refuse a file whose mean F1 is lower than PyTorch's by more. Default: 0.01."),
+        typer.Option(
+            min=0, help="Refuse a file whose mean F1 is lower than PyTorch's by more than this. Default: 0.01."
+        ),
     ] = None,
     benchmark: Annotated[
         bool, typer.Option("--benchmark", help="Time each format and PyTorch on this machine's CPU.")
@@ -85,7 +89,7 @@ def export(
         typer.Option("--fixed-size", help="For crops of one size. Default: light networks take multiples of 32."),
     ] = False,
 ) -> None:
-    """Write the network for other programs. It is checked against PyTorch, in numbers and in F1, before it is done."""
+    """Write the network for other programs. Compares the file with PyTorch first, in numbers and in F1."""
     from faceparse.commands.console import err, out, print_table, silent_libraries, track
     from faceparse.core.errors import SettingsError
     from faceparse.core.export.export import Exporter, beside_model, read_exportable
@@ -146,7 +150,7 @@ def export(
 
 
 def _scored_on(checkpoint: "Checkpoint", data_dir: Path | None, split: str | None, limit: int | None) -> "Split | None":
-    """None where nobody named a dataset and that of the training is not here."""
+    """Split to compare F1 on. None where nobody named a dataset and the training's dataset is not here."""
     from faceparse.core.scoring.split import find_split, held_out
 
     root = data_dir or checkpoint.settings.data.root
@@ -174,7 +178,7 @@ def _line(report: "ExportReport") -> str:
 
 
 def _f1_table(split: "Split", reference: "Scores", reports: "Sequence[ExportReport]") -> Any:
-    """Each file's F1 by class, and how far that is from PyTorch's."""
+    """Table of each file's F1 by class, with its difference from PyTorch's F1."""
     from faceparse.commands.console import number_table
     from faceparse.core.scoring.scores import percent
 

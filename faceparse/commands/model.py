@@ -1,4 +1,4 @@
-"""The model that a command was told, or the one that comes with the package."""
+"""Choose a command's model: the one that was typed, or the one that comes with the package."""
 
 from pathlib import Path
 from typing import Annotated
@@ -11,11 +11,11 @@ Model = Annotated[
     str | None,
     typer.Option("--model", "-m", metavar="MODEL", help=f"{TRAINED} Default: celebamask-hq-light."),
 ]
-"""For `chosen_model`."""
+"""The option `--model`; see `chosen_model`."""
 
 
 def chosen_model(option: str | None, word: str | None) -> str:
-    """`--model`, else a word that names a model, else the shipped one.
+    """Return `--model`, else the word that names a model, else the shipped model's name.
 
     Raises:
         SettingsError: both were typed.
@@ -29,10 +29,10 @@ def chosen_model(option: str | None, word: str | None) -> str:
 
 
 def split_model(option: str | None, words: list[str]) -> tuple[str, list[str]]:
-    """The same, where the first of several words may name a model, and what the others are.
+    """Return the model's name and the other words; the first of `words` may name the model.
 
     Raises:
-        SettingsError: both were typed, or the first word is nearly the name of a shipped model.
+        SettingsError: two models were typed, or the first word is nearly the name of a shipped model.
     """
     from faceparse.core.errors import SettingsError
     from faceparse.core.labels.label_set import nearest
@@ -48,7 +48,7 @@ def split_model(option: str | None, words: list[str]) -> tuple[str, list[str]]:
 
 
 def tell_terms(name: str | None) -> None:
-    """Say once a machine what the terms of a shipped model are; nothing of any other."""
+    """Print the terms of a shipped model, once per machine; print nothing for other models."""
     from faceparse.commands.console import err
     from faceparse.core.names.shipped import notice_of
 

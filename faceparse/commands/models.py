@@ -1,4 +1,4 @@
-"""faceparse models"""
+"""The command `faceparse models`."""
 
 import json
 from typing import Annotated
@@ -9,7 +9,7 @@ import typer
 def models(
     as_json: Annotated[bool, typer.Option("--json", help="JSON on stdout, and nothing else.")] = False,
 ) -> None:
-    """List the models on this machine. Those shipped with faceparse, and those fetched from the hub or the web."""
+    """List the models on this machine. They came with faceparse, or were fetched from the hub or the web."""
     from dataclasses import asdict
 
     from faceparse.core.names.catalogue import list_models

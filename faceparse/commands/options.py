@@ -1,4 +1,4 @@
-"""Options that several commands share, each written once."""
+"""Options that several commands share."""
 
 from pathlib import Path
 from typing import Annotated
@@ -9,7 +9,7 @@ TRAINED = (
     "best.pth, an exported file or bundle, a released checkpoint; or a name: of a shipped model ('faceparse models'), "
     "hf:ORG/NAME, hf:ORG/NAME@REVISION, https://HOST/FILE#sha256=HEX, or models:/NAME@ALIAS of MLflow's registry."
 )
-"""What `load_model_from` takes."""
+"""Help of an argument that `load_model_from` takes."""
 Trust = Annotated[
     bool,
     typer.Option(
@@ -58,10 +58,10 @@ BatchSize = Annotated[int | None, typer.Option("--batch-size", min=1, max=65536,
 
 
 def device_name(gpus: str | None, device: str | None, *, several: bool = False) -> str | None:
-    """`--gpus 0` or `--device cpu` as one name; None where neither was typed.
+    """Return `--gpus 0` or `--device cpu` as one name of a device; None where neither was typed.
 
     Raises:
-        SettingsError: both, not numbers, or several where the command uses one.
+        SettingsError: both were typed, `gpus` is not numbers, or names several where the command uses one.
     """
     from faceparse.core.errors import SettingsError
 
@@ -78,7 +78,11 @@ def device_name(gpus: str | None, device: str | None, *, several: bool = False) 
 
 
 def parse_set(assignments: list[str]) -> dict[str, str]:
-    """`section.key=value`, each -> {section.key: value}."""
+    """Return `section.key=value` assignments as {section.key: value}.
+
+    Raises:
+        SettingsError: an assignment has no `=`.
+    """
     from faceparse.core.errors import SettingsError
 
     for assignment in assignments:
@@ -88,7 +92,11 @@ def parse_set(assignments: list[str]) -> dict[str, str]:
 
 
 def parse_size(text: str | None) -> tuple[int, int] | None:
-    """`473,473` -> (473, 473)."""
+    """Return `473,473` as (473, 473); None stays None.
+
+    Raises:
+        SettingsError: not two numbers, or a size that no network takes.
+    """
     from faceparse.core.settings import parse_input_size
 
     return None if text is None else parse_input_size(text)

@@ -1,4 +1,4 @@
-"""faceparse predict [--model MODEL] INPUT..."""
+"""The command `faceparse predict [--model MODEL] INPUT...`."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -18,7 +18,7 @@ def predict(
         typer.Argument(
             metavar="INPUT",
             help="Photographs, videos, folders of them, patterns such as 'a/**/*.jpg', webcam:0; - for a photograph "
-            "on standard input. A first one that names a model is the --model.",
+            "on standard input. If the first one names a model, it is the --model.",
         ),
     ] = None,
     model: Model = None,
@@ -55,7 +55,7 @@ def predict(
         typer.Option(help="Height of the smallest face that `auto` looks for, as a share of the picture's height."),
     ] = 0.08,
     smooth: Annotated[
-        float, typer.Option(help="Share of the frame before in a video's averaged probabilities, such as 0.8.")
+        float, typer.Option(help="Share of the earlier frames in a video's averaged probabilities, such as 0.8.")
     ] = 0.0,
     gpus: Gpus = None,
     device: Device = None,
@@ -65,7 +65,7 @@ def predict(
     """Parse photographs, videos and cameras. Writes label maps, overlays, cut-outs, polygons, class areas.
 
     Photographs: labels/NAME.png (ids, with a palette), overlays/NAME.jpg, cutouts/NAME.png, json/NAME.json, coco.json,
-    instances/NAME.png (which face a pixel is of), crops/NAME/0.jpg, .png, .npy (aligned photograph, labels, matrix).
+    instances/NAME.png (number of each pixel's face), crops/NAME/0.jpg, .png, .npy (aligned photograph, labels, matrix).
     Videos: overlays/NAME.mp4 with the sound, labels/NAME/000000.png, cutouts/NAME/000000.png, json/NAME.json.
     """
     import sys
@@ -126,7 +126,7 @@ def predict(
 
 
 def _flicker(film: "FilmReport") -> str:
-    """Share of the still pixels whose class changes."""
+    """Phrase for the share of still pixels whose class changes; empty where nothing was measured."""
     if film.flicker is None:
         return ""
     smoothed = "" if film.smoothed_flicker is None else f", {film.smoothed_flicker:.2%} smoothed"

@@ -1,4 +1,4 @@
-"""faceparse prepare SOURCE RAW_DIR OUT_DIR"""
+"""The command `faceparse prepare SOURCE RAW_DIR OUT_DIR`."""
 
 from collections.abc import Callable
 from functools import partial
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer(
     help="Turn a raw dataset into the canonical layout. That is images/, labels/ and the lists of train, val and test. "
-    "Interrupted, it goes on where it stopped.",
+    "After an interruption, the same command goes on where it stopped.",
     no_args_is_help=True,
     rich_markup_mode=None,
 )
@@ -58,7 +58,7 @@ def helen(
     on_missing: OnMissing = None,
     processes: Processes = None,
 ) -> None:
-    """Helen (Smith et al.): soft maps, official lists. Aligned by points/ where it is there, else by the labels."""
+    """Helen (Smith et al.): soft maps, official lists. Aligned by points/ if there is one, else by the labels."""
     from faceparse.core.datasets.helen import Helen
 
     _prepare_raw(Helen, raw_dir, out_dir, _alignment(align, size, template, on_missing), processes)
@@ -74,7 +74,7 @@ def lapa(
     on_missing: OnMissing = None,
     processes: Processes = None,
 ) -> None:
-    """LaPa: official splits. Not aligned unless you ask for it, as in the paper; 106 landmarks come with it."""
+    """LaPa: official splits. Not aligned unless you ask for it, as in the paper; it has 106 landmarks per face."""
     from faceparse.core.datasets.lapa import Lapa
 
     _prepare_raw(Lapa, raw_dir, out_dir, _alignment(align, size, template, on_missing), processes)
@@ -90,7 +90,7 @@ def celebamask_hq(
     on_missing: OnMissing = None,
     processes: Processes = None,
 ) -> None:
-    """CelebAMask-HQ: part masks, CelebA's official split by the mapping file. It comes aligned."""
+    """CelebAMask-HQ: part masks; CelebA's official split, found by the mapping file. Its faces are aligned already."""
     from faceparse.core.datasets.celebamask_hq import CelebAMaskHQ
 
     _prepare_raw(CelebAMaskHQ, raw_dir, out_dir, _alignment(align, size, template, on_missing), processes)
@@ -128,7 +128,7 @@ def fasseg(
     on_missing: OnMissing = None,
     processes: Processes = None,
 ) -> None:
-    """FASSEG frontal02 (V2): 12 train, 2 val, 50 test; photographs of train that stand in test are left out."""
+    """FASSEG frontal02 (V2): 12 train, 2 val, 50 test; leaves out photographs of train that are in test, too."""
     from faceparse.core.datasets.fasseg import Fasseg
 
     _prepare_raw(Fasseg, raw_dir, out_dir, _alignment(align, size, template, on_missing), processes)
@@ -169,7 +169,7 @@ def synthetic(
     seed: Seed = 0,
     processes: Processes = None,
 ) -> None:
-    """Procedural faces with Helen's 11 classes; nothing to download, byte-identical for a seed."""
+    """Drawn faces with Helen's 11 classes. Nothing to download; the same seed gives the same bytes."""
     from faceparse.core.datasets.synthetic import Synthetic
 
     _prepare(Synthetic(count=count, size=size, seed=seed, val=val, test=test), out_dir, processes)
@@ -194,7 +194,7 @@ def _prepare_raw(
     alignment: "Alignment | None",
     processes: int | None,
 ) -> None:
-    """Prepare a raw dataset from its folder or its archive; `source` takes the folder."""
+    """Prepare a raw dataset from its folder or its archive; `source` is called with the folder."""
     from faceparse.core.datasets.prepare import unpacked_folder
 
     archive = raw_dir if raw_dir.is_file() else None
@@ -238,7 +238,7 @@ def _prepare(
 
 
 def _ceiling(report: "PrepareReport") -> Any:
-    """What alignment costs: no network trained on aligned faces scores higher in the original images."""
+    """Table of the cost of alignment: a network trained on aligned faces cannot score higher in the original images."""
     from faceparse.commands.console import number_table
 
     assert report.ceiling is not None

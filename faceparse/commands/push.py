@@ -1,4 +1,4 @@
-"""faceparse push BUNDLE hf:ORG/NAME"""
+"""The command `faceparse push BUNDLE hf:ORG/NAME`."""
 
 from pathlib import Path
 from typing import Annotated
@@ -10,10 +10,10 @@ def push(
     bundle: Annotated[Path, typer.Argument(help="A folder of 'faceparse export --bundle': safetensors or ONNX.")],
     target: Annotated[str, typer.Argument(metavar="hf:ORG/NAME", help="The model's name on the hub.")],
     private: Annotated[
-        bool, typer.Option("--private", help="For your eyes only, where the repository is not there yet.")
+        bool, typer.Option("--private", help="Make the repository private, if it does not exist yet.")
     ] = False,
 ) -> None:
-    """Upload a bundle to the Hugging Face hub. It is loaded from there by that name."""
+    """Upload a bundle to the Hugging Face hub. Other machines load it by the name hf:ORG/NAME."""
     from faceparse.commands.console import out, silent_libraries
     from faceparse.core.names.push import push_bundle
 

@@ -1,4 +1,4 @@
-"""faceparse runs [compare A B...]"""
+"""The command `faceparse runs [compare A B...]`."""
 
 import json
 from typing import TYPE_CHECKING, Annotated, Any
@@ -13,19 +13,19 @@ if TYPE_CHECKING:
 
 app = typer.Typer(no_args_is_help=False, rich_markup_mode=None)
 
-Uri = Annotated[str | None, typer.Option("--uri", help="Tracking URI. Default: as 'train' chooses it, here.")]
+Uri = Annotated[str | None, typer.Option("--uri", help="Tracking URI. Default: the one that 'train' uses here.")]
 AsJson = Annotated[bool, typer.Option("--json", help="JSON on stdout, and nothing else.")]
 
 LEAST_FIRST = ("metric", "started", "epochs", "took", "status")
-"""Columns that a narrow terminal does without, in this order."""
+"""Columns that a narrow terminal leaves out, in this order."""
 GAP = 2
-"""Between two columns."""
+"""Spaces between two columns."""
 
 
 @app.callback(invoke_without_command=True)
 def runs(
     context: typer.Context,
-    experiment: Annotated[str | None, typer.Option(help="Only this one. Default: all.")] = None,
+    experiment: Annotated[str | None, typer.Option(help="List only runs of this experiment. Default: all.")] = None,
     by: Annotated[
         str | None,
         typer.Option(
@@ -36,12 +36,12 @@ def runs(
     uri: Uri = None,
     as_json: AsJson = False,
 ) -> None:
-    """List the runs that MLflow knows, the best first. 'runs compare' sets some side by side."""
+    """List the runs that MLflow knows, the best first. 'runs compare' shows some side by side."""
     if context.invoked_subcommand is not None:
         return
     from faceparse.commands.console import out, silent_libraries
 
-    silent_libraries()  # before they are imported
+    silent_libraries()  # before the libraries are imported
     from faceparse.core.runs.runs import rank_runs
 
     store = _store(uri)
@@ -65,7 +65,7 @@ def compare(
     uri: Uri = None,
     as_json: AsJson = False,
 ) -> None:
-    """Set runs side by side: the settings that differ, and the scores of each best.pth."""
+    """Show runs side by side: the settings that differ, and the scores of each best.pth."""
     from faceparse.core.errors import SettingsError
 
     if len(references) < 2:
@@ -103,7 +103,7 @@ def _show_experiment(name: str, top: "list[Ranked]", by: str | None, limit: int)
         if trials := len(one.children) - len(_limited(one.children, limit)):
             rows.append({"run": f"  and {trials} more trials"})
     metrics = {row["metric"] for row in rows if "metric" in row}
-    if len(metrics) == 1:  # say it once
+    if len(metrics) == 1:  # the title names it
         for row in rows:
             row.pop("metric", None)
     title = f"{name}, by {metrics.pop()}" if len(metrics) == 1 else name
@@ -158,7 +158,7 @@ def _show_comparison(comparison: "RunComparison") -> None:
 
 
 def _is_main(name: str) -> bool:
-    """Worth a line; --json has the others, too."""
+    """Whether a score is shown in the table; --json has all of them."""
     kind = name.partition("/")[2].partition("/")[0]
     return kind in ("f1_mean", "miou", "pixel_accuracy", "f1_merged", "f1")
 
@@ -168,13 +168,13 @@ def _score(value: float | None, form: str = ".4f") -> str:
 
 
 def _distinct_names(runs: "Sequence[LoggedRun]") -> list[str]:
-    """Names, with ids where trials of two sweeps have the same."""
+    """Names of the runs, with ids where two runs have the same name."""
     names = [run.name for run in runs]
     return [f"{run.name} {run.short_id}" if names.count(run.name) > 1 else run.name for run in runs]
 
 
 def _print_table(title: str, columns: "Iterable[str]", rows: "Sequence[dict[str, str]]") -> None:
-    """As wide as it must be for programs; on a terminal no wider than that, with fewer columns and folded cells."""
+    """Print all columns for programs; on a narrow terminal leave out columns and fold cells."""
     from rich import box
     from rich.table import Table
 
@@ -206,7 +206,7 @@ def _is_number(text: str) -> bool:
 
 
 def duration(seconds: float) -> str:
-    """`42 s`, `18 min`, `3 h 05 min`, `2 d 4 h`."""
+    """Phrase for a duration: `42 s`, `18 min`, `3 h 05 min`, `2 d 4 h`."""
     minutes, hours = round(seconds / 60), round(seconds / 3600)
     if seconds < 60:
         return f"{seconds:.0f} s"

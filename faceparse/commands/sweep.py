@@ -1,4 +1,4 @@
-"""faceparse sweep [EXPERIMENT.toml] --over optim.lr=1e-3,5e-4"""
+"""The command `faceparse sweep [EXPERIMENT.toml] --over optim.lr=1e-3,5e-4`."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -47,7 +47,7 @@ def sweep(
         ),
     ] = None,
     seed: Annotated[
-        int | None, typer.Option(min=0, help="Of the sampler; the runs' own is train.seed. Default: 0.")
+        int | None, typer.Option(min=0, help="Seed of the sampler; train.seed is the seed of the runs. Default: 0.")
     ] = None,
     sweep_dir: Annotated[
         Path | None, typer.Option("--sweep-dir", help="Sweep directory. Default: runs/<experiment>/sweep-<time>-<id>.")
@@ -68,7 +68,7 @@ def sweep(
     batch_size: BatchSize = None,
     restore_from: RestoreFrom = None,
 ) -> None:
-    """Train with several settings and rank the runs. They are ranked by their best score on val."""
+    """Train with several settings and rank the runs. The best score on val decides."""
     from faceparse.core.errors import SettingsError
 
     options = {
@@ -86,7 +86,7 @@ def sweep(
     from faceparse.commands.console import silent_libraries
     from faceparse.core.settings import load_settings
 
-    silent_libraries()  # before they are imported
+    silent_libraries()  # before the libraries are imported
     tell_terms(restore_from)
     from faceparse.commands.training_display import TrainingDisplay
     from faceparse.core.sweeps import sweep as core
@@ -107,7 +107,7 @@ def sweep(
 
 
 def _show(result: "SweepResult") -> None:
-    """Exit code 1 where a trial failed."""
+    """Print the trials and the best one; exit with 1 where a trial failed."""
     from faceparse.commands.console import out, print_table
 
     print_table(_table(result))

@@ -1,4 +1,4 @@
-"""faceparse sync RUN_DIR"""
+"""The command `faceparse sync RUN_DIR`."""
 
 from pathlib import Path
 from typing import Annotated
@@ -14,7 +14,7 @@ def sync(
     """Send MLflow what it missed while a run trained."""
     from faceparse.commands.console import out, silent_libraries
 
-    silent_libraries()  # before they are imported
+    silent_libraries()  # before the libraries are imported
     from faceparse.core.runs import sync as core
     from faceparse.core.sweeps.sweep_file import is_sweep
     from faceparse.core.sweeps.sync_sweep import sync_sweep

@@ -1,4 +1,4 @@
-"""faceparse train [EXPERIMENT.toml]"""
+"""The command `faceparse train [EXPERIMENT.toml]`."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -70,7 +70,8 @@ def train(
         bool | None, typer.Option("--random-scale/--no-random-scale", help="The recipe's random scale and rotation.")
     ] = None,
     profile: Annotated[
-        bool, typer.Option("--profile", help="Only see where a few iterations' time goes: a table and a trace.")
+        bool,
+        typer.Option("--profile", help="Only measure where the time of a few iterations goes: a table and a trace."),
     ] = False,
 ) -> None:
     """Train a network. Every run is logged to MLflow and kept in a run directory."""
@@ -108,7 +109,7 @@ def train(
     from faceparse.commands.console import silent_libraries
     from faceparse.core.settings import load_settings
 
-    silent_libraries()  # before they are imported
+    silent_libraries()  # before the libraries are imported
     tell_terms(restore_from)
     from faceparse.commands.training_display import TrainingDisplay
     from faceparse.core.training.launch import Job, resume_job, start

@@ -1,4 +1,4 @@
-"""A run on the screen: a bar on a terminal, plain lines elsewhere."""
+"""Shows a training run: a progress bar on a terminal, plain lines elsewhere."""
 
 import time
 from typing import Self
@@ -12,7 +12,7 @@ from faceparse.core.training.trainer import Progress
 
 
 class TrainingDisplay:
-    """An `Observer`."""
+    """Shows a run's progress and messages on stderr; an `Observer` of `core.training`."""
 
     def __init__(self) -> None:
         self.track: Track = track
@@ -28,13 +28,16 @@ class TrainingDisplay:
         self._end_bar()
 
     def message(self, text: str) -> None:
+        """Print a message."""
         err.print(text, markup=False)
 
     def warning(self, text: str) -> None:
+        """Print a warning, in yellow on a terminal."""
         err.print(f"warning: {text}", style="yellow", markup=False)
 
     def epoch_started(self, epoch: int, epochs: int, iterations: int) -> None:
-        self._end_bar()  # of a run that failed
+        """Start an epoch's bar, if there is a terminal."""
+        self._end_bar()  # a run that failed may have left one
         self._epoch, self._epochs, self._iterations = epoch, epochs, iterations
         self._shown = time.monotonic()
         if err.is_terminal:
@@ -43,6 +46,7 @@ class TrainingDisplay:
             self._task = self._bar.add_task(f"epoch {epoch}/{epochs}", total=iterations, rate="")
 
     def progress(self, progress: Progress) -> None:
+        """Show loss and speed: in the bar, or as a line every 15 seconds."""
         text = f"loss {progress.losses['loss']:.3f}, {progress.images_per_second:.1f} images/s"
         if self._bar is not None and self._task is not None:
             self._bar.update(self._task, completed=progress.iteration, rate=text)
@@ -53,6 +57,7 @@ class TrainingDisplay:
             self._end_bar()
 
     def epoch_finished(self, epoch: int, metrics: dict[str, float], best: bool, metric: str) -> None:
+        """Print a line with the epoch's loss and scores; a star marks a new best."""
         self._end_bar()
         shown = {"val/f1_mean": "F1", "val/miou": "mIoU"}
         shown.setdefault(metric, metric.removeprefix("val/"))

@@ -1,4 +1,4 @@
-"""faceparse ui"""
+"""The command `faceparse ui`."""
 
 from typing import Annotated
 
@@ -7,9 +7,9 @@ import typer
 
 def ui(
     port: Annotated[int, typer.Option(min=1, max=65535, help="Port on this machine.")] = 5000,
-    uri: Annotated[str | None, typer.Option(help="Tracking URI. Default: as 'train' chooses it, here.")] = None,
+    uri: Annotated[str | None, typer.Option(help="Tracking URI. Default: the one that 'train' uses here.")] = None,
 ) -> None:
-    """Open MLflow's pages on the runs of this folder. They are at http://127.0.0.1:PORT."""
+    """Show the runs of this folder in MLflow's pages. They are at http://127.0.0.1:PORT."""
     import subprocess
     import sys
 
@@ -22,11 +22,11 @@ def ui(
     if store.startswith(("http://", "https://")):
         out.print(f"the runs are on a server: open {store} in a browser")
         return
-    silent_libraries()  # before they are imported
+    silent_libraries()  # before the libraries are imported
     from faceparse.core.runs.runs import experiments
     from faceparse.core.web.server import listen
 
-    listen(port).close()  # of a port that is taken, MLflow would print a traceback
+    listen(port).close()  # MLflow would print a traceback if the port is taken
     out.print(f"runs of {store} at http://127.0.0.1:{port} (Ctrl-C ends it)")
     for name, number in experiments(store, warn=lambda text: err.print(f"warning: {text}")).items():
         # Without the last part, the UI opens on its pages for language models.

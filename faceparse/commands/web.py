@@ -1,4 +1,4 @@
-"""faceparse web [--model MODEL]"""
+"""The command `faceparse web [--model MODEL]`."""
 
 from typing import Annotated
 
@@ -9,7 +9,7 @@ from faceparse.commands.options import Device, Gpus, InputSize, Trust, device_na
 
 
 def web(
-    word: Annotated[str | None, typer.Argument(metavar="MODEL", help="The --model, in fewer words.")] = None,
+    word: Annotated[str | None, typer.Argument(metavar="MODEL", help="Model to use, as with --model.")] = None,
     model: Model = None,
     trust: Trust = False,
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port on this machine; 0 takes a free one.")] = 8420,
@@ -18,7 +18,7 @@ def web(
     device: Device = None,
     input_size: InputSize = None,
 ) -> None:
-    """Try a model in the browser. At http://127.0.0.1:PORT, drop a photograph, see and download its parsing."""
+    """Try a model in the browser. Drop a photograph at http://127.0.0.1:PORT, then see and download its parsing."""
     import webbrowser
 
     from faceparse.commands.console import out, silent_libraries
@@ -28,7 +28,7 @@ def web(
 
     silent_libraries()
     name = chosen_model(model, word)
-    with listen(port) as listening:  # first: a model takes seconds to load, a taken port none to tell
+    with listen(port) as listening:  # first, since loading a model takes seconds
         parser = load(name, device=device_name(gpus, device) or "auto", input_size=parse_size(input_size), trust=trust)
         tell_terms(name)
         application = web_application(parser, name)

@@ -1,1 +1,1 @@
-"""All that the commands stand on. `docs/contributing.md` lists the folders from the ground up."""
+"""Everything that the commands use. `docs/contributing.md` lists the folders; each imports only those before it."""

@@ -31,7 +31,7 @@ from faceparse.core.settings import parse_input_size
 from faceparse.core.text.paths import path_problem
 
 ImageSource = np.ndarray | Image.Image | Picture | bytes | str | Path
-"""H x W x 3 uint8 RGB, a PIL picture, an encoded picture's bytes, or a file."""
+"""A photograph: H x W x 3 uint8 RGB, a PIL picture, a decoded `Picture`, an encoded picture's bytes, or a file."""
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -39,17 +39,17 @@ class ParsedFace:
     """One face of a photograph, as the network saw it."""
 
     box: tuple[float, float, float, float]
-    """x, y, width, height of the face, hairline to chin, in the photograph."""
+    """The face in the photograph, hairline to chin: x, y, width, height."""
     score: float
-    """How sure the finder is of it, 0 to 1."""
+    """How sure the finder is of this face, 0 to 1."""
     points: np.ndarray | None
-    """5 x 2 (x, y) in the photograph: eyes, nose and mouth corners, in image order."""
+    """Eyes, nose and mouth corners in the photograph, in image order: 5 x 2 (x, y). None where the finder has none."""
     matrix: np.ndarray
-    """2 x 3, photograph -> crop."""
+    """Matrix photograph -> crop, 2 x 3."""
     labels: np.ndarray
-    """h x w uint8 class ids of the crop."""
+    """Class ids of the crop, h x w uint8."""
     _answer: np.ndarray
-    """C x h x w logits."""
+    """Logits of the crop, C x h x w."""
 
     def __repr__(self) -> str:
         x, y, width, height = self.box
@@ -57,24 +57,24 @@ class ParsedFace:
 
     @cached_property
     def probabilities(self) -> np.ndarray:
-        """C x h x w float32 of the crop, over classes summing to 1."""
+        """Class probabilities of the crop, C x h x w float32; they sum to 1 over the classes."""
         return _softmax(self._answer)
 
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Result:
-    """One parsed photograph. Everything is of the photograph's own size."""
+    """One parsed photograph. Its arrays have the photograph's own size."""
 
     image: np.ndarray
-    """H x W x 3 uint8 RGB; ImageNet's mean colour shows through what is transparent."""
+    """The photograph, H x W x 3 uint8 RGB. Transparent pixels have ImageNet's mean colour."""
     labels: np.ndarray
-    """H x W uint8 class ids; background where nothing of the photograph can be seen."""
+    """Class ids, H x W uint8; background where nothing of the photograph can be seen."""
     label_set: LabelSet
-    """What the ids mean."""
+    """Names, colours and order of the classes."""
     faces: tuple[ParsedFace, ...] | None
     """The faces that were found; None where the photograph was parsed as a whole."""
     owner: np.ndarray
-    """H x W uint16: which face a pixel's class is of, counted from 1; 0 where there is background."""
+    """Number of the face that a pixel's class belongs to, counted from 1; 0 on background. H x W uint16."""
     _picture: Picture
     _crops: Sequence[Crop]
     _answers: Sequence[np.ndarray]
@@ -86,16 +86,15 @@ class Result:
 
     @property
     def notice(self) -> str:
-        """What should be known of the photograph's file, such as that only the first picture of an animation was taken;
-        else empty.
-        """
+        """Note on the photograph's file, such as that only an animation's first picture was used; empty if none."""
         return self._picture.notice
 
     @cached_property
     def probabilities(self) -> np.ndarray:
-        """C x H x W float32, over classes summing to 1; computed when first asked for, from the crops by bilinear
-        interpolation. Outside all crops it is background, for sure. A model that was exported with labels as its answer
-        is as sure of each as can be.
+        """Class probabilities, C x H x W float32; they sum to 1 over the classes.
+
+        Computed on first use, from the crops by bilinear interpolation. Outside all crops, background has probability
+        1. For a model that was exported with labels as its output, the label's probability is practically 1.
         """
         height, width = self.labels.shape
         total = np.zeros((len(self.label_set), height, width), np.float32)
@@ -115,7 +114,9 @@ class Result:
         return total
 
     def mask(self, *names: str) -> np.ndarray:
-        """H x W bool: where the class is one of `names`, classes or merged scores such as `mouth`.
+        """Mask of some classes, H x W bool. `names` are classes or merged names such as `mouth`.
+
+            hair = result.mask("hair")
 
         Raises:
             SettingsError: the label set has no such class.
@@ -123,18 +124,20 @@ class Result:
         return np.isin(self.labels, list(self.label_set.resolve(names)))
 
     def polygons(self) -> dict[str, list[np.ndarray]]:
-        """Class name -> its rings, for the classes that are there, less the background. A ring is K x 2 int32 (x, y) in
-        pixel corners; a point lies in the class where an odd number of rings surround it (so holes are rings, too).
+        """Rings of each class by its name, for the classes that are there, without the background.
+
+        A ring is K x 2 int32 (x, y) in pixel corners. A point lies in the class where an odd number of rings surround
+        it, so holes are rings, too.
         """
         present = [name for name in self.areas() if name != self.label_set.names[0]]
         return {name: polygons(self.mask(name)) for name in present}
 
     def areas(self) -> dict[str, int]:
-        """Class name -> number of pixels, for the classes that are there."""
+        """Number of pixels of each class by its name, for the classes that are there."""
         return self.label_set.areas(self.labels)
 
     def overlay(self, *, opacity: float = 0.55) -> np.ndarray:
-        """H x W x 3 uint8 RGB: the classes in their colours over the photograph, the background left as it is.
+        """Picture of the classes in their colours over the photograph, H x W x 3 uint8 RGB; background is unchanged.
 
         Raises:
             SettingsError: the opacity is not from 0 to 1.
@@ -144,16 +147,19 @@ class Result:
         return overlay(self.image, self.labels, self.label_set.palette(), opacity=opacity)
 
     def cut_out(self, *names: str) -> np.ndarray:
-        """H x W x 4 uint8 RGBA: the photograph, with its own transparency, where its class is one of `names`;
-        transparent elsewhere. Without names: everything but the background.
+        """Photograph where its class is one of `names`, transparent elsewhere: H x W x 4 uint8 RGBA.
+
+        Pixels that are kept keep their own transparency. Without names, everything but the background is kept.
+
+            Image.fromarray(result.cut_out("hair", "skin")).save("face.png")
         """
         return cut_out(self._picture.own, self.labels, self.label_set.resolve(names or self.label_set.names[1:]))
 
     def save(self, path: str | Path) -> None:
-        """Write the labels as an indexed PNG: ids for programs, colours for eyes.
+        """Write the labels as an indexed PNG: programs read the ids, people see the colours.
 
         Raises:
-            SettingsError: the name is not that of a PNG; other kinds of picture would change ids.
+            SettingsError: the name does not end in .png; other kinds of picture would change ids.
             OutputError: it cannot be written.
         """
         if Path(path).suffix.lower() != ".png":
@@ -162,15 +168,16 @@ class Result:
 
 
 class FaceParser:
-    """A trained model, ready for photographs of any size."""
+    """A trained model, ready for photographs of any size. Get one from `load`."""
 
     label_set: LabelSet
-    """What the ids mean."""
+    """Names, colours and order of the classes."""
 
     def __init__(
         self, parser: Parser, label_set: LabelSet, geometry: FaceGeometry | None = None, *, min_face: float = MIN_FACE
     ) -> None:
-        """
+        """Keep a loaded network and find out whether it can find faces.
+
         Args:
             geometry: where faces lie in the training crops; needed to find faces.
             min_face: height of the smallest face that is looked for, as a share of the photograph's.
@@ -187,20 +194,22 @@ class FaceParser:
 
     @property
     def input_size(self) -> Size:
-        """Height and width of the crop that the network sees; the whole photograph is scaled into it."""
+        """Height and width of the network's input, into which a photograph or a face is scaled."""
         return self._parser.input_size
 
     @property
     def device(self) -> torch.device:
-        """Where the network runs."""
+        """Device that the network runs on."""
         return self._parser.device
 
     def predict(self, image: ImageSource, *, faces: str | Path = AUTO) -> Result:
-        """One photograph, of any size.
+        """Parse one photograph of any size.
+
+            result = faceparse.load().predict("photo.jpg")
 
         Args:
-            faces: `auto` parses each face that the model finds, where its training pictures were aligned, else the
-                whole photograph; `none` parses the whole photograph; or the file of YuNet.
+            faces: `auto` parses each face that the model finds, if its training pictures were aligned, else the whole
+                photograph. `none` parses the whole photograph. A path is the file of YuNet, which then finds the faces.
 
         Raises:
             DatasetError: not a readable image.
@@ -209,7 +218,7 @@ class FaceParser:
         return self.predict_batch([image], faces=faces)[0]
 
     def predict_batch(self, images: Sequence[ImageSource], *, faces: str | Path = AUTO) -> list[Result]:
-        """Several photographs in one run of the network, which is faster on a GPU; of any sizes.
+        """Parse several photographs of any sizes in one run of the network, which is faster on a GPU.
 
         Raises:
             DatasetError, SettingsError: as `predict`.
@@ -268,14 +277,17 @@ def load(
     min_face: float = MIN_FACE,
     trust: bool = False,
 ) -> FaceParser:
-    """A trained model: the one that comes with faceparse, or any other by its name.
+    """Load a trained model: the one that comes with faceparse, or any other by its name.
+
+        parser = faceparse.load()
+        parser.predict("photo.jpg").save("labels.png")
 
     Args:
         source: the name of a shipped model; the path of a checkpoint (of faceparse, or of the released code), an
             exported file or a bundle; hf:ORG/NAME or hf:ORG/NAME@REVISION of the Hugging Face hub;
             https://HOST/FILE#sha256=HEX; models:/NAME/VERSION or models:/NAME@ALIAS of MLflow's registry.
         device: auto (a GPU where there is one), cpu, cuda or cuda:N.
-        input_size: height and width of the crop, in place of the model's own; exported files of one size take no other.
+        input_size: height and width of the crop, instead of the model's own. Exported files of one size take no other.
         min_face: height of the smallest face that is looked for, hairline to chin, as a share of the photograph's.
         trust: whether a TorchScript file or a .pt2 program may be loaded, which can do whatever its author wrote.
 
@@ -294,11 +306,11 @@ def load(
 
 
 def as_picture(source: ImageSource) -> Picture:
-    """The photograph, whichever way it was given.
+    """Decode a photograph, in whatever form it was given.
 
     Raises:
         DatasetError: not a readable image, an array of another shape or type, or more pixels than `MAX_PIXELS`.
-        ResourceError: nothing is installed that reads its format.
+        ResourceError: no installed package reads its format.
     """
     if isinstance(source, Picture):
         return source
@@ -312,7 +324,7 @@ def as_picture(source: ImageSource) -> Picture:
     if isinstance(source, bytes):
         return decode_picture(source, "image")
     if isinstance(source, str | Path):
-        if problem := path_problem(source):  # of the text: an empty one is a folder as a path
+        if problem := path_problem(source):  # checked as text: an empty text would become the folder `.`
             raise DatasetError(f"image: {problem}")
         return decode_picture(read_bytes(Path(source)), str(source))
     raise DatasetError(f"image: a {type(source).__name__}; give an array, a PIL picture, bytes, or a file's path")

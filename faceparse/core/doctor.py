@@ -1,4 +1,4 @@
-"""What of this machine matters to faceparse, tried out rather than looked up."""
+"""Checks of this machine for `faceparse doctor`: each thing is tried out, not looked up."""
 
 import os
 import platform
@@ -22,13 +22,16 @@ OPTIONAL = ("inplace-abn", "optuna", "av")
 
 @dataclass(frozen=True)
 class Finding:
+    """Result of one check."""
+
     subject: str
     state: Literal["ok", "note", "bad"]
-    """`note`: works, with less; `bad`: a command will fail."""
+    """`note`: it works, with a limit. `bad`: a command will fail."""
     text: str
 
 
 def diagnose() -> list[Finding]:
+    """Check packages, GPUs, the fused norm layer, the MLflow store and the run folder."""
     return [_versions(), _gpus(), _inplace_abn(), _attempt("mlflow store", _tracking), _attempt("run folder", _runs)]
 
 
@@ -69,7 +72,7 @@ def _tracking() -> str:
     from faceparse.core.runs.store import check_store, tracking_uri
 
     uri = tracking_uri(load_settings().tracking)
-    if is_local(uri) and not (file := database_file(uri)).exists():  # opening it would make it
+    if is_local(uri) and not (file := database_file(uri)).exists():  # do not open it: that would create it
         _existing(file)
         return f"{uri}, which the first run makes"
     check_store(uri)
@@ -77,10 +80,10 @@ def _tracking() -> str:
 
 
 def _existing(path: Path) -> Path:
-    """The folder in which `path` is, or would be made.
+    """Return the nearest existing folder at or above `path`.
 
     Raises:
-        OutputError: nothing can be written there.
+        OutputError: it cannot be written.
     """
     folder = next(parent for parent in (path, *path.resolve().parents) if parent.is_dir())
     make_folder(folder)

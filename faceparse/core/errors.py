@@ -2,34 +2,34 @@
 
 
 class FaceparseError(Exception):
-    """Base of everything that `cli.py` turns into one line and exit code 2."""
+    """Base of all errors that `cli.py` turns into one line and exit code 2."""
 
     agreed = False
     """Whether all processes of a training run raise it together."""
 
 
 class SettingsError(FaceparseError):
-    """An option, environment variable or TOML key that is unknown or has a bad value."""
+    """An option, an environment variable or a TOML key is unknown or has a bad value."""
 
 
 class DatasetError(FaceparseError):
-    """A dataset, list, image or label that cannot be used."""
+    """A dataset, list, image or label cannot be used."""
 
 
 class ColourLabelError(DatasetError):
-    """A label that is a colour picture instead of class ids."""
+    """A label is a colour picture instead of class ids."""
 
 
 class CheckpointError(FaceparseError):
-    """A weights file that cannot be read or does not fit."""
+    """A weights file cannot be read or does not fit."""
 
 
 class DeviceError(FaceparseError):
-    """A device that was asked for and is not there."""
+    """A device that was asked for is not there."""
 
 
 class OutputError(FaceparseError):
-    """A place that cannot be written."""
+    """A file or folder cannot be written."""
 
 
 class ResourceError(FaceparseError):
@@ -37,7 +37,7 @@ class ResourceError(FaceparseError):
 
 
 class TrainingError(FaceparseError):
-    """A run that must stop."""
+    """A training run must stop."""
 
 
 class LostProcessError(FaceparseError):
@@ -45,28 +45,28 @@ class LostProcessError(FaceparseError):
 
 
 class InterruptedRunError(FaceparseError):
-    """A run that was told to stop, once its checkpoint is written."""
+    """A run was told to stop and has written its checkpoint."""
 
     def __init__(self, message: str, exit_code: int) -> None:
         super().__init__(message)
         self.exit_code = exit_code
 
-    def __reduce__(self) -> tuple[type, tuple[str, int]]:  # it travels between processes
+    def __reduce__(self) -> tuple[type, tuple[str, int]]:  # processes send it to each other
         return type(self), (str(self), self.exit_code)
 
 
 class TrackingError(FaceparseError):
-    """A record of a run that MLflow does not take."""
+    """MLflow cannot be reached, has no such run or model, or does not take what is sent."""
 
 
 class HubError(FaceparseError):
-    """A model that the hub does not take."""
+    """The hub does not take a model."""
 
 
 class ExportError(FaceparseError):
-    """An exported model that could not be made or does not agree with PyTorch."""
+    """A model could not be exported, or the exported file does not agree with PyTorch."""
 
 
 def first_line(error: BaseException, longest: int = 160) -> str:
-    """Returns the first line of a library's error, to be part of one of ours; its class where it says nothing."""
+    """Return the first line of a library's error, for use in one of our messages; its class where it has no text."""
     return (str(error).strip() or type(error).__name__).splitlines()[0][:longest]

@@ -1,4 +1,4 @@
-"""Any trained model by its name: a shipped one, a file, a bundle, one on the hub or the web, a registered one."""
+"""Loads any trained model by its name: a shipped one, a file, a bundle, one on the hub or the web, a registered one."""
 
 import shutil
 import tempfile
@@ -15,7 +15,10 @@ from faceparse.core.settings import load_settings
 
 
 def load_model_from(source: str | Path = DEFAULT, *, trust: bool = False) -> TrainedModel:
-    """
+    """Load a trained model by its name.
+
+        load_model_from("runs/faces/best.pth")
+
     Args:
         source: the name of a shipped model; a path; hf:ORG/NAME or hf:ORG/NAME@REVISION; https://HOST/FILE#sha256=HEX;
             models:/NAME/VERSION or models:/NAME@ALIAS of MLflow's registry.
@@ -39,7 +42,7 @@ def _registered(source: str) -> TrainedModel:
 
 
 class _Copy:
-    """A temporary folder, which is removed once nobody holds this any more, or when the process ends."""
+    """A temporary folder. It is removed when this object is no longer used, or when the process ends."""
 
     def __init__(self) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="faceparse-"))

@@ -31,30 +31,30 @@ from faceparse.core.text.toml_json import read_toml
 ENV_PREFIX = "FACEPARSE_"
 EXPERIMENT_VARIABLE = "MLFLOW_EXPERIMENT_NAME"
 LONGEST_EXPERIMENT = 500
-"""Letters that MLflow takes."""
+"""Characters of an experiment's name that MLflow takes."""
 LONGEST_FOLDER = 200
-"""Bytes: a file system takes 255."""
+"""Bytes of a folder's name. File systems take 255."""
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
 
 def _split(value: Any) -> Any:
-    """`473,473` as typed in a shell or the environment."""
+    """Split `473,473`, as typed in a shell or the environment; return other values unchanged."""
     if isinstance(value, str):
         return tuple(part.strip() for part in value.split(","))
     return value
 
 
 def _usable(value: Any) -> Any:
-    """A path as it was written, where it can be one and be kept in a settings file."""
+    """Return a path unchanged; raise ValueError if no file can have it, or if it does not fit a settings file."""
     if isinstance(value, str | Path) and (problem := utf8_problem(value)):
         raise ValueError(problem)
     return value
 
 
 def _unset(value: Any) -> Any:
-    """`auto` as typed: what nobody has decided."""
+    """Return None for `auto`, which leaves the choice open; return other values unchanged."""
     return None if value == "auto" else value
 
 
@@ -65,7 +65,7 @@ def _experiment_name(name: str) -> str:
 
 
 def folder_name(experiment: str) -> str:
-    """The experiment's name where it may stand as a folder's: `/Shared/faces` -> `Shared-faces`."""
+    """Name of an experiment's folder: `/Shared/faces` -> `Shared-faces`."""
     words = re.sub(r"[^\w. -]+", "-", experiment).encode()[:LONGEST_FOLDER].decode(errors="ignore")
     return words if words == experiment and words.strip(". ") else words.strip("-. ") or "experiment"
 
@@ -86,7 +86,7 @@ PositiveTriple = Annotated[tuple[PositiveFloat, PositiveFloat, PositiveFloat], B
 
 RESNETS = ("resnet18", "resnet34", "resnet50", "resnet101")
 TIMM = "timm:"
-"""What the name of a backbone from timm begins with."""
+"""Prefix of the name of a backbone from timm."""
 
 
 def _backbone(name: str) -> str:
@@ -120,11 +120,11 @@ class DataSettings(_Section):
     channel_order: Literal["rgb", "bgr"] = "rgb"
     """Order of the image channels; the released checkpoints expect bgr with the mean and std in RGB order."""
     mean: Triple = IMAGENET_MEAN
-    """Subtracted from the channels, which go from 0 to 1, in their order."""
+    """Numbers that are subtracted from the channels (0 to 1), in the channels' order."""
     std: PositiveTriple = IMAGENET_STD
-    """What the channels are then divided by."""
+    """Numbers that the channels are then divided by."""
     random_scale: bool = True
-    """The recipe's augmentation: random scale, and with `rotation_probability` a random rotation."""
+    """Apply the recipe's augmentation: a random scale, and with `rotation_probability` a random rotation."""
     scale_sigma: Annotated[float, Field(ge=0, lt=1)] = 0.25
     """Scale is clip(1 + sigma N(0, 1), 1 - sigma, 1 + sigma)."""
     rotation_sigma: NonNegative = 30.0
@@ -132,7 +132,7 @@ class DataSettings(_Section):
     rotation_probability: Fraction = 0.6
     """Share of the samples that are rotated, where `random_scale` is on."""
     random_mirror: bool = False
-    """Mirror half of the samples, left and right classes changing places."""
+    """Mirror half of the samples, and swap their left and right classes."""
     shift: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """Random shift, in both directions, of up to this share of the crop's side; 0 in the recipe."""
     color_jitter: Fraction = 0.0
@@ -148,26 +148,29 @@ class DataSettings(_Section):
     erase: Fraction = 0.0
     """Share of the samples in which a rectangle of 2 to 15 % of the crop is grey; its label stays."""
     backgrounds: FilePath | None = None
-    """Folder of pictures without faces. Half of the samples show them beyond the photograph's border, as background to
-    the loss; else black is there, which the loss ignores. `far` and `empty` need it."""
+    """Folder of pictures without faces. In half of the samples, such a picture fills the area beyond the photograph's
+    border, and the loss counts that area as background. Otherwise the area is black, and the loss ignores it. `far` and
+    `empty` need this folder."""
     far: Fraction = 0.0
-    """Share of the samples that are shown small and turned on such a picture, with up to three other photographs."""
+    """Share of the samples that are shown small and turned on a picture of `backgrounds`, with up to three others."""
     empty: Fraction = 0.0
-    """Share of the samples that are replaced by a piece of such a picture."""
+    """Share of the samples that are replaced by a piece of a picture of `backgrounds`."""
     rare_first: Fraction = 0.0
-    """Photographs with a class that fewer than this share of the photographs have are drawn more often, by the root of
-    how much rarer it is (Gupta et al., LVIS, CVPR 2019); 0 draws each photograph once an epoch, as in the recipe."""
+    """Draw photographs with a rare class more often. A class is rare if fewer than this share of the photographs have
+    it; they are drawn more often by the square root of how much rarer it is (Gupta et al., LVIS, CVPR 2019). 0 draws
+    each photograph once an epoch, as in the recipe."""
     workers: Annotated[int, Field(ge=0)] = 2
-    """Loader processes; 0 loads in the training process."""
+    """Processes that load samples; 0 loads them in the training process."""
     persistent_workers: bool = True
-    """Loader processes stay between epochs; else they are started anew for each."""
+    """Keep loader processes between epochs; otherwise each epoch starts new ones."""
     prefetch: Positive | None = None
-    """Batches that each loader process works ahead. Default: 2."""
+    """Batches that each loader process loads ahead. Default: 2."""
     pin_memory: Switch = None
-    """Batches in memory from which a GPU fetches them while it computes. Default (auto): on a GPU."""
+    """Put batches in pinned memory, from which a GPU fetches them while it computes. Default (auto): on a GPU."""
     cache: Literal["auto", "off", "on"] = "auto"
-    """Keep decoded training samples in memory, one block for all loader processes: `auto` where half of the free memory
-    is enough, `on` where nine tenths are, else the run is refused. Numbers are the same either way."""
+    """Keep decoded training samples in memory, one block for all loader processes. `auto`: if half of the free memory
+    is enough. `on`: always; the run is refused if nine tenths of the free memory are not enough. The numbers are the
+    same either way."""
 
     @field_validator("far", "empty")
     @classmethod
@@ -192,20 +195,20 @@ class ModelSettings(_Section):
     """The network."""
 
     backbone: Backbone = "resnet101"
-    """What the heads stand on: resnet18, resnet34, resnet50, resnet101 (the paper's), mobilenet_v2, or timm:NAME, a
+    """Network under the heads: resnet18, resnet34, resnet50, resnet101 (the paper's), mobilenet_v2, or timm:NAME, a
     feature network of timm with maps at 1/4, 1/8, 1/16 and 1/32."""
     stem: Literal["deep", "torchvision"] = "deep"
-    """Of a ResNet: three 3x3 convolutions as in the paper's backbone, or torchvision's single 7x7."""
+    """Stem of a ResNet. `deep`: three 3x3 convolutions as in the paper's backbone; `torchvision`: its single 7x7."""
     heads: Literal["auto", "paper", "light"] = "auto"
-    """`paper`: the published heads on maps at 1/4 and 1/8; `light`: a lean pyramid on maps at 1/4 to 1/32, for a
+    """`paper`: the published heads on maps at 1/4 and 1/8. `light`: a lean pyramid on maps at 1/4 to 1/32, with a
     seventh of the computation on a ResNet-18. `auto`: `paper` on a ResNet, else `light`."""
     graph: bool = False
-    """An edge-anchored graph in the light heads, too. The paper's heads always have two."""
+    """Add an edge-anchored graph to the light heads. The paper's heads always have two graphs."""
     norm: Literal["auto", "inplace_abn", "torch"] = "auto"
-    """`auto`: inplace_abn on a GPU where it is installed, else the exact plain twin."""
+    """`auto`: inplace_abn on a GPU where it is installed, else `torch`, a plain layer that computes the same."""
     pretrained: str = "none"
-    """`none`; `imagenet`, torchvision's or timm's weights of that backbone (a ResNet's are made for its 7x7 stem); or
-    weights to start from: a checkpoint or its name (`hf:ORG/NAME`, ...), a released EAGRNet, or a backbone's file."""
+    """Weights to start from. `none`; `imagenet`: torchvision's or timm's weights of the backbone (a ResNet's are made
+    for its 7x7 stem); a checkpoint or its name (`hf:ORG/NAME`, ...); a released EAGRNet; or a backbone's file."""
 
     @property
     def light(self) -> bool:
@@ -225,20 +228,20 @@ class LossSettings(_Section):
     """Weights of the loss terms; the published code uses 1, 1 and 4."""
 
     parsing: NonNegative = 1.0
-    """Of the cross-entropy over all labelled pixels."""
+    """Weight of the cross-entropy over all labelled pixels."""
     edge: NonNegative = 1.0
-    """Of the edge head's cross-entropy; the rarer of edge and no edge weighs more."""
+    """Weight of the edge head's cross-entropy; the rarer of edge and no edge weighs more."""
     boundary_attention: NonNegative = 4.0
-    """Of the parsing cross-entropy at edge pixels alone."""
+    """Weight of the parsing cross-entropy at edge pixels alone."""
     dice: NonNegative = 0.0
-    """Of one minus the batch's soft F1, mean over classes: a rare class counts like any other. 0 in the recipe."""
+    """Weight of 1 minus the batch's soft F1, mean over classes: a rare class counts like any other. 0 in the recipe."""
     scale: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 2.0
-    """Factor on the whole loss. The released code adds each term once for each of its two outputs, so 2."""
+    """Factor on the whole loss. It is 2 because the released code adds each term once for each of its two outputs."""
     class_weights: Literal["none", "root", "enet"] = "none"
-    """Weight of a pixel by its class's share p of all training pixels, in both parsing terms. `root`: 1 / sqrt(p x
+    """Weight of a pixel in both parsing terms, by its class's share p of all training pixels. `root`: 1 / sqrt(p x
     classes); `enet`: 1 / ln(1.02 + p) (Paszke et al., ENet, 2016); `none`: 1, as in the recipe."""
     class_weight_range: PositivePair = (0.5, 5.0)
-    """Class weights below the first number are raised to it, those above the second lowered to it."""
+    """Lowest and highest class weight; a weight beyond one of them is set to it."""
 
     @field_validator("class_weight_range")
     @classmethod
@@ -249,7 +252,7 @@ class LossSettings(_Section):
 
 
 class OptimSettings(_Section):
-    """How the loss changes the weights; the recipe is SGD with the poly schedule."""
+    """The optimizer, which updates the weights; the recipe is SGD with the poly schedule."""
 
     name: Literal["sgd", "adamw"] = "sgd"
     """`sgd` as in the recipe, or `adamw` (Loshchilov and Hutter, ICLR 2019), which suits light networks."""
@@ -258,23 +261,23 @@ class OptimSettings(_Section):
     backbone_lr: PositiveFloat | None = None
     """Base learning rate of the backbone. Default: `lr`."""
     momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
-    """Share of the update before in each update of sgd; adamw's first beta."""
+    """Share of the previous update in each update of sgd; adamw's first beta."""
     weight_decay: NonNegative = 5e-4
     """sgd: L2 penalty on all weights. adamw: decay of all weights but norms and biases."""
     clip: NonNegative = 0.0
-    """Longest gradient, as the L2 norm over all weights; a longer one is shortened to it. 0 clips nothing."""
+    """Largest L2 norm of the gradient over all weights; a longer gradient is shortened to it. 0 clips nothing."""
     schedule: Literal["poly", "cosine"] = "poly"
-    """Fall of the learning rate: `poly`, lr x (1 - iteration / iterations) ** power, or `cosine`, half a wave."""
+    """How the learning rate falls: `poly`, lr x (1 - iteration / iterations) ** power, or `cosine`, half a wave."""
     power: NonNegative = 0.9
-    """Of the poly schedule."""
+    """Exponent of the poly schedule."""
     warmup: Annotated[int, Field(ge=0)] = 0
     """Iterations over which lr rises linearly from 0; 0 in the recipe."""
     fused: bool = True
-    """One kernel for the whole update. Without it each step waits for its loss, to leave a bad one out."""
+    """Update all weights in one kernel. Without it, each step waits for its loss, to leave out a bad one."""
 
 
 class TrainSettings(_Section):
-    """The run."""
+    """Length, batches, checkpoints and folders of a training run."""
 
     epochs: Positive = 200
     """Passes over the training set."""
@@ -282,18 +285,18 @@ class TrainSettings(_Section):
     """Photographs at a time in each process. At least 2: batch norm after the pyramid's 1 x 1 pool needs more than one
     value a channel."""
     accumulate: Positive = 1
-    """Batches whose gradients make one update."""
+    """Batches whose gradients together make one update."""
     ema: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    """Share of the old in a running average of the weights, such as 0.999; the average is what is evaluated and kept as
-    best.pth. 0 is without."""
+    """Share of the old average in a running average of the weights, such as 0.999. The average is evaluated and saved
+    as best.pth. 0: no average."""
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
-    """Of the first weights, the order of the samples and their augmentation."""
+    """Seed of the first weights, the order of the samples and their augmentation."""
     device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+(,\d+)*)?)$")] = "auto"
     """One of auto (the first GPU, else the CPU), cpu, cuda, cuda:N, and cuda:N,N,... for a process on each."""
     checkpoint_every: Annotated[int, Field(ge=0)] = 1000
-    """Iterations between two last.pth within an epoch; 0 writes them only with evaluations and at signals."""
+    """Iterations between two writes of last.pth in an epoch; 0 writes it only with evaluations and at signals."""
     evaluate_every: Positive = 1
-    """Epochs between evaluations on `val`, each of which writes last.pth; the last epoch always has one."""
+    """Epochs between evaluations on `val`. Each writes last.pth. The last epoch always has one."""
     best_metric: str = "auto"
     """Score on `val` that chooses best.pth: mean_f1, mean_iou, pixel_accuracy, or f1/<class or merged name>.
     `auto` is f1/overall where the label set has it (Helen), as in the recipe, else mean_f1."""
@@ -304,25 +307,27 @@ class TrainSettings(_Section):
 
 
 class SpeedSettings(_Section):
-    """How the same numbers, or nearly the same, are had sooner."""
+    """Ways to get the same numbers, or nearly the same, sooner."""
 
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
-    """Of forward and backward; weights and loss stay fp32. `auto`: bf16 on a GPU that has it, else fp32. The in-place
-    norm layer takes no bf16: `model.norm = "auto"` becomes `torch` with it."""
+    """Number format of forward and backward; weights and loss stay fp32. `auto`: bf16 on a GPU that has it, else fp32.
+    The in-place norm layer takes no bf16: with it, `model.norm = "auto"` becomes `torch`."""
     channels_last: bool = True
-    """Memory order of weights and maps: N H W C."""
+    """Store weights and maps in the memory order N H W C."""
     compile: bool = False
-    """torch.compile; the first iterations take minutes, and `model.norm` becomes `torch`."""
+    """Use torch.compile; the first iterations take minutes, and `model.norm` becomes `torch`."""
 
 
 class LaunchSettings(_Section):
-    """Where a run runs. Nothing here changes what is trained, but the number of processes does: it multiplies
-    `train.batch_size`."""
+    """Processes and machines that a run uses.
+
+    They do not change what is trained, with one exception: the number of processes multiplies `train.batch_size`.
+    """
 
     processes: Positive = 1
-    """On this machine, on its CPU; on GPUs `train.device` says how many."""
+    """Processes on this machine's CPU; on GPUs, `train.device` says how many."""
     nodes: Positive = 1
-    """Machines; the same command is started on each."""
+    """Number of machines; start the same command on each."""
     rendezvous: Annotated[str, Field(pattern=r"^[^:\s]+:\d+$|^\[[0-9a-fA-F:]+\]:\d+$")] | None = None
     """Where the machines meet, host:port of one of them."""
     max_restarts: Annotated[int, Field(ge=0)] = 3
@@ -332,26 +337,26 @@ class LaunchSettings(_Section):
 
 
 class TrackingSettings(_Section):
-    """MLflow."""
+    """Logging to MLflow."""
 
     enabled: bool = True
-    """`false` leaves MLflow out; everything is in the run directory all the same."""
+    """Log to MLflow. Everything is in the run directory, too."""
     uri: Annotated[str, AfterValidator(public_address)] | None = None
-    """Tracking URI. Default: MLFLOW_TRACKING_URI, else mlflow.db (SQLite) in the working folder. User and password in
-    it are used by the run that they are typed for, and kept nowhere."""
+    """Tracking URI. Default: MLFLOW_TRACKING_URI, else mlflow.db (SQLite) in the working folder. A user and password in
+    it are used by this run only, and saved nowhere."""
     experiment: Annotated[str, AfterValidator(_experiment_name)] = "faceparse"
-    """Experiment name in MLflow, such as `faces` or `/Shared/faces`; MLFLOW_EXPERIMENT_NAME where neither a file nor an
-    option has one. The folder under `runs_dir` is named after it, with `-` for what no folder's name should have."""
+    """Experiment name in MLflow, such as `faces` or `/Shared/faces`. MLFLOW_EXPERIMENT_NAME is used where neither a
+    file nor an option has one. The folder under `runs_dir` gets the same name, with `-` for unfit characters."""
     run_name: str | None = None
-    """The run's name in MLflow. Default: its folder's."""
+    """The run's name in MLflow. Default: the name of its folder."""
     overlays: Annotated[int, Field(ge=0, le=64)] = 4
-    """Sample overlays of `val` logged with each new best."""
+    """Number of overlays of `val` that are logged with each new best."""
     system_metrics: bool = True
-    """Log how busy CPU, memory and GPUs were, a mean for each epoch."""
+    """Log how busy CPU, memory and GPUs were, as a mean for each epoch."""
 
 
 class Settings(BaseModel):
-    """Everything a run depends on. Defaults are the paper's Helen recipe on one GPU."""
+    """All settings of a run. The defaults are the paper's Helen recipe on one GPU."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -366,17 +371,17 @@ class Settings(BaseModel):
 
     @property
     def experiment_dir(self) -> Path:
-        """Where the experiment's runs are, each in a folder of its own."""
+        """Folder of the experiment's runs, each in a folder of its own."""
         return self.train.runs_dir / folder_name(self.tracking.experiment)
 
     def moved_to(self, other: "Settings") -> "Settings":
-        """These settings, to run where and as `other` runs: nothing of that changes what is trained."""
+        """Return these settings with the device and launch of `other`: neither changes what is trained."""
         train = self.train.model_copy(update={"device": other.train.device})
         return self.model_copy(update={"train": train, "launch": other.launch})
 
 
 def read_settings(file: Path) -> Settings:
-    """Just what a settings.toml says, whatever the environment holds.
+    """Settings from a settings.toml alone; the environment is ignored.
 
     Raises:
         SettingsError: as `load_settings`.
@@ -386,6 +391,8 @@ def read_settings(file: Path) -> Settings:
 
 def load_settings(file: Path | None = None, options: Mapping[str, Any] | None = None) -> Settings:
     """Settings from a TOML file, the environment and `options` ("section.key" -> value).
+
+        load_settings(Path("experiments/helen.toml"), {"train.epochs": 50})
 
     Raises:
         SettingsError: an unknown key or a bad value, with where it came from.
@@ -408,16 +415,20 @@ def load_settings(file: Path | None = None, options: Mapping[str, Any] | None = 
 
 
 def parse_input_size(value: Any) -> tuple[int, int]:
-    """Height and width as `data.input_size` takes them: two numbers, or `473,473` as typed.
+    """Return height and width as `data.input_size` takes them: from two numbers, or from `473,473` as typed.
 
     Raises:
-        SettingsError: anything else, or a size that no network takes.
+        SettingsError: `value` is anything else, or a size that no network takes.
     """
     return load_settings(options={"data.input_size": value}).data.input_size
 
 
 def settings_from_dict(data: Mapping[str, Any], layers: dict[str, Any] | None = None) -> Settings:
-    """Settings from a nested dict; `layers` (origin -> dict) lets an error say where a bad value came from."""
+    """Settings from a nested dict; with `layers` (origin -> dict) an error says where a bad value came from.
+
+    Raises:
+        SettingsError: an unknown key or a bad value.
+    """
     try:
         return Settings.model_validate(data)
     except ValidationError as error:
@@ -425,10 +436,10 @@ def settings_from_dict(data: Mapping[str, Any], layers: dict[str, Any] | None = 
 
 
 def override(settings: Settings, options: Mapping[str, Any], origin: str = "option") -> Settings:
-    """These settings with some replaced ("section.key" -> value). What was not set before still counts as not set.
+    """Return these settings with some replaced ("section.key" -> value). Keys that were not set stay not set.
 
     Raises:
-        SettingsError: an unknown key or a bad value, which came from `origin`.
+        SettingsError: an unknown key or a bad value; the error names `origin`.
     """
     merged, layer = chosen(settings), _nest(options)
     _merge(merged, layer)
@@ -437,26 +448,27 @@ def override(settings: Settings, options: Mapping[str, Any], origin: str = "opti
 
 
 def chosen(settings: Settings) -> dict[str, Any]:
-    """As `to_dict`, but only what was set by somebody."""
+    """Nested dict like that of `to_dict`, with only the keys that somebody set."""
     return settings.model_dump(mode="json", exclude_none=True, exclude_unset=True)
 
 
 def to_dict(settings: Settings) -> dict[str, Any]:
-    """JSON-able nested dict without unset keys, as stored in checkpoints and settings.toml."""
+    """Nested dict of JSON values without unset keys, as stored in checkpoints and settings.toml."""
     return settings.model_dump(mode="json", exclude_none=True)
 
 
 def to_toml(settings: Settings) -> str:
+    """Text of a settings.toml."""
     return tomli_w.dumps(to_dict(settings))
 
 
 def flatten(settings: Settings) -> dict[str, Any]:
-    """`section.key` -> value."""
+    """Settings by `section.key`."""
     return {f"{section}.{key}": value for section, keys in to_dict(settings).items() for key, value in keys.items()}
 
 
 def keys() -> dict[str, Any]:
-    """Every `section.key` with its field, for errors and for the reference."""
+    """Fields by `section.key`, for errors and for the reference."""
     return {
         f"{section}.{key}": field
         for section, model in Settings.model_fields.items()
@@ -476,7 +488,7 @@ def _read_toml(file: Path) -> dict[str, Any]:
 
 
 def _environment() -> dict[str, Any]:
-    """Section -> key -> text; a variable that is empty says nothing."""
+    """Settings in the environment: section -> key -> text. Empty variables are ignored."""
     found: dict[str, Any] = {}
     for name, value in os.environ.items():
         if not name.upper().startswith(ENV_PREFIX):
@@ -517,12 +529,12 @@ def _merge(target: dict[str, Any], layer: Mapping[str, Any]) -> None:
 
 
 _SHORT = reprlib.Repr()
-"""Values as they were written, but for what nobody would read."""
+"""Shows values as they were written, and shortens long ones."""
 _SHORT.maxstring = _SHORT.maxother = _SHORT.maxlong = 200
 
 
 def _explain(error: Any, layers: dict[str, Any]) -> str:
-    """One validation error as a colleague would say it: origin, key, value, what is allowed."""
+    """Say one validation error in plain words: origin, key, value, what is allowed."""
     location = [str(part) for part in error["loc"]]
     key, value = ".".join(location[:2])[:100], _SHORT.repr(error["input"])
     where = next((f"{origin}: " for origin in reversed(layers) if _holds(layers[origin], location[:2])), "")

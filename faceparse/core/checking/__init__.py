@@ -1,1 +1,1 @@
-"""What is wrong with a prepared dataset: one file an idea."""
+"""Finds what is wrong with a prepared dataset. Each file has one idea."""

@@ -1,4 +1,4 @@
-"""Everything wrong with a dataset, before hours are spent on it."""
+"""Finds everything that is wrong with a dataset, before hours are spent on it."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -22,20 +22,23 @@ from faceparse.core.settings import DataSettings
 from faceparse.core.text.paths import broken_link
 
 EXAMPLES = 12
+"""Largest number of examples in a report."""
 
 
 @dataclass(frozen=True)
 class ClassShare:
+    """How much of a dataset a class covers."""
+
     name: str
     share: float
-    """Of all labelled pixels, 0 to 1."""
+    """Share of all labelled pixels, 0 to 1."""
     images: int
-    """Labels that hold the class."""
+    """Number of labels that hold the class."""
 
 
 @dataclass(frozen=True)
 class ImageSizes:
-    """Width and height in pixels, ordered by area."""
+    """Sizes of a dataset's images, each width and height in pixels, ordered by area."""
 
     smallest: tuple[int, int]
     median: tuple[int, int]
@@ -45,30 +48,34 @@ class ImageSizes:
 
 @dataclass(frozen=True)
 class CheckReport:
+    """Result of a check: problems, notes and statistics."""
+
     problems: tuple[str, ...]
-    """One line each: file, what is wrong, and where it helps, how to fix it."""
+    """One line per problem: the file, what is wrong, and where it helps, how to fix it."""
     splits: dict[str, int]
-    """Split -> samples listed."""
+    """Number of listed samples by split."""
     label_set: LabelSet
     order: str | None
-    """The class order that the labels look like: the label set's name, a foreign order's, or no verdict."""
+    """Name of the class order that the labels look like: the label set's or a foreign one. None without a verdict."""
     classes: tuple[ClassShare, ...]
-    """In id order."""
+    """Share of each class, in id order."""
     sizes: ImageSizes | None
     """None where no image could be read."""
     examples: tuple[tuple[str, Sample], ...]
-    """About 12 samples with nothing wrong in their files, spread over the splits, each with its split."""
+    """About 12 pairs of split and sample, spread over the splits; nothing is wrong in these samples' files."""
     notes: tuple[str, ...] = ()
-    """One line each: what is not wrong by itself, and should be known."""
+    """One line per fact that is no problem in itself, but that users should know."""
 
 
 def check_dataset(
     root: Path, *, dataset: str | None = None, processes: int = 1, track: Track = untracked
 ) -> CheckReport:
-    """Read every listed file of every split.
+    """Read every listed file of every split and report what is wrong.
+
+        check_dataset(Path("dataset/Helen")).problems
 
     Args:
-        dataset: label set, where the folder does not say it.
+        dataset: label set, where the folder does not name it.
 
     Raises:
         DatasetError: `root` is no folder, has no list at all, or is half remapped.
@@ -99,7 +106,7 @@ def check_dataset(
     order = detect_order(moments, label_set)
     if order in (None, label_set.name):
         problems += side_problems(moments, label_set, root / "labels")
-    else:  # under wrong names sides mean nothing
+    else:  # left and right mean nothing while the names are wrong
         command = f"faceparse check {root}{f' --label-set {dataset}' if dataset else ''} --remap"
         problems.append(
             f"{root / 'labels'}: the class order looks like {order}, not {label_set.name}; "
@@ -160,13 +167,13 @@ def _image_sizes(shapes: Sequence[tuple[int, int]]) -> ImageSizes | None:
 
 
 def _spread(sound: Sequence[tuple[str, Sample]], splits: int) -> list[tuple[str, Sample]]:
-    """A split's part of the examples, evenly over its list."""
+    """Samples of one split that are shown as examples, spread evenly over its list."""
     count = min(len(sound), EXAMPLES // splits)
     return [sound[i * len(sound) // count] for i in range(count)]
 
 
 def _check_list(folder: DatasetFolder, split: str) -> tuple[list[Sample], list[str]]:
-    """The samples whose files exist, each once, and what is wrong with the list."""
+    """Return the list's samples whose files exist, each once, and the problems of the list."""
     samples: list[Sample] = []
     problems: list[str] = []
     first_seen: dict[str, int] = {}
@@ -195,7 +202,7 @@ def _check_list(folder: DatasetFolder, split: str) -> tuple[list[Sample], list[s
 
 
 def _edges(*, missing: Sequence[Sample], outdated: Sequence[Sample], root: Path) -> list[str]:
-    """A line for all that are missing, a line for all that are wrong: one command fixes each."""
+    """One line for all missing edge maps, one for all wrong ones: one command fixes each kind."""
     problems = []
     if missing:
         problems.append(

@@ -1,4 +1,4 @@
-"""A dataset's check as one HTML page that needs nothing but itself."""
+"""Writes a dataset's check as one HTML page that needs no other file."""
 
 from pathlib import Path
 
@@ -14,10 +14,10 @@ PICTURE_SIDE = 320
 
 
 def check_page(report: CheckReport, root: Path) -> str:
-    """The report as HTML: problems, statistics, the classes' colours and shares, examples with their overlays.
+    """HTML page of a report: problems, statistics, the classes' colours and shares, examples with their overlays.
 
     Raises:
-        DatasetError: an example has gone since the check.
+        DatasetError: an example's file was removed after the check.
     """
     count = len(report.problems)
     return render(
@@ -43,7 +43,7 @@ def _facts(report: CheckReport) -> dict[str, str]:
 
 
 def size_phrase(sizes: ImageSizes) -> str:
-    """`72 x 72`, or from which size to which, with the median."""
+    """Phrase for the images' sizes: `72 x 72`, or the smallest, the largest and the median."""
     smallest, median, largest = (f"{w} x {h}" for w, h in (sizes.smallest, sizes.median, sizes.largest))
     if sizes.distinct == 1:
         return median
@@ -51,7 +51,7 @@ def size_phrase(sizes: ImageSizes) -> str:
 
 
 def share_phrase(share: float) -> str:
-    """In percent; what is there is never 0.00."""
+    """Phrase for a share in percent. A class that is there never gets 0.00."""
     return "<0.01" if 0 < share < 5e-5 else f"{100 * share:.2f}"
 
 

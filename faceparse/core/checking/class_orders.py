@@ -1,7 +1,7 @@
-"""The class orders in which CelebAMask-HQ labels are passed around, told apart by what faces look like.
+"""Tells apart the class orders in which people share CelebAMask-HQ labels, by what faces look like.
 
-Nothing is learned: under the right order brows lie above eyes, lips below the nose and cloth below the neck; under a
-wrong one the names fall on other parts, and most of that does not hold.
+Nothing is learned. Under the right order, brows lie above eyes, lips below the nose and cloth below the neck. Under a
+wrong order, the names belong to other parts, and most of these statements do not hold.
 """
 
 from collections.abc import Iterator
@@ -19,41 +19,43 @@ ORDERS = {
     "zllrunning": "background skin l_brow r_brow l_eye r_eye eye_g l_ear r_ear ear_r "
     "nose mouth u_lip l_lip neck neck_l cloth hair hat",
 }
-"""Name -> classes in id order, by the names of the label set celebamask-hq."""
+"""Name of an order -> its classes in id order, with the names of the label set celebamask-hq."""
 
 ABOVE = (
     "l_brow l_eye, r_brow r_eye, l_eye nose, r_eye nose, nose u_lip, u_lip l_lip, u_lip mouth, mouth l_lip, "
     "l_lip neck, mouth neck, neck cloth, skin cloth, hair skin, hair cloth, hat nose, eye_g u_lip, l_brow l_ear, "
     "r_brow r_ear, l_ear neck, r_ear neck, l_ear ear_r, l_lip neck_l"
 )
-"""The first lies above the second."""
+"""Pairs of classes: the first lies above the second."""
 LARGER = (
     "skin nose, skin l_eye, skin r_eye, skin l_brow, skin r_brow, skin u_lip, skin l_lip, skin mouth, skin l_ear, "
     "skin r_ear, skin neck, nose l_eye, nose r_eye, nose l_brow, nose r_brow, nose u_lip, hair l_brow, hair r_brow, "
     "hair l_eye, hair r_eye, hair nose, hair u_lip, hair l_lip, neck neck_l, l_ear ear_r"
 )
+"""Pairs of classes: the first is larger than the second."""
 BETWEEN = "l_eye nose r_eye, l_brow nose r_brow, l_ear nose r_ear, l_eye u_lip r_eye, l_ear skin r_ear"
-"""The second lies between the others, from left to right or from right to left."""
+"""Triples of classes: the second lies between the others, from left to right or from right to left."""
 CENTRAL = "l_brow, r_brow, l_lip, neck, cloth, l_ear, r_ear"
-"""Each lies farther from the skin's centre than the nose."""
+"""Classes that lie farther from the skin's centre than the nose."""
 
 ALWAYS = frozenset(["skin", "nose", "l_eye", "r_eye", "l_brow", "r_brow", "u_lip", "l_lip", "hair"])
-"""In nearly every label; a statement about these alone does not hold where one is absent."""
+"""Classes of nearly every label. A statement about these alone does not hold where one of them is absent."""
 
 MIN_IMAGES = 5
 MIN_SCORE = 0.85
 MIN_MARGIN = 0.15
-"""To the second best order. Drawn faces score 0.99 in their own order, and at most 0.75 in another."""
+"""Smallest distance to the second best order. Drawn faces score 0.99 in their own order, at most 0.75 in another."""
 
 
 def detect_order(moments: Moments, label_set: LabelSet) -> str | None:
-    """The order that the labels look like: the label set's name where it is its own, else a key of `ORDERS`.
+    """Name of the order that the labels look like: the label set's name for its own order, else a key of `ORDERS`.
 
     Args:
-        moments: of the set, N x 19.
+        moments: moments of the dataset's labels, N x 19.
 
     Returns:
-        None where the label set has not CelebAMask-HQ's classes, for fewer than 5 labels, and without a clear margin.
+        None where the label set has other classes than CelebAMask-HQ, for fewer than 5 labels, or without a clear
+        margin.
     """
     orders = _candidates(label_set)
     if not orders or len(moments.pixels) < MIN_IMAGES:
@@ -65,7 +67,7 @@ def detect_order(moments: Moments, label_set: LabelSet) -> str | None:
 
 
 def _candidates(label_set: LabelSet) -> dict[str, tuple[str, ...]]:
-    """Name -> order, the label set's own first; nothing where its classes are others."""
+    """Orders by name, the label set's own first; empty where the label set has other classes."""
     known = {name: tuple(order.split()) for name, order in ORDERS.items()}
     if set(label_set.names) != set(known["official"]):
         return {}
@@ -75,7 +77,7 @@ def _candidates(label_set: LabelSet) -> dict[str, tuple[str, ...]]:
 
 
 def order_table(order: str, label_set: LabelSet) -> np.ndarray:
-    """256 uint8: `table[label]` is the label in the label set's order; ids that are no class stay as they are."""
+    """Table of 256 uint8: `table[label]` is the label in the label set's order. Ids that are no class do not change."""
     table = np.arange(256, dtype=np.uint8)
     names = ORDERS[order].split()
     table[: len(names)] = label_set.ids(names)
@@ -83,7 +85,7 @@ def order_table(order: str, label_set: LabelSet) -> np.ndarray:
 
 
 def score_order(moments: Moments, order: tuple[str, ...]) -> float:
-    """The share, 0 to 1, of the statements about all labels that hold if `order` is the labels' order."""
+    """Share, 0 to 1, of the statements about all labels that hold if the labels are in `order`."""
     held = asked = 0
     for names, holds in _statements(moments, order):
         present = moments.present[:, [order.index(name) for name in names]].all(axis=1)
@@ -93,7 +95,7 @@ def score_order(moments: Moments, order: tuple[str, ...]) -> float:
 
 
 def _statements(moments: Moments, order: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], np.ndarray]]:
-    """The classes that each statement is about, and for which of the N labels it holds (NaN: it does not)."""
+    """Classes that each statement is about, and for which of the N labels it holds (with NaN it does not)."""
     area, x, y = ({name: values[:, i] for i, name in enumerate(order)} for values in moments)
     for upper, lower in _parse(ABOVE):
         yield (upper, lower), y[upper] < y[lower]

@@ -1,8 +1,8 @@
-"""Photographs that stand in two splits: byte for byte, or re-encoded, resized or brightened.
+"""Finds photographs that are in two splits: byte for byte, or re-encoded, resized or brightened.
 
-Copies are found on grey thumbnails. The 8 x 8 means of two copies correlate, whatever their brightness and contrast,
-and one matrix product compares a block of one split with a block of another. Aligned faces of two people may correlate
-as well there, so a candidate counts only where the detail that the means leave out agrees, too.
+Grey thumbnails are compared. The 8 x 8 means of two copies correlate, whatever their brightness and contrast. One
+matrix product compares a block of one split with a block of another. The means of aligned faces of two people may
+correlate as well. So a candidate counts only if the detail that the means leave out agrees, too.
 """
 
 from collections.abc import Iterator, Sequence
@@ -15,28 +15,32 @@ import numpy as np
 
 SIDE, CELLS = 32, 8
 COARSE, DETAIL = 0.96, 0.97
-"""Least correlation of the means and of the detail. Measured on 64 photographs (FASSEG): copies reach 0.996 and 0.992
-at least, two shots of one man 0.986 and 0.954, others 0.97 and 0.89 at most."""
+"""Smallest correlation of two copies' means, and of their detail. Measured on 64 photographs (FASSEG): copies reach at
+least 0.996 and 0.992, two shots of one man 0.986 and 0.954, other pairs at most 0.97 and 0.89."""
 MIN_CONTRAST = 1.0
 """Standard deviation in grey levels below which there is nothing to compare."""
 BLOCK = 2048
+"""Thumbnails that are compared at a time."""
 
 
 class Picture(NamedTuple):
+    """A photograph of one split, as far as it is needed to find copies."""
+
     split: str
     path: Path
     digest: str | None
-    """Hash of the file; None where it could not be read, as for the thumbnail."""
+    """Hash of the file. None where the photograph could not be read."""
     thumbnail: np.ndarray | None
+    """Grey, 32 x 32 uint8. None where the photograph could not be read."""
 
 
 def thumbnail(image: np.ndarray) -> np.ndarray:
-    """H x W x 3 uint8 RGB -> 32 x 32 uint8, grey."""
+    """Grey thumbnail, 32 x 32 uint8, of an H x W x 3 uint8 RGB image."""
     return cv2.resize(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), (SIDE, SIDE), interpolation=cv2.INTER_AREA)
 
 
 def shared_images(pictures: Sequence[Picture]) -> list[str]:
-    """A line for each photograph of which several splits have a copy, with the first copy in each."""
+    """One line for each photograph that several splits have; it names the first copy in each split."""
     contents = [picture.digest or f"unread {picture.path}" for picture in pictures]
     parent = {content: content for content in contents}
 
@@ -60,7 +64,7 @@ def shared_images(pictures: Sequence[Picture]) -> list[str]:
 
 
 def _copies(pictures: Sequence[Picture]) -> Iterator[tuple[int, int]]:
-    """Positions of pictures of two splits that are copies, altered or not."""
+    """Pairs of positions: pictures in two splits that are copies, altered or not."""
     seen: dict[tuple[str, str | None], int] = {}
     for position, picture in enumerate(pictures):
         if picture.thumbnail is not None:
@@ -79,7 +83,7 @@ def _copies(pictures: Sequence[Picture]) -> Iterator[tuple[int, int]]:
 
 
 def _features(thumbnails: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """N x 32 x 32 -> the 8 x 8 means (N x 64) and what they leave out (N x 1024), float32, as unit vectors."""
+    """Return the 8 x 8 means (N x 64) of N x 32 x 32 and the rest (N x 1024): unit vectors, float32."""
     grey = thumbnails.astype(np.float32)
     size = SIDE // CELLS
     cells = grey.reshape(-1, CELLS, size, CELLS, size)
@@ -90,14 +94,14 @@ def _features(thumbnails: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _unit(vectors: np.ndarray) -> np.ndarray:
-    """Vectors of length 1; of length 0, which correlates with nothing, where there is no contrast."""
+    """Scale vectors to length 1; to length 0, which correlates with nothing, where there is no contrast."""
     length = np.linalg.norm(vectors, axis=1, keepdims=True)
     flat = length < MIN_CONTRAST * np.sqrt(vectors.shape[1])
     return np.where(flat, 0, vectors / np.where(flat, 1, length)).astype(np.float32)
 
 
 def _similar(coarse: np.ndarray, detail: np.ndarray, some: np.ndarray, others: np.ndarray) -> Iterator[np.ndarray]:
-    """Pairs (of `some`, of `others`) that are copies, a block against a block, so that memory is bounded."""
+    """Pairs (one of `some`, one of `others`) that are copies. Blocks are compared, so that memory is bounded."""
     for a in np.split(some, range(BLOCK, len(some), BLOCK)):
         for b in np.split(others, range(BLOCK, len(others), BLOCK)):
             candidates = np.argwhere(coarse[a] @ coarse[b].T >= COARSE)

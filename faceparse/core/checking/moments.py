@@ -1,4 +1,4 @@
-"""Where a label's classes lie and how large they are: all that is kept of a label once it has been read."""
+"""Position and size of a label's classes: all that is kept of a label after it is read."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -7,17 +7,18 @@ import numpy as np
 
 
 class Moments(NamedTuple):
-    """Of one label (arrays of C values) or of a set of N labels (N x C), by class id."""
+    """Size and position of each class, by class id: in one label (arrays of C values) or in N labels (N x C)."""
 
     pixels: np.ndarray
-    """int64."""
+    """Number of pixels, int64."""
     x: np.ndarray
-    """float32: the mean, in fractions of the width; NaN where the class is absent."""
+    """Mean position from left to right, as a fraction of the width, float32; NaN where the class is absent."""
     y: np.ndarray
-    """float32: the mean, in fractions of the height; NaN where the class is absent."""
+    """Mean position from top to bottom, as a fraction of the height, float32; NaN where the class is absent."""
 
     @property
     def present(self) -> np.ndarray:
+        """Whether each class is there, bool."""
         return self.pixels > 0
 
 
@@ -29,7 +30,7 @@ def label_moments(label: np.ndarray, classes: int = 256) -> Moments:
 
 
 def _histograms(label: np.ndarray) -> np.ndarray:
-    """H x 256 int64: how often each id stands in each row."""
+    """Number of pixels of each id in each row, H x 256 int64."""
     rows = np.arange(len(label))[:, None] * 256
     return np.bincount((rows + label).ravel(), minlength=len(label) * 256).reshape(-1, 256)
 
@@ -41,6 +42,7 @@ def _mean(histograms: np.ndarray, pixels: np.ndarray) -> np.ndarray:
 
 
 def stack_moments(moments: Sequence[Moments], classes: int) -> Moments:
+    """Moments of N labels as one, N x C; N may be 0."""
     if not moments:
         nothing = np.zeros((0, classes))
         return Moments(nothing.astype(np.int64), nothing, nothing)

@@ -1,7 +1,8 @@
-"""Labels in a foreign class order -> the label set's, in place, and never twice.
+"""Rewrites labels of a foreign class order in the label set's order: in place, and never twice.
 
-All remapped files are written into a folder beside the labels first. Its renaming is the decision: before it the labels
-are as they were and the folder is thrown away; after it folders change places, which can be finished at any time.
+First, all remapped files are written into a folder beside the labels. Renaming this folder is the decision. Before it,
+the labels are as they were, and the folder is thrown away. After it, folders change places, which can be finished at
+any time.
 """
 
 import shutil
@@ -33,23 +34,25 @@ UNDECIDED, DECIDED, REPLACED = ".remap.tmp", ".remap", ".remap/replaced"
 
 @dataclass(frozen=True)
 class RemapReport:
+    """Result of a remap."""
+
     order: str | None
-    """The foreign order that was found, or None: the labels were left alone."""
+    """The foreign order that was found. None: the labels were not changed."""
     files: int
-    """Label pictures that were rewritten."""
+    """Number of label pictures that were rewritten."""
     finished: bool
-    """Whether an earlier remap that was cut short was finished first."""
+    """Whether an earlier remap, which was cut short, was finished first."""
 
 
 def remap_labels(
     root: Path, *, dataset: str | None = None, processes: int = 1, track: Track = untracked
 ) -> RemapReport:
-    """Rewrite all of `root/labels` and `root/labels_raw` in the label set's order, if they look like another.
+    """Rewrite all of `root/labels` and `root/labels_raw` in the label set's order, if they look like another order.
 
     Palette and 16-bit pictures become 8-bit single-channel ones; files that are no PNG are kept.
 
     Args:
-        dataset: label set, where the folder does not say it.
+        dataset: label set, where the folder does not name it.
 
     Raises:
         DatasetError: no lists, a file that cannot be read, or a listed label outside `labels/`; nothing was changed.
@@ -60,11 +63,11 @@ def remap_labels(
         if finished:
             _exchange(root)
         folder = DatasetFolder(root)
-        if linked := [root / name for name in FOLDERS if (root / name).is_symlink()]:  # they change places with others
+        if linked := [root / name for name in FOLDERS if (root / name).is_symlink()]:  # they will be renamed
             raise DatasetError(f"{linked[0]}: a link, which a remap would replace; move its folder here for that")
         present = [split for split in SPLITS if folder.list_path(split).is_file()] or [
             "train"
-        ]  # none: `samples` raises
+        ]  # without a list, `samples` raises
         labels = list(dict.fromkeys(sample.label for split in present for sample in folder.samples(split)))
         label_set = resolve_label_set(DataSettings(root=root, label_set=dataset))
         order = _find_order(labels, label_set, processes, track)
@@ -81,6 +84,7 @@ def remap_labels(
 
 
 def must_not_be_half_remapped(root: Path) -> None:
+    """Raise DatasetError if a remap of this dataset was cut short."""
     if _is_decided(root):
         raise DatasetError(
             f"{root / DECIDED}: a remap of the labels was cut short; finish it with 'faceparse check {root} --remap'"
@@ -89,7 +93,7 @@ def must_not_be_half_remapped(root: Path) -> None:
 
 @contextmanager
 def _alone(root: Path) -> Iterator[None]:
-    """Two at once would each find the foreign order, and apply it twice."""
+    """Hold the dataset's lock. Two remaps at once would both find the foreign order and apply it twice."""
     if not root.is_dir():
         raise DatasetError(f"{root}: no such dataset folder; make it with 'faceparse prepare'")
     path = root / ".remap.lock"
@@ -118,7 +122,7 @@ def _read_moments(classes: int, path: Path) -> Moments:
 
 
 def _files(root: Path, listed: Sequence[Path]) -> list[Path]:
-    """All files of the folders, relative to `root`; those that are listed must be among them."""
+    """All files of both folders, relative to `root`. Raise DatasetError if a listed label is not among them."""
     files = [path.relative_to(root) for name in FOLDERS for path in files_below(root / name) if path.is_file()]
     reached = {root / path for path in files if path.parts[0] == "labels" and _is_png(path)}
     for path in listed:
@@ -141,9 +145,10 @@ def _is_decided(root: Path) -> bool:
 
 
 def _exchange(root: Path) -> None:
-    """Put the remapped folders in the old ones' places. Each step is seen to be done, so that any end can go on.
+    """Put the remapped folders in the places of the old ones.
 
-    `labels` comes last: until all is well it is missing, and nothing trains on labels of two orders.
+    Each step can see which steps are done, so a later call can finish what was cut short. `labels` comes last: it is
+    missing until all is done, so nothing can train on labels of two orders.
     """
     waiting = [name for name in FOLDERS if (root / DECIDED / name).is_dir()]
     for name in reversed(waiting):

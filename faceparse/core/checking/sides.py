@@ -1,4 +1,4 @@
-"""Whether left and right in the labels are those of the label set."""
+"""Checks that left and right in the labels are those of the label set."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,15 +9,16 @@ from faceparse.core.checking.moments import Moments
 from faceparse.core.labels.label_set import LabelSet
 
 MIN_IMAGES = 5
-"""With both classes; fewer give no verdict."""
+"""Smallest number of labels with both classes; fewer give no verdict."""
 
 
 def side_problems(moments: Moments, label_set: LabelSet, labels: Path) -> list[str]:
-    """A line for each left and right class that lie, in half of the labels or more, where `side` has the other.
+    """One line for each pair of a left and a right class that lie on the wrong sides in at least half of the labels.
 
     Args:
-        moments: of the set, N x C.
-        labels: the folder to name.
+        moments: moments of the dataset's labels, N x C.
+        label_set: its `side` says which side is right.
+        labels: folder that the lines name.
     """
     if label_set.side == "none":
         return []
@@ -39,7 +40,7 @@ def side_problems(moments: Moments, label_set: LabelSet, labels: Path) -> list[s
 
 
 def _pairs(names: Sequence[str]) -> list[tuple[str, str]]:
-    """`left_x` and `right_x`, `l_x` and `r_x`; `l_lip`, the lower one, has no `r_lip`."""
+    """Pairs of names `left_x` and `right_x`, or `l_x` and `r_x`. `l_lip`, the lower lip, has no `r_lip`."""
     prefixes = (("left_", "right_"), ("l_", "r_"))
     pairs = [
         (name, right + name.removeprefix(left)) for left, right in prefixes for name in names if name.startswith(left)

@@ -1,1 +1,1 @@
-"""A trained network -> ONNX, TorchScript, pt2, safetensors: verified files, bundles, model cards."""
+"""Export of a trained network to ONNX, TorchScript, pt2 and safetensors: verified files, bundles, model cards."""

@@ -1,11 +1,11 @@
-"""A bundle: a folder with an exported model and all that one needs to know of it.
+"""A bundle: a folder with an exported model and everything that a user of the model needs to know.
 
-model.onnx, model.safetensors, ... the network; carries its own labels and preprocessing, too
+model.onnx, model.safetensors, ... the network; the file also carries its own labels and preprocessing
 labels.toml settings.toml         what the ids mean; all settings of the training run
-preprocessing.json                what turns a photograph into the input
-config.json                       all of it, and the scores, for hubs and other programs
+preprocessing.json                how a photograph becomes the input
+config.json                       all of this and the scores, for hubs and other programs
 README.md                         model card: what it is, how to run it without faceparse, data, scores, licences
-SHA256SUMS                        of every other file, as `sha256sum --check` reads it
+SHA256SUMS                        checksum of every other file, as `sha256sum --check` reads it
 """
 
 import json
@@ -32,10 +32,10 @@ _PREPROCESSING = ("kind", "input_size", "sizes", "channel_order", "mean", "std",
 def fill_bundle(
     folder: Path, model: ExportedModel, format_name: str, summary: Summary | None, scored_on: Split | None
 ) -> None:
-    """Add everything else to a folder that holds the model's file.
+    """Add all other files to a folder that holds the model's file.
 
     Args:
-        summary: of this file, on `scored_on`.
+        summary: scores of this file on `scored_on`.
     """
     metadata = to_metadata(model, model.kind, model.sizes)
     steps = {key: _as_json(metadata[key]) for key in _PREPROCESSING}
@@ -55,13 +55,14 @@ def fill_bundle(
 
 
 def read_bundle(folder: Path, *, where: str | None = None, fix: str = COPY_AGAIN, trust: bool = False) -> TrainedModel:
-    """
+    """Read the model in a bundle, after a check of all its files.
+
     Args:
-        where, fix: as `check_sums`.
-        trust: as `read_model`.
+        where, fix: as in `check_sums`.
+        trust: as in `read_model`.
 
     Raises:
-        CheckpointError: a file is missing, is not the one that was written, or not trusted.
+        CheckpointError: a file is missing, was changed, or is not trusted.
     """
     model = check_sums(folder, where=where, fix=fix)
     if format_of(model) is None:

@@ -1,4 +1,4 @@
-"""The model card of a bundle: what a stranger needs in order to use, judge and cite the model."""
+"""The model card of a bundle: what a stranger needs to use, judge and cite the model."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -93,7 +93,7 @@ _SIDES = {
 def model_card(
     model: ExportedModel, file: str, format_name: str, summary: Summary | None, scored_on: Split | None
 ) -> str:
-    """Markdown. `summary` is of this file, on `scored_on`."""
+    """Return the card as Markdown. `summary` holds the scores of this file on `scored_on`."""
     data, label_set = model.settings.data, model.label_set
     height, width = data.input_size
     graph = _LOGITS if model.kind == "logits" else _LABELS
@@ -126,7 +126,7 @@ def model_card(
 
 
 def _front_matter(licence: str | None, label_set: str) -> str:
-    """Of the card, as hubs read it; they know licences by their names."""
+    """Lines of the card's header that name the licence. Hubs read them and know licences by their names."""
     if licence is None:
         return ""
     return f"license: {licence}\n" if is_identifier(licence) else f"license: other\nlicense_name: {label_set}-terms\n"
@@ -160,7 +160,7 @@ def _scores(summary: Summary | None, split: Split | None) -> str:
 
 
 def _f1(summary: Summary, name: str) -> tuple[str, str]:
-    """In percent, and its interval."""
+    """Score in percent, and its interval."""
     return percent(summary.scores.get(name)), range_phrase(summary.intervals.get(name))
 
 

@@ -1,4 +1,4 @@
-"""config.json of a bundle: what hubs and other programs look for."""
+"""The config.json of a bundle: what hubs and other programs look for."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -21,7 +21,7 @@ def hub_config(
     scores: Scores | None,
     scored_on: Split | None,
 ) -> dict[str, Any]:
-    """JSON of what the file is, what its ids mean, what goes in, how it was trained, and its own scores."""
+    """Return the content of config.json: the file, its classes, its input, how it was trained, and its own scores."""
     return {
         "library_name": LIBRARY,
         "library_version": __version__,

@@ -1,4 +1,4 @@
-"""A checkpoint as files for other programs, each verified before it is put in its place."""
+"""Export of a checkpoint to files for other programs. Each file is verified before it replaces an older one."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -40,11 +40,13 @@ from faceparse.core.scoring.summary import Summary
 from faceparse.core.scoring.thirds import skin_lightness
 
 CALIBRATION = 64
-"""Training photographs that int8's ranges are taken from."""
+"""Training photographs that the ranges of int8 are measured on."""
 
 
 @dataclass(frozen=True)
 class ExportReport:
+    """One written file, the checks that it passed, and its scores."""
+
     format: str
     path: Path
     model: ExportedModel
@@ -52,16 +54,17 @@ class ExportReport:
     """Bytes of the model's file."""
     checks: tuple[Check, ...]
     scores: Scores | None
-    """On the dataset; None where there was none."""
+    """Scores on the dataset; None without a dataset."""
     summary: Summary | None = None
-    """What the scores are of."""
+    """Counts and intervals behind the scores; None without a dataset."""
 
 
 DEFAULT_F1_DROP = 0.01
 
 
 def read_exportable(source: str | Path) -> Checkpoint:
-    """
+    """Load a checkpoint that can be exported.
+
     Raises:
         CheckpointError: not a checkpoint.
     """
@@ -72,8 +75,10 @@ def read_exportable(source: str | Path) -> Checkpoint:
 
 
 def beside_model(model: TrainedModel, ending: str) -> Path:
-    """Where a file that is made of a model lies by default: beside its own file or its bundle, in the working folder
-    where that is a copy.
+    """Default path of a file that is made from a model.
+
+    The path is beside the model's file or its bundle. For a copy (a shipped or downloaded model) it is in the working
+    folder.
     """
     own = model.path.parent if is_bundle(model.path.parent) else model.path
     name = own.name if model.address is None else model.short_name
@@ -82,7 +87,10 @@ def beside_model(model: TrainedModel, ending: str) -> Path:
 
 
 class Exporter:
-    """Writes one checkpoint in any number of formats; what they share is computed once."""
+    """Writes one checkpoint in any number of formats. Shared work is done once.
+
+    report = Exporter(read_exportable("best.pth")).export("onnx", Path("best.onnx"))
+    """
 
     device = torch.device("cpu")
 
@@ -97,12 +105,13 @@ class Exporter:
         max_f1_drop: float | None = None,
         track: Track = untracked,
     ) -> None:
-        """
+        """Prepare the network.
+
         Args:
-            input_size: in place of the checkpoint's.
-            fixed_size: for crops of that size alone, also where the network could take others.
-            scored_on: without, numbers alone are compared.
-            max_f1_drop: a file whose mean F1 is lower than PyTorch's by more than that is refused. Default: 0.01.
+            input_size: replaces the checkpoint's input size.
+            fixed_size: take crops of that size only, even where the network could take other sizes.
+            scored_on: photographs to score the files on; without them, only numbers are compared.
+            max_f1_drop: refuse a file whose mean F1 is lower than PyTorch's by more than this. Default: 0.01.
 
         Raises:
             SettingsError: a drop cannot be judged without photographs.
@@ -124,13 +133,13 @@ class Exporter:
         """Write `path`, a file or a bundle's folder.
 
         Raises:
-            ExportError: the network cannot be exported, or what came of it is not as good; `path` is left as it was.
-            DatasetError: the format wants training photographs, and they cannot be read.
+            ExportError: the network cannot be exported, or the result is not as good; `path` stays as it was.
+            DatasetError: the format needs training photographs, and they cannot be read.
             OutputError: `path` cannot be written.
         """
         make_folder(path.parent)
         if FORMATS[format_name].calibrated:
-            self._training_photographs()  # before the work
+            self._training_photographs()  # fails here, before the long work, if they are missing
         report: ExportReport | None = None
 
         def write_and_verify(file: BinaryIO) -> None:
@@ -153,7 +162,7 @@ class Exporter:
 
     @cached_property
     def graph(self) -> Graph:
-        """What all files compute. To find out whether it can be of any size takes seconds."""
+        """The graph that all files compute. Finding out whether it takes any size needs seconds."""
         return build_graph(self.network, self._kind, self._wanted)
 
     @cached_property
@@ -163,7 +172,7 @@ class Exporter:
 
     @property
     def scores(self) -> Scores | None:
-        """PyTorch's on the dataset, computed when first asked for."""
+        """PyTorch's scores on the dataset, computed on first use."""
         if self._scores is None and self.scored_on is not None:
             self._scores = self._score(self.scored_on, self.network).scores
         return self._scores
@@ -217,7 +226,7 @@ class Exporter:
         return samples[:: max(1, len(samples) // CALIBRATION)][:CALIBRATION]
 
     def _calibration(self) -> Iterator[Tensor]:
-        """One photograph at a time, as the graph takes it."""
+        """Yield photographs one at a time, as inputs of the graph."""
         data = self.checkpoint.settings.data
         prepare = GraphInput(self._kind, data)
         for sample in self._training_photographs():

@@ -1,4 +1,4 @@
-"""An exported file as a trained model: it carries what it needs, and is used like a checkpoint."""
+"""An exported file as a trained model. The file carries all it needs and is used like a checkpoint."""
 
 import json
 from dataclasses import dataclass
@@ -22,22 +22,32 @@ PREPROCESSING = "crop (see input_size), channels in channel_order, / 255, - mean
 
 @dataclass(frozen=True, kw_only=True)
 class ExportedModel(TrainedModel):
-    """A network in another format than PyTorch's weights. It logs nowhere: its scores are not the run's."""
+    """A network in a format other than PyTorch's weights.
+
+    It logs nowhere: its scores are not the scores of the run.
+    """
 
     format: Format
     kind: Kind
     named: bool
-    """See `names_are_known`."""
+    """As `names_are_known`."""
     sizes: Sizes = "fixed"
 
     @property
     def names_are_known(self) -> bool:
+        """Whether the label set was written with the model, not guessed from the number of classes."""
         return self.named
 
     def device(self, name: str) -> torch.device:
+        """The device of that name; `auto` means the CPU where the format's runtime has no GPU."""
         return super().device("cpu" if name == "auto" and not self.format.runs_on_gpu() else name)
 
     def network(self, device: torch.device, input_size: Size | None = None) -> GraphNetwork:
+        """Load the graph on `device`, and run it once.
+
+        Raises:
+            CheckpointError: the graph cannot be run, or does not take that input size.
+        """
         data = self.settings.data
         if input_size is not None:
             check_size(self.source, self.sizes, data.input_size, input_size)
@@ -52,12 +62,12 @@ class ExportedModel(TrainedModel):
         network = GraphNetwork(
             self.kind, run, data, classes, self.format.graph_input, any_size=any_size, source=self.source
         ).to(device)
-        network(torch.zeros(1, *data.input_size, 3, dtype=torch.uint8, device=device))  # whatever it promises
+        network(torch.zeros(1, *data.input_size, 3, dtype=torch.uint8, device=device))  # metadata may be wrong
         return network
 
 
 def to_metadata(trained: TrainedModel, kind: Kind, sizes: Sizes) -> Metadata:
-    """What turns a photograph into the input, and the output into classes; JSON where it is not text."""
+    """Metadata of an exported file: from photograph to input, and from output to classes. JSON where it is not text."""
     data = trained.settings.data
     return {
         "faceparse": __version__,
@@ -80,7 +90,8 @@ def to_metadata(trained: TrainedModel, kind: Kind, sizes: Sizes) -> Metadata:
 
 
 def read_exported(path: Path, known: Format) -> ExportedModel:
-    """
+    """Read an exported file.
+
     Raises:
         CheckpointError: not a file that `faceparse export` wrote, or a damaged one.
     """

@@ -1,4 +1,4 @@
-"""The formats that a network can be exported to: how each is written, read and judged. A new one is one more entry."""
+"""The formats that a network can be exported to: how to write, read and judge each. Add an entry for a new format."""
 
 import math
 from collections.abc import Callable, Iterator
@@ -23,24 +23,26 @@ from faceparse.core.parser.portable import SAFETENSORS, pack_weights
 
 @dataclass(frozen=True)
 class Format:
+    """How to read, run and judge a file of one format."""
+
     suffix: str
-    """Of the file's name, after the checkpoint's."""
+    """End of the file's name, after the checkpoint's name."""
     difference: float
-    """Largest difference of a logit from PyTorch's that is taken, relative to the largest logit."""
+    """Largest accepted difference between its logits and PyTorch's, relative to the largest logit."""
     agreement: float
-    """Smallest share of pixels whose class is PyTorch's that is taken."""
+    """Smallest accepted share of pixels with the same class as PyTorch's."""
     read_metadata: Callable[[Path], Metadata]
     run: Callable[[Path, torch.device], TensorFunction]
     runs_on_gpu: Callable[[], bool] = torch.cuda.is_available
     graph_input: MakeInput = GraphInput
     calibrated: bool = False
-    """Needs training photographs to be made. Its numbers are others than PyTorch's; its scores decide."""
+    """Whether it needs training photographs. Its numbers differ from PyTorch's, so its scores decide."""
     servable: bool = False
-    """Runs without PyTorch, and so in a registered model."""
+    """Whether it runs without PyTorch, as a registered model must."""
     runs_code: bool = False
-    """Loading it can do whatever its author wrote: it is read only where the user says that the file can be trusted."""
+    """Whether loading it can run any code of its author. It is read only where the user says that they trust it."""
     holds_weights: bool = False
-    """Holds the weights and no graph: is read as a checkpoint, and takes any input size."""
+    """Whether it holds the weights and no graph. It is read as a checkpoint and takes any input size."""
 
 
 def _run_weights(path: Path, device: torch.device) -> TensorFunction:
@@ -74,8 +76,9 @@ Write = Callable[[BinaryIO], object]
 def writers(
     graph: Graph, metadata: Metadata, calibration: Callable[[], Iterator[Tensor]], weights: State
 ) -> dict[str, Write]:
-    """Format -> what fills a file with the graph, or with `weights`. `calibration` gives inputs of the graph, whenever
-    asked.
+    """Functions by format that write the graph, or `weights`, into a file.
+
+    `calibration` gives inputs of the graph each time it is called.
     """
     as_onnx = OnnxWriter(graph, metadata)
     return {
@@ -90,10 +93,10 @@ def writers(
 
 
 def resolve_formats(text: str, *, preprocessing: bool = False) -> list[str]:
-    """Names of formats, separated by commas, each once.
+    """Names of formats from a text with commas, each once.
 
     Args:
-        preprocessing: whether it is to be inside the graph.
+        preprocessing: whether the graph must include the preprocessing.
 
     Raises:
         SettingsError: there is no such format, or it has no graph.
@@ -109,5 +112,5 @@ def resolve_formats(text: str, *, preprocessing: bool = False) -> list[str]:
 
 
 def format_of(path: Path) -> Format | None:
-    """The format that a file's name says; ONNX files are read alike, whatever their precision."""
+    """The format by the end of a file's name, or None. ONNX files of all precisions are read alike."""
     return next((known for known in FORMATS.values() if path.name.endswith(known.suffix)), None)

@@ -1,4 +1,4 @@
-"""What an exported file computes: the network alone, or all that lies between a crop and its label map."""
+"""The graph of an exported file: the network alone, or all steps from a crop to its label map."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -20,9 +20,9 @@ from faceparse.core.runtime.onnx_model import INPUT, SURE, check_answer
 from faceparse.core.settings import DataSettings
 
 TensorFunction = Callable[[Tensor], Tensor]
-"""A graph as its file computes it, on whatever device its input is."""
+"""A graph as its file computes it, on the device of its input."""
 MakeInput = Callable[[Kind, DataSettings], nn.Module]
-"""Gives what turns crops (N x H x W x 3 uint8 RGB) into the input of a graph."""
+"""Makes the module that turns crops (N x H x W x 3 uint8 RGB) into the input of a graph."""
 
 OUTPUT: dict[Kind, str] = {"logits": "parsing", "labels": "labels"}
 MAX_BATCH = 64
@@ -37,11 +37,11 @@ class Graph:
     example: Tensor
     sizes: Sizes = "fixed"
     why_fixed: str = ""
-    """What stood in the way of other sizes, where they were wanted."""
+    """Why it takes one size only, where any size was wanted."""
 
     @cached_property
     def program(self) -> torch.export.ExportedProgram:
-        """With a dynamic batch, and with dynamic sides where it takes any size."""
+        """The exported program, with a dynamic batch; with dynamic sides where it takes any size."""
         shapes: dict[int, Any] = {0: torch.export.Dim("batch", min=1, max=MAX_BATCH)}
         if self.sizes == "any":
             for axis, name in enumerate(("height", "width"), start=2 if self.kind == "logits" else 1):
@@ -50,10 +50,10 @@ class Graph:
 
 
 def build_graph(network: ParsingNetwork, kind: Kind, sizes: Sizes = "fixed") -> Graph:
-    """Of a network in eval mode on the CPU, whose weights it shares; at its input size.
+    """The graph of a network in eval mode on the CPU, at its input size. It shares the network's weights.
 
     Args:
-        sizes: `any` is what the graph has only where the network is a light one and can do it.
+        sizes: `any` is a wish. Only a light network can have it, and not every one.
     """
     example = torch.zeros(2, 3, *network.input_size)
     module: nn.Module = network.logits
@@ -68,17 +68,17 @@ def build_graph(network: ParsingNetwork, kind: Kind, sizes: Sizes = "fixed") -> 
 
 
 def _why_fixed(network: ParsingNetwork, graph: Graph) -> str:
-    """What keeps the network from other sizes than its own; empty where nothing does."""
+    """Why the network takes no other sizes than its own; empty where it does."""
     height, width = network.input_size
     if network.logits.model.align_corners:
-        return "the paper's heads are for one size"  # that they are trained at: corners lie on corners
+        return "the paper's heads are for one size"  # the size of training: corners lie on corners
     if any(side % STEP or not SMALLEST <= side <= LARGEST for side in network.input_size):
         return f"{height} x {width} are not both multiples of {STEP} from {SMALLEST} to {LARGEST}"
     model = network.logits.model
     if any(isinstance(module, EdgeAwareGraph) for module in model.modules()):
         return "its graph's anchors are means over cells of one size"
     if getattr(model.backbone, "nhwc", False):
-        return "its backbone is a window transformer"  # about whose sizes torch.export reasons for many minutes
+        return "its backbone is a window transformer"  # torch.export works on its sizes for many minutes
     try:
         model.backbone(torch.zeros(1, 3, *another_size(network.input_size)))
         assert graph.program
@@ -88,7 +88,7 @@ def _why_fixed(network: ParsingNetwork, graph: Graph) -> str:
 
 
 def another_size(size: Size) -> Size:
-    """One of other proportions, which a file of any sizes takes beside its own."""
+    """A size of other proportions. A file of any size takes it as well as its own."""
     height, width = (
         side + more if side + more <= LARGEST else side - more
         for side, more in zip(size, (STEP, 2 * STEP), strict=True)
@@ -104,17 +104,22 @@ class GraphInput(nn.Module):
         self.normalise = Normalise(data) if kind == "logits" else None
 
     def forward(self, crops: Tensor) -> Tensor:
+        """Return the input of the graph."""
         return crops if self.normalise is None else self.normalise(crops).contiguous()
 
 
 class ArrayInput(nn.Module):
-    """The same in NumPy, as a server without PyTorch computes it: both give the same labels, to the last pixel."""
+    """The same as `GraphInput` in NumPy, as a server without PyTorch computes it.
+
+    Both give the same labels, to the last pixel.
+    """
 
     def __init__(self, kind: Kind, data: DataSettings) -> None:
         super().__init__()
         self._kind, self._data = kind, data
 
     def forward(self, crops: Tensor) -> Tensor:
+        """Return the input of the graph."""
         if self._kind == "labels":
             return crops
         data = self._data
@@ -123,7 +128,7 @@ class ArrayInput(nn.Module):
 
 
 class GraphNetwork(nn.Module):
-    """A graph as a `Network`. One that answers with labels alone is as sure of each as can be."""
+    """A graph as a `Network`. Where it answers with labels only, each label counts as certain."""
 
     def __init__(
         self,
@@ -136,10 +141,11 @@ class GraphNetwork(nn.Module):
         any_size: bool = False,
         source: str = "the graph",
     ) -> None:
-        """
+        """Wrap a graph that `run` computes.
+
         Args:
             any_size: the graph takes any height and width that are multiples of 32.
-            source: what errors call it.
+            source: name of the file in errors.
         """
         super().__init__()
         self.input_size: Size = data.input_size
@@ -148,17 +154,20 @@ class GraphNetwork(nn.Module):
         self.any_size = any_size
 
     def coarse(self, pictures: Tensor) -> Tensor:
+        """N x H x W x 3 uint8 RGB pictures -> N x C x H/4 x W/4 logits."""
         answer = self._answer(pictures)
-        # The four in the middle of each 4 x 4: one alone lies half a pixel beside.
+        # Mean of the four middle pixels of each 4 x 4: a single one lies half a pixel off the middle.
         return torch.stack([self._logits(answer[..., y::4, x::4]) for y in (1, 2) for x in (1, 2)]).mean(dim=0)
 
     def forward(self, crops: Tensor) -> Tensor:
+        """N x H x W x 3 uint8 RGB crops -> N x C x H x W logits."""
         return self._logits(self._answer(crops))
 
     def _answer(self, crops: Tensor) -> Tensor:
-        """
+        """Run the graph in batches and check what it returns.
+
         Raises:
-            CheckpointError: the graph cannot be run, or its answer is not that of such a graph.
+            CheckpointError: the graph cannot be run, or it answers in another form.
         """
         return torch.cat([self._checked(part, self._call(self.input(part))) for part in crops.split(MAX_BATCH)])
 

@@ -1,4 +1,4 @@
-"""ONNX: in float32, float16, and int8 by static quantisation; run by ONNX Runtime."""
+"""ONNX files in float32, float16 and int8 (static quantisation). ONNX Runtime runs them."""
 
 import contextlib
 import io
@@ -26,25 +26,28 @@ Metadata = Mapping[str, str]
 
 
 class OnnxWriter:
-    """The ONNX files of one graph, each in one piece, with the dynamic sizes of the graph."""
+    """Writes the ONNX files of one graph, each in one piece, with the dynamic sizes of the graph."""
 
     def __init__(self, graph: Graph, metadata: Metadata) -> None:
         self._graph, self._metadata = graph, metadata
 
     def write(self, file: BinaryIO) -> None:
+        """Write the graph in float32."""
         self._save(self._model, file)
 
     def write_fp16(self, file: BinaryIO) -> None:
-        """Weights and maps in float16; what goes in and out stays as it is."""
+        """Write weights and maps in float16. Inputs and outputs stay as they are."""
         model = onnx.ModelProto()
         model.CopyFrom(self._model)
         smaller = ONNXModel(convert_float_to_float16(model, keep_io_types=True))
-        smaller.topological_sort()  # the converter appends its casts at the end, where no reader has to look for them
+        smaller.topological_sort()  # the converter appends its casts at the end, where readers need not look for them
         self._save(smaller.model, file)
 
     def write_int8(self, file: BinaryIO, calibration: Iterator[Tensor]) -> None:
-        """Convolutions in int8, each output channel with a scale of its own; the rest stays float32, as do the graph
-        layers, whose products of maps lose the most. `calibration` gives inputs, from which the ranges are taken.
+        """Write convolutions in int8, with a scale for each output channel. All other layers stay float32.
+
+        The graph layers stay float32, too: their products of maps would lose the most. The ranges come from the inputs
+        that `calibration` gives.
         """
         with tempfile.TemporaryDirectory() as folder:
             plain, prepared, quantised = (Path(folder) / f"{name}.onnx" for name in ("plain", "prepared", "quantised"))
@@ -76,7 +79,7 @@ class OnnxWriter:
 
 
 def _with_names(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Dynamic sides are symbols such as s40 and 32*s94: call them batch, 32*h and 32*w."""
+    """Rename the dynamic sides. Symbols such as s40 and 32*s94 become batch, 32*h and 32*w."""
     sides = [dim.dim_param for dim in model.graph.input[0].type.tensor_type.shape.dim if dim.dim_param]
     symbols = [re.findall(r"s\d+", side)[0] for side in sides]
     names = dict(zip(symbols, ("batch", "h", "w"), strict=False))
@@ -97,14 +100,16 @@ class _Reader(CalibrationDataReader):  # type: ignore[misc]
 
 
 def read_onnx_metadata(path: Path) -> Metadata:
+    """Read the metadata of an ONNX file. Weights in other files are not read."""
     model = onnx.load(path, load_external_data=False)
     return {entry.key: entry.value for entry in model.metadata_props}
 
 
 def run_onnx(path: Path, device: torch.device) -> TensorFunction:
-    """
+    """Load an ONNX file, and return the function that runs it.
+
     Raises:
-        DeviceError: a GPU, and ONNX Runtime is installed without support for it.
+        DeviceError: `device` is a GPU, and ONNX Runtime is installed without support for it.
     """
     session = new_session(path, providers=_providers(device), threads=torch.get_num_threads())
 
@@ -116,6 +121,7 @@ def run_onnx(path: Path, device: torch.device) -> TensorFunction:
 
 
 def runs_on_gpu() -> bool:
+    """Whether ONNX Runtime is installed with support for CUDA."""
     return "CUDAExecutionProvider" in onnxruntime.get_available_providers()
 
 

@@ -18,20 +18,21 @@ from faceparse.core.text.toml_json import parse_json
 
 _ENTRY = "faceparse.json"
 _LARGEST = 16 * 2**20
-"""Bytes that its metadata may have."""
+"""Most bytes of the metadata."""
 
 
 def write_torchscript(graph: Graph, metadata: Metadata, file: BinaryIO) -> None:
+    """Write the graph as TorchScript."""
     with warnings.catch_warnings(), torch.inference_mode():
-        warnings.simplefilter("ignore")  # that TorchScript has a successor: it is written, too
+        warnings.simplefilter("ignore")  # PyTorch warns that TorchScript has a successor; we write that, too
         traced = torch.jit.trace(graph.module, graph.example, check_trace=False)
-        content = io.BytesIO()  # on a full disk PyTorch's own writer would end the process
+        content = io.BytesIO()  # PyTorch's own writer would end the process on a full disk
         torch.jit.save(traced, content, _extra_files={_ENTRY: json.dumps(metadata)})
     file.write(content.getbuffer())
 
 
 def read_program_metadata(path: Path) -> Metadata:
-    """Of a file of either format. Both are zip archives, whose network need not be loaded for it."""
+    """Read the metadata of a file of either format. Both are zip archives, so the network is not loaded."""
     with zipfile.ZipFile(path) as archive:
         found = [name for name in archive.namelist() if name.endswith(f"/extra/{_ENTRY}")]
         if found and archive.getinfo(found[0]).file_size > _LARGEST:
@@ -43,6 +44,7 @@ def read_program_metadata(path: Path) -> Metadata:
 
 
 def run_torchscript(path: Path, device: torch.device) -> TensorFunction:
+    """Load a TorchScript file, and return the function that runs it."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         module = torch.jit.load(str(path), map_location=device).eval()
@@ -50,6 +52,7 @@ def run_torchscript(path: Path, device: torch.device) -> TensorFunction:
 
 
 def write_program(graph: Graph, metadata: Metadata, file: BinaryIO) -> None:
+    """Write the graph as a `torch.export` program."""
     content = io.BytesIO()
     torch.export.save(graph.program, content, extra_files={_ENTRY: json.dumps(metadata)})
     file.write(content.getbuffer())
@@ -64,11 +67,12 @@ _PLAIN = re.compile(
     )""",
     re.VERBOSE,
 )
-"""What a program of `write_program` consists of: no part of it is a pickle that may hold any object."""
+"""Names of the parts that `write_program` writes. None of them is a pickle that may hold any object."""
 
 
 def run_program(path: Path, device: torch.device) -> TensorFunction:
-    """
+    """Load a `torch.export` program, and return the function that runs it.
+
     Raises:
         CheckpointError: a part of the file would be unpickled.
     """
@@ -76,7 +80,7 @@ def run_program(path: Path, device: torch.device) -> TensorFunction:
     with path.open("rb") as file:
         program = torch.export.load(file)
     module = move_to_device_pass(program, device).module()
-    return lambda image: module(image)  # not the module itself: it knows no `train` or `eval`
+    return lambda image: module(image)  # not the module itself: it has no `train` and no `eval`
 
 
 def _refuse_pickles(path: Path) -> None:
@@ -88,5 +92,5 @@ def _refuse_pickles(path: Path) -> None:
     strange = [name for name in names if not _PLAIN.fullmatch(name) or names.count(name) > 1]
     if found := strange + pickled:
         raise CheckpointError(
-            f"{path}: its part {found[0]!r} is none of 'faceparse export'; export the checkpoint again"
+            f"{path}: its part {found[0]!r} was not written by 'faceparse export'; export the checkpoint again"
         )

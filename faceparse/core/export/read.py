@@ -1,4 +1,4 @@
-"""A model's file or name as a trained model: PyTorch weights, or an exported graph."""
+"""Load a model by its file or name: PyTorch weights, or an exported graph."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -12,10 +12,12 @@ from faceparse.core.parser.trained import TrainedModel
 
 
 def load_file(source: str | Path, *, trust: bool = False) -> TrainedModel:
-    """Any model by its name, but for those of MLflow's registry.
+    """Load any model by its name, except those of MLflow's registry.
+
+        model = load_file("celebamask-hq-light")
 
     Args:
-        trust: whether a file may be loaded that could run code.
+        trust: whether to load a file that could run code.
 
     Raises:
         CheckpointError: there is no such model, it is damaged, not trusted, or cannot be fetched.
@@ -26,7 +28,8 @@ def load_file(source: str | Path, *, trust: bool = False) -> TrainedModel:
 
 
 def read_model(path: Path, *, trust: bool = False) -> TrainedModel:
-    """
+    """Load a model from its file.
+
     Raises:
         CheckpointError: there is no such file, it is damaged or not trusted.
     """

@@ -1,4 +1,4 @@
-"""From a verified export to a version in MLflow's model registry."""
+"""Registration of a verified export as a version in MLflow's model registry."""
 
 import shutil
 import tempfile
@@ -19,19 +19,21 @@ from faceparse.core.scoring.split import Split
 from faceparse.core.settings import load_settings
 
 _SCORES = ("f1_mean", "miou", "pixel_accuracy", "f1/", "f1_merged/")
-"""Beginnings of those that become tags."""
+"""Beginnings of the names of scores that become tags."""
 
 
 def plan_registration(
     checkpoint: Checkpoint, name: str, alias: str | None, formats: Sequence[str], *, warn: Callable[[str], None]
 ) -> Registration:
-    """In the store that tracks the checkpoint's run, else in that of the settings; all is checked that can fail.
+    """Plan a registration, and check everything that can fail before the work.
+
+    The model goes to the store that tracks the checkpoint's run, else to the store of the settings.
 
     Args:
-        warn: hears of a database that was moved.
+        warn: called with a message when a database was moved.
 
     Raises:
-        SettingsError: a name or a format that cannot be registered.
+        SettingsError: the name or the format cannot be registered.
         TrackingError: MLflow cannot be reached.
     """
     if len(formats) > 1:
@@ -49,10 +51,10 @@ def plan_registration(
 
 
 def register_report(registration: Registration, report: ExportReport, scored_on: Split | None) -> str:
-    """models:/NAME/VERSION, once the exported file is in the registry, as a bundle with its checksums.
+    """Register the exported file as a bundle with its checksums. Return models:/NAME/VERSION.
 
     Raises:
-        TrackingError: MLflow did not take it; nothing is registered.
+        TrackingError: MLflow did not accept it; nothing is registered.
     """
     with tempfile.TemporaryDirectory() as folder:
         bundle = Path(folder) / BUNDLE
@@ -66,7 +68,10 @@ def register_report(registration: Registration, report: ExportReport, scored_on:
 
 
 def _tags(report: ExportReport, scored_on: Split | None) -> dict[str, str]:
-    """What one chooses a version by. Scores are this file's own where it was scored, else the checkpoint's on `val`."""
+    """Tags by which a user chooses a version.
+
+    Scores are those of this file where it was scored, else those of the checkpoint on `val`.
+    """
     model = report.model
     height, width = model.settings.data.input_size
     tags = {

@@ -1,4 +1,4 @@
-"""Whether an exported file still is the model: its numbers, and its scores on a dataset, against PyTorch's."""
+"""Comparison of an exported file with PyTorch: its numbers, and its scores on a dataset."""
 
 from dataclasses import dataclass
 
@@ -35,10 +35,11 @@ class Check:
 
 
 def compare_numbers(network: Network, exported: Network, crops: Tensor, known: Format, *, labels: bool) -> Check:
-    """
+    """Compare the numbers of the exported file with PyTorch's on the same crops.
+
     Args:
         crops: N x H x W x 3 uint8 RGB.
-        labels: whether the file answers with labels alone.
+        labels: whether the file answers with labels only.
 
     Raises:
         ExportError: the file cannot be run, or is further from PyTorch than its format allows.
@@ -67,14 +68,17 @@ def compare_numbers(network: Network, exported: Network, crops: Tensor, known: F
 
 
 def drawn_crops(count: int, size: Size) -> Tensor:
-    """Drawn faces: closer to what the network will see than noise. N x H x W x 3 uint8 RGB."""
+    """Drawn faces, N x H x W x 3 uint8 RGB. They are closer to what the network will see than noise."""
     drawn = [draw_face(np.random.default_rng(index), 256).image for index in range(count)]
     images = [cv2.resize(image, size[::-1], interpolation=cv2.INTER_LINEAR) for image in drawn]
     return torch.from_numpy(np.stack(images))
 
 
 def score(network: Network, split: Split, lightness: np.ndarray, track: Track = untracked) -> Summary:
-    """Of a network on the CPU, by the default protocol; `lightness` is that of the split's photographs."""
+    """Score a network on the CPU by the default protocol.
+
+    `lightness` is that of the skin in the split's photographs, as `skin_lightness` gives it.
+    """
     parser = Parser(network, torch.device("cpu"))
     samples, label_set = split.samples, split.label_set
     workers = min(default_processes(), 8, len(samples) // 16)

@@ -1,1 +1,1 @@
-"""Where faces are: five points, alignment, the finder that needs no second model, YuNet, and the crops of faces."""
+"""Find and align faces: five points, alignment, the finder that needs no second model, YuNet, and crops of faces."""

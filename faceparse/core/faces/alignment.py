@@ -1,4 +1,4 @@
-"""Alignment ("registration"): a similarity that takes five points of a face to a template.
+"""Alignment ("registration"): a similarity that moves five points of a face to a template.
 
 The five points, in image order: eye centre at the image left, eye centre at the image right, nose tip, mouth corner at
 the image left, mouth corner at the image right. N x 2 float64 (x, y), pixel centres.
@@ -24,12 +24,13 @@ FARL_512 = ((196.0, 226.0), (316.0, 226.0), (256.0, 286.0), (220.0, 360.4), (292
 """Template of FaRL (Zheng et al., CVPR 2022) for a crop of 512 x 512."""
 
 MAX_RESIDUAL = 0.5
-"""Root mean square of what the similarity leaves over, in eye distances of the template, beyond which five points are
-no face: a profile leaves 0.3 to 0.4, eyes that changed sides 0.54."""
+"""Largest root mean square distance between moved points and template, in eye distances of the template.
+
+Five points beyond it are no face: a profile has 0.3 to 0.4, eyes with swapped sides have 0.54."""
 
 
 class UnusablePointsError(Exception):
-    """Five points that no similarity can be taken from: missing, outside the image, or degenerate."""
+    """Five points without a similarity: missing, outside the image, or degenerate."""
 
 
 @dataclass(frozen=True)
@@ -37,15 +38,16 @@ class Alignment:
     """How faces are aligned."""
 
     method: Method
-    """Where the points come from: landmark files, the label map itself, or `auto`: files where the source has them."""
+    """Source of the points: landmark files, the label map itself, or `auto` (files where the dataset has them)."""
     size: int
     """Side of the aligned image."""
     template: tuple[tuple[float, float], ...]
     """Five points in the aligned image."""
     on_missing: OnMissing
-    """What becomes of a face without usable points: left out, left as it is, or an error."""
+    """How to treat a face without usable points: skip it, keep it as it is, or fail."""
 
     def describe(self) -> dict[str, Any]:
+        """Plain containers for a prepared dataset's description."""
         return {
             "align": self.method,
             "size": self.size,
@@ -55,7 +57,9 @@ class Alignment:
 
 
 def make_alignment(method: str, *, size: int, template: str, on_missing: str) -> Alignment:
-    """Check what was typed.
+    """Check the options, and return the alignment.
+
+        make_alignment("auto", size=512, template="farl", on_missing="skip")
 
     Raises:
         SettingsError: an unknown method, template or rule.
@@ -99,8 +103,10 @@ def _template_file(path: Path) -> tuple[tuple[tuple[float, float], ...], float]:
 
 
 def similarity(source: np.ndarray, target: np.ndarray) -> np.ndarray:
-    """2 x 3 float64: rotation, one scale and translation (no shear, no reflection) that take the N x 2 points `source`
-    nearest to `target` in the sense of least squares (Umeyama, PAMI 1991, in its closed form for the plane).
+    """Similarity that moves N x 2 points `source` nearest to `target`, by least squares. 2 x 3 float64.
+
+    It has a rotation, one scale and a translation, and no shear or reflection (Umeyama, PAMI 1991, in its closed form
+    for the plane).
 
     Raises:
         UnusablePointsError: all source points are one.
@@ -116,7 +122,7 @@ def similarity(source: np.ndarray, target: np.ndarray) -> np.ndarray:
 
 
 def alignment_matrix(points: np.ndarray, alignment: Alignment, image: Size) -> np.ndarray:
-    """2 x 3, original -> aligned.
+    """Similarity from the original image to the aligned one, 2 x 3.
 
     Raises:
         UnusablePointsError: a point is outside the image, or they do not look like a face.
@@ -142,15 +148,18 @@ class Aligned:
     """One aligned photograph."""
 
     image: np.ndarray
-    """size x size x 3 uint8 RGB, black where the original has nothing."""
+    """Aligned image, size x size x 3 uint8 RGB; black where the original has nothing."""
     label: np.ndarray
-    """size x size uint8, background there."""
+    """Aligned label, size x size uint8; background where the original has nothing."""
     project: np.ndarray
-    """2 x 3 float64, aligned -> original."""
+    """Matrix from the aligned photograph to the original, 2 x 3 float64."""
 
 
 def align(image: np.ndarray, label: np.ndarray, matrix: np.ndarray, size: int) -> Aligned:
-    """The image bilinear; H x W ids nearest, C x H x W soft maps bilinear and then argmax."""
+    """Align an image and its label. The image is sampled bilinear.
+
+    The label is H x W ids (nearest), or C x H x W soft maps (bilinear, then argmax).
+    """
     square = (size, size)
     if label.ndim == 3:
         warped = harden(np.stack([warp_image(one, matrix, square) for one in label]))
@@ -160,19 +169,19 @@ def align(image: np.ndarray, label: np.ndarray, matrix: np.ndarray, size: int) -
 
 
 def harden(label: np.ndarray) -> np.ndarray:
-    """H x W ids as they are; C x H x W soft maps by argmax, ties to the lower id."""
+    """H x W ids of a label: ids as they are, C x H x W soft maps by argmax. Ties go to the lower id."""
     return label.argmax(axis=0).astype(np.uint8) if label.ndim == 3 else label
 
 
 def label_points(label: np.ndarray, label_set: LabelSet) -> np.ndarray:
-    """Five points from an H x W label: centroids of the eyes and of the nose, and the mouth's ends along the eye axis.
+    """Five points from an H x W label: centroids of the eyes and the nose, and the mouth's ends along the eye axis.
 
-    The nose's centroid lies above its tip: faces come out about a fortieth of the crop lower than by landmarks.
+    The nose's centroid lies above its tip. So faces come out about a fortieth of the crop lower than with landmarks.
 
     The label set must have `landmarks`.
 
     Raises:
-        UnusablePointsError: the face does not show them all.
+        UnusablePointsError: a part is missing from the label.
     """
     parts = label_set.landmarks
     left, right = _eyes([_pixels(label, label_set, (name,)) for name in parts["eyes"]], label.shape)
@@ -187,7 +196,7 @@ def label_points(label: np.ndarray, label_set: LabelSet) -> np.ndarray:
 
 
 def _pixels(label: np.ndarray, label_set: LabelSet, names: tuple[str, ...]) -> np.ndarray:
-    """N x 2 float64 (x, y) of the classes' pixels."""
+    """Pixels of the classes, N x 2 float64 (x, y)."""
     y, x = np.nonzero(np.isin(label, label_set.ids(names)))
     return np.stack([x, y], axis=1).astype(np.float64)
 
@@ -212,23 +221,23 @@ def _eyes(eyes: list[np.ndarray], shape: Size) -> tuple[np.ndarray, np.ndarray]:
 # Landmark files.
 
 _INDICES = {
-    # points: (eye left, eye right, nose, mouth corners), each the mean of the points named
+    # count: (eye left, eye right, nose, mouth corners), each the mean of the points at these positions
     5: ((0,), (1,), (2,), (3,), (4,)),
     68: (range(36, 42), range(42, 48), (30,), (48,), (54,)),
     106: ((104,), (105,), (54,), (84,), (90,)),
 }
-"""0-based: five points, the 68 of iBUG 300-W, the 106 of LaPa."""
+"""Positions from 0 in the schemes: five points, the 68 of iBUG 300-W, the 106 of LaPa."""
 
 
 def read_five_points(path: Path, *, count: int | None = None, header: bool = False) -> np.ndarray:
-    """The five points from a landmark file of a known scheme: 5, 68, 106 or Helen's 194 points.
+    """Read the five points from a landmark file of a known scheme: 5, 68, 106 or Helen's 194 points.
 
     Args:
-        count: number of points it must have. Default: any of these.
+        count: number of points that the file must have. Default: any of these.
         header: the first line is not a point (a count or an id).
 
     Raises:
-        DatasetError: missing, not text, a line that is no point, or another number of points.
+        DatasetError: the file is missing or not text, a line is no point, or the number of points is another one.
     """
     points = _read_points(path, header=header)
     expected = [count] if count else [*_INDICES, 194]
@@ -241,16 +250,16 @@ def read_five_points(path: Path, *, count: int | None = None, header: bool = Fal
 
 
 def _helen_points(p: np.ndarray) -> np.ndarray:
-    """Helen's 194 points, as other projects index them; not checked against a download."""
+    """Five points from Helen's 194, with the indices of other projects; not checked against a download."""
     (x, y), corners = (0, 1), p[[113, 100]]
     left = np.array([p[[134, 145], x].mean(), p[[140, 149], y].mean()])
     right = np.array([p[[114, 125], x].mean(), p[[119, 130], y].mean()])
-    corners = corners[np.argsort(corners @ (right - left))]  # in image order, whichever way the contour runs
+    corners = corners[np.argsort(corners @ (right - left))]  # in image order, whatever the direction of the contour
     return np.stack([left, right, p[49], *corners])
 
 
 def _read_points(path: Path, *, header: bool) -> np.ndarray:
-    """N x 2 float64 from a text file with one point a line, `x y` or `x , y`."""
+    """Points of a text file with one point a line, `x y` or `x , y`. N x 2 float64."""
     try:
         lines = decode_text(path.read_bytes()).splitlines()
     except (OSError, UnicodeDecodeError) as error:

@@ -1,8 +1,8 @@
-"""Where faces could be: pairs of parts that lie to each other as they do in the training pictures.
+"""Candidates for faces: pairs of parts that lie to each other as in the training pictures.
 
-A part (an eye, the nose, the mouth) is a peak of its class's probability. Two parts give a similarity to the training
-geometry, which says where the other two have to be; what is seen there makes or breaks the proposal. Any two parts will
-do, so that a face in profile, or with an eye hidden, is proposed from what is seen.
+A part (an eye, the nose, the mouth) is a peak in the probability of its class. Two parts give a similarity to the
+training geometry, which says where the other two parts should be. Their probability there decides about the proposal.
+Any two parts will do, so a face in profile, or with a hidden eye, is proposed from the visible parts.
 """
 
 from itertools import combinations
@@ -13,29 +13,29 @@ import numpy as np
 from faceparse.core.faces.geometry import EYES, PARTS, FaceGeometry
 
 MIN_PEAK = 0.12
-"""Probability from which a part counts: a part of few pixels is never sure."""
+"""Least probability of a part. It is low because a part of few pixels is never sure."""
 MAX_PEAKS = 256
-"""Of each part in one picture."""
+"""Most peaks of each part in one picture."""
 MIN_SUPPORT = 0.3
-"""Mean probability of a proposal's best three parts from which it is looked at again."""
+"""Least mean probability of a proposal's best three parts. Proposals below are dropped."""
 MAX_ANGLE = np.radians(75)
-"""Between a proposal and an upright face."""
+"""Largest angle between a proposal and an upright face."""
 SIZES = (0.62, 1.6)
-"""Crop sides that are proposed, as shares of the one that was looked for; the next scale has what lies beyond."""
+"""Sides of proposed crops, as shares of the wanted side. The next scale covers what lies beyond."""
 REACH = 0.05
-"""Distance around its expected place, as a share of the crop's side, in which a part is looked for."""
+"""Distance around its expected place in which a part is searched, as a share of the crop's side."""
 
 
 def propose(maps: np.ndarray, geometry: FaceGeometry, side: float) -> tuple[np.ndarray, np.ndarray]:
-    """Similarities from crops to a picture, and their support, best first; near twins are merged.
+    """Propose similarities from crops to a picture, best first, with their support. Near twins are merged.
 
     Args:
-        maps: 4 x h x w float32 probabilities of `PARTS`, or 5 with those of glasses, which hide eyes.
-        side: the crop's side in pixels of the maps that is looked for.
+        maps: 4 x h x w float32 probabilities of `PARTS`; or 5 x h x w, the last for glasses, which hide eyes.
+        side: wanted side of the crop, in pixels of the maps.
 
     Returns:
         M x 2 complex numbers (a, b): the point z = x + iy of the crop, in shares of its side, lies at a z + b in the
-        maps; M float64.
+        maps. And M float64, the support.
     """
     template = np.array(geometry.centres) @ (1, 1j)
     parts, glasses = maps[: len(PARTS)], maps[len(PARTS) :]
@@ -64,7 +64,9 @@ def propose(maps: np.ndarray, geometry: FaceGeometry, side: float) -> tuple[np.n
 
 
 def merge(proposals: np.ndarray, template: np.ndarray, apart: float = 0.25) -> list[int]:
-    """Positions of those M x 2 proposals, best first, whose middle no better one has within `apart` of its side.
+    """Positions of the proposals to keep, of M x 2, best first.
+
+    A proposal is dropped where the middle of a better one is within `apart` of its side.
 
     Args:
         template: complex centres of the parts in the crop; their mean is the face's middle.
@@ -81,7 +83,7 @@ def merge(proposals: np.ndarray, template: np.ndarray, apart: float = 0.25) -> l
 
 
 def _support(near: np.ndarray, proposals: np.ndarray, template: np.ndarray) -> np.ndarray:
-    """Mean of the three largest probabilities of a proposal's parts where they are expected."""
+    """Support of proposals: mean of the three largest probabilities of the parts at their expected places."""
     places = proposals[:, :1] * template + proposals[:, 1:]  # M x 4
     height, width = near.shape[1:]
     x, y = np.rint(places.real).astype(int), np.rint(places.imag).astype(int)
@@ -91,7 +93,7 @@ def _support(near: np.ndarray, proposals: np.ndarray, template: np.ndarray) -> n
 
 
 def _peaks(part: np.ndarray, sigma: float) -> np.ndarray:
-    """Complex places of the highest peaks of an h x w map, each the centroid of what is around it."""
+    """Complex places of the highest peaks of an h x w map. Each is the centroid of the 3 x 3 pixels around the peak."""
     smooth = cv2.GaussianBlur(part, (0, 0), max(sigma, 0.6))
     highest = (
         (smooth == cv2.dilate(smooth, np.ones((3, 3), np.uint8)))

@@ -1,4 +1,4 @@
-"""What the network sees of a picture, and the way back: the whole picture, or a crop for each of its faces."""
+"""Crops that the network sees of a picture (all of it, or each face), and the way back to the picture."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -27,16 +27,16 @@ from faceparse.core.images.warp import (
 )
 
 BOX_SHARE = 2 / 3
-"""Share of the crop's side that a detector's box takes up, as it does in a crop aligned by FaRL's template."""
+"""Share of the crop's side that a detector's box takes up, as in a crop aligned by FaRL's template."""
 
 WIDER = 1.8
-"""How much more a face's second crop shows: hair, hats and shoulders that reach beyond the aligned one."""
+"""How many times as much a face's second crop shows: hair, hats and shoulders beyond the aligned crop."""
 
 SEAM = 0.12
-"""Share of an aligned crop's sides, at its border, over which its answer turns into that of the wider crop."""
+"""Width of an aligned crop's border, as a share of its sides, in which its answer turns into that of the wider crop."""
 
 SAME_VIEW = 0.06
-"""Share of the crop's side by which the corners of a picture may lie apart in two views that show the same."""
+"""Largest distance between the picture's corners in two views that count as the same, as a share of the crop's side."""
 
 _SIDE = 512
 _ALIGNMENT = Alignment("landmarks", _SIDE, read_template("farl", _SIDE), "skip")
@@ -47,15 +47,15 @@ class Crop:
     """One crop of a picture."""
 
     image: np.ndarray
-    """h x w x 3 uint8 RGB, of the network's input size."""
+    """Picture of the crop, h x w x 3 uint8 RGB, of the network's input size."""
     matrix: np.ndarray
-    """2 x 3, picture -> crop."""
+    """Similarity from picture to crop, 2 x 3."""
     box: tuple[float, float, float, float]
-    """x, y, width, height of what it shows, in the picture."""
+    """Box of the face that it shows, in the picture: x, y, width, height."""
     face: int = 0
-    """Which face it shows, from 0."""
+    """Number of the face that it shows, from 0."""
     wide: bool = False
-    """Whether it shows what is around an aligned crop, which is in the list as well."""
+    """Whether it shows the surroundings of an aligned crop, which is in the list as well."""
 
 
 @dataclass(frozen=True)
@@ -63,18 +63,18 @@ class PictureLabels:
     """The labels of a whole picture."""
 
     label: np.ndarray
-    """H x W uint8 ids."""
+    """Class ids, H x W uint8."""
     owner: np.ndarray
-    """H x W uint16: which face a pixel's class is of, counted from 1; 0 where there is background."""
+    """Number of the face that a pixel belongs to, from 1; 0 for background. H x W uint16."""
 
 
 def crop_picture(
     image: np.ndarray, faces: Sequence[Face] | None, size: Size, geometry: FaceGeometry | None = None
 ) -> list[Crop]:
-    """A crop of each face, or of the whole picture where `faces` is None.
+    """Crop each face, or the whole picture where `faces` is None.
 
     Args:
-        geometry: where faces lie in the training crops; None is FaRL's template.
+        geometry: where faces lie in the training crops; None means FaRL's template.
     """
     picture = (image.shape[0], image.shape[1])
     whole = crop_matrix(picture, size)
@@ -97,22 +97,24 @@ def _covers(matrix: np.ndarray, picture: Size, size: Size) -> bool:
 
 
 def _widened(matrix: np.ndarray, size: Size) -> np.ndarray:
-    """The crop that shows `WIDER` times as much around the same middle."""
+    """Matrix of the crop that shows `WIDER` times as much around the same middle."""
     x, y = (size[1] - 1) / 2, (size[0] - 1) / 2
     return chain(matrix, np.array([[1 / WIDER, 0, x - x / WIDER], [0, 1 / WIDER, y - y / WIDER]]))
 
 
 def _corners(picture: Size) -> np.ndarray:
-    """4 x 2 (x, y): the centres of the corner pixels."""
+    """Centres of the corner pixels, 4 x 2 (x, y)."""
     right, bottom = picture[1] - 1.0, picture[0] - 1.0
     return np.array([[0, 0], [right, 0], [0, bottom], [right, bottom]])
 
 
 def face_matrix(face: Face, picture: Size, size: Size, geometry: FaceGeometry | None = None) -> np.ndarray:
-    """2 x 3, picture -> crop: the face as it lies in the training crops.
+    """Similarity from picture to crop, 2 x 3, after which the face lies as in the training crops.
 
-    As the finder aligned it; else by five usable points to the `geometry`, or without one to FaRL's template, as
-    `prepare --align` does it; else the box's longer side takes up `BOX_SHARE` of a square around the box's centre.
+    Sources, in this order:
+    - the matrix of the finder, where it aligned the face;
+    - five usable points, moved to the `geometry`, or without one to FaRL's template, as `prepare --align` does;
+    - the box: its longer side takes up `BOX_SHARE` of a square around the box's centre.
     """
     if face.matrix is not None:
         whole = crop_matrix(picture, size)
@@ -122,21 +124,24 @@ def face_matrix(face: Face, picture: Size, size: Size, geometry: FaceGeometry | 
         try:
             return _to_geometry(face.points, geometry, picture, size)
         except UnusablePointsError:
-            pass  # the box is still one
+            pass  # take the box
     return chain(_to_square(face, picture), crop_matrix((_SIDE, _SIDE), size))
 
 
 def _alike(one: np.ndarray, other: np.ndarray, picture: Size, size: Size) -> bool:
-    """Whether two views show nearly the same: a photograph that is a training crop already stays as it is."""
+    """Whether two views show nearly the same. So a photograph that is a training crop already stays as it is."""
     corners = _corners(picture)
     apart = np.abs(apply(one, corners) - apply(other, corners)).max()
     return bool(apart < SAME_VIEW * max(size))
 
 
 def _to_geometry(points: np.ndarray, geometry: FaceGeometry, picture: Size, size: Size) -> np.ndarray:
-    """By eyes and mouth corners: the nose of landmarks is its tip, that of labels the middle of its pixels."""
+    """Matrix by eyes and mouth corners.
+
+    The nose is left out: landmarks have its tip, labels the middle of its pixels.
+    """
     target = geometry.points_in(size)
-    alignment_matrix(points, _ALIGNMENT, picture)  # raises where they are no face's
+    alignment_matrix(points, _ALIGNMENT, picture)  # raises an error where the points are no face
     four = [0, 1, 3, 4]
     return similarity(points[four], target[four])
 
@@ -146,7 +151,7 @@ def _to_square(face: Face, picture: Size) -> np.ndarray:
         try:
             return alignment_matrix(face.points, _ALIGNMENT, picture)
         except UnusablePointsError:
-            pass  # the box is still one
+            pass  # take the box
     x, y, width, height = face.box
     zoom = _SIDE * BOX_SHARE / max(width, height)
     centre = (_SIDE - 1) / 2
@@ -157,13 +162,13 @@ def _to_square(face: Face, picture: Size) -> np.ndarray:
 def paste(
     answers: Sequence[np.ndarray], crops: Sequence[Crop], size: Size, *, clear: np.ndarray | None = None
 ) -> PictureLabels:
-    """What the network says of crops (C x h x w, from `settle`) -> the labels of the picture of `size`.
+    """Labels of a picture of `size` from the network's answers to its crops (C x h x w, from `settle`).
 
-    An aligned crop wins against what wider ones say of the same place; among the same kind the larger box wins, being
-    nearer. Background wins against nothing, but for what the same face's wider crop says.
+    An aligned crop wins over wider crops at the same place. Among crops of one kind, the larger box wins, because its
+    face is nearer. Background replaces no class, except classes from the wider crop of the same face.
 
     Args:
-        clear: H x W bool, where nothing of the picture can be seen: there is background, whatever the network says.
+        clear: H x W bool, where the picture is transparent: these pixels are background, whatever the network answers.
     """
     parsed = PictureLabels(np.zeros(size, np.uint8), np.zeros(size, np.uint16))
     aligned = {crop.face: crop for crop in crops if not crop.wide}
@@ -187,10 +192,10 @@ def paste(
 
 
 def settle(answers: Sequence[np.ndarray], crops: Sequence[Crop]) -> list[np.ndarray]:
-    """Logits, or probabilities, of crops (C x h x w each) whose aligned and wider views agree along the border between.
+    """Blend the answers to aligned crops with those to wider crops, so that both agree along the border.
 
-    Towards the border of an aligned crop its answer turns into that of the wider one, which sees what is beyond. A crop
-    without a wider one stays as it is.
+    Towards the border of an aligned crop, its answer turns into that of the wider crop, which sees what is beyond. A
+    crop without a wider one stays as it is. Answers are logits or probabilities, C x h x w each.
     """
     wider = {crop.face: i for i, crop in enumerate(crops) if crop.wide}
     settled = list(answers)
@@ -206,7 +211,7 @@ def settle(answers: Sequence[np.ndarray], crops: Sequence[Crop]) -> list[np.ndar
 
 
 def _border(height: int, width: int) -> np.ndarray:
-    """h x w float32: 1 at the border, falling to 0 over `SEAM` of the sides."""
+    """Weights of the wider crop, h x w float32: 1 at the border, falling to 0 over `SEAM` of the sides."""
     far = [np.minimum(np.arange(side), np.arange(side)[::-1]) / (SEAM * side) for side in (height, width)]
     return np.asarray(1 - np.minimum(np.minimum(far[0][:, None], far[1][None]), 1), np.float32)
 

@@ -1,4 +1,4 @@
-"""Where the faces of a photograph are: found by OpenCV's YuNet, or read from a file."""
+"""Faces of a photograph: found by OpenCV's YuNet, or read from a file."""
 
 import threading
 from collections.abc import Callable
@@ -16,13 +16,13 @@ from faceparse.core.files.reading import read_bytes
 from faceparse.core.text.paths import path_problem
 
 DETECTION_SIDE = 640
-"""Longest side in pixels of what YuNet sees: it finds faces of some 10 to 300 pixels there, as it was trained."""
+"""Longest side in pixels of YuNet's input. There it finds faces of about 10 to 300 pixels, as it was trained."""
 
 MOST_FACES = 64
-"""Of one photograph: each costs the network's memory and time."""
+"""Most faces of one photograph: each costs memory and time of the network."""
 
 MIN_SCORE = 0.7
-"""Of what counts as a face, as YuNet scores it (0 to 1)."""
+"""Least score of a face by YuNet (0 to 1)."""
 
 
 @dataclass(frozen=True)
@@ -30,19 +30,22 @@ class Face:
     """A face in a photograph, in its pixels."""
 
     box: tuple[float, float, float, float]
-    """x, y, width, height."""
+    """Box of the face: x, y, width, height."""
     score: float = 1.0
     points: np.ndarray | None = None
-    """5 x 2 (x, y): eyes, nose tip, mouth corners, in image order, as alignment takes them."""
+    """Eyes, nose tip, mouth corners, in image order, as alignment takes them. 5 x 2 (x, y)."""
     matrix: np.ndarray | None = None
-    """2 x 3, picture -> shares of the crop's square (see `FaceGeometry`), where the finder aligned the face itself."""
+    """Similarity from picture to shares of the crop's square (see `FaceGeometry`), 2 x 3.
+
+    None where the finder did not align the face itself."""
 
     @property
     def area(self) -> float:
+        """Pixels of the box."""
         return self.box[2] * self.box[3]
 
     def describe(self) -> dict[str, Any]:
-        """What is saved of it."""
+        """Plain containers, as answers and files keep them."""
         found: dict[str, Any] = {"box": [round(float(value), 2) for value in self.box], "score": round(self.score, 4)}
         if self.points is not None:
             found["points"] = np.round(self.points.astype(float), 2).tolist()
@@ -50,15 +53,15 @@ class Face:
 
 
 Finder = Callable[[str, np.ndarray], list[Face]]
-"""Where a photograph comes from, and the photograph (H x W x 3 uint8 RGB) -> its faces. Called from threads."""
+"""Function of a photograph's path and its pixels (H x W x 3 uint8 RGB) that returns its faces. Threads call it."""
 
 
 def face_finder(path: Path) -> Finder:
-    """A detector (`.onnx`) or boxes (`.json`).
+    """Finder from a file: a detector (`.onnx`) or boxes (`.json`).
 
     Raises:
-        SettingsError: another file.
-        DatasetError: it is missing, or does not hold that.
+        SettingsError: another kind of file.
+        DatasetError: the file is missing or does not hold what its name says.
     """
     if problem := path_problem(path):
         raise SettingsError(f"--faces: {problem}")
@@ -76,7 +79,8 @@ class YuNet:
     """OpenCV's face detector, from its ONNX file (Wu, Peng, Yu, *YuNet: A Tiny Millisecond-level Face Detector*)."""
 
     def __init__(self, path: Path) -> None:
-        """
+        """Load the detector.
+
         Raises:
             DatasetError: the file is missing, or is not that detector.
         """
@@ -85,8 +89,8 @@ class YuNet:
             must_be_a_model(path, str(path))
         except CheckpointError as error:
             raise DatasetError(f"{error}; {HOME}") from None
-        cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)  # errors are raised
-        self._lock = threading.Lock()  # one detector knows one size at a time
+        cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)  # errors are raised all the same
+        self._lock = threading.Lock()  # a detector has one size at a time
         try:
             self._detector = cv2.FaceDetectorYN.create(str(path), "", (32, 32), MIN_SCORE)
             self("", np.zeros((32, 32, 3), np.uint8))
@@ -94,6 +98,7 @@ class YuNet:
             raise DatasetError(f"{path}: not a YuNet face detector ({error.err}); {HOME}") from None
 
     def __call__(self, where: str, image: np.ndarray) -> list[Face]:
+        """Find the faces of an H x W x 3 uint8 RGB photograph."""
         height, width = image.shape[:2]
         shrink = min(1.0, DETECTION_SIDE / max(height, width))
         size = (max(1, round(width * shrink)), max(1, round(height * shrink)))
@@ -130,7 +135,7 @@ _FORMAT = TypeAdapter(dict[str, _Faces])
 
 
 def _inside(face: Face, image: np.ndarray, where: str) -> Face:
-    """The face, which lies in its photograph at least in part."""
+    """Return the face. Raise DatasetError where all of it lies outside its photograph."""
     x, y, width, height = face.box
     if x >= image.shape[1] or y >= image.shape[0] or x + width <= 0 or y + height <= 0:
         box = ", ".join(f"{value:g}" for value in face.box)
@@ -142,9 +147,11 @@ def _inside(face: Face, image: np.ndarray, where: str) -> Face:
 
 
 class Boxes:
-    """Faces from a JSON file: photograph -> list of faces, each `[x, y, width, height]` or `{"box": [x, y, width,
-    height], "points": [[x, y], ...], "score": 0.98}`, in pixels of the upright photograph. A photograph goes by its
-    path as predict was given it, or by its file name; one without faces has an empty list.
+    """Faces from a JSON file.
+
+    The file maps photographs to lists of faces, in pixels of the upright photograph. A face is `[x, y, width, height]`
+    or `{"box": [x, y, width, height], "points": [[x, y], ...], "score": 0.98}`. The key of a photograph is its path as
+    given to predict, or its file name. A photograph without faces has an empty list.
     """
 
     def __init__(self, path: Path) -> None:
@@ -160,6 +167,11 @@ class Boxes:
         self._faces = {name: [entry.face() for entry in faces] for name, faces in entries.items()}
 
     def __call__(self, where: str, image: np.ndarray) -> list[Face]:
+        """Return the faces that the file lists for the photograph.
+
+        Raises:
+            DatasetError: the file does not list the photograph, or a box lies outside it.
+        """
         for name in (where, Path(where).name):
             if name in self._faces:
                 return [_inside(face, image, where) for face in self._faces[name]]

@@ -1,15 +1,18 @@
-"""Faces of a film: followed from frame to frame, and looked for anew now and then."""
+"""Faces of a film: followed from frame to frame, with a new search now and then."""
 
 import numpy as np
 
 from faceparse.core.faces.finder import FaceFinder, FoundFace
 
 SEARCH_EVERY = 12
-"""Frames after which a film is searched anew, for faces that have come in: half a second."""
+"""Frames between two searches for new faces: half a second."""
 
 
 class FaceTracker:
-    """Frames, in order -> their faces. Following a face costs a few small crops, a search several whole pictures."""
+    """Frames of one film, in order -> their faces.
+
+    Following a face costs a few small crops. A search costs several passes over the whole picture.
+    """
 
     def __init__(self, finder: FaceFinder) -> None:
         self._finder = finder
@@ -18,7 +21,7 @@ class FaceTracker:
         """Frames since the last search."""
 
     def __call__(self, image: np.ndarray) -> list[FoundFace]:
-        """The faces of the next frame, H x W x 3 uint8 RGB."""
+        """Return the faces of the next frame, H x W x 3 uint8 RGB."""
         self._age += 1
         if self._faces and self._age < SEARCH_EVERY:
             followed = self._finder.follow(image, self._faces)

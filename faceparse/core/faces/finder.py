@@ -1,7 +1,7 @@
-"""A parser finds the faces itself: it knows where eyes, nose and mouth are, and how they lie in its training pictures.
+"""Find faces with the parser itself: it sees eyes, nose and mouth, and knows how they lie in its training pictures.
 
 The whole picture is parsed at a few scales, one pass each. Proposals from all scales are cropped, parsed, aligned by
-what is seen in the crop, and scored. No second network is needed, and nothing here needs PyTorch.
+the parts in the crop, and scored. No second network is needed, and nothing here needs PyTorch.
 """
 
 from collections.abc import Sequence
@@ -21,25 +21,26 @@ from faceparse.core.images.warp import Size
 
 @dataclass(frozen=True)
 class FinderOptions:
-    """How thoroughly faces are looked for."""
+    """How thorough the search for faces is."""
 
     min_face: float = 0.08
     """Height of the smallest face, hairline to chin, as a share of the picture's height."""
     side: int = 112
-    """Pixels of a crop's side in the pictures that are searched."""
+    """Pixels of a crop's side in the search over the whole picture."""
     crop: int = 128
-    """Pixels of a crop's side where a proposal is looked at again."""
+    """Pixels of a crop's side in the first two looks at a proposal."""
     closer: int = 192
-    """Pixels of a crop's side where what is left is looked at for the last time, and its points are read."""
+    """Pixels of a crop's side in the last look at a proposal, which gives the points."""
     step: float = 1.6
     """Factor between two scales."""
     threshold: float = 0.45
-    """Score from which a proposal is a face: 241 of 242 photographs of `val` score 0.46 or more, and in 18
-    pictures without a face nothing scores 0.1."""
+    """Least score of a face.
+
+    241 of 242 photographs of `val` score 0.46 or more; in 18 pictures without a face nothing scores 0.1."""
     candidates: int = 128
-    """Most proposals that are looked at again."""
+    """Most proposals that get another look."""
     most: int = MOST_FACES
-    """Faces of one picture: the best are kept. Each costs two crops, whose answers are in memory until it is parsed."""
+    """Most faces of one picture; the best are kept. Each costs two crops, whose answers stay in memory until then."""
 
 
 FACE_SHARE = 0.6
@@ -51,32 +52,35 @@ class FoundFace:
     """A face in a picture."""
 
     matrix: np.ndarray
-    """2 x 3: picture -> crop, in shares of the crop's side (0 to 1)."""
+    """Similarity from picture to crop, in shares of the crop's side (0 to 1). 2 x 3."""
     score: float
-    """0 to 1."""
+    """Score, 0 to 1."""
     points: np.ndarray
-    """5 x 2 (x, y) of `POINTS` in the picture."""
+    """Places of `POINTS` in the picture, 5 x 2 (x, y)."""
 
 
 @dataclass(frozen=True)
 class _View:
-    """A proposal, and what its crop shows of a face."""
+    """A proposal, and the parts in its crop."""
 
     proposal: tuple[complex, complex]
     maps: np.ndarray
-    """4 x h x w, or 5."""
+    """Probabilities of the parts, 4 x h x w; 5 x h x w with glasses."""
     centres: np.ndarray
     evidence: np.ndarray
-    """Of the parts themselves."""
+    """Evidence of the parts themselves, without glasses."""
     step: tuple[complex, complex]
-    """Where the face lies in the crop: a similarity."""
+    """Similarity to the face's place in the crop."""
     aligned: tuple[complex, complex]
-    """The proposal that has it where it should be."""
+    """The proposal that moves the face to where it should be."""
     score: float
 
 
 class FaceFinder:
-    """Pictures -> faces, best first."""
+    """Finds the faces of pictures, best first.
+
+    faces = FaceFinder(maps, geometry)(image)
+    """
 
     def __init__(self, maps: PartMaps, geometry: FaceGeometry, options: FinderOptions | None = None) -> None:
         self._maps = maps
@@ -86,12 +90,12 @@ class FaceFinder:
         self.options = options or FinderOptions()
 
     def __call__(self, image: np.ndarray) -> list[FoundFace]:
-        """The faces of an H x W x 3 uint8 RGB picture."""
+        """Return the faces of an H x W x 3 uint8 RGB picture."""
         proposals = self.proposals(image)
         return self.refine(image, proposals)
 
     def proposals(self, image: np.ndarray) -> np.ndarray:
-        """M x 2 complex (a, b) as in `propose`, in pixels of the picture; best first."""
+        """Proposals in pixels of the picture, best first: M x 2 complex (a, b) as in `propose`."""
         found, support = [], []
         for side in self._sides((image.shape[0], image.shape[1])):
             zoom = self.options.side / side
@@ -106,11 +110,11 @@ class FaceFinder:
         return proposals[order][merge(proposals[order], self._template, 0.12)][: self.options.candidates]
 
     def follow(self, image: np.ndarray, faces: Sequence[FoundFace]) -> list[FoundFace]:
-        """Where faces of the frame before are in this one; those that are lost are left out."""
+        """Find the faces of the previous frame in this one. Lost faces are left out."""
         return self.refine(image, np.array([_proposal(face) for face in faces], complex).reshape(-1, 2))
 
     def refine(self, image: np.ndarray, proposals: np.ndarray) -> list[FoundFace]:
-        """The faces among M x 2 proposals: each is aligned by what is seen in its crop, three times."""
+        """Return the faces among M x 2 proposals. Each is aligned by the parts in its crop, three times."""
         pyramid = _halves(image)
         crop, closer = self.options.crop, self.options.closer
         for least, side in ((0.25, crop), (0.4, crop), (self.options.threshold, closer)):
@@ -124,14 +128,14 @@ class FaceFinder:
         return [self._face(view) for view in views[: self.options.most]]
 
     def _looked_at(self, pyramid: Sequence[np.ndarray], proposals: np.ndarray, side: int) -> list[_View]:
-        """What the crop of each proposal shows, at `side` pixels."""
+        """Views of the proposals: the parts in each one's crop of `side` pixels."""
         crops = np.stack([_crop(pyramid, proposal, side) for proposal in proposals])
         maps = np.concatenate([self._maps(part) for part in np.array_split(crops, -(-len(crops) // 16))])
         measured = zip(proposals, maps, *measure(maps, side, self._template, self._geometry.areas), strict=True)
         views = []
         for (a, b), map_, centres, evidence, own in measured:
             step, score = fit(self._template, centres, evidence)
-            aligned = (a * step[0], a * step[1] + b)  # crop -> where it should have been -> picture
+            aligned = (a * step[0], a * step[1] + b)  # crop -> corrected place of the crop -> picture
             views.append(_View((a, b), map_, centres, own, step, aligned, score))
         return views
 
@@ -145,7 +149,7 @@ class FaceFinder:
         return FoundFace(matrix, view.score, np.stack([points.real, points.imag], axis=1))
 
     def _sides(self, size: Size) -> list[float]:
-        """Sides of the crops that are looked for, in pixels of the picture."""
+        """Sides of the wanted crops, in pixels of the picture."""
         options = self.options
         smallest = max(options.min_face * size[0] / FACE_SHARE, 16.0) * options.step**0.5
         largest = max(size)
@@ -161,7 +165,7 @@ def _proposal(face: FoundFace) -> tuple[complex, complex]:
 
 
 def _resized(image: np.ndarray, zoom: float) -> tuple[np.ndarray, float]:
-    """The picture at `zoom`, black below and at the right up to multiples of `STEP`; and the zoom it came out at."""
+    """The picture at `zoom`, and the exact zoom. Black is added below and at the right, up to multiples of `STEP`."""
     height, width = image.shape[:2]
     h, w = max(1, round(height * zoom)), max(1, round(width * zoom))
     small = cv2.resize(image, (w, h), interpolation=cv2.INTER_AREA if zoom < 1 else cv2.INTER_LINEAR)
@@ -169,13 +173,13 @@ def _resized(image: np.ndarray, zoom: float) -> tuple[np.ndarray, float]:
 
 
 def _rescaled(proposals: np.ndarray, factor: float) -> np.ndarray:
-    """Proposals for a picture `factor` times as large. The corners of pictures coincide, not their first pixels."""
+    """Proposals for a picture `factor` times as large. The corners of the pictures coincide, not their first pixels."""
     half = 0.5 + 0.5j
     return np.stack([proposals[:, 0] * factor, (proposals[:, 1] + half) * factor - half], axis=1)
 
 
 def _halves(image: np.ndarray) -> list[np.ndarray]:
-    """The picture, its half, its quarter ... as far as a face could need them."""
+    """The picture, its half, its quarter and so on, as far as a face could need them."""
     pyramid = [image]
     while min(pyramid[-1].shape[:2]) >= 128:
         height, width = pyramid[-1].shape[:2]
@@ -184,7 +188,7 @@ def _halves(image: np.ndarray) -> list[np.ndarray]:
 
 
 def _crop(pyramid: Sequence[np.ndarray], proposal: np.ndarray, side: int) -> np.ndarray:
-    """side x side x 3: what a proposal stands for, from the level whose pixels are nearest to the crop's."""
+    """Crop of a proposal, side x side x 3, from the level whose pixels are nearest in size to the crop's."""
     level = min(len(pyramid) - 1, max(0, round(np.log2(abs(proposal[0]) / side))))
     ((a, b),) = _rescaled(proposal[None], pyramid[level].shape[1] / pyramid[0].shape[1])
     a = a / (side - 1)

@@ -1,4 +1,4 @@
-"""Where the parts of a face lie in a model's training pictures: what a face is aligned to before it is parsed."""
+"""Where the parts of a face lie in a model's training pictures. Faces are aligned to these places before parsing."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ import numpy as np
 from faceparse.core.images.warp import apply
 
 PARTS = ("left_eye", "right_eye", "nose", "mouth")
-"""In image order: `left_eye` is the one at the image's left."""
+"""Parts in image order: `left_eye` is the eye at the image's left."""
 
 EYES = PARTS[:2]
 
@@ -17,39 +17,39 @@ POINTS = (*PARTS[:3], "left_mouth_corner", "right_mouth_corner")
 """The five points of alignment."""
 
 CONSISTENT = 0.05
-"""Largest standard deviation of a point, as a share of the crop's side, with which pictures count as aligned."""
+"""Standard deviation of a part's centre below which pictures count as aligned, as a share of the crop's side."""
 
 
 @dataclass(frozen=True)
 class FaceGeometry:
-    """Mean and standard deviation of the centres of the parts and of the five points, in shares of a square's side.
+    """Mean and standard deviation of the parts' centres, and means of the five points, in shares of a square's side.
 
-    The square has the crop's longer side, and its middle: (0, 0) is the centre of its first pixel, (1, 1) that of its
+    The square has the crop's longer side and its middle. (0, 0) is the centre of its first pixel, (1, 1) that of its
     last.
     """
 
     centres: tuple[tuple[float, float], ...]
-    """4 (x, y), as `PARTS`."""
+    """Mean centres of the parts, 4 (x, y), in the order of `PARTS`."""
     points: tuple[tuple[float, float], ...]
-    """5 (x, y), as `POINTS`."""
+    """Mean places of the five points, 5 (x, y), in the order of `POINTS`."""
     spread: tuple[tuple[float, float], ...]
-    """4 (x, y): standard deviations of the centres."""
+    """Standard deviations of the centres, 4 (x, y)."""
     areas: tuple[float, ...]
-    """4: mean shares of the square's pixels."""
+    """Mean shares of the square's pixels that the parts have, 4."""
     count: int
-    """Pictures that were measured."""
+    """Number of measured pictures."""
 
     @property
     def consistent(self) -> bool:
-        """Whether the training pictures are aligned, so that a face can be brought to lie as theirs do."""
+        """Whether the training pictures are aligned, so that other faces can be aligned to them."""
         return max(max(pair) for pair in self.spread) < CONSISTENT
 
     def centres_in(self, size: tuple[int, int]) -> np.ndarray:
-        """4 x 2 (x, y) in pixels of a crop of (height, width)."""
+        """Centres in pixels of a crop of (height, width), 4 x 2 (x, y)."""
         return _scaled(self.centres, size)
 
     def points_in(self, size: tuple[int, int]) -> np.ndarray:
-        """5 x 2 (x, y) in pixels of a crop of (height, width)."""
+        """Points in pixels of a crop of (height, width), 5 x 2 (x, y)."""
         return _scaled(self.points, size)
 
     def to_dict(self) -> dict[str, Any]:
@@ -59,10 +59,10 @@ class FaceGeometry:
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Self:
-        """What `to_dict` gave.
+        """Make a geometry from the result of `to_dict`.
 
         Raises:
-            ValueError, KeyError, TypeError: it is something else.
+            ValueError, KeyError, TypeError: the data is something else.
         """
         lengths = {"centres": len(PARTS), "points": len(POINTS), "spread": len(PARTS)}
         arrays = {name: np.array(data[name], np.float64) for name in lengths}
@@ -76,15 +76,15 @@ class FaceGeometry:
 
 
 def if_consistent(geometry: FaceGeometry | None) -> FaceGeometry | None:
-    """The same, or None where faces cannot be brought to lie as in the training pictures."""
+    """The geometry, or None where the training pictures are not aligned."""
     return geometry if geometry is not None and geometry.consistent else None
 
 
 def read_geometry(data: Mapping[str, Any] | None) -> FaceGeometry | None:
-    """What a file holds of it: None in those that were written before there was such a thing.
+    """Read the geometry from a model's file. None for old files, which have none.
 
     Raises:
-        ValueError, TypeError: it is something else.
+        ValueError, TypeError: the data is something else.
     """
     try:
         return None if data is None else FaceGeometry.from_dict(data)
@@ -95,7 +95,10 @@ def read_geometry(data: Mapping[str, Any] | None) -> FaceGeometry | None:
 def summarise(
     centres: Sequence[np.ndarray], points: Sequence[np.ndarray], areas: Sequence[np.ndarray]
 ) -> FaceGeometry | None:
-    """The geometry of N pictures (4 x 2 centres, 5 x 2 points and 4 areas each, in shares); None of fewer than two."""
+    """Geometry of N pictures; None for fewer than two.
+
+    Each picture has 4 x 2 centres, 5 x 2 points and 4 areas, in shares.
+    """
     if len(centres) < 2:
         return None
     stacked = np.stack(centres)
@@ -113,7 +116,7 @@ def _scaled(shares: Sequence[tuple[float, float]], size: tuple[int, int]) -> np.
 
 
 def square_to_crop(size: tuple[int, int]) -> np.ndarray:
-    """2 x 3: shares of the square's side -> pixels of a crop of (height, width)."""
+    """Matrix from shares of the square's side to pixels of a crop of (height, width), 2 x 3."""
     side = max(size)
     return np.array([[side - 1.0, 0, (size[1] - side) / 2], [0, side - 1.0, (size[0] - side) / 2]])
 

@@ -1,4 +1,4 @@
-"""Where the parts of a face lie in a crop, by what the network says of its pixels."""
+"""Measure where the parts of a face lie in a crop, by the network's probabilities."""
 
 from collections.abc import Sequence
 
@@ -7,26 +7,28 @@ import numpy as np
 from faceparse.core.faces.geometry import EYES, PARTS
 
 AROUND = 0.12
-"""Distance from where a part should be within which it is looked for, as a share of the crop's side."""
+"""Distance around its expected place in which a part is searched, as a share of the crop's side."""
 MIN_EVIDENCE = 0.15
-"""Of a face's third part: two parts alone are no face."""
+"""Least evidence of a face's third part: two parts alone are no face."""
 SURE = 0.1
-"""Evidence at which a part's place is half what is seen and half what the rest of the face says."""
+"""Evidence at which a part's place comes half from what is seen, half from the rest of the face."""
 GLASSES = 0.5
-"""Evidence of an eye that glasses are, which hide it."""
+"""Factor from the evidence of glasses to that of an eye that they hide."""
 LENGTH = 1.85
-"""Half a mouth's length in standard deviations of its pixels, measured on `val`: 1.73 in a bar, 2 in an ellipse."""
+"""Half a mouth's length in standard deviations of its pixels. Measured on `val`; a bar has 1.73, an ellipse 2."""
 
 
 def measure(
     maps: np.ndarray, side: int, template: np.ndarray, areas: Sequence[float]
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Complex centres (M x 4, in shares of the side), evidence (M x 4, 0 to 1) and what of it is the parts' own, in
-    M x 4 x h x w maps, or M x 5 with glasses.
+    """Measure the parts in M x 4 x h x w maps, or M x 5 with glasses.
 
-    A part is looked for around where it should be, so that the neighbour's eye does not count. Evidence is the mean
-    probability of the pixels that are the part, if they are nearly as many as in the training pictures. Glasses stand
-    for eyes that are not seen.
+    A part is searched around its expected place, so that a neighbour's eye does not count. Evidence is the mean
+    probability of the part's pixels, lower where they are far fewer than in the training pictures. Glasses stand for
+    hidden eyes.
+
+    Returns:
+        Complex centres (M x 4, in shares of the side), evidence (M x 4, 0 to 1), and evidence without glasses (M x 4).
     """
     places = _places(maps, side)
     centres, own = _looked_for(maps[:, : len(PARTS)], places, template, np.array(areas))
@@ -44,7 +46,7 @@ def measure(
 def _looked_for(
     maps: np.ndarray, places: np.ndarray, expected: np.ndarray, areas: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Centres and evidence (M x P) of P parts, around P places."""
+    """Centres and evidence (M x P) of P parts, searched around P places."""
     weighed = maps * _near(places, expected)
     mass = weighed.sum(axis=(2, 3))
     total = np.maximum(mass, 1e-9)
@@ -55,8 +57,10 @@ def _looked_for(
 
 
 def fit(template: np.ndarray, centres: np.ndarray, evidence: np.ndarray) -> tuple[tuple[complex, complex], float]:
-    """The similarity (a, b) that takes the template nearest to the centres, weighed by evidence, and a score: the mean
-    evidence of the best three parts, less four times what the fit leaves over.
+    """Similarity (a, b) that moves the template nearest to the centres, weighted by evidence, and its score.
+
+    The score is the mean evidence of the best three parts, minus four times the weighted distance (root mean square)
+    that remains.
     """
     weights = evidence**2 + 1e-6
     weights = weights / weights.sum()
@@ -75,28 +79,28 @@ def fit(template: np.ndarray, centres: np.ndarray, evidence: np.ndarray) -> tupl
 def five_points(
     maps: np.ndarray, side: int, centres: np.ndarray, evidence: np.ndarray, expected: np.ndarray
 ) -> np.ndarray:
-    """Complex places of the five `POINTS` of one face, in shares of the side: as they are seen, and as they are
-    expected where little is seen.
+    """Complex places of the five `POINTS` of one face, in shares of the side.
+
+    Places are as seen, and as expected where little is seen.
 
     Args:
-        maps: 4 x h x w, or 5.
-        centres: 4, as `measure` gave them.
-        evidence: 4, of the parts themselves: nobody sees where an eye is behind glasses.
-        expected: 5, where a face that lies as this one does has them.
+        maps: 4 x h x w, or 5 x h x w.
+        centres: 4, from `measure`.
+        evidence: 4, without glasses: nobody sees where an eye is behind them.
+        expected: 5, the places in a face that lies as this one does.
     """
     places = _places(maps, side)
-    weighed = maps[: len(PARTS)] * _near(
-        places, centres
-    )  # around what was seen: what was expected would draw it to itself
+    # Around the seen centres: expected places would draw the result to themselves.
+    weighed = maps[: len(PARTS)] * _near(places, centres)
     total = np.maximum(weighed.sum(axis=(1, 2)), 1e-9)
     seen = (weighed * places).sum(axis=(1, 2)) / total
     sure = evidence**2 / (evidence**2 + SURE**2)
     left, right, nose = sure[:3] * seen[:3] + (1 - sure[:3]) * expected[:3]
     axis = (right - left) / max(abs(right - left), 1e-9)
     mouth = maps[3] * (abs(places - seen[3]) < 2 * AROUND)
-    off = (places - seen[3]) * axis.conjugate()  # along the line of the eyes, and down from it
+    off = (places - seen[3]) * axis.conjugate()  # real: along the line of the eyes; imaginary: down from it
     half = LENGTH * np.sqrt((mouth * off.real**2).sum() / max(float(mouth.sum()), 1e-9))
-    # A parabola through the mouth's pixels: a smile's ends lie above its middle.
+    # Fit a parabola to the mouth's pixels: the ends of a smile lie above its middle.
     powers = np.stack([np.ones_like(off.real), off.real, off.real**2])
     moments = np.einsum("ihw,jhw,hw->ij", powers, powers, mouth) + 1e-9 * np.eye(3)
     middle, slope, bend = np.linalg.solve(moments, np.einsum("ihw,hw,hw->i", powers, off.imag, mouth))
@@ -107,12 +111,12 @@ def five_points(
 
 
 def _places(maps: np.ndarray, side: int) -> np.ndarray:
-    """h x w complex: where the cells of maps lie, in shares of the crop's side."""
+    """Places of the maps' cells, in shares of the crop's side. Complex, h x w."""
     height, width = maps.shape[-2:]
     shares = ((np.arange(width) + 0.5) * side / width - 0.5) / (side - 1)
     return np.asarray(shares[None] + 1j * shares[:height, None])
 
 
 def _near(places: np.ndarray, centres: np.ndarray) -> np.ndarray:
-    """P x h x w: 1 at each of P centres, falling with the distance."""
+    """Weights around P centres, P x h x w: 1 at the centre, falling with the distance."""
     return np.asarray(np.exp(-(abs(places - centres[:, None, None]) ** 2) / (2 * AROUND**2)))

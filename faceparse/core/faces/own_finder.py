@@ -1,4 +1,4 @@
-"""The faces that a parser finds itself."""
+"""Faces that a parser finds itself."""
 
 import threading
 from collections.abc import Sequence
@@ -18,34 +18,37 @@ from faceparse.core.images.warp import apply, invert
 from faceparse.core.labels.label_set import LabelSet
 
 MIN_FACE = 0.08
-"""Height of the smallest face that is looked for, hairline to chin, as a share of the picture's."""
+"""Height of the smallest searched face, hairline to chin, as a share of the picture's height."""
 
 AUTO, NONE = "auto", "none"
 
 BOX = ((0.2, 0.26), (0.8, 0.86))
-"""Where a face lies in an aligned crop, hairline to chin: two corners in shares of its side."""
+"""Box of a face in an aligned crop, hairline to chin: two corners in shares of the crop's side."""
 
 
 class PartParser(Protocol):
-    """A network that looks over pictures: PyTorch's or ONNX Runtime's."""
+    """A network that searches pictures for parts: PyTorch's or ONNX Runtime's."""
 
     @property
     def picture_sizes(self) -> PictureSizes:
-        """Of what `part_maps` takes."""
+        """Sizes of pictures that `part_maps` takes."""
 
     def part_maps(self, pictures: np.ndarray, parts: Sequence[Sequence[int]]) -> np.ndarray:
-        """N x H x W x 3 uint8 RGB pictures -> N x P x h x w float32 probabilities of P sets of classes, at 1/4 of the
-        pictures' size or finer.
+        """Probabilities of P sets of classes: N x P x h x w float32, at 1/4 of the pictures' size or finer.
+
+        Args:
+            pictures: N x H x W x 3 uint8 RGB.
+            parts: P sets of class ids.
         """
 
 
 def finds_faces(geometry: FaceGeometry | None, label_set: LabelSet) -> bool:
-    """Whether a model can: its training pictures are aligned, and its classes tell the parts."""
+    """Whether a model can find faces: its training pictures are aligned, and its classes tell the parts apart."""
     return bool(geometry is not None and geometry.consistent and label_set.part_ids())
 
 
 def choose_finder(faces: str) -> Finder | Literal["auto"] | None:
-    """What `--faces` stands for: `auto` as it is, None for `none`, else the finder of a file.
+    """Read `--faces`: "auto" for `auto`, None for `none`, else the finder from a file.
 
     Raises:
         SettingsError: it is none of them.
@@ -57,7 +60,7 @@ def choose_finder(faces: str) -> Finder | Literal["auto"] | None:
 
 
 def check_min_face(min_face: float) -> float:
-    """The same number.
+    """Return the number.
 
     Raises:
         SettingsError: it is no share that a face can have.
@@ -78,7 +81,7 @@ def own_finder(
     """The parser as a finder; None where it cannot find faces, so that pictures are parsed as a whole.
 
     Args:
-        film: it will be given the frames of one film, in order.
+        film: whether it gets the frames of one film, in order.
     """
     if geometry is None or not finds_faces(geometry, label_set):
         return None
@@ -97,15 +100,19 @@ class OwnFaces:
         min_face: float = MIN_FACE,
         film: bool = False,
     ) -> None:
-        """`finds_faces` must be true of geometry and classes; `film` follows faces from one picture to the next."""
+        """Prepare the search. `finds_faces` must be true for geometry and label set.
+
+        `film` follows faces from one picture to the next.
+        """
         options = _options(parser.picture_sizes, min_face)
         glasses = label_set.glasses_ids()
         maps = partial(parser.part_maps, parts=(*label_set.part_ids(), *([glasses] if glasses else [])))
         finder = FaceFinder(by_windows(maps, parser.picture_sizes, options.side), geometry, options)
         self._find = FaceTracker(finder) if film else finder
-        self._turn = threading.Lock()  # readers are many, the network has all cores already
+        self._turn = threading.Lock()  # many threads read pictures; the network already uses all cores
 
     def __call__(self, where: str, image: np.ndarray) -> list[Face]:
+        """Find the faces of an H x W x 3 uint8 RGB picture."""
         with self._turn:
             found = self._find(image)
         return [_face(face) for face in found]
@@ -120,7 +127,10 @@ def _face(face: FoundFace) -> Face:
 
 
 def _options(sizes: PictureSizes, min_face: float) -> FinderOptions:
-    """A network of one size sees whole faces in its windows, and looks again at crops of its own size."""
+    """Options for a network's picture sizes.
+
+    A network of one size sees whole faces in its windows, and looks again at crops of its own size.
+    """
     if sizes.least != sizes.most:
         return FinderOptions(min_face=min_face)
     side = min(sizes.most)

@@ -1,4 +1,4 @@
-"""Pictures of any size for networks that take some sizes alone: small ones on black, large ones by windows."""
+"""Pictures of any size for networks that take only some sizes: small pictures on black, large ones by windows."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -9,13 +9,14 @@ from faceparse.core.images.crop import LARGEST, SMALLEST, STEP
 from faceparse.core.images.warp import Size
 
 PartMaps = Callable[[np.ndarray], np.ndarray]
-"""N x H x W x 3 uint8 RGB pictures -> N x 4 x h x w float32 probabilities of `PARTS`, at 1/4 of the size or finer; or
-N x 5, where the classes have glasses: these come last."""
+"""Function from pictures (N x H x W x 3 uint8 RGB) to probabilities of `PARTS`, N x 4 x h x w float32.
+
+The maps have 1/4 of the pictures' size or are finer. N x 5 where the classes have glasses, which come last."""
 
 
 @dataclass(frozen=True)
 class PictureSizes:
-    """Sizes of the pictures that a network takes: multiples of `STEP`, or one size alone."""
+    """Sizes of the pictures that a network takes: multiples of `STEP` between two bounds, or one size only."""
 
     least: Size
     most: Size
@@ -25,15 +26,15 @@ ANY = PictureSizes((SMALLEST, SMALLEST), (LARGEST, LARGEST))
 
 
 def fixed(size: Size) -> PictureSizes:
-    """Of a network that takes this size alone."""
+    """Sizes of a network that takes this size only."""
     return PictureSizes(size, size)
 
 
 def by_windows(maps: PartMaps, sizes: PictureSizes, overlap: int) -> PartMaps:
-    """The same, of pictures of any sides that are multiples of `STEP`, or of the one size.
+    """Extend `maps` to pictures with any sides that are multiples of `STEP`, or of the one size.
 
     Args:
-        overlap: pixels that neighbouring windows share, or more. Towards its border, a window counts less.
+        overlap: least number of pixels that neighbouring windows share. Towards its border, a window counts less.
     """
 
     def of_any(pictures: np.ndarray) -> np.ndarray:
@@ -65,7 +66,7 @@ def by_windows(maps: PartMaps, sizes: PictureSizes, overlap: int) -> PartMaps:
 
 
 def _cut(length: int, least: int, most: int, overlap: int) -> tuple[int, list[int]]:
-    """A window's side along a picture's side of `length`, and where windows start: as few as can be, evenly spread."""
+    """Side of the windows along a picture's side of `length`, and their starts: as few as possible, evenly spread."""
     count = max(1, -(-(length - overlap) // (most - overlap)))
     side = -(-(length + (count - 1) * overlap) // count)
     side = min(most, max(least, -(-side // STEP) * STEP))
@@ -73,6 +74,6 @@ def _cut(length: int, least: int, most: int, overlap: int) -> tuple[int, list[in
 
 
 def _ramp(length: int, rise: int) -> np.ndarray:
-    """Weights along a window's side: up to 1 over `rise`, and down again."""
+    """Weights along a window's side: they rise to 1 over `rise`, and fall again."""
     places = np.arange(1, length + 1, dtype=np.float32)
     return np.minimum(1, np.minimum(places, places[::-1]) / max(rise, 1))

@@ -1,1 +1,1 @@
-"""Files on disk: read whole, written whole or not at all, known by their content. All writing passes through here."""
+"""Reads whole files, writes whole files or nothing, and knows files by their content. All writing happens here."""

@@ -1,4 +1,4 @@
-"""What a model's file holds, as far as its beginning tells: without PyTorch, and without loading the network."""
+"""Tells what a model's file holds by its first bytes, without PyTorch and without loading the network."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,10 +11,13 @@ _POINTER = b"version https://git-lfs.github.com/spec/"
 
 
 def must_be_a_model(path: Path, where: str) -> None:
-    """Refuse what downloads leave in a model's place. `where` is what errors call the file.
+    """Refuse files that a download may leave in a model's place.
+
+    Args:
+        where: name of the file in errors.
 
     Raises:
-        CheckpointError: a web page, a Git LFS pointer, or a file that cannot be read.
+        CheckpointError: it is a web page or a Git LFS pointer, or cannot be read.
     """
     try:
         with path.open("rb") as file:
@@ -28,10 +31,10 @@ def must_be_a_model(path: Path, where: str) -> None:
 
 
 def read_safetensors_metadata(path: Path) -> Mapping[str, str]:
-    """What a safetensors file says of itself.
+    """Read the metadata in a safetensors file's header.
 
     Raises:
-        safetensors' own errors: it is none, or damaged.
+        safetensors' own errors: it is not such a file, or it is damaged.
     """
     with safe_open(str(path), framework="np") as file:
         return file.metadata() or {}

@@ -1,6 +1,7 @@
-"""Temporary files and folders beside what they will be: whose process was killed, they are removed by the next one.
+"""Makes temporary files and folders beside their targets, and removes those of processes that were killed.
 
-Whoever fills one holds a lock on it, which ends with the process, however that ends.
+A process that fills one holds a lock on it. The lock ends with the process, however that ends; then the next process
+may remove the file or folder.
 """
 
 import fcntl
@@ -16,15 +17,18 @@ _SEEN: set[Path] = set()
 
 
 def beside(target: Path, ending: str) -> Path:
-    """A new hidden name in the same folder, short whatever the target's own: `tmp` is half written, `old` holds what
-    stood there before, under its own name.
+    """Return a new hidden path in the target's folder; its name is short even if the target's is long.
+
+    With the ending `tmp` it is half written. With `old` it holds what was there before, under its own name.
     """
     return target.with_name(f".faceparse-{secrets.token_hex(6)}.{ending}")
 
 
 @contextmanager
 def new_file(target: Path) -> Iterator[tuple[Path, BinaryIO]]:
-    """A temporary file beside `target`, open for writing; held until the block ends, even if the file is closed before.
+    """Make a temporary file beside `target` and open it for writing.
+
+    It is locked until the block ends, even if the file is closed before.
 
     Raises:
         OSError: it cannot be made.
@@ -45,7 +49,7 @@ def new_file(target: Path) -> Iterator[tuple[Path, BinaryIO]]:
 
 @contextmanager
 def new_folder(target: Path, ending: str) -> Iterator[Path]:
-    """A temporary folder beside `target`, held until the block ends.
+    """Make a temporary folder beside `target`, locked until the block ends.
 
     Raises:
         OSError: it cannot be made.
@@ -67,7 +71,7 @@ def new_folder(target: Path, ending: str) -> Iterator[Path]:
 
 
 def _hold(handle: int, path: Path) -> bool:
-    """Lock what was just made; False where another process has taken it for a leftover in between."""
+    """Lock a new file or folder. Return False if another process took it for a leftover and removed it."""
     with suppress(OSError):  # a file system without locks: its leftovers stay
         fcntl.flock(handle, fcntl.LOCK_EX)  # waits while another process looks at it
     try:
@@ -77,17 +81,18 @@ def _hold(handle: int, path: Path) -> bool:
 
 
 def remove_once(folder: Path) -> None:
-    """`remove_leftovers`, when this process first writes into the folder."""
+    """Call `remove_leftovers` when this process writes into the folder for the first time."""
     if folder not in _SEEN:
         _SEEN.add(folder)
         remove_leftovers(folder)
 
 
 def remove_leftovers(folder: Path) -> None:
-    """Remove what processes that were killed had half written into `folder`; what they had put aside to replace it goes
-    back to its place, where that is empty.
+    """Remove what killed processes left half written in `folder`.
+
+    What they had put aside to replace it goes back to its place, if that is empty.
     """
-    with suppress(OSError):  # a folder that cannot be read: writing will say so
+    with suppress(OSError):  # if the folder cannot be read, writing will say so
         for leftover in [*folder.glob(".faceparse-*.tmp"), *folder.glob(".faceparse-*.old")]:
             with _alone(leftover) as alone:
                 if not alone:
@@ -108,7 +113,7 @@ def _put_back(old: Path) -> None:
 
 @contextmanager
 def _alone(leftover: Path) -> Iterator[bool]:
-    """Whether no process holds it; none can, until the block ends."""
+    """Yield whether no process holds the lock; if so, hold it until the block ends."""
     try:
         handle = os.open(leftover, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
     except OSError:

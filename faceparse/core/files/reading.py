@@ -1,4 +1,4 @@
-"""Reading a file's bytes, with errors that name it."""
+"""Reads a file's bytes, with errors that name the file."""
 
 import stat
 from pathlib import Path
@@ -8,7 +8,8 @@ from faceparse.core.text.paths import broken_link, path_problem
 
 
 def read_bytes(path: Path, *, pipes: bool = False) -> bytes:
-    """
+    """Read a whole file.
+
     Args:
         pipes: also read what is no regular file, such as a shell's `<(find ...)`; it may never end.
 

@@ -1,4 +1,4 @@
-"""Writing files and folders whole: each holds its old content or all of the new."""
+"""Writes whole files and folders: each holds its old content or all of the new content."""
 
 import errno
 import os
@@ -16,7 +16,13 @@ from faceparse.core.text.paths import path_problem
 
 
 def write_atomic(path: Path, data: bytes) -> None:
-    """Write `data` so that `path` holds either its old content or all of the new one."""
+    """Write `data` so that `path` holds either its old content or all of the new content.
+
+        write_atomic(folder / "labels.png", encode_png(label))
+
+    Raises:
+        OutputError: as `write_atomic_with`.
+    """
     write_atomic_with(path, lambda file: file.write(data))
 
 
@@ -24,7 +30,7 @@ def write_atomic_with(path: Path, write: Callable[[BinaryIO], object]) -> None:
     """Let `write` fill a temporary file beside `path`, then put it in place.
 
     Raises:
-        OutputError: the folder cannot be made or written, or the disk is full; `path` is left as it was.
+        OutputError: the folder cannot be made or written, or the disk is full; `path` is not changed.
     """
     with atomic_file(path) as file:
         write(file)
@@ -32,10 +38,10 @@ def write_atomic_with(path: Path, write: Callable[[BinaryIO], object]) -> None:
 
 @contextmanager
 def atomic_file(path: Path) -> Iterator[BinaryIO]:
-    """A temporary file beside `path`, put in place once the block has filled it; removed where it did not.
+    """Open a temporary file beside `path`. It replaces `path` when the block is done, and is removed if it fails.
 
     Raises:
-        OutputError: as `write_atomic_with`; or something that is no file stands there, such as a device.
+        OutputError: as `write_atomic_with`; or `path` is no regular file, but a device or the like.
     """
     target = _target(path)
     remove_once(target.parent)
@@ -55,15 +61,15 @@ def atomic_file(path: Path) -> Iterator[BinaryIO]:
 
 
 def write_folder_with(path: Path, fill: Callable[[Path], None]) -> None:
-    """Let `fill` fill a temporary folder beside `path`, then put it in the place of the folder that was there.
+    """Let `fill` fill a temporary folder beside `path`, then replace the folder at `path` by it.
 
     Raises:
-        OutputError: the place cannot be written, or `path` is a file; it is left as it was.
+        OutputError: the place cannot be written, or `path` is a file; it is not changed.
     """
     if problem := path_problem(path):
         raise OutputError(f"cannot write {problem}")
     make_folder(path.parent)
-    target = Path(os.path.realpath(path))  # a link stays, and what it leads to is written
+    target = Path(os.path.realpath(path))  # keep a link and write its target
     if target.exists() and not target.is_dir():
         raise OutputError(f"cannot write {path}: it is a file; choose another place")
     remove_leftovers(target.parent)
@@ -87,19 +93,18 @@ def write_folder_with(path: Path, fill: Callable[[Path], None]) -> None:
 
 
 def _target(path: Path) -> Path:
-    """Where a file at `path` is written: a link stays, and what it leads to is written.
+    """Return the path to write: the target of a link, which is kept, or `path` itself.
 
     Raises:
-        OutputError: no file can be named so.
-        OutputError: a device, a pipe or a socket stands there. A rename would put a file in its place: as root, in that
-            of /dev/null.
+        OutputError: no file can have this name; or a device, a pipe or a socket is there. Renaming a file to it would
+            replace it: as root, even /dev/null.
     """
     if problem := path_problem(path):
         raise OutputError(f"cannot write {problem}")
     target = Path(os.path.realpath(path))
     try:
         mode = target.lstat().st_mode
-    except OSError:  # nothing there yet, or nothing that can be reached: writing will say so
+    except OSError:  # nothing is there yet, or it cannot be reached: writing will say so
         return target
     if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
         raise OutputError(f"cannot write {path}: it is no regular file; choose another place")
@@ -107,10 +112,10 @@ def _target(path: Path) -> Path:
 
 
 def refuse_links_out(folder: Path, *paths: Path) -> None:
-    """Refuse to write into a folder through links that lead out of it: with files of strangers, anywhere.
+    """Refuse to write through links that lead out of a folder: in a stranger's folder, they may lead anywhere.
 
     Raises:
-        OutputError: one of `paths`, which lie in `folder`, would be written elsewhere.
+        OutputError: one of `paths`, which are in `folder`, would be written outside it.
     """
     home = os.path.realpath(folder)
     for path in paths:
@@ -135,6 +140,7 @@ def append_line(path: Path, line: str) -> None:
 
 
 def cannot_write(path: Path, error: OSError) -> OutputError:
+    """Return an error that says why `path` cannot be written, and how to fix it."""
     in_the_way = error.errno in (errno.EEXIST, errno.ENOTDIR)  # a file where a folder should be
     fix = "choose another place" if in_the_way else "free space or choose another place"
     fix = {errno.ENAMETOOLONG: "choose a shorter name", errno.ELOOP: "fix the link"}.get(error.errno or 0, fix)
@@ -142,7 +148,11 @@ def cannot_write(path: Path, error: OSError) -> OutputError:
 
 
 def make_folder(path: Path) -> None:
-    """Create `path` and prove that it can be written, before long work is spent on filling it."""
+    """Create a folder and prove that it can be written, before long work on its content.
+
+    Raises:
+        OutputError: it cannot be made or written.
+    """
     if problem := path_problem(path):
         raise OutputError(f"cannot write {problem}")
     try:

@@ -1,1 +1,1 @@
-"""Label sets: which id means which part of the face; and counts of labelled pixels. A new set is a file in `sets/`."""
+"""Label sets, which say what each id means, and counts of labelled pixels. A new set is a file in `sets/`."""

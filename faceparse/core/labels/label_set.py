@@ -1,4 +1,4 @@
-"""Label sets: the one place that says which id means which part of the face.
+"""Label sets: the only place that says which id means which part of the face.
 
 Built-in sets are the TOML files in `sets/`; a user's own set is a file of the same form.
 """
@@ -19,10 +19,10 @@ from faceparse.core.text.paths import path_problem
 from faceparse.core.text.toml_json import read_toml
 
 IGNORE = 255
-"""Label value of pixels that neither the loss nor the scores count."""
+"""Label value of pixels that the loss and the scores ignore."""
 
 GLASSES = ("eye_g", "glasses", "eyeglasses", "sunglasses")
-"""Names of classes that lie over the eyes. No field of the sets, since old checkpoints have their set inside."""
+"""Names of classes that lie over the eyes. Not a field of the sets, since old checkpoints hold sets without it."""
 
 
 def _colour(text: str) -> str:
@@ -47,15 +47,15 @@ class LabelSet(BaseModel):
 
     name: _Name
     side: Literal["viewer", "subject", "none"]
-    """Whose left `left_*` means: the viewer's (image left), the subject's (image right), or no sides at all."""
+    """Whose left `left_*` means: the viewer's (left in the image), the subject's (right), or no sides at all."""
     classes: dict[_Name, Annotated[str, AfterValidator(_colour)]]
-    """Class name -> colour; the id is the position."""
+    """Class name -> colour. A class's id is its position."""
     mirror: tuple[tuple[str, str], ...] = ()
-    """Pairs that change places when the image is flipped left to right."""
+    """Pairs of classes that change places when the image is flipped left to right."""
     merged: dict[_Name, tuple[str, ...]] = {}
-    """Scores that treat several classes as one, merged before counting."""
+    """Name of a score -> classes that it counts as one."""
     landmarks: dict[Literal["eyes", "nose", "mouth"], tuple[str, ...]] = {}
-    """Classes whose pixels give the five points of alignment. Two eye classes stand in image order, left first."""
+    """Classes whose pixels give the five points of alignment. Two eye classes are in image order, left first."""
 
     @model_validator(mode="after")
     def _names_exist(self) -> Self:
@@ -83,13 +83,18 @@ class LabelSet(BaseModel):
 
     @property
     def names(self) -> tuple[str, ...]:
+        """Class names in id order."""
         return tuple(self.classes)
 
     def ids(self, names: Iterable[str]) -> tuple[int, ...]:
+        """Ids of classes, which must exist."""
         return tuple(self.names.index(name) for name in names)
 
     def resolve(self, names: Iterable[str], what: str = "class") -> tuple[int, ...]:
-        """Ids of classes and of merged names such as `mouth`, each once. `what` a name is, is what an error says.
+        """Ids of classes and of merged names such as `mouth`, each once.
+
+        Args:
+            what: word for a name in errors.
 
         Raises:
             SettingsError: there is no such class.
@@ -102,8 +107,9 @@ class LabelSet(BaseModel):
         return self.ids(dict.fromkeys(part for name in names for part in known[name]))
 
     def part_ids(self) -> tuple[tuple[int, ...], ...]:
-        """Ids of the image's left eye, its right eye, the nose and the mouth; empty where the classes do not tell them
-        apart, as with one class for both eyes.
+        """Ids of the image's left eye, its right eye, the nose and the mouth.
+
+        Empty where the classes do not tell them apart, such as with one class for both eyes.
         """
         if len(self.landmarks.get("eyes", ())) != 2:
             return ()
@@ -111,20 +117,20 @@ class LabelSet(BaseModel):
         return tuple(map(self.ids, ((left,), (right,), self.landmarks["nose"], self.landmarks["mouth"])))
 
     def glasses_ids(self) -> tuple[int, ...]:
-        """Ids of what lies over the eyes, by its name; empty where there is no such class."""
+        """Ids of classes that lie over the eyes, by their names; empty if there is none."""
         return self.ids(name for name in GLASSES if name in self.classes)
 
     def areas(self, labels: np.ndarray) -> dict[str, int]:
-        """Class name -> number of pixels, for the classes that are there. `labels` are uint8 ids."""
+        """Number of pixels of each class by its name, for the classes that are there. `labels` are uint8 ids."""
         counts = np.bincount(labels.ravel(), minlength=len(self))
         return {name: int(count) for name, count in zip(self.names, counts, strict=True) if count}
 
     def palette(self) -> np.ndarray:
-        """C x 3 uint8, RGB."""
+        """Colours of the classes, C x 3 uint8 RGB."""
         return np.array([list(bytes.fromhex(colour[1:])) for colour in self.classes.values()], np.uint8)
 
     def mirror_table(self) -> np.ndarray:
-        """256 uint8: `table[label]` is the label of the mirrored image."""
+        """Table of 256 uint8: `table[label]` swaps left and right classes, for a mirrored image."""
         table = np.arange(256, dtype=np.uint8)
         for pair in self.mirror:
             left, right = self.ids(pair)
@@ -132,6 +138,7 @@ class LabelSet(BaseModel):
         return table
 
     def to_toml(self) -> dict[str, Any]:
+        """Content of the set's TOML file, as a dict."""
         return self.model_dump(mode="json")
 
 
@@ -143,7 +150,7 @@ def unknown_values(label: np.ndarray, classes: int) -> list[int]:
 
 
 def nearest(word: str, known: Iterable[str], *, prefix: str = "") -> str:
-    """`; did you mean 'x'?` where something known is close, else nothing. `prefix` is shown, not compared."""
+    """Phrase `; did you mean 'x'?` if a known word is close, else empty. `prefix` is shown, not compared."""
     if len(word) > 100:  # nobody mistyped that
         return ""
     close = difflib.get_close_matches(word, list(known), n=1, cutoff=0.5)
@@ -151,6 +158,14 @@ def nearest(word: str, known: Iterable[str], *, prefix: str = "") -> str:
 
 
 def label_set_from_dict(data: Mapping[str, Any], source: str) -> LabelSet:
+    """Label set from the content of its TOML file.
+
+    Args:
+        source: name of the file in errors.
+
+    Raises:
+        SettingsError: a key is missing, unknown or has a bad value.
+    """
     try:
         return LabelSet.model_validate(data)
     except ValidationError as error:
@@ -163,6 +178,7 @@ def label_set_from_dict(data: Mapping[str, Any], source: str) -> LabelSet:
 
 @cache
 def builtin_label_sets() -> dict[str, LabelSet]:
+    """Built-in label sets by name."""
     folder = resources.files("faceparse.core.labels") / "sets"
     files = sorted((f for f in folder.iterdir() if f.name.endswith(".toml")), key=lambda f: f.name)
     sets = (label_set_from_dict(tomllib.loads(f.read_text("utf-8")), f.name) for f in files)
@@ -170,6 +186,11 @@ def builtin_label_sets() -> dict[str, LabelSet]:
 
 
 def read_label_set(path: Path) -> LabelSet:
+    """Read a label set from a TOML file.
+
+    Raises:
+        SettingsError: there is no such file, or it is no label set.
+    """
     if problem := path_problem(path):
         raise SettingsError(f"label set: {problem}")
     try:
@@ -181,7 +202,13 @@ def read_label_set(path: Path) -> LabelSet:
 
 
 def get_label_set(name: str) -> LabelSet:
-    """A built-in set by its name, or a user's own by the path of its TOML file."""
+    """Return a built-in set by its name, or read a user's own set by the path of its TOML file.
+
+        get_label_set("helen").names
+
+    Raises:
+        SettingsError: there is no such set.
+    """
     if name in builtin_label_sets():
         return builtin_label_sets()[name]
     if name.endswith(".toml"):
@@ -192,7 +219,7 @@ def get_label_set(name: str) -> LabelSet:
     )
 
 
-# `label_names.txt` as other projects write it for Helen.
+# Class names that other projects write in `label_names.txt` for Helen, with ours.
 _ALIASES = {
     "bg": "background", "face": "skin", "lb": "left_brow", "rb": "right_brow", "le": "left_eye", "re": "right_eye",
     "ulip": "upper_lip", "imouth": "inner_mouth", "llip": "lower_lip",
@@ -200,7 +227,7 @@ _ALIASES = {
 
 
 def match_label_names(names: Sequence[str]) -> LabelSet | None:
-    """The built-in set that has exactly these class names in this order, if there is one."""
+    """Find the built-in set with exactly these class names in this order; None if there is none."""
     known = builtin_label_sets().values()
     for candidate in (tuple(names), tuple(_ALIASES.get(name, name) for name in names)):
         for label_set in known:

@@ -1,1 +1,1 @@
-"""The machine: devices, free memory, many processes for many files, and the processes of one training."""
+"""The machine: devices, free memory, parallel work on many files, and the processes of one training."""

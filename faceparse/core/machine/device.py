@@ -1,4 +1,4 @@
-"""Which device to compute on."""
+"""Choose the device to compute on."""
 
 import re
 from collections.abc import Iterator
@@ -10,22 +10,22 @@ from faceparse.core.errors import DeviceError, ResourceError
 
 
 def resolve_device(name: str, local_rank: int = 0) -> torch.device:
-    """`check_device`, and current from here on if it is a GPU."""
+    """Device from `check_device`. A GPU becomes the current one."""
     device = check_device(name, local_rank)
     if device.type == "cuda":
-        torch.cuda.set_device(device)  # inplace-abn launches on the current device, whatever its tensors' is
+        torch.cuda.set_device(device)  # inplace-abn runs on the current device, wherever its tensors are
     return device
 
 
 def check_device(name: str, local_rank: int = 0) -> torch.device:
-    """`auto`, `cpu`, `cuda` or `cuda:N` as a device that is really there.
+    """Device for `auto`, `cpu`, `cuda` or `cuda:N`, which must exist.
 
     Args:
-        local_rank: which of several processes on this machine this is. `auto` and `cuda` give each a GPU of its own,
-            `cuda:N,N,...` in the order that is named.
+        local_rank: number of this process on this machine. `auto` and `cuda` give each process a GPU of its own;
+            `cuda:N,N,...` gives them in that order.
 
     Raises:
-        DeviceError: the name is another one, or a GPU was asked for that this machine has not.
+        DeviceError: the name is none of these, or this machine does not have the GPU.
     """
     if not re.fullmatch(r"auto|cpu|cuda(:\d+(,\d+)*)?", name):
         raise DeviceError(f"device {name!r}: not one of auto, cpu, cuda, cuda:N")
@@ -43,13 +43,13 @@ def check_device(name: str, local_rank: int = 0) -> torch.device:
 
 
 def named_gpus(name: str) -> list[int]:
-    """The numbers in `cuda:0,1`; none for any other name."""
+    """Numbers in `cuda:0,1`; empty for any other name."""
     return [int(number) for number in name.removeprefix("cuda:").split(",")] if name.startswith("cuda:") else []
 
 
 @contextmanager
 def full_memory_named(device: torch.device) -> Iterator[None]:
-    """Turn PyTorch's own word for it into ResourceError."""
+    """Turn PyTorch's error for full memory into ResourceError."""
     try:
         yield
     except RuntimeError as error:

@@ -1,7 +1,7 @@
-"""Several processes that train one model: which of them this is, and how they agree.
+"""Several processes that train one model: their ranks, and how they agree.
 
-The methods of `World` are collective: all processes must call them, in the same order, or they wait for each other
-until they time out. With one process each just calls and returns. An error is a `FaceparseError` of a function.
+The methods of `World` are collective: all processes must call them in the same order, or they wait for each other until
+they time out. In a single process each call just returns. An error is a `FaceparseError` of a function.
 
 | method | who computes | who gets the result | an error in one process |
 |---|---|---|---|
@@ -15,7 +15,7 @@ until they time out. With one process each just calls and returns. An error is a
 | `once_per_machine(function)` | the first process of each machine | nobody | is raised in all |
 | `raise_in_all(error)` | nobody | nobody | is raised in all |
 
-Tensors, `vote` and `in_step` wait `launch.timeout` for the others, the rest waits `PATIENCE`. Where a process is gone,
+Tensors, `vote` and `in_step` wait `launch.timeout` for the others; the rest waits `PATIENCE`. Where a process is gone,
 the others raise LostProcessError.
 """
 
@@ -36,40 +36,47 @@ from faceparse.core.errors import FaceparseError, LostProcessError, SettingsErro
 T = TypeVar("T")
 
 PATIENCE = timedelta(days=1)
-"""For what one process may do alone while the others wait, such as making edge maps."""
+"""Time limit for work that one process does alone while the others wait, such as making edge maps."""
 _ERROR = 1 << 16
-"""What a process votes that cannot go on; larger than any signal's number."""
+"""Vote of a process that cannot go on; larger than any signal's number."""
 
 
 @dataclass(frozen=True)
 class World:
-    """The processes of one training run. On its own, a process is the first of one."""
+    """The processes of one training run. A process alone is the first of one.
+
+    For example:
+
+        with join(device, settings.launch.timeout) as world:
+            total = world.sum(torch.tensor(3))
+    """
 
     rank: int = 0
     size: int = 1
     local_rank: int = 0
-    """Among those on this machine."""
+    """Rank among the processes on this machine."""
     local_size: int = 1
     data: Any = None
-    """Process group for tensors on the training device; None where there is one process, as the next two."""
+    """Process group for tensors on the training device; None in a single process, as the next two."""
     control: Any = None
-    """For votes, on the host: nobody waits for a GPU, and a process that died is noticed at once on any device."""
+    """Process group for votes, on the host: nobody waits for a GPU, and a dead process is noticed at once."""
     patient: Any = None
-    """As `control`, for what may take long."""
+    """As `control`, for steps that may take long."""
 
     @property
     def is_first(self) -> bool:
+        """Whether this is the first process."""
         return self.rank == 0
 
     def sum(self, tensor: Tensor) -> Tensor:
-        """Sum over all processes, in place; on the host or on the training device. Waits for no GPU."""
+        """Sum over all processes, in place, on the host or on the training device. Waits for no GPU."""
         if self.size > 1:
             with lost_processes_named():
                 dist.all_reduce(tensor, group=self.control if tensor.device.type == "cpu" else self.data)
         return tensor
 
     def copy_from_first(self, tensors: Iterable[Tensor]) -> None:
-        """Give all processes what the first one has, in place."""
+        """Copy the first process's values to all processes, in place."""
         for tensor in tensors:
             if self.size > 1:
                 with lost_processes_named():
@@ -79,7 +86,7 @@ class World:
         """The largest value of all processes.
 
         Raises:
-            FaceparseError: one of them brought an error; the same one everywhere, marked as agreed.
+            FaceparseError: one of them brought an error; the same error in all processes, marked as agreed.
             LostProcessError: one of them did not vote in time, or is gone.
         """
         if self.size == 1:
@@ -103,10 +110,10 @@ class World:
         return values
 
     def on_first(self, function: Callable[[], T]) -> T:
-        """What `function` returns in the first process, the only one that calls it.
+        """Call `function` in the first process only, and return its result in all processes.
 
         Raises:
-            FaceparseError: what it raises, in all processes.
+            FaceparseError: `function` raised it; raised in all processes.
         """
         if self.size == 1:
             return function()
@@ -123,18 +130,18 @@ class World:
         return answer[0]
 
     def once_per_machine(self, function: Callable[[], object]) -> None:
-        """Call `function` in the first process of each machine; the others wait for it.
+        """Call `function` in the first process of each machine, while the others wait.
 
         Raises:
-            FaceparseError: what it raises on any machine, in all processes.
+            FaceparseError: `function` raised it on any machine; raised in all processes.
         """
         self.on_all(lambda: function() if self.local_rank == 0 else None)
 
     def on_all(self, function: Callable[[], T]) -> T:
-        """What `function` returns here; it must not wait for other processes.
+        """Call `function` in each process and return its result here. It must not wait for other processes.
 
         Raises:
-            FaceparseError: what it raises in any process, in all of them.
+            FaceparseError: `function` raised it in any process; raised in all of them.
         """
         result: Any = None
         error: FaceparseError | None = None
@@ -146,18 +153,18 @@ class World:
         return result
 
     def raise_in_all(self, error: FaceparseError | None) -> None:
-        """Raise in all processes where any of them has an error. Patient."""
+        """Raise the error in all processes if any of them has one. Waits up to `PATIENCE`."""
         if found := next((one for one in self.gather(error) if one is not None), None):
             raise found if self.size == 1 else _agreed(found)
 
     def in_step(self, items: Iterable[T], rounds: int, value: Callable[[], int]) -> Iterator[tuple[T | None, int]]:
-        """Each item with the vote on `value` that was held before it is used: all processes go on, or none does.
+        """Yield each item with the vote on `value`, held before the item is used: all processes go on, or none does.
 
         Args:
-            rounds: of votes, the same number in all processes; where items run out before, None takes their place.
+            rounds: number of votes, the same in all processes; after its last item, a process gets None.
 
         Raises:
-            FaceparseError: an item could not be had, here or elsewhere.
+            FaceparseError: an item could not be loaded, here or elsewhere.
         """
         iterator = iter(items)
         for _ in range(rounds):
@@ -183,16 +190,17 @@ def _agreed(error: FaceparseError) -> FaceparseError:
 
 
 def is_joined() -> bool:
-    """Whether a launcher (torchrun, SLURM, Kubernetes, ours) made this process one of several."""
+    """Whether a launcher (torchrun, SLURM, Kubernetes, ours) started this process as one of several."""
     return _number("WORLD_SIZE", 1, least=1) > 1
 
 
 def local_rank() -> int:
+    """Rank of this process on its machine; 0 for a process alone."""
     return _number("LOCAL_RANK", 0) if is_joined() else 0
 
 
 def _number(name: str, default: int | None, *, least: int = 0) -> int:
-    """An environment variable that launchers set.
+    """Value of an environment variable that launchers set.
 
     Raises:
         SettingsError: it is missing and has no default, or is no such number.
@@ -207,9 +215,10 @@ def _number(name: str, default: int | None, *, least: int = 0) -> int:
 
 
 def _check_environment() -> None:
-    """
+    """Check the variables that a launcher sets.
+
     Raises:
-        SettingsError: what a launcher should have said is missing, or makes no sense.
+        SettingsError: one is missing, or makes no sense.
     """
     size, rank = _number("WORLD_SIZE", None), _number("RANK", None)
     if rank >= size:
@@ -222,7 +231,7 @@ def _check_environment() -> None:
 
 @contextmanager
 def join(device: torch.device, timeout: float) -> Iterator[World]:
-    """The processes that RANK, WORLD_SIZE and MASTER_ADDR name; this one alone where they are not set.
+    """Join the processes that RANK, WORLD_SIZE and MASTER_ADDR name; without these variables, this process is alone.
 
     Args:
         timeout: seconds without an answer after which another process counts as lost.
@@ -254,7 +263,7 @@ def join(device: torch.device, timeout: float) -> Iterator[World]:
 
 @contextmanager
 def lost_processes_named() -> Iterator[None]:
-    """Turn a broken collective into LostProcessError."""
+    """Turn the error of a broken collective into LostProcessError."""
     try:
         yield
     except RuntimeError as error:

@@ -1,4 +1,4 @@
-"""How much memory is free: to this process, which a container or a job may keep shorter than the machine is."""
+"""Free memory of this process, which a container or a job may limit below the machine's."""
 
 import math
 from collections.abc import Iterator
@@ -13,7 +13,7 @@ class _ControlGroups(NamedTuple):
     limits: tuple[str, ...]
     usage: str
     cached: str
-    """Line of `memory.stat`: pages of files, which count as used and are given back when memory is short."""
+    """Line of `memory.stat`: cached pages of files. They count as used, and are given back when memory is short."""
 
 
 _V1 = _ControlGroups("sys/fs/cgroup/memory", ("memory.limit_in_bytes",), "memory.usage_in_bytes", "total_inactive_file")
@@ -21,25 +21,27 @@ _V2 = _ControlGroups("sys/fs/cgroup", ("memory.max", "memory.high"), "memory.cur
 
 
 def free_memory(root: Path = Path("/")) -> int:
-    """Bytes that can still be taken: what the machine has available, or what a control group around this process (a
-    container's, a job's) leaves of its limit, whichever is less. 0 where nothing tells, which is outside Linux.
+    """Bytes that this process can still take; 0 where nothing tells, as outside Linux.
+
+    This is the smaller of two numbers: the memory that the machine has available, and the rest of the limit of a
+    control group around this process (a container's, a job's).
 
     Args:
-        root: where `proc` and `sys` lie.
+        root: folder that holds `proc` and `sys`.
     """
     available = _value(root / "proc/meminfo", "MemAvailable:")
     return max(0, int(min(1024 * available, *_rooms(root)))) if available is not None else 0
 
 
 def _rooms(root: Path) -> Iterator[float]:
-    """What each group leaves, from the process's own up to the outermost that can be seen."""
+    """Free bytes of each control group, from the process's own to the outermost visible one."""
     yield math.inf
     for line in _lines(root / "proc/self/cgroup"):
         _, controllers, group = line.split(":", 2)
         if controllers and "memory" not in controllers.split(","):
             continue
         version = _V1 if controllers else _V2
-        # A container may be told its path on the host, which it does not see: then the outermost folder is its own.
+        # A container may read its path on the host, which it cannot see. Then the outermost folder is its own.
         path = PurePosixPath(version.folder, group.lstrip("/"))
         for folder in (path, *path.parents):
             if folder.is_relative_to(version.folder):
@@ -55,7 +57,7 @@ def _room(folder: Path, version: _ControlGroups) -> float:
 
 
 def _value(file: Path, name: str = "") -> int | None:
-    """The number behind `name` at the start of a line; None where there is none, as in a limit of `max`."""
+    """Number after `name` at the start of a line; None where there is none, as in a limit of `max`."""
     for line in _lines(file):
         fields = line.removeprefix(name).split()
         if line.startswith(name) and fields and fields[0].isdigit():

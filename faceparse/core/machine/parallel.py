@@ -1,4 +1,4 @@
-"""One function over many files, in processes or threads, with whoever watches told of the progress."""
+"""Apply one function to many files, in processes or threads, and report the progress."""
 
 import multiprocessing
 import multiprocessing.connection
@@ -22,27 +22,31 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 STOPPING = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGUSR1") if hasattr(signal, name))
-"""Signals that ask to stop; SIGUSR1 is what SLURM is told to send before it requeues a job."""
+"""Signals that ask to stop. SLURM can be told to send SIGUSR1 before it requeues a job."""
 
 
 class Track(Protocol):
-    """Hands on what it is given, showing how far it is: a progress bar, or nothing."""
+    """Passes items on and shows the progress: a progress bar, or nothing."""
 
     def __call__(self, items: Iterable[R], total: int | None, what: str, /) -> Iterable[R]:
-        """`total` is None where nobody knows."""
+        """Yield the items. `total` is None where it is not known."""
 
 
 def untracked(items: Iterable[R], _total: int | None, _what: str, /) -> Iterable[R]:
+    """Pass items on without showing anything."""
     return items
 
 
 def default_processes() -> int:
+    """Number of CPU cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def process_context(*preload: str) -> BaseContext:
-    """How child processes are started. A server that forks them is safe beside threads, where a plain fork is not
-    (OpenCV's deadlock), and cheaper than starting each afresh; the server imports the `preload` modules once for all.
+    """Way to start child processes: a server that forks them on POSIX systems, fresh processes elsewhere.
+
+    Such a server is safe beside threads, where a plain fork is not (OpenCV's deadlock), and cheaper than a fresh start
+    of each process. It imports the `preload` modules once for all.
     """
     if os.name != "posix":
         return multiprocessing.get_context("spawn")
@@ -54,8 +58,10 @@ def process_context(*preload: str) -> BaseContext:
 
 
 def _start_server() -> None:
-    """Start the server deaf to what asks a whole process group to stop: its end would look like that of all workers,
-    whose work is still wanted. What is ignored when a program starts stays ignored in it and in what it forks.
+    """Start the fork server so that it ignores signals that ask a whole process group to stop.
+
+    If the server ended, all workers would seem to end, although their work is still wanted. A program that starts with
+    a signal ignored keeps ignoring it, and so do its forks.
     """
     before = {number: signal.signal(number, signal.SIG_IGN) for number in STOPPING}
     try:
@@ -66,7 +72,10 @@ def _start_server() -> None:
 
 
 def map_files(function: Callable[[T], R], items: Sequence[T], processes: int) -> Iterator[R]:
-    """`function(item)` for each item, in order; with one process (or one item) without starting any.
+    """`function(item)` for each item, in order, computed in processes. One process or one item starts none.
+
+        for size in map_files(read_size, paths, processes=4):
+            ...
 
     `function` must be picklable. Its first exception is raised here and ends the rest. Few items are under way at a
     time, so that memory does not grow with their number.
@@ -99,10 +108,10 @@ def _call_each(function: Callable[[T], R], items: Sequence[T]) -> list[R]:
 
 
 def map_threads(function: Callable[[T], R], items: Iterable[T], threads: int, *, ahead: int) -> Iterator[R]:
-    """`function(item)` for each item, in order, in threads: for work that OpenCV, zlib or a codec does without Python.
+    """`function(item)` for each item, in order, computed in threads: for OpenCV, zlib or a codec, which release Python.
 
-    At most `ahead` items are under way or done and not yet taken, so that memory does not grow with their number;
-    `items` is drawn from in the caller's thread. The first exception is raised here and ends the rest.
+    At most `ahead` items are under way or waiting to be taken, so that memory does not grow with their number. `items`
+    is read in the caller's thread. The first exception is raised here and ends the rest.
     """
     pool = ThreadPoolExecutor(threads)
     under_way: deque[Future[R]] = deque()
@@ -118,21 +127,23 @@ def map_threads(function: Callable[[T], R], items: Iterable[T], threads: int, *,
 
 
 def start_worker(_: int = 0) -> None:
-    """What every child process does first; also a `worker_init_fn`."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # how a broken pool ends its processes
+    """Prepare a child process: signals, threads, its end. Also serves as a `worker_init_fn`."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent handles Ctrl-C
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # a broken pool ends its processes by it
     cv2.setNumThreads(1)  # the processes are the parallelism
     end_with_parent()
 
 
 def end_with_parent() -> None:
-    """Let this process end when the one that started it does, however that ends."""
+    """Make this process end when its parent ends, for any reason."""
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
 
 def _end_with_parent() -> None:
-    """A parent that was killed ends nobody. The server that forked this process lives on, so that neither is its
-    end of a pipe closed nor its id changed: only the sentinel tells.
+    """Wait for the parent's end, then exit.
+
+    A parent that was killed cannot end its children. The server that forked this process lives on, so this process's
+    pipe stays open and its parent id stays the same: only the sentinel tells.
     """
     parent = multiprocessing.parent_process()
     if parent is not None:

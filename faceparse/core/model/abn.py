@@ -1,4 +1,4 @@
-"""Activated batch norm: the published network's norm layer, in place or in plain PyTorch.
+"""Activated batch norm: the norm layer of the published network, in place or in plain PyTorch.
 
     y = leaky_relu((x - mean) / sqrt(var + eps) * (|gamma| + eps) + beta)
 
@@ -26,9 +26,9 @@ NormLayer = Callable[[int], nn.Module]
 
 
 class ActivatedBatchNorm(nn.BatchNorm2d):
-    """The exact plain twin of `InPlaceABN`: same state, same numbers, more memory. N x C x H x W -> the same.
+    """Exact twin of `InPlaceABN` in plain PyTorch: same state, same numbers, more memory. N x C x H x W -> the same.
 
-    With a process group the statistics in training are those of all processes.
+    With a process group, the statistics in training are those of all processes.
     """
 
     def __init__(self, channels: int, group: Any = None) -> None:
@@ -36,19 +36,20 @@ class ActivatedBatchNorm(nn.BatchNorm2d):
         self.group = group
 
     def forward(self, x: Tensor) -> Tensor:
+        """Normalise and activate."""
         scale = self.weight.abs() + EPS
         return F.leaky_relu(_batch_norm(self, x, scale, self.bias, self.group), SLOPE, inplace=True)
 
 
 class SyncedBatchNorm(nn.BatchNorm2d):
-    """A plain batch norm of a foreign network, with the statistics of all processes in training.
+    """Batch norm of a network from elsewhere, with the statistics of all processes in training.
 
-    timm's norms hold dropout and activation; they come along.
+    timm's norm layers also hold dropout and activation. They are kept.
     """
 
     @classmethod
     def like(cls, norm: nn.BatchNorm2d, group: Any) -> "SyncedBatchNorm":
-        """The same parameters, buffers and options."""
+        """Make a synced layer with the parameters, buffers and options of `norm`."""
         synced = cls(norm.num_features, norm.eps, norm.momentum, norm.affine, norm.track_running_stats)
         synced._parameters, synced._buffers = norm._parameters, norm._buffers
         synced.group = group
@@ -60,11 +61,12 @@ class SyncedBatchNorm(nn.BatchNorm2d):
     act: nn.Module
 
     def forward(self, x: Tensor) -> Tensor:
+        """Normalise over all processes, then drop out and activate."""
         return self.act(self.drop(_batch_norm(self, x, self.weight, self.bias, self.group)))
 
 
 def synchronise(module: nn.Module, group: Any) -> None:
-    """Let all plain batch norms inside `module` take their statistics over the processes of `group`."""
+    """Replace all plain batch norms inside `module`, so that they take statistics over the processes of `group`."""
     for name, child in module.named_children():
         if isinstance(child, nn.BatchNorm2d):
             setattr(module, name, SyncedBatchNorm.like(child, group))
@@ -87,10 +89,10 @@ def _batch_norm(norm: nn.BatchNorm2d, x: Tensor, weight: Tensor | None, bias: Te
 
 
 class _SyncBatchNorm(torch.autograd.Function):
-    """Batch norm over the batches of all processes, which must be of one shape.
+    """Batch norm over the batches of all processes, which must have the same shape.
 
-    One message forward (mean and variance of every channel) and one backward (two sums). PyTorch's own runs on GPUs
-    only, and there it makes the host wait for the GPU in every layer.
+    One message forward (mean and variance of every channel) and one backward (two sums). PyTorch's own layer runs on
+    GPUs only, and there it makes the host wait for the GPU in every layer.
     """
 
     @staticmethod
@@ -121,11 +123,11 @@ class _SyncBatchNorm(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         x, weight, mean, var = ctx.saved_tensors
-        # As if mean and variance were constants,
+        # First the gradient as if mean and variance were constants ...
         dx, d_weight, d_bias = torch.ops.aten.native_batch_norm_backward(
             gradient.contiguous(memory_format=_format(x)), x, weight, mean, var, None, None, False, ctx.eps, [True] * 3
         )
-        # and then what x does through them, in all processes.
+        # ... then the gradient through mean and variance, over all processes.
         sums = torch.stack([d_weight, d_bias])
         dist.all_reduce(sums, group=ctx.group)
         inverse = (var + ctx.eps).rsqrt()
@@ -145,7 +147,7 @@ def _format(x: Tensor) -> torch.memory_format:
 
 
 def inplace_abn_problem(device: torch.device | str = "cpu") -> str | None:
-    """Why `inplace_abn` cannot be used on `device`, or None where it can."""
+    """Reason why `inplace_abn` cannot be used on `device`; None where it can."""
     if importlib.util.find_spec("inplace_abn") is None:
         return "inplace-abn is not installed"
     try:
@@ -160,13 +162,13 @@ def inplace_abn_problem(device: torch.device | str = "cpu") -> str | None:
 
 
 def norm_layer(kind: NormKind, device: torch.device, group: Any = None) -> NormLayer:
-    """The norm layer's constructor. `auto` takes `inplace_abn` on a GPU where it works, else the twin.
+    """Constructor of the norm layer. `auto` takes `inplace_abn` on a GPU where it works, else the twin.
 
     Args:
-        group: processes whose batches are one batch for the statistics; None for this one alone.
+        group: processes whose batches count as one batch for the statistics; None for this process only.
 
     Raises:
-        SettingsError: `inplace_abn` was asked for and cannot be used.
+        SettingsError: `inplace_abn` is set and cannot be used.
     """
     if kind == "torch" or (kind == "auto" and (device.type != "cuda" or inplace_abn_problem(device))):
         return lambda channels: ActivatedBatchNorm(channels, group)

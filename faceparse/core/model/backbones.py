@@ -1,6 +1,6 @@
-"""Backbones from elsewhere: torchvision's MobileNetV2 and the feature networks of timm.
+"""Backbones from other packages: torchvision's MobileNetV2 and the feature networks of timm.
 
-Each takes N x 3 x H x W images and gives its maps, from fine to coarse, as N x C x h x w.
+Each takes N x 3 x H x W images and returns its maps, from fine to coarse, as N x C x h x w.
 """
 
 import warnings
@@ -14,33 +14,36 @@ from faceparse.core.labels.label_set import nearest
 from faceparse.core.settings import TIMM
 
 STRIDES = (4, 8, 16, 32)
-"""Of the maps that the light heads stand on."""
+"""Strides of the maps that the light heads use."""
 
 ENDS = (3, 6, 13, 17)
-"""The blocks of MobileNetV2 after which its maps are taken: 24, 32, 96 and 320 channels."""
+"""Blocks of MobileNetV2 after which a map is taken: 24, 32, 96 and 320 channels."""
 
 
 EXAMPLES = "take one such as timm:mobilenetv3_large_100, timm:convnext_atto or timm:pvt_v2_b0"
 
 
 class Backbone(NamedTuple):
+    """A network that returns feature maps, and their channels."""
+
     network: nn.Module
     channels: list[int]
-    """Of its maps, from fine to coarse."""
+    """Channels of the maps, from fine to coarse."""
 
 
 class MobileNetV2(nn.Module):
-    """torchvision's MobileNetV2 (Sandler et al., CVPR 2018) without its last 1 x 1 convolution and its classifier."""
+    """MobileNetV2 of torchvision (Sandler et al., CVPR 2018) without its last 1 x 1 convolution and its classifier."""
 
     def __init__(self, *, dilated: bool) -> None:
         super().__init__()
-        from torchvision.models import mobilenet_v2  # takes its time, and ResNets need none of it
+        from torchvision.models import mobilenet_v2  # a slow import that ResNets do not need
 
         self.features = mobilenet_v2().features[: ENDS[-1] + 1]
         if dilated:
             _dilate(self.features[ENDS[1] + 1 :])
 
     def forward(self, image: Tensor) -> list[Tensor]:
+        """Return the four maps, from fine to coarse."""
         maps, x = [], image
         for number, block in enumerate(self.features):
             x = block(x)
@@ -50,17 +53,17 @@ class MobileNetV2(nn.Module):
 
 
 def mobilenet_v2(*, dilated: bool = False) -> Backbone:
-    """MobileNetV2 with fresh weights; `dilated`: its maps at 1/16 and 1/32 stay at 1/8."""
+    """Build MobileNetV2 with fresh weights. `dilated`: its maps at 1/16 and 1/32 stay at 1/8."""
     network = MobileNetV2(dilated=dilated)
     return Backbone(network, [network.features[end].out_channels for end in ENDS])
 
 
 def _dilate(blocks: nn.Module) -> None:
-    """Replace each stride of 2 by a dilation of all that follows (Yu and Koltun, ICLR 2016)."""
+    """Replace each stride of 2 by a dilation of all later convolutions (Yu and Koltun, ICLR 2016)."""
     rate = 1
     for conv in [module for module in blocks.modules() if isinstance(module, nn.Conv2d)]:
         if conv.stride == (2, 2):
-            conv.stride = (1, 1)  # this one still sees the old distance
+            conv.stride = (1, 1)  # this convolution keeps the old dilation; later ones get the doubled one
         elif rate > 1 and conv.kernel_size != (1, 1):
             conv.dilation = conv.padding = (rate, rate)
             continue
@@ -71,10 +74,10 @@ def _dilate(blocks: nn.Module) -> None:
 
 
 class TimmFeatures(nn.Module):
-    """A feature network of timm, of whose maps four are taken."""
+    """A feature network of timm that returns four of its maps."""
 
     def __init__(self, network: nn.Module, wanted: Sequence[int], *, nhwc: bool) -> None:
-        """`wanted`: positions among the network's maps."""
+        """Choose the maps by `wanted`, their positions among the network's maps."""
         super().__init__()
         self.network = network
         self.wanted = tuple(wanted)
@@ -82,11 +85,12 @@ class TimmFeatures(nn.Module):
 
     @property
     def strides(self) -> list[int]:
-        """Of the maps that are taken: how many of the image's pixels one of theirs stands for, along a side."""
+        """Strides of the chosen maps: pixels of the image along a side for one pixel of the map."""
         info: Any = self.network.feature_info
         return [info.reduction()[position] for position in self.wanted]
 
     def forward(self, image: Tensor) -> list[Tensor]:
+        """Return the chosen maps, N x C x h x w."""
         maps = self.network(image)
         chosen = [maps[position] for position in self.wanted]
         return [x.permute(0, 3, 1, 2).contiguous() for x in chosen] if self.nhwc else chosen
@@ -95,16 +99,17 @@ class TimmFeatures(nn.Module):
 def timm_backbone(
     name: str, *, dilated: bool = False, weights: Mapping[str, Tensor] | None = None, pretrained: bool = False
 ) -> Backbone:
-    """The feature network `name` of timm.
+    """Build the feature network `name` of timm.
 
     Args:
         name: as in `model.backbone`, with `timm:` before it.
         dilated: no map coarser than 1/8, where the network can do that.
-        weights: of the whole network, in place of fresh ones.
-        pretrained: timm's own weights, from its cache or the hub.
+        weights: weights of the whole network, in place of fresh ones.
+        pretrained: take timm's own weights, from its cache or the hub.
 
     Raises:
-        SettingsError: timm is not installed, does not know it, or it lacks a map at 1/4, 1/8, 1/16 or 1/32.
+        SettingsError: timm is not installed, does not know the name, or the network lacks a map at 1/4, 1/8, 1/16 or
+            1/32.
     """
     timm = _timm(name)
     plain = name.removeprefix(TIMM)
@@ -125,7 +130,7 @@ def timm_backbone(
 
 
 def _wanted(name: str, strides: list[int]) -> list[int]:
-    """Positions of the maps to take: the last at each of `STRIDES`, or the four last of a dilated network."""
+    """Positions of the maps to take: the last at each of `STRIDES`, or the last four of a dilated network."""
     if max(strides) == STRIDES[1] and strides[-4:] == [STRIDES[0], *[STRIDES[1]] * 3]:
         return list(range(len(strides) - 4, len(strides)))
     if missing := [stride for stride in STRIDES if stride not in strides]:
@@ -136,7 +141,7 @@ def _wanted(name: str, strides: list[int]) -> list[int]:
 
 
 def timm_preprocessing(name: str) -> dict[str, Any]:
-    """Mean and std that timm's own weights of that network expect, as in `data`."""
+    """Mean and std that timm's own weights of this network expect, with the keys of `data`."""
     config = _timm(name).get_pretrained_cfg(name.removeprefix(TIMM))
     return {"mean": tuple(config.mean), "std": tuple(config.std)} if config is not None else {}
 
@@ -152,8 +157,8 @@ def _timm(name: str) -> Any:
 
 
 def _create(timm: Any, name: str, options: dict[str, Any]) -> Any:
-    """The feature network, or None where timm can make none of it."""
-    # Window transformers refuse other sizes than their own, unless told not to; others do not know the word.
+    """The feature network, or None where timm cannot make one."""
+    # Window transformers refuse other sizes than their own without this option; other networks do not know it.
     for extra in ({"strict_img_size": False}, {}):
         try:
             with warnings.catch_warnings():

@@ -1,4 +1,4 @@
-"""The one place where the network's sizes are written."""
+"""Build networks. All sizes of the network stand here and nowhere else."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -56,13 +56,15 @@ LIGHT_SURROUNDINGS = 2  # blocks on the coarsest map
 def build_model(
     settings: ModelSettings, num_classes: int, device: torch.device | None = None, group: Any = None
 ) -> ParsingModel:
-    """A network with fresh weights, in train mode, on `device` (default: the CPU).
+    """Build a network with fresh weights, in train mode, on `device` (default: the CPU).
+
+        model = build_model(ModelSettings(backbone="mobilenet_v2"), num_classes=11)
 
     Args:
-        group: processes that batch norm synchronises over in training; None for this one alone.
+        group: processes that batch norm synchronises over in training; None for this process only.
 
     Raises:
-        SettingsError: the norm layer or the backbone that was asked for is not installed, or is of no use here.
+        SettingsError: the norm layer or the backbone that is set is not installed, or cannot be used here.
     """
     device = device or torch.device("cpu")
     norm = norm_layer(settings.norm, device, group)
@@ -110,7 +112,7 @@ def light_heads(
     graph: bool = False,
     surroundings: int = LIGHT_SURROUNDINGS,
 ) -> LightEAGRNet:
-    """The light heads on a backbone's four maps; without `edge_head`, a graph has no anchors and is left out, too."""
+    """The light heads on a backbone's four maps. Without `edge_head`, a graph has no anchors and is left out, too."""
     channels = backbone.channels
     join = LIGHT + LIGHT_EDGE if edge_head else LIGHT
     return LightEAGRNet(
@@ -142,7 +144,7 @@ def light_heads(
 
 
 def _build_backbone(settings: ModelSettings, norm: NormLayer) -> Backbone:
-    dilated = not settings.light  # the paper's heads want fine maps, the light ones bring coarse ones in
+    dilated = not settings.light  # the paper's heads need fine maps; the light heads use coarse ones, too
     if settings.backbone in RESNETS:
         return _resnet(settings, norm, dilated=dilated)
     if settings.backbone == "mobilenet_v2":

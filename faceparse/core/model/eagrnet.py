@@ -23,6 +23,7 @@ class PyramidPooling(nn.Module):
         self.fuse = fuse
 
     def forward(self, x: Tensor) -> Tensor:
+        """N x C x h x w map -> a map of the same size with context."""
         pooled = [
             resize(branch(F.adaptive_avg_pool2d(x, grid)), x.shape[2:])
             for grid, branch in zip(self.grids, self.branches, strict=True)
@@ -31,7 +32,7 @@ class PyramidPooling(nn.Module):
 
 
 class EdgeHead(nn.Module):
-    """Edge logits from the first three stages; one 3x3 convolution is shared by all of them."""
+    """Edge logits from the first three stages. All stages share one 3x3 convolution."""
 
     def __init__(self, *, project: Sequence[ConvNorm], predict: nn.Conv2d, fuse: nn.Conv2d) -> None:
         super().__init__()
@@ -40,8 +41,9 @@ class EdgeHead(nn.Module):
         self.fuse = fuse
 
     def forward(self, maps: Sequence[Tensor]) -> Tensor:
+        """Maps from fine to coarse -> N x 2 x h x w edge logits at the finest map's size."""
         size = maps[0].shape[2:]
-        # conv -> in-place norm: the projected maps are fresh tensors, the features stay untouched.
+        # The norm works in place on the convolution's output, a fresh tensor; the backbone's maps stay as they are.
         edges = [self.predict(project(x)) for project, x in zip(self.project, maps, strict=True)]
         return self.fuse(torch.cat([edges[0], *(resize(edge, size) for edge in edges[1:])], dim=1))
 
@@ -55,6 +57,7 @@ class GraphReasoning(nn.Module):
         self.across_states = nn.Conv1d(states, states, 1, bias=False)
 
     def forward(self, graph: Tensor) -> Tensor:
+        """N x S x V -> N x S x V."""
         mixed = self.across_vertices(graph.transpose(1, 2)).transpose(1, 2)
         return F.relu(self.across_states(mixed - graph))
 
@@ -72,14 +75,19 @@ class EdgeAwareGraph(nn.Module):
         self.norm = norm
 
     def forward(self, x: Tensor, edge_logits: Tensor) -> Tensor:
-        """x: N x C x h x w; edge_logits: N x 2 x any size, detached by the caller."""
+        """Return N x C x h x w, as `x`.
+
+        Args:
+            x: N x C x h x w.
+            edge_logits: N x 2 x any size, detached by the caller.
+        """
         size = x.shape[2:]
         edge = F.interpolate(edge_logits, size=tuple(size), mode="nearest").softmax(dim=1)[:, 1:]
         state = self.state(x).flatten(2)  # N x S x hw
         projection = self.projection(x)  # N x S x h x w
-        # The grid's outer ring is dropped: anchors keep away from the border of the map.
+        # The outer ring of the grid is dropped, so that anchors keep away from the border of the map.
         anchors = F.adaptive_avg_pool2d(projection * edge, self.grid + 2)[:, :, 1:-1, 1:-1].flatten(2)  # N x S x V
-        # Softmax over the vertices: every pixel is shared out among them.
+        # Softmax over the vertices: each pixel is divided among them.
         assignment = (anchors.transpose(1, 2) @ projection.flatten(2)).softmax(dim=1)  # N x V x hw
         vertices = state @ assignment.transpose(1, 2)  # N x S x V
         pixels = (self.reasoning(vertices) @ assignment).unflatten(2, tuple(size))  # N x S x h x w
@@ -87,7 +95,7 @@ class EdgeAwareGraph(nn.Module):
 
 
 class Decoder(nn.Module):
-    """Deep context and shallow detail to parsing logits at 1/4 of the input size."""
+    """Deep context and shallow detail -> parsing logits at 1/4 of the input size."""
 
     def __init__(self, *, deep: ConvNorm, shallow: ConvNorm, fuse: Sequence[ConvNorm], classify: nn.Conv2d) -> None:
         super().__init__()
@@ -97,14 +105,15 @@ class Decoder(nn.Module):
         self.classify = classify
 
     def forward(self, deep: Tensor, shallow: Tensor) -> Tensor:
+        """Return N x classes x h x w logits, at the size of `shallow`."""
         context = resize(self.deep(deep), shallow.shape[2:])
         return self.classify(self.fuse(torch.cat([context, self.shallow(shallow)], dim=1)))
 
 
 class EAGRNet(ParsingModel):
-    """N x 3 x H x W normalised images -> `Output`."""
+    """The network of the paper: N x 3 x H x W normalised images -> `Output`."""
 
-    align_corners = True  # as the published evaluation has it
+    align_corners = True  # as in the published evaluation
 
     def __init__(
         self,
@@ -124,6 +133,7 @@ class EAGRNet(ParsingModel):
         self.decoder = decoder
 
     def forward(self, image: Tensor) -> Output:
+        """Return parsing and edge logits at 1/4 of the input size."""
         maps: Sequence[Tensor] = self.backbone(image)
         pooled = self.pyramid(maps[3])
         edge = self.edge_head(maps[:3])

@@ -1,4 +1,4 @@
-"""torchvision's ImageNet weights, in the cache that every torch program shares: torch hub's."""
+"""ImageNet weights of torchvision, in torch hub's cache, which all torch programs share."""
 
 import hashlib
 import threading
@@ -15,27 +15,27 @@ from faceparse.core.files.writing import write_atomic
 from faceparse.core.machine.parallel import Track, untracked
 
 IMAGENET = "imagenet"
-"""The value of `model.pretrained`; a file of that name is written ./imagenet."""
+"""Value of `model.pretrained` for these weights. For a file of that name, write ./imagenet."""
 
 TIMEOUT = 10.0
-"""Seconds until the server must have answered, and between two pieces of the file."""
+"""Most seconds until the server answers, and between two pieces of the file."""
 
 MIB = 2**20
 
 
 def imagenet_file(backbone: str, track: Track = untracked) -> Path:
-    """The weights of that torchvision ResNet (such as "resnet18"), downloaded where the cache lacks them.
+    """Find the weights of a torchvision ResNet (such as "resnet18") in the cache, or download them.
 
-    Downloaded or put there by hand, the file is the one whose SHA-256 begins as torchvision's name for it says.
+    The file may also be put there by hand. Its SHA-256 must begin with the digits in torchvision's name of the file.
 
     Raises:
         CheckpointError: the file is missing and cannot be downloaded, or is not torchvision's.
         OutputError: the cache cannot be written.
     """
-    from torchvision.models import get_model_weights  # here: nothing else needs it, and it takes its time
+    from torchvision.models import get_model_weights  # here: a slow import that nothing else needs
 
-    # V1 rather than DEFAULT: there for every depth, the same in every release, and what torchvision's own
-    # segmentation networks start from. V2's recipe was tuned for ImageNet's accuracy alone.
+    # V1 and not DEFAULT: it exists for every depth, is the same in every release, and torchvision's own
+    # segmentation networks start from it. V2's training was tuned for accuracy on ImageNet only.
     url = get_model_weights(backbone)["IMAGENET1K_V1"].url
     path = Path(torch.hub.get_dir(), "checkpoints", url.rpartition("/")[2])
     if path.is_file():
@@ -63,15 +63,17 @@ def _is_genuine(path: Path, content: bytes) -> bool:
 
 
 def _download(url: str, name: str, track: Track) -> bytes:
-    # torch hub's own download writes to stdout and waits without end.
+    # Not torch hub's own download: it writes to stdout and waits without end.
     with _answer(Request(url, headers={"User-Agent": "faceparse"})) as response:
         pieces = ceil(int(response.headers["Content-Length"] or 0) / MIB)
         return b"".join(track(iter(lambda: response.read(MIB), b""), pieces, f"{name} (MiB)"))
 
 
 def _answer(request: Request) -> HTTPResponse:
-    """The server's answer. `urlopen` alone may take many times its timeout: it bounds neither the look-up of the name
-    nor the sum over all addresses, so the wait for it is bounded here.
+    """The server's answer, within `TIMEOUT` seconds.
+
+    `urlopen` alone may take many times its timeout: it limits neither the look-up of the name nor the sum over all
+    addresses.
     """
     answer: Future[HTTPResponse] = Future()
 
@@ -81,5 +83,5 @@ def _answer(request: Request) -> HTTPResponse:
         except Exception as error:
             answer.set_exception(error)
 
-    threading.Thread(target=ask, daemon=True).start()  # a daemon: the process does not wait for it at its end
+    threading.Thread(target=ask, daemon=True).start()  # a daemon, so that the process can end without it
     return answer.result(TIMEOUT)

@@ -1,9 +1,9 @@
 """The light network: EAGRNet's edge head and boundary attention on a lean feature pyramid.
 
-The paper's heads work at 1/8 of the input with up to 2048 channels. On a light backbone their cost is most of the
-network's, and small parts are lost at the backbone's stride of 32. Here a pyramid (Lin et al., FPN, CVPR 2017) of
-depthwise separable convolutions brings the maps at 1/4 to 1/32 together. `benchmarks/accuracy.py` compares it with
-other decoders and shows what each part is worth.
+The paper's heads work at 1/8 of the input with up to 2048 channels. On a light backbone they would be most of
+the network's cost, and small parts are lost at the backbone's stride of 32. Here a pyramid (Lin et al., FPN, CVPR 2017)
+of depthwise separable convolutions joins the maps at 1/4 to 1/32. `benchmarks/accuracy.py` compares it with other
+decoders and shows what each part is worth.
 
 Shape legend: N batch, C channels, h x w size of the finest map.
 """
@@ -30,9 +30,10 @@ class Separable(nn.Sequential):
 
 
 class Surroundings(nn.Module):
-    """x + what a wide depthwise window and two 1 x 1 convolutions make of it (as in Liu et al., ConvNeXt, CVPR 2022).
+    """x + a wide depthwise window and two 1 x 1 convolutions of x (as in Liu et al., ConvNeXt, CVPR 2022).
 
-    On the coarsest map, where it is cheap, it lets each place see most of the face: cloth, hats and hair need that.
+    It works on the coarsest map, where it is cheap. There each place sees most of the face, which cloth, hats and hair
+    need.
     """
 
     def __init__(self, norm: NormLayer, channels: int, *, window: int = 7, hidden: int) -> None:
@@ -42,22 +43,23 @@ class Surroundings(nn.Module):
         self.narrow = nn.Conv2d(hidden, channels, 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        """N x C x h x w -> the same."""
+        """Return N x C x h x w, as `x`."""
         return x + self.narrow(self.widen(self.window(x)))
 
 
 class LeanPyramid(nn.Module):
-    """Four maps, from fine to coarse, to one N x C x h x w map of the finest's size."""
+    """Four maps, from fine to coarse, -> one N x C x h x w map of the finest map's size."""
 
     def __init__(
         self, *, project: Sequence[nn.Module], context: nn.Module, refine: Sequence[nn.Module], graph: nn.Module | None
     ) -> None:
-        """
+        """Take the layers.
+
         Args:
-            project: one a map, to C channels.
-            context: N x C x 1 x 1 mean of the coarsest map -> what is added to all of it.
-            refine: one a map, on what has come together at its size.
-            graph: on the sum (N x C x h x w, edge logits), or None.
+            project: one for each map, to C channels.
+            context: N x C x 1 x 1 mean of the coarsest map -> a summand for all its pixels.
+            refine: one for each map, on the sum at its size.
+            graph: on the final sum (N x C x h x w, edge logits), or None.
         """
         super().__init__()
         self.project = nn.ModuleList(project)
@@ -66,7 +68,7 @@ class LeanPyramid(nn.Module):
         self.graph = graph
 
     def forward(self, maps: Sequence[Tensor], edge: Tensor | None) -> Tensor:
-        """`edge`: N x 2 x h x w logits, detached by the caller."""
+        """Return N x C x h x w. `edge`: N x 2 x h x w logits, detached by the caller."""
         *finer, x = [project(x) for project, x in zip(self.project, maps, strict=True)]
         x = x + self.context(x.mean(dim=(2, 3), keepdim=True))
         levels = [x]
@@ -74,7 +76,7 @@ class LeanPyramid(nn.Module):
             x = lateral + enlarge(x, lateral.shape[2:])
             levels.append(x)
         refined = [refine(level) for refine, level in zip(self.refine, reversed(levels), strict=True)]
-        # Coarse to fine: each map is enlarged once by two, with what is coarser already in it.
+        # From coarse to fine: each sum of coarser maps is enlarged once, by two.
         total = refined.pop()
         while refined:
             finer_map = refined.pop()
@@ -92,7 +94,7 @@ class LightEdgeHead(nn.Module):
         self.predict = predict
 
     def forward(self, maps: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
-        """Features (N x E x h x w) and logits (N x 2 x h x w)."""
+        """Return features (N x E x h x w) and logits (N x 2 x h x w)."""
         first, *others = [project(x) for project, x in zip(self.project, maps, strict=False)]
         for other in others:
             first = first + enlarge(other, first.shape[2:])
@@ -101,9 +103,9 @@ class LightEdgeHead(nn.Module):
 
 
 class LightEAGRNet(ParsingModel):
-    """N x 3 x H x W normalised images -> `Output`, whose edge logits are None without an edge head."""
+    """The light network: N x 3 x H x W normalised images -> `Output`. Edge logits are None without an edge head."""
 
-    align_corners = False  # a crop and a whole picture are then enlarged alike
+    align_corners = False  # so that a crop and a whole picture are enlarged alike
 
     def __init__(
         self,
@@ -114,7 +116,8 @@ class LightEAGRNet(ParsingModel):
         fuse: Sequence[nn.Module],
         classify: nn.Conv2d,
     ) -> None:
-        """
+        """Take the parts.
+
         Args:
             backbone: image -> four maps at 1/4, 1/8, 1/16 and 1/32.
             fuse: on the pyramid's map and the edge features, side by side.
@@ -126,6 +129,7 @@ class LightEAGRNet(ParsingModel):
         self.classify = classify
 
     def forward(self, image: Tensor) -> Output:
+        """Return parsing and edge logits at 1/4 of the input size."""
         maps: Sequence[Tensor] = self.backbone(image)
         if self.edge_head is None:
             return Output(self.classify(self.fuse(self.pyramid(maps, None))), None)
@@ -135,5 +139,5 @@ class LightEAGRNet(ParsingModel):
 
 
 def enlarge(x: Tensor, size: torch.Size | tuple[int, int]) -> Tensor:
-    """Bilinear; the same shift of a quarter pixel at every place and for every size of picture."""
+    """Enlarge a map: bilinear, with the same shift of a quarter pixel at every place and for every size of picture."""
     return F.interpolate(x, size=tuple(size), mode="bilinear", align_corners=False)

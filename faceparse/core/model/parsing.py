@@ -1,4 +1,4 @@
-"""What every network here is: photographs to parsing and edge logits, on a backbone.
+"""Base class of all networks here: photographs -> parsing and edge logits, on a backbone.
 
 Shape legend: N batch, C channels, H x W input size, h x w map size.
 """
@@ -14,25 +14,26 @@ class Output(NamedTuple):
     """Logits at 1/4 of the input size."""
 
     parsing: Tensor
-    """N x classes x h x w."""
+    """Logits of the classes, N x classes x h x w."""
     edge: Tensor | None
-    """N x 2 x h x w; channel 1 is 'edge'. None where the network has no edge head."""
+    """Logits of edges, N x 2 x h x w; channel 1 is 'edge'. None where the network has no edge head."""
 
 
 class ParsingModel(nn.Module, ABC):
     """N x 3 x H x W normalised images -> `Output`."""
 
     align_corners: bool
-    """How its parsing logits are enlarged to the input's size: see `torch.nn.functional.interpolate`."""
+    """How parsing logits are enlarged to the input's size: see `torch.nn.functional.interpolate`."""
 
     def __init__(self, backbone: nn.Module) -> None:
         super().__init__()
         self.backbone = backbone
 
     @abstractmethod
-    def forward(self, image: Tensor) -> Output: ...
+    def forward(self, image: Tensor) -> Output:
+        """Return logits at 1/4 of the input size."""
 
     def parse(self, image: Tensor) -> Tensor:
-        """N x 3 x H x W -> N x classes x H x W parsing logits, at the input's own size."""
+        """Return parsing logits at the input's own size: N x 3 x H x W -> N x classes x H x W."""
         size = image.shape[2:]
         return F.interpolate(self(image).parsing, size=tuple(size), mode="bilinear", align_corners=self.align_corners)

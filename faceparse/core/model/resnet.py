@@ -1,7 +1,7 @@
 """ResNets with activated batch norm: four feature maps for the heads.
 
-Shape legend: N batch, H x W input size. For the paper's heads strides are 1, 2, 1, 1 and dilations 1, 1, 1, 2, so the
-maps have 1/4, 1/8, 1/8 and 1/8 of the input size; for the light ones strides are 1, 2, 2, 2.
+Shape legend: N batch, H x W input size. For the paper's heads, strides are 1, 2, 1, 1 and dilations 1, 1, 1, 2, so the
+maps have 1/4, 1/8, 1/8 and 1/8 of the input size. For the light heads, strides are 1, 2, 2, 2.
 """
 
 from collections.abc import Sequence
@@ -26,13 +26,14 @@ class ConvNorm(nn.Module):
         self.norm = norm(c_out)
 
     def forward(self, x: Tensor) -> Tensor:
+        """Convolve, normalise and activate."""
         return self.norm(self.conv(x))
 
 
 class Residual(nn.Module):
     """Residual block of two (basic) or three (bottleneck) convolutions.
 
-    The norm's activation stands on every branch, also **before** the addition; the stride sits on the 3x3.
+    The norm's activation stands on every branch, also **before** the addition. The stride is in the 3x3 convolution.
     """
 
     def __init__(self, body: Sequence[ConvNorm], shortcut: ConvNorm | None) -> None:
@@ -41,6 +42,7 @@ class Residual(nn.Module):
         self.shortcut = shortcut
 
     def forward(self, x: Tensor) -> Tensor:
+        """Return the block's map."""
         *first, last = self.body
         residual = x if self.shortcut is None else self.shortcut(x)
         for layer in first:
@@ -49,6 +51,7 @@ class Residual(nn.Module):
 
 
 def basic(norm: NormLayer, c_in: int, width: int, *, stride: int, dilation: int) -> Residual:
+    """Block of two 3x3 convolutions, for ResNet-18 and 34."""
     body = (
         ConvNorm(norm, c_in, width, 3, stride=stride, dilation=dilation),
         ConvNorm(norm, width, width, 3, dilation=dilation),
@@ -57,6 +60,7 @@ def basic(norm: NormLayer, c_in: int, width: int, *, stride: int, dilation: int)
 
 
 def bottleneck(norm: NormLayer, c_in: int, width: int, *, stride: int, dilation: int) -> Residual:
+    """Block of 1x1, 3x3 and 1x1 convolutions with 4 x `width` channels out, for ResNet-50 and 101."""
     body = (
         ConvNorm(norm, c_in, width, 1),
         ConvNorm(norm, width, width, 3, stride=stride, dilation=dilation),
@@ -89,7 +93,7 @@ class Features(NamedTuple):
 
 
 class ResNet(nn.Module):
-    """N x 3 x H x W -> `Features`."""
+    """The backbone: N x 3 x H x W images -> `Features`."""
 
     def __init__(self, *, stem: nn.ModuleList, stages: Sequence[nn.Sequential]) -> None:
         super().__init__()
@@ -100,6 +104,7 @@ class ResNet(nn.Module):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
 
     def forward(self, image: Tensor) -> Features:
+        """Return the maps of the four stages."""
         x = image
         for layer in self.stem:
             x = F.relu(layer(x))
@@ -112,5 +117,5 @@ class ResNet(nn.Module):
 
 
 def resize(x: Tensor, size: torch.Size | tuple[int, int]) -> Tensor:
-    """Bilinear, corners aligned: how the network matches the sizes of its own maps."""
+    """Resize a map: bilinear, corners aligned, as the network does between its own maps."""
     return F.interpolate(x, size=tuple(size), mode="bilinear", align_corners=True)

@@ -1,1 +1,1 @@
-"""A model's name -> its file: shipped, in a folder, on the hub, on the web."""
+"""Find a model's file by its name: shipped, in a folder, on the hub, on the web."""

@@ -1,10 +1,10 @@
-"""The user's cache folder: downloaded models, and what this machine was told already."""
+"""The user's cache folder: downloaded models, and the notices that were shown on this machine."""
 
 from pathlib import Path
 
 
 def cache_folder() -> Path:
-    """`~/.cache/faceparse`, or what the system and `XDG_CACHE_HOME` say in its place. It need not exist."""
-    import pooch  # here: half of a command's start would be spent on it
+    """The folder `~/.cache/faceparse`, or the one that the system or `XDG_CACHE_HOME` sets. It may not exist yet."""
+    import pooch  # here: the import would take half of a command's start
 
     return Path(pooch.os_cache("faceparse"))

@@ -1,4 +1,4 @@
-"""What models this machine has: those that came with the package, from the hub, and from the web."""
+"""List of the models on this machine: those of the package, from the hub, and from the web."""
 
 import json
 from collections.abc import Iterator, Mapping
@@ -21,10 +21,10 @@ from faceparse.core.text.toml_json import parse_json_as
 
 @dataclass(frozen=True, kw_only=True)
 class Listed:
-    """A model that is here."""
+    """A model on this machine."""
 
     name: str
-    """What `--model` takes."""
+    """Name that `--model` takes."""
     path: Path
     classes: int
     label_set: str
@@ -33,12 +33,18 @@ class Listed:
     score: float | None
     """Mean F1, 0 to 1."""
     scored: str
-    """How, and on what; empty where nobody says."""
+    """How and on which images it was scored; empty where this is unknown."""
     licence: str | None
 
 
 def list_models() -> list[Listed]:
-    """Shipped models first. What cannot be read is left out: it is none, or told of when it is used."""
+    """List all models on this machine, shipped models first.
+
+        for model in list_models():
+            print(model.name, model.score)
+
+    Files that cannot be read are left out: they are no models, or an error names them when they are used.
+    """
     return [*_shipped(), *_from_hub(), *_from_web()]
 
 
@@ -58,7 +64,7 @@ def _shipped() -> Iterator[Listed]:
 
 
 def _from_hub() -> Iterator[Listed]:
-    """Each commit of each bundle in its client's cache."""
+    """Yield a model for each commit of each bundle in the cache of the hub's client."""
     for folder in sorted(hub_cache().glob("models--*--*/snapshots/*")):
         with suppress(OSError, ValueError):
             config = parse_json_as(_Config, (folder / "config.json").read_bytes())
@@ -95,7 +101,7 @@ class _Scores(BaseModel):
 
 
 class _Config(BaseModel):
-    """What is read of a bundle's config.json, as `export/config.py` writes it."""
+    """The keys that are read from a bundle's config.json, which `export/config.py` writes."""
 
     library_name: str
     file: str
@@ -107,7 +113,7 @@ class _Config(BaseModel):
 
 def _from_web() -> Iterator[Listed]:
     for path in sorted(downloads().glob("*-*")):
-        with suppress(Exception):  # the readers raise errors of their own
+        with suppress(Exception):  # the readers raise errors of many kinds
             metadata = _metadata(path)
             label_set, scores = json.loads(metadata["label_set"]), json.loads(metadata["scores"])
             score = scores.get("f1_mean")
@@ -126,6 +132,6 @@ def _from_web() -> Iterator[Listed]:
 def _metadata(path: Path) -> Mapping[str, str]:
     if path.suffix == ".safetensors":
         return read_safetensors_metadata(path)
-    from faceparse.core.runtime.onnx_model import read_metadata  # takes its time
+    from faceparse.core.runtime.onnx_model import read_metadata  # a slow import
 
     return read_metadata(path)

@@ -1,4 +1,4 @@
-"""Any model's name -> its file: a shipped name, a path, a bundle, hf:ORG/NAME, https://...#sha256=..."""
+"""Find a model's file by any name: shipped name, path, bundle, hf:ORG/NAME, https://...#sha256=..."""
 
 import difflib
 from pathlib import Path
@@ -14,7 +14,7 @@ from faceparse.core.text.paths import broken_link, path_problem
 
 
 def names_model(text: str) -> bool:
-    """Whether a word is a model's name, by its form, and no photograph's, video's or folder's."""
+    """Whether a word has the form of a model's name, and is not a photograph, video or folder."""
     if path_problem(text):
         return False
     schemes = (SCHEME, HUB, *WEB)
@@ -22,16 +22,18 @@ def names_model(text: str) -> bool:
 
 
 def _lists_model(folder: Path) -> bool:
-    """Whether it is a bundle, and no folder of photographs with checksums of their own."""
+    """Whether the folder is a bundle, and not a folder of photographs with checksums of their own."""
     names = listed_files(folder) if is_bundle(folder) else {}
     return any(name.startswith(MODEL) and name.endswith(SUFFIXES) for name in names)
 
 
 def find_model(source: str | Path) -> ModelFile:
-    """The file of a model that is none of MLflow's registry, fetched where it lies elsewhere.
+    """Find a model's file, and download it where needed. Models of MLflow's registry are not found here.
 
-    A word that is a shipped model's name is that model: a file or folder of the same name is written `./NAME`, or
-    given as a `Path`.
+        path = find_model("celebamask-hq-light").path
+
+    A shipped model's name always means that model. For a file or folder of the same name, write `./NAME` or pass a
+    `Path`.
 
     Raises:
         CheckpointError: there is no such model, it is damaged, or cannot be fetched.
@@ -66,7 +68,7 @@ def _find_file(path: Path) -> Path:
 
 
 def _nearest(path: Path) -> str:
-    """`; did you mean 'best.pth' or 'last.pth'?`, of the shipped models and those in the folder."""
+    """Similar names, as `; did you mean 'best.pth' or 'last.pth'?`: shipped models and models in the folder."""
     there = path.parent.iterdir() if path.parent.is_dir() else []
     known = {one.name: str(one) for one in there if one.suffix in SUFFIXES or is_bundle(one)}
     known |= {name: name for name in shipped_models()}

@@ -1,4 +1,4 @@
-"""Bundles on the Hugging Face hub, by its own client: its cache, its tokens, its offline mode."""
+"""Bundles on the Hugging Face hub, through its own client: its cache, its tokens, its offline mode."""
 
 import os
 import re
@@ -10,40 +10,42 @@ from faceparse.core.names.model_file import FOREIGN, HUB, ModelFile
 from faceparse.core.runtime.checksums import MODEL, SUMS, check_sums, is_bundle, listed_files
 
 FETCHED = ["*.safetensors", "*.onnx", "*.toml", "*.json", "*.md", SUMS]
-"""Patterns of the files that are fetched: never a pickle, nor a program."""
+"""Patterns of the files that are downloaded: never a pickle or a program."""
 
 
 def fetch_bundle(source: str) -> ModelFile:
-    """The model of hf:ORG/NAME or hf:ORG/NAME@REVISION (a branch, a tag or a commit), fetched where the cache lacks it.
+    """Find the model of hf:ORG/NAME or hf:ORG/NAME@REVISION in the cache, or download it.
+
+    A revision is a branch, a tag or a commit.
 
     Raises:
-        CheckpointError: there is no such model or revision, the hub is away, or it is no intact bundle of safetensors
-            or ONNX.
+        CheckpointError: there is no such model or revision, the hub cannot be reached, or it is no intact bundle of
+            safetensors or ONNX.
     """
     repository, revision = split_address(source)
-    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")  # before its client is imported
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")  # the client reads it on import
     from huggingface_hub import snapshot_download
 
     try:
         folder = Path(snapshot_download(repository, revision=revision, allow_patterns=FETCHED))
-    except Exception as error:  # the client and what it speaks through raise errors of many kinds
+    except Exception as error:  # the client and its network libraries raise errors of many kinds
         raise CheckpointError(f"{source}: {hub_problem(error)}") from None
     address = f"{HUB}{repository}@{folder.name}"
     return ModelFile(_model_in(folder, address), address)
 
 
 def hub_cache() -> Path:
-    """Where its client keeps what it fetched; it need not exist."""
+    """Cache folder of the hub's client. It may not exist yet."""
     from huggingface_hub.constants import HF_HUB_CACHE
 
     return Path(HF_HUB_CACHE)
 
 
 def split_address(source: str) -> tuple[str, str | None]:
-    """hf:ORG/NAME@REVISION -> ORG/NAME, REVISION.
+    """Split hf:ORG/NAME@REVISION into ORG/NAME and REVISION.
 
     Raises:
-        CheckpointError: it is written otherwise.
+        CheckpointError: the address has another form.
     """
     parts = re.fullmatch(rf"{HUB}([\w.-]+/[\w.-]+)(?:@([\w./-]+))?", source, re.ASCII)
     if parts is None:
@@ -52,7 +54,7 @@ def split_address(source: str) -> tuple[str, str | None]:
 
 
 def hub_problem(error: Exception) -> str:
-    """What its client's error means, and what to do."""
+    """Meaning of an error of the hub's client, and how to fix it."""
     from huggingface_hub import errors
 
     if isinstance(error, errors.GatedRepoError):

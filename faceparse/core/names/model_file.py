@@ -1,34 +1,35 @@
-"""Where a model lies, and the forms that its name takes."""
+"""The place of a model's file, and the forms of its name."""
 
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
 SCHEME = "models:/"
-"""What the URI of a model in MLflow's registry begins with."""
+"""Beginning of the URI of a model in MLflow's registry."""
 HUB = "hf:"
-"""What a model on the Hugging Face hub begins with: hf:ORG/NAME or hf:ORG/NAME@REVISION."""
+"""Beginning of a model on the Hugging Face hub: hf:ORG/NAME or hf:ORG/NAME@REVISION."""
 WEB = ("https://", "http://")
-"""What a file elsewhere begins with."""
+"""Beginnings of a file on another server."""
 
 SUFFIXES = (".pth", ".safetensors", ".onnx", ".torchscript", ".pt2")
-"""Of models' files."""
+"""Endings of models' files."""
 FOREIGN = (".safetensors", ".onnx")
-"""Of those that are loaded from the hub and the web: nothing in them can be executed."""
+"""Endings of models from the hub and the web. Nothing in these files can run as code."""
 
 
 @dataclass(frozen=True)
 class ModelFile:
-    """A model's file, and what the model is called."""
+    """A model's file, and the name of the model."""
 
     path: Path
     address: str | None = None
-    """What people know it by, where `path` is a copy: a shipped model's name, hf:ORG/NAME@COMMIT, a URL with its
-    checksum, models:/NAME/VERSION."""
+    """Name of the model where `path` is a copy, else None.
+
+    A shipped model's name, hf:ORG/NAME@COMMIT, a URL with its checksum, or models:/NAME/VERSION."""
 
 
 def short_name(address: str) -> str:
-    """As a part of a file's name: `face-3`, `ORG-NAME-0123abc`, `best.onnx`."""
+    """Part of a file's name that stands for the model: `face-3`, `ORG-NAME-0123abc`, `best.onnx`."""
     if address.startswith(WEB):
         return urlsplit(address).path.rpartition("/")[2]
     if address.startswith(HUB):

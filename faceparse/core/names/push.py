@@ -1,4 +1,4 @@
-"""A bundle as a model repository on the Hugging Face hub."""
+"""Upload a bundle as a model repository on the Hugging Face hub."""
 
 import os
 import re
@@ -14,17 +14,17 @@ CARD = "README.md"
 
 
 def push_bundle(bundle: Path, target: str, *, private: bool = False) -> str:
-    """Upload what a bundle lists as one commit to hf:ORG/NAME, which is made where it is not there yet.
+    """Upload the files that a bundle lists to hf:ORG/NAME, as one commit. Create the repository if needed.
 
     Args:
-        private: of a repository that is made.
+        private: whether a new repository is private.
 
     Returns:
         The commit's URL.
 
     Raises:
         CheckpointError: the bundle was changed, holds no safetensors or ONNX file, or its card names no licence.
-        HubError: the hub does not take it.
+        HubError: the hub does not accept it.
     """
     repository, revision = split_address(target)
     if revision is not None:
@@ -33,7 +33,7 @@ def push_bundle(bundle: Path, target: str, *, private: bool = False) -> str:
     if model.suffix not in FOREIGN:
         raise CheckpointError(f"{model}: is not loaded from the hub; export a bundle with --format safetensors or onnx")
     _must_name_licence(bundle / CARD)
-    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")  # before its client is imported
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")  # the client reads it on import
     from huggingface_hub import CommitOperationAdd, HfApi
 
     # Each by its name: the hub's client takes names for patterns, and a file may be called `*`.

@@ -1,4 +1,4 @@
-"""The models that come with the package: `models.toml` lists what lies beside it in `faceparse/models/`."""
+"""The models that come with the package. `models.toml` in `faceparse/models/` lists the files beside it."""
 
 import tomllib
 from contextlib import suppress
@@ -14,10 +14,10 @@ from faceparse.core.runtime.checksums import sha256
 FOLDER = Path(__file__).parents[2] / "models"
 LIST = "models.toml"
 DEFAULT = "celebamask-hq-light"
-"""What is taken where nobody names a model."""
+"""The model that is used where the user names none."""
 
 LARGEST = 5_000_000
-"""Bytes of a shipped model's file: what an installation may grow by for it."""
+"""Most bytes of a shipped model's file: an installation may grow by this for each."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,21 +26,22 @@ class Shipped:
 
     name: str
     path: Path
-    """Its weights, a safetensors file; the card lies beside it."""
+    """Its weights, a safetensors file. The card lies beside it."""
     sha256: str
     licence: str
-    """In a few words."""
+    """Terms in a few words."""
     notice: str
-    """A sentence that users are told once."""
+    """A sentence that is shown to users once."""
     label_set: str
     score: float | None = None
     """Mean F1 without background, 0 to 1."""
     protocol: str = ""
-    """How it was scored, and on what."""
+    """How and on which images it was scored."""
     note: str = ""
 
     @property
     def is_here(self) -> bool:
+        """Whether this installation has its file."""
         return self.path.is_file()
 
 
@@ -51,9 +52,10 @@ def shipped_models() -> dict[str, Shipped]:
 
 
 def find_shipped(name: str) -> ModelFile:
-    """
+    """Find the file of a shipped model, and check it.
+
     Raises:
-        CheckpointError: this installation lacks the file, or has another one.
+        CheckpointError: the file is missing from this installation, or is another one.
     """
     model = shipped_models()[name]
     if not model.is_here:
@@ -68,8 +70,10 @@ def find_shipped(name: str) -> ModelFile:
 
 
 def notice_of(name: str | None) -> str | None:
-    """What a user has to be told of a shipped model's terms; None where it is none, or this machine was told before.
-    Where that cannot be written down, it is told again.
+    """Notice about a shipped model's terms, shown once on each machine.
+
+    None where `name` is no shipped model, or where the notice was shown before. Where the cache cannot be written, the
+    notice is shown each time.
     """
     model = shipped_models().get(name or "")
     if model is None:

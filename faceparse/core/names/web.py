@@ -1,4 +1,4 @@
-"""Files elsewhere, each with the checksum that it must have, kept in the user's cache folder."""
+"""Models on other servers, each with the checksum that it must have, kept in the user's cache folder."""
 
 import logging
 import re
@@ -13,21 +13,21 @@ from faceparse.core.names.model_file import FOREIGN, ModelFile
 from faceparse.core.text.address import public_address, without_secrets
 
 TIMEOUT = 10
-"""Seconds until a server must have answered, and between two pieces of a file."""
+"""Most seconds until a server answers, and between two pieces of a file."""
 
 _LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 
 def downloads() -> Path:
-    """The folder of what was downloaded."""
+    """The folder of downloaded files."""
     return cache_folder() / "web"
 
 
 def fetch_file(source: str) -> ModelFile:
-    """The file of https://HOST/FILE#sha256=HEX, downloaded where the cache lacks it. One with another hash is not kept.
+    """Find the file of https://HOST/FILE#sha256=HEX in the cache, or download it. A file with another hash is not kept.
 
     Raises:
-        CheckpointError: no hash, no safetensors or ONNX file, another hash, or the server is away.
+        CheckpointError: no hash, no safetensors or ONNX file, another hash, or the server cannot be reached.
         OutputError: the cache cannot be written.
     """
     url, _, fragment = source.partition("#")
@@ -54,16 +54,16 @@ def _fetch(url: str, name: str, sha256: str, source: str) -> Path:
     make_folder(downloads())
     logger = pooch.get_logger()
     level = logger.level
-    logger.setLevel(logging.ERROR)  # it tells each download on the screen
+    logger.setLevel(logging.ERROR)  # it prints a line for each download
     try:
         kept = pooch.retrieve(
             url, f"sha256:{sha256}", fname=f"{sha256[:16]}-{name}", path=downloads(), downloader=_download
         )
     except CheckpointError:
         raise
-    except ValueError:  # pooch's word for another hash
+    except ValueError:  # pooch raises this for another hash
         raise CheckpointError(f"{source}: the file there has another SHA-256; nothing was kept") from None
-    except Exception as error:  # requests and what it speaks through raise errors of many kinds
+    except Exception as error:  # requests and its network libraries raise errors of many kinds
         lines = str(error).strip().splitlines() or [type(error).__name__]
         raise CheckpointError(f"{source}: cannot be downloaded ({lines[0][:160]}); try again") from None
     finally:
@@ -72,7 +72,7 @@ def _fetch(url: str, name: str, sha256: str, source: str) -> Path:
 
 
 def _download(url: str, file: str, _: object) -> None:
-    """Pooch's download, with a look at what came."""
+    """Download a file with pooch, and check that it is a model."""
     import pooch
 
     pooch.HTTPDownloader(timeout=TIMEOUT)(url, file, None)

@@ -1,5 +1,7 @@
-"""HTML pages that need nothing but themselves: no network, pictures within; only the page of `faceparse web` has a
-script."""
+"""HTML pages that are complete in themselves: no network, pictures inside.
+
+Only the page of `faceparse web` has a script.
+"""
 
 import base64
 from functools import cache
@@ -23,12 +25,12 @@ def _templates() -> jinja2.Environment:
 
 
 def render(template: str, **values: object) -> str:
-    """A page of `templates/`; all text is escaped."""
+    """Page from a template in `templates/`. All text is escaped."""
     return _templates().get_template(template).render(values)
 
 
 def shrink(picture: np.ndarray, side: int) -> np.ndarray:
-    """H x W x 3 uint8 with its longer side at most `side` pixels."""
+    """Picture with its longer side at most `side` pixels. H x W x 3 uint8."""
     height, width = picture.shape[:2]
     scale = min(1.0, side / max(height, width))
     size = (max(1, round(width * scale)), max(1, round(height * scale)))
@@ -36,5 +38,5 @@ def shrink(picture: np.ndarray, side: int) -> np.ndarray:
 
 
 def data_uri(picture: np.ndarray, side: int) -> str:
-    """A picture as a JPEG within the page, shrunk to `side`. H x W x 3 uint8 RGB."""
+    """URI of a picture as a JPEG inside the page, shrunk to `side`. H x W x 3 uint8 RGB."""
     return "data:image/jpeg;base64," + base64.b64encode(encode_jpeg(shrink(picture, side), quality=85)).decode()

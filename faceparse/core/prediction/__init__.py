@@ -1,1 +1,1 @@
-"""What `predict` does: photographs, films and cameras -> labels, overlays, polygons."""
+"""Does the work of `predict`: photographs, films and cameras -> labels, overlays, polygons."""

@@ -1,4 +1,4 @@
-"""Crops of many pictures through the network, batch by batch."""
+"""Runs the network on the crops of many pictures, batch by batch."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain, islice
@@ -13,17 +13,18 @@ from faceparse.core.parser.inference import Parser
 
 
 class Cropped(Protocol):
-    """Anything with crops: a photograph, a frame; none where it could not be read, or shows no face."""
+    """Anything with crops, such as a photograph or a frame."""
 
     @property
-    def crops(self) -> Sequence[Crop]: ...
+    def crops(self) -> Sequence[Crop]:
+        """Crops for the network; empty if the picture could not be read or shows no face."""
 
 
 P = TypeVar("P", bound=Cropped)
 
 
 def batch_logits(parser: Parser, pictures: Iterable[P], batch_size: int) -> Iterator[tuple[P, list[Tensor]]]:
-    """Each picture with the C x h x w logits of each of its crops, on the device, where they may be under way still."""
+    """Yield each picture with its crops' logits, C x h x w, on the device, which may still be computing them."""
     pictures = iter(pictures)
     while batch := list(islice(pictures, batch_size)):
         crops = [crop.image for picture in batch for crop in picture.crops]
@@ -38,4 +39,4 @@ def batch_logits(parser: Parser, pictures: Iterable[P], batch_size: int) -> Iter
 
 def _stack(crops: Sequence[np.ndarray], device: torch.device) -> Tensor:
     stacked = torch.from_numpy(np.stack(crops))
-    return stacked.pin_memory() if device.type == "cuda" else stacked  # else the copy waits for all before it
+    return stacked.pin_memory() if device.type == "cuda" else stacked  # unpinned, the copy waits for all earlier work

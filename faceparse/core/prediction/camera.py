@@ -1,4 +1,4 @@
-"""A camera's pictures, until Ctrl-C."""
+"""Reads a camera's pictures until Ctrl-C."""
 
 import signal
 import threading
@@ -14,13 +14,15 @@ from faceparse.core.prediction.video import Frame
 
 
 class Camera:
-    """A webcam as a film: to be entered and read once. While it is entered, the first Ctrl-C ends it as the end of a
-    file does, and what was filmed is kept; a second one interrupts.
+    """A webcam as a film. Enter it, then read it once.
+
+    While it is entered, the first Ctrl-C ends it like the end of a file, and what was filmed is kept. A second Ctrl-C
+    interrupts the program.
     """
 
     time_base = Fraction(1, 1000)
     rate = Fraction(30)
-    """A hint: frames carry the time at which they came."""
+    """Frames per second. Only a hint: each frame has its own time."""
     total: int | None = None
     problem: str | None = None
     sound: str | None = None
@@ -31,13 +33,14 @@ class Camera:
         self._stopped = threading.Event()
 
     def __enter__(self) -> Self:
-        """
+        """Open the camera.
+
         Raises:
             DeviceError: there is no such camera.
         """
         cv2.utils.logging.setLogLevel(
             cv2.utils.logging.LOG_LEVEL_SILENT
-        )  # OpenCV tells of each way it tries to open one
+        )  # OpenCV logs each way in which it tries to open a camera
         self._capture: Any = cv2.VideoCapture(self._number)
         if not self._capture.isOpened():
             raise DeviceError(f"{self.where}: no such camera here, or another program has it; see /dev/video*")
@@ -53,6 +56,7 @@ class Camera:
         signal.signal(signal.SIGINT, self._before)
 
     def frames(self) -> Iterator[Frame]:
+        """Yield frames as they come."""
         started, last = time.monotonic(), -1
         while not self._stopped.is_set():
             there, picture = self._capture.read()

@@ -1,4 +1,4 @@
-"""Polygons as one COCO instances file."""
+"""Writes polygons as one COCO instances file."""
 
 import json
 from collections.abc import Iterator, Sequence
@@ -15,10 +15,10 @@ from faceparse.core.labels.label_set import LabelSet
 
 
 def annotations(parsed: PictureLabels) -> list[dict[str, Any]]:
-    """One for each class of each face: its polygons, a ring for each connected part.
+    """One COCO annotation for each class of each face: its polygons, with a ring for each connected part.
 
-    Points are pixel corners, so that a polygon's area is the number of its pixels. COCO's polygons know no holes: one
-    is joined to its outline by a cut (see `joined_polygons`), and tools that fill polygons leave it open.
+    Points are pixel corners, so a polygon's area is its number of pixels. COCO's polygons have no holes: a hole is
+    joined to the outline by a cut (see `joined_polygons`), and tools that fill the polygon leave the hole open.
     """
     found = []
     both = parsed.owner.astype(np.int32) << 8 | parsed.label
@@ -39,13 +39,13 @@ def annotations(parsed: PictureLabels) -> list[dict[str, Any]]:
 
 
 def _ends(line: np.ndarray) -> tuple[int, int]:
-    """First true place, and the one behind the last."""
+    """Positions of the first true value and behind the last one."""
     places = np.flatnonzero(line)
     return int(places[0]), int(places[-1]) + 1
 
 
 class CocoFile:
-    """Written photograph by photograph: the polygons of many thousand do not fit into memory."""
+    """A COCO file that is written photograph by photograph: polygons of many thousands do not fit into memory."""
 
     def __init__(self, file: BinaryIO, label_set: LabelSet) -> None:
         self._file = file
@@ -56,6 +56,7 @@ class CocoFile:
         self._write(f'"categories": {json.dumps(categories)},\n"annotations": [')
 
     def add(self, file_name: str, height: int, width: int, found: Sequence[dict[str, Any]]) -> None:
+        """Write a photograph's annotations."""
         image_id = len(self._images) + 1
         self._images.append({"id": image_id, "file_name": file_name, "height": height, "width": width})
         for annotation in found:
@@ -64,6 +65,7 @@ class CocoFile:
             self._write(json.dumps({"id": self._annotations, "image_id": image_id} | annotation))
 
     def finish(self) -> None:
+        """Write the list of images, which ends the file."""
         self._write(f'],\n"images": {json.dumps(self._images)}}}\n')
 
     def _write(self, text: str) -> None:
@@ -72,7 +74,7 @@ class CocoFile:
 
 @contextmanager
 def coco_file(path: Path, label_set: LabelSet) -> Iterator[CocoFile]:
-    """Put in place when the block is done."""
+    """Open a COCO file; it is put in place when the block is done."""
     with atomic_file(path) as file:
         coco = CocoFile(file, label_set)
         yield coco

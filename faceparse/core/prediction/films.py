@@ -1,4 +1,4 @@
-"""Videos and cameras -> an overlaid film: decoded in a thread, parsed in the caller's, drawn and encoded in another."""
+"""Parses videos and cameras. One thread decodes, the caller's thread parses, another one draws and encodes."""
 
 import time
 from collections.abc import Iterator
@@ -26,38 +26,44 @@ from faceparse.core.prediction.video import Frame, Sound, VideoWriter
 
 
 class Film(Protocol):
-    """A video or a camera: entered, read once, left."""
+    """A video or a camera. Enter it, read it once, leave it."""
 
     where: str
     sound: str | None
-    """A file that has its sound."""
+    """File that may hold the film's sound; None for a camera."""
     problem: str | None
-    """What was wrong with it, once `frames` has come to its end."""
+    """Problem of the film, known after `frames` has ended; None if there was none."""
     total: int | None
-    """Frames, as far as known beforehand."""
+    """Number of frames, if it is known beforehand."""
     time_base: Fraction
-    """Seconds that a frame's time counts in."""
+    """Unit of a frame's time, in seconds."""
     rate: Fraction
+    """Frames per second, as a hint."""
 
     def __enter__(self) -> Self: ...
 
     def __exit__(self, *error: object) -> None: ...
 
-    def frames(self) -> Iterator[Frame]: ...
+    def frames(self) -> Iterator[Frame]:
+        """Yield the film's frames."""
 
 
 @dataclass(frozen=True)
 class FilmReport:
+    """Result of parsing a film."""
+
     where: str
     frames: int
     seconds: float
-    """That parsing it took."""
+    """Time that parsing took."""
     faceless: int | None
-    """Frames without a face, where faces were looked for."""
+    """Number of frames without a face; None if faces were not looked for."""
     flicker: float | None
-    """See `Flicker`: of each frame's own labels."""
+    """Flicker of each frame's own labels; see `Flicker`."""
     smoothed_flicker: float | None
+    """Flicker of the smoothed labels; None if nothing was smoothed."""
     problem: str | None
+    """Problem of the film, such as damage; None if there was none."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +78,7 @@ class _Parsed:
     crops: list[Crop]
     raw: list[PendingArray]
     smoothed: list[PendingArray]
-    """The same where nothing is smoothed."""
+    """Smoothed probabilities; the same list as `raw` if nothing is smoothed."""
 
 
 def predict_film(
@@ -87,14 +93,15 @@ def predict_film(
     batch_size: int = 4,
     track: Track = untracked,
 ) -> FilmReport:
-    """Parse a film and save `outputs` of it under `name`: overlays as a film with its sound, labels and cut-outs as a
-    picture for each frame.
+    """Parse a film and save its `outputs` under `name`.
+
+    Overlays become a film with the sound; labels and cut-outs become one picture per frame.
 
     Args:
-        smooth: see `Smoother`.
+        smooth: the `keep` of `Smoother`.
 
     Raises:
-        DatasetError: it cannot be read at all.
+        DatasetError: the film cannot be read at all.
         OutputError: something cannot be written.
     """
     started = time.monotonic()
@@ -140,7 +147,7 @@ def _crop_ahead(
     parser: Parser,
     ahead: int,
 ) -> Iterator[_Cropped]:
-    """Frames with their crops, made in a thread of their own."""
+    """Yield frames with their crops, which another thread makes."""
 
     def step(_: None) -> _Cropped | None:
         frame = next(frames, None)
@@ -167,14 +174,14 @@ def _labels(answers: list[PendingArray], crops: list[Crop], size: Size) -> np.nd
 
 
 class _Saver:
-    """Draws and writes frame after frame; the film is put in place when it is left without an error."""
+    """Draws and writes frame after frame. Leaving it without an error puts the film in place."""
 
     def __init__(self, film: Film, name: str, outputs: Outputs) -> None:
         self.frames = self.faceless = 0
         self.size: Size = (0, 0)
         self.flicker = Flicker()
         self.pixels = np.zeros(len(outputs.label_set), np.int64)
-        """Of each class, in all frames."""
+        """Number of pixels of each class in all frames."""
         self._film, self._name, self._outputs = film, name, outputs
         self._palette = outputs.label_set.palette()
         self._stack = ExitStack()

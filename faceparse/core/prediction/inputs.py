@@ -1,4 +1,4 @@
-"""What was typed -> photographs, videos and cameras, each with the name of its outputs."""
+"""Finds the photographs, videos and cameras that a user typed, and names their outputs."""
 
 import glob
 import hashlib
@@ -20,7 +20,7 @@ VIDEO_SUFFIXES = (".mp4", ".mov", ".m4v", ".mkv", ".webm", ".avi", ".mpg", ".mpe
 
 STDIN = "-"
 LONGEST_SUFFIX = ".json"
-"""Of what is written."""
+"""Longest suffix of an output file."""
 CAMERA = re.compile(r"webcam:(\d+)")
 
 
@@ -31,29 +31,32 @@ class Source:
     where: str
     """The path as it was typed or found, or `stdin`."""
     name: str
-    """Of its outputs, without suffix; with a folder before it where one was searched."""
+    """Name of its outputs, without suffix. It begins with a folder if a folder was searched."""
     data: bytes | None = None
-    """Of what is no file."""
+    """Content of a photograph that is not a file."""
 
     def bytes(self) -> bytes:
+        """Read the encoded photograph."""
         return read_bytes(Path(self.where)) if self.data is None else self.data
 
 
 @dataclass
 class Inputs:
-    """In the order they were typed, each once."""
+    """Everything that was typed, in its order, each input once."""
 
     photographs: list[Source] = field(default_factory=list)
     videos: list[Source] = field(default_factory=list)
     cameras: list[int] = field(default_factory=list)
-    """Their numbers."""
+    """Numbers of the cameras."""
     passed_over: list[Path] = field(default_factory=list)
-    """Files in folders that were searched which are neither photographs nor videos by their names."""
+    """Files in searched folders that, by their names, are neither photographs nor videos."""
 
 
 def gather(typed: Sequence[str], out: Path, *, recursive: bool, stdin: Callable[[], bytes]) -> Inputs:
-    """Photographs and videos that are named, those in folders and those that patterns match, `webcam:N`, and `-` for a
-    photograph's bytes from `stdin`. What an earlier run left in `out` is left aside where folders are searched.
+    """Find the photographs, videos and cameras that were typed.
+
+    A text names a file, a folder, a pattern, `webcam:N`, or `-` for a photograph's bytes from `stdin`. Where folders
+    are searched, the outputs of an earlier run in `out` are left aside.
 
     Raises:
         DatasetError: an input does not exist, a search finds nothing, or two inputs would have the same outputs.
@@ -79,10 +82,10 @@ def gather(typed: Sequence[str], out: Path, *, recursive: bool, stdin: Callable[
 
 
 def read_list(data: bytes, where: str = "list") -> list[str]:
-    """The inputs in a list, one a line, in UTF-8, UTF-16 or as the file system has them; lines may end as on Windows.
+    """Read the inputs in a list, one per line: UTF-8, UTF-16 or the file system's bytes. Windows line ends are fine.
 
     Raises:
-        DatasetError: a line names nothing that there is.
+        DatasetError: a line names something that does not exist.
     """
     inputs = []
     for number, line in enumerate(decode_text(data, errors="surrogateescape").replace("\r\n", "\n").split("\n"), 1):
@@ -94,9 +97,10 @@ def read_list(data: bytes, where: str = "list") -> list[str]:
 
 
 def _must_be_there(text: str, where: str = "") -> None:
-    """
+    """Raise an error if a typed input cannot exist.
+
     Raises:
-        DatasetError: no file can be named so, or it is neither there nor a pattern, a camera or standard input.
+        DatasetError: no file can have this name; or it is no existing file, pattern, camera or standard input.
     """
     if text == STDIN or CAMERA.fullmatch(text):
         return
@@ -112,7 +116,7 @@ def _must_be_there(text: str, where: str = "") -> None:
 
 
 def _files(text: str, out: Path, *, recursive: bool) -> tuple[list[tuple[Path, Path]], list[Path]]:
-    """Each file with the folder that its name is relative to, and what was passed over."""
+    """Return each file with the folder that its name is relative to, and the files that were passed over."""
     _must_be_there(text)
     path = Path(text)
     if path.is_file():
@@ -135,14 +139,15 @@ def _files(text: str, out: Path, *, recursive: bool) -> tuple[list[tuple[Path, P
 
 def _visible(found: Iterator[Path], base: Path, ours: set[Path]) -> Iterator[Path]:
     for path in found:
-        hidden = any(part.startswith(".") for part in path.relative_to(base).parts)  # `._a.jpg` of a Mac is none
+        hidden = any(part.startswith(".") for part in path.relative_to(base).parts)  # a Mac's `._a.jpg` is no picture
         if not hidden and path.is_file() and ours.isdisjoint(Path(os.path.realpath(path)).parents):
             yield path
 
 
 def _names(files: dict[Path, Path], taken: Sequence[str]) -> dict[Path, str]:
-    """File -> name of its outputs: its path below the folder that was searched, without the suffix; with it where
-    `a.jpg` lies beside `a.png`.
+    """Name of each file's outputs: its path below the searched folder, without the suffix.
+
+    The suffix stays where two files differ only in it, such as `a.jpg` and `a.png`.
     """
     relative = {path: PurePath(path.relative_to(base)) for path, base in files.items()}
     stems = Counter([*(str(path.with_suffix("")) for path in relative.values()), *taken])
@@ -160,7 +165,7 @@ def _names(files: dict[Path, Path], taken: Sequence[str]) -> dict[Path, str]:
 
 
 def _fitting(name: PurePath) -> str:
-    """The name, shortened where its outputs' suffixes would make it too long for a file."""
+    """Return the name, shortened if an output's suffix would make it too long for a file."""
     if len(os.fsencode(name.name)) <= LONGEST_NAME - len(LONGEST_SUFFIX):
         return str(name)
     short, digest = name.name, hashlib.sha256(os.fsencode(name.name)).hexdigest()[:8]

@@ -1,4 +1,4 @@
-"""Photographs -> files: read in threads, parsed in the caller's, encoded and written in threads again."""
+"""Parses photographs. Threads read them, the caller's thread parses, threads encode and write."""
 
 from collections.abc import Sequence
 from contextlib import nullcontext
@@ -22,13 +22,16 @@ from faceparse.core.prediction.saving import Outputs
 
 
 class PhotographsReport(NamedTuple):
+    """Result of parsing photographs."""
+
     done: int
+    """Number of photographs that were parsed."""
     faceless: list[str]
-    """Those that were parsed, but in which no face was found."""
+    """Photographs that were parsed, but without a face."""
     broken: list[str]
-    """One line for each that could not be read."""
+    """One line for each photograph that could not be read."""
     notices: list[str]
-    """One line for each that was parsed, but of which something should be known."""
+    """One line for each photograph that was parsed, but whose file has a peculiarity that users should know."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +67,7 @@ def predict_photographs(
     batch_size: int = 4,
     track: Track = untracked,
 ) -> PhotographsReport:
-    """Parse photographs and save `outputs` of each. Some five batches of them are in memory at a time.
+    """Parse photographs and save the `outputs` of each. About five batches are in memory at a time.
 
     Raises:
         OutputError: something cannot be written.
@@ -100,7 +103,7 @@ def _read(
     try:
         picture = decode_picture(source.bytes(), source.where)
         faces = finder(source.where, picture.image) if finder else None
-    except FaceparseError as error:  # one broken photograph must not cost the others
+    except FaceparseError as error:  # one broken photograph must not stop the others
         return _Broken(str(error))
     return _Photograph(source, picture, faces, crop_picture(picture.image, faces, size, geometry))
 

@@ -1,4 +1,4 @@
-"""What `faceparse predict` was asked for, checked as a whole before anything is done, and then done."""
+"""Checks a whole `faceparse predict` before anything is done, then does it."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
@@ -28,20 +28,22 @@ from faceparse.core.prediction.video import Video, check_pyav
 
 DEFAULT_SAVE = ("labels", "overlays")
 DEFAULT_SAVE_OF_FILMS = ("overlays",)
-"""A file for each frame is nothing to leave behind unasked."""
+"""Not labels: nobody expects one file per frame without asking for it."""
 
 
 @dataclass
 class PredictReport:
+    """Result of a whole `faceparse predict`."""
+
     photographs: int = 0
-    """That were parsed."""
+    """Number of photographs that were parsed."""
     films: list[FilmReport] = field(default_factory=list)
     faceless: list[str] = field(default_factory=list)
-    """Photographs that were parsed, but in which no face was found."""
+    """Photographs that were parsed, but without a face."""
     broken: list[str] = field(default_factory=list)
     """One line for each photograph or video that could not be read."""
     notices: list[str] = field(default_factory=list)
-    """One line for each photograph that was parsed, but of which something should be known."""
+    """One line for each photograph that was parsed, but whose file has a peculiarity that users should know."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +54,7 @@ class PredictionPlan:
     outputs: Outputs
     film_outputs: Outputs
     finder: Finder | Literal["auto"] | None
-    """`auto` is the parser itself, where it can; None parses pictures as a whole."""
+    """`auto`: the parser itself finds faces, if it can. None: pictures are parsed as a whole."""
     min_face: float
     smooth: float
 
@@ -67,7 +69,7 @@ class PredictionPlan:
         """Parse everything.
 
         Args:
-            geometry: where faces lie in the training crops of the parser.
+            geometry: where faces lie in the parser's training crops.
 
         Raises:
             OutputError: the output folder cannot be written, or holds a dataset.
@@ -103,7 +105,7 @@ class PredictionPlan:
                         track=track,
                     )
                 )
-            except DatasetError as error:  # one broken video must not cost the others
+            except DatasetError as error:  # one broken video must not stop the others
                 report.broken.append(str(error))
         return report
 
@@ -127,7 +129,7 @@ def plan_prediction(
     smooth: float = 0.0,
     stdin: Callable[[], bytes] = bytes,
 ) -> PredictionPlan:
-    """Check what was typed; nothing is written.
+    """Check what was typed and return a plan; nothing is written.
 
     Args:
         model: where the network is from, for the JSON.
@@ -136,9 +138,9 @@ def plan_prediction(
         stdin: reads what `-` stands for.
 
     Raises:
-        SettingsError: an option has a bad value, or could do nothing.
+        SettingsError: an option has a bad value or no effect.
         DatasetError: an input does not exist.
-        ResourceError: there is a video, but not what reads it.
+        ResourceError: there is a video or a camera, but PyAV is not installed.
     """
     inputs = gather(typed, output, recursive=recursive, stdin=stdin)
     films = bool(inputs.videos or inputs.cameras)

@@ -1,4 +1,4 @@
-"""What predict leaves on disk, for a photograph and for a frame."""
+"""Saves the outputs of `predict`, for a photograph and for a frame."""
 
 import json
 from collections.abc import Sequence
@@ -21,12 +21,12 @@ from faceparse.core.labels.label_set import LabelSet, nearest
 KINDS = ("labels", "overlays", "cutouts", "coco", "json", "instances", "crops")
 
 PHOTOGRAPHS_ALONE = frozenset({"coco", "instances", "crops"})
-"""Kinds that a video has not."""
+"""Kinds of output that videos do not have."""
 
 
 @dataclass(frozen=True)
 class Outputs:
-    """What is saved, and where."""
+    """Kinds of output to save, and the folder. Methods save nothing for kinds that are not wanted."""
 
     folder: Path
     label_set: LabelSet
@@ -37,10 +37,11 @@ class Outputs:
     """Where the network is from, for the JSON."""
 
     def path(self, kind: str, name: str, suffix: str) -> Path:
+        """Path of an output file."""
         return self.folder / kind / f"{name}{suffix}"
 
     def save_picture(self, name: str, picture: Picture, label: np.ndarray) -> None:
-        """The label map, overlay and cut-out of a photograph, as far as they are wanted."""
+        """Save the label map, the overlay and the cut-out of a photograph."""
         self.save_label(name, label)
         if "overlays" in self.kinds:
             painted = overlay(picture.image, label, self.label_set.palette())
@@ -48,21 +49,23 @@ class Outputs:
         self.save_cutout(name, picture.own, label)
 
     def save_label(self, name: str, label: np.ndarray) -> None:
+        """Save a label map as a palette PNG."""
         if "labels" in self.kinds:
             write_palette_png(self.path("labels", name, ".png"), label, self.label_set.palette())
 
     def save_cutout(self, name: str, image: np.ndarray, label: np.ndarray) -> None:
+        """Save the classes that are kept as a PNG, transparent elsewhere."""
         if "cutouts" in self.kinds:
             write_atomic(self.path("cutouts", name, ".png"), encode_png(cut_out(image, label, self.shown)))
 
     def save_instances(self, name: str, owner: np.ndarray) -> None:
-        """Which face each pixel is of, counted from 1: 8 bits up to 255 faces, else 16."""
+        """Save the number of each pixel's face, counted from 1, as a PNG: 8 bits up to 255 faces, else 16."""
         if "instances" in self.kinds:
             narrow = owner.astype(np.uint8) if owner.max(initial=0) < 256 else owner
             write_atomic(self.path("instances", name, ".png"), encode_png(narrow))
 
     def save_crop(self, name: str, number: int, crop: Crop, answer: np.ndarray) -> None:
-        """A face as the network saw it: photograph, labels, and the matrix photograph -> crop."""
+        """Save a face as the network saw it: photograph, labels, and the matrix photograph -> crop."""
         if "crops" in self.kinds:
             name = f"{name}/{number}"
             write_atomic(self.path("crops", name, ".jpg"), encode_jpeg(crop.image))
@@ -72,10 +75,11 @@ class Outputs:
             write_atomic(self.path("crops", name, ".npy"), encode_matrix(crop.matrix))
 
     def save_json(self, name: str, content: dict[str, Any]) -> None:
+        """Save `content` as JSON, even if that kind is not wanted."""
         write_atomic(self.path("json", name, ".json"), (json.dumps(content, indent=2) + "\n").encode())
 
     def describe(self, where: str, size: Sequence[int]) -> dict[str, Any]:
-        """What a photograph's and a video's JSON have in common."""
+        """Content that the JSON of a photograph and of a video share."""
         height, width = size[:2]
         return {
             "source": where,
@@ -86,7 +90,7 @@ class Outputs:
         }
 
     def areas(self, pixels: np.ndarray) -> dict[str, dict[str, float]]:
-        """Each class's pixels (counted by id), and their share of the whole."""
+        """Number and share of pixels by class name; `pixels` are counts by id."""
         return {
             name: {"pixels": int(count), "fraction": round(float(count / pixels.sum()), 6)}
             for name, count in zip(self.label_set.names, pixels, strict=True)
@@ -94,10 +98,10 @@ class Outputs:
 
 
 def choose_kinds(save: str) -> tuple[str, ...]:
-    """`labels,coco` -> its parts.
+    """Return the kinds of output in `labels,coco`.
 
     Raises:
-        SettingsError: one is unknown.
+        SettingsError: a kind is unknown.
     """
     kinds = tuple(dict.fromkeys(part.strip() for part in save.split(",")))
     for kind in kinds:
@@ -107,10 +111,10 @@ def choose_kinds(save: str) -> tuple[str, ...]:
 
 
 def choose_classes(classes: str | None, label_set: LabelSet) -> tuple[int, ...]:
-    """`hair,mouth` -> ids of classes and merged names; without, all but the background (id 0).
+    """Return the ids of `hair,mouth`, classes or merged names; for None, all ids but 0, the background.
 
     Raises:
-        SettingsError: one is unknown.
+        SettingsError: a class is unknown.
     """
     if classes is None:
         return tuple(range(1, len(label_set)))
@@ -118,7 +122,8 @@ def choose_classes(classes: str | None, label_set: LabelSet) -> tuple[int, ...]:
 
 
 def make_output_folder(folder: Path) -> None:
-    """
+    """Create the folder for outputs.
+
     Raises:
         OutputError: it cannot be written, or holds a dataset.
     """

@@ -1,4 +1,4 @@
-"""Labels that hold still from frame to frame, and how much they do not."""
+"""Smooths labels from frame to frame, and measures how much they flicker."""
 
 from collections.abc import Sequence
 
@@ -10,38 +10,39 @@ from faceparse.core.errors import SettingsError
 from faceparse.core.faces.crops import Crop
 
 SAME_FACE = 0.3
-"""Intersection over union of two boxes, beyond which they are one face in two frames."""
+"""Intersection over union above which two boxes in two frames are one face."""
 
 STILL = 5
-"""Grey levels (of 255) by which a pixel that hardly changes may change: a codec's noise, not a movement."""
+"""Grey levels (of 255) by which a still pixel may change: that is a codec's noise, not a movement."""
 
 Box = tuple[float, float, float, float]
 
 
 def check_keep(keep: float) -> None:
-    """
+    """Check the value of `--smooth`.
+
     Raises:
-        SettingsError: it is not within 0 (nothing is smoothed) and 1, exclusive.
+        SettingsError: it is not at least 0 (no smoothing) and less than 1.
     """
     if not 0 <= keep < 1:
         raise SettingsError(f"--smooth {keep:g}: from 0 (each frame for itself) to less than 1, such as 0.8")
 
 
 class Smoother:
-    """An exponential moving average of each face's class probabilities over frames, at the crop's resolution:
+    """Exponential moving average of each face's class probabilities over frames, at the crop's resolution.
 
-    average = keep * average before + (1 - keep) * probabilities now
+        average = keep * average before + (1 - keep) * probabilities now
 
-    A face is told by its box; one that was not in the frame before starts anew.
+    A face is recognized by its box. A face that was not in the frame before starts a new average.
     """
 
     def __init__(self, keep: float) -> None:
-        """`keep` passes `check_keep`."""
+        """Start without faces; `keep` must pass `check_keep`."""
         self.keep = keep
         self._before: list[tuple[bool, Box, Tensor]] = []
 
     def __call__(self, crops: Sequence[Crop], logits: Sequence[Tensor]) -> list[Tensor]:
-        """C x h x w logits of each crop of the next frame -> averaged probabilities."""
+        """Return averaged probabilities, C x h x w, from the logits of each crop of the next frame."""
         before, now = self._before, []
         for crop, one in zip(crops, logits, strict=True):
             probabilities = one.softmax(dim=0)
@@ -62,11 +63,11 @@ def overlap(one: Box, other: Box) -> float:
 
 
 class Flicker:
-    """Share of pixels whose class changes from one frame to the next, among those whose grey value changes by no more
-    than `STILL`. Pixels that move have a reason to change their class.
+    """Share of still pixels whose class changes from one frame to the next.
 
-    A simple relative of the temporal consistency of Varghese et al. (CVPR Workshops 2020), who follow what moves by
-    optical flow instead of leaving it out.
+    A pixel is still if its grey value changes by no more than `STILL`; pixels that move have a reason to change their
+    class. This is a simple relative of the temporal consistency of Varghese et al. (CVPR Workshops 2020), who follow
+    moving pixels by optical flow instead of leaving them out.
     """
 
     def __init__(self) -> None:
@@ -75,7 +76,7 @@ class Flicker:
         self._changed: np.ndarray = np.zeros(1, np.int64)
 
     def add(self, image: np.ndarray, *labels: np.ndarray) -> None:
-        """The next frame (H x W x 3 uint8 RGB) and one or more labelings of it (H x W uint8)."""
+        """Add the next frame (H x W x 3 uint8 RGB) and one or more labelings of it (H x W uint8)."""
         grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
         if self._before is not None:
             still = cv2.absdiff(grey, self._before[0]) <= STILL
@@ -86,5 +87,5 @@ class Flicker:
 
     @property
     def shares(self) -> list[float] | None:
-        """Of each labeling; None where nothing was still, or there were not two frames."""
+        """Flicker of each labeling; None if no pixel was still or there were fewer than two frames."""
         return (self._changed / self._still).tolist() if self._still else None

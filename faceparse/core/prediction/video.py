@@ -1,6 +1,6 @@
-"""Videos in and out: the only file that imports PyAV.
+"""Reads and writes videos. Only this file imports PyAV.
 
-Frames keep their timestamps, the sound its packets.
+Frames keep their timestamps, and the sound keeps its packets.
 """
 
 from collections.abc import Iterator
@@ -15,7 +15,7 @@ from faceparse.core.errors import DatasetError, ResourceError
 from faceparse.core.images.warp import Size
 
 CUT_SHORT = 0.5
-"""Seconds that a video may end before its header says so."""
+"""Seconds by which a video may end earlier than its header says."""
 
 
 @dataclass(frozen=True)
@@ -25,11 +25,12 @@ class Frame:
     image: np.ndarray
     """H x W x 3 uint8 RGB, upright."""
     time: int
-    """When it is shown, in the film's time base; each later than the one before."""
+    """Time at which it is shown, in the film's time base. Each frame is later than the one before."""
 
 
 def check_pyav() -> None:
-    """
+    """Check that PyAV can be imported.
+
     Raises:
         ResourceError: PyAV is not installed.
     """
@@ -40,16 +41,17 @@ def check_pyav() -> None:
 
 
 class Video:
-    """A video file, to be entered and read once."""
+    """A video file. Enter it, then read it once."""
 
     def __init__(self, where: str) -> None:
         self.where = where
         self.sound: str | None = where
         self.problem: str | None = None
-        """What was wrong with it, once `frames` has come to its end."""
+        """Problem of the file, known after `frames` has ended; None if there was none."""
 
     def __enter__(self) -> Self:
-        """
+        """Open the file.
+
         Raises:
             DatasetError: it cannot be read, or has no pictures.
         """
@@ -79,6 +81,7 @@ class Video:
         self._container.close()
 
     def frames(self) -> Iterator[Frame]:
+        """Yield the frames in their order; damaged ones are left out, and `problem` then says so."""
         import av
 
         end, last = 0.0, -1
@@ -97,7 +100,7 @@ class Video:
             self.problem = f"ends after {end:.1f} of {self.seconds:.1f} s"
 
     def _decode(self, packet: Any) -> list[Any]:
-        """A packet's frames; none of one that is damaged."""
+        """Frames of a packet; none if it is damaged."""
         import av
 
         try:
@@ -108,7 +111,7 @@ class Video:
 
 
 def _upright(frame: Any) -> np.ndarray:
-    """H x W x 3 uint8 RGB, turned as the frame's display matrix says: in degrees, counter-clockwise."""
+    """Picture of a frame, H x W x 3 uint8 RGB, turned by its display matrix: degrees, counter-clockwise."""
     return np.ascontiguousarray(np.rot90(frame.to_ndarray(format="rgb24"), round(frame.rotation / 90)))
 
 
@@ -117,7 +120,7 @@ _MP4_SOUND = {"aac", "mp3", "ac3", "eac3", "opus", "flac", "alac"}
 
 
 class Sound:
-    """The sound of a video file, in the packets it comes in; of a camera (None), none."""
+    """Sound of a video file, in its packets; empty for a camera (None)."""
 
     def __init__(self, where: str | None) -> None:
         import av
@@ -129,13 +132,13 @@ class Sound:
 
     @property
     def suffix(self) -> str:
-        """Of a file that holds it and H.264: `.mp4`, or `.mkv` (Matroska), which holds everything."""
+        """Suffix of a file that can hold this sound and H.264: `.mp4`, or `.mkv` (Matroska), which holds everything."""
         return (
             ".mp4" if {stream.codec_context.codec.canonical_name for stream in self.streams} <= _MP4_SOUND else ".mkv"
         )
 
     def until(self, seconds: float) -> Iterator[Any]:
-        """What is heard until then and has not been handed out before."""
+        """Yield the packets up to this time that were not yielded before."""
         while (packet := self._next or self._read()) is not None:
             self._next = packet
             if packet.dts * packet.time_base > seconds:
@@ -148,42 +151,45 @@ class Sound:
 
         try:
             return next((packet for packet in self._packets if packet.dts is not None), None)
-        except av.FFmpegError:  # damaged from here on, as `Video` tells
+        except av.FFmpegError:  # damaged from here on; `Video` reports it
             return None
 
     def close(self) -> None:
+        """Close the file."""
         if self._container:
             self._container.close()
 
 
 class VideoWriter:
-    """H.264 with the frames' own timestamps, beside the packets of a sound. Odd sides grow by a pixel, for H.264 here
-    has none.
+    """Writes H.264 with the frames' own timestamps, and the packets of a sound.
+
+    Odd sides grow by one pixel, since H.264 as written here has even sides.
     """
 
     def __init__(self, file: BinaryIO, size: Size, sound: Sound, *, time_base: Fraction, rate: Fraction) -> None:
-        """
+        """Start a file.
+
         Args:
-            size: of the frames.
+            size: height and width of the frames.
             rate: frames per second, as a hint.
         """
         import av
 
         self._container = av.open(file, "w", format="mp4" if sound.suffix == ".mp4" else "matroska")
         self._sound, self._time_base = sound, time_base
-        options = {"crf": "18", "preset": "veryfast"}  # hardly to be told from the original
+        options = {"crf": "18", "preset": "veryfast"}  # hardly distinguishable from the original
         self._stream: Any = self._container.add_stream("libx264", rate=rate, options=options)
         self._margin = size[0] % 2, size[1] % 2
         self._stream.height, self._stream.width = size[0] + self._margin[0], size[1] + self._margin[1]
         self._stream.pix_fmt = "yuv420p"
         codec = self._stream.codec_context
         codec.time_base = time_base
-        codec.colorspace = codec.color_primaries = codec.color_trc = _BT709  # else players guess, by the size
+        codec.colorspace = codec.color_primaries = codec.color_trc = _BT709  # otherwise players guess from the size
         codec.color_range = 1  # 16 to 235
         self._audio = {one.index: self._container.add_stream_from_template(one) for one in sound.streams}
 
     def write(self, image: np.ndarray, time: int) -> None:
-        """H x W x 3 uint8 RGB, and when it is shown."""
+        """Add a frame, H x W x 3 uint8 RGB, and the time at which it is shown, in the time base."""
         import av
 
         image = np.pad(image, ((0, self._margin[0]), (0, self._margin[1]), (0, 0)), mode="edge")
@@ -194,7 +200,7 @@ class VideoWriter:
         self._copy_sound(float(time * self._time_base))
 
     def finish(self) -> None:
-        """All that is still to be written."""
+        """Write the last frames and the rest of the sound, and close the file."""
         self._container.mux(self._stream.encode(None))
         self._copy_sound(float("inf"))
         self._container.close()
@@ -203,7 +209,7 @@ class VideoWriter:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Let go of the file. What `finish` has not written is lost; the error that is under way tells more."""
+        """Close the file. What `finish` has not written is lost. An error here is hidden: the one before tells more."""
         with suppress(Exception):
             self._container.close()
 

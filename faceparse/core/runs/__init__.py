@@ -1,1 +1,1 @@
-"""A run on disk and in MLflow: its directory, what MLflow still has to hear, the store, the model registry."""
+"""A run on disk and in MLflow: run directory, ledger of what MLflow still lacks, store, model registry."""

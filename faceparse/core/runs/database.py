@@ -1,4 +1,4 @@
-"""A local database of MLflow's: its file, and where it and what lies beside it are after a move."""
+"""MLflow's local database: its file, and its paths after a move."""
 
 import re
 import sqlite3
@@ -10,7 +10,7 @@ from faceparse.core.errors import SettingsError
 
 SQLITE = "sqlite:///"
 ARTIFACTS = "mlartifacts"
-"""The folder beside a database that has its runs' files."""
+"""Folder beside a database that holds its runs' files."""
 
 _PLACES = (
     ("experiments", "artifact_location"),
@@ -19,18 +19,19 @@ _PLACES = (
     ("model_versions", "source"),
     ("model_versions", "storage_location"),
 )
-"""Columns in which MLflow keeps absolute places of files."""
+"""Columns in which MLflow keeps absolute paths of files."""
 
 
 def is_local(uri: str) -> bool:
+    """Whether the URI names a database file."""
     return uri.startswith(SQLITE)
 
 
 def database_file(uri: str) -> Path:
-    """The absolute path that a local URI names.
+    """Absolute path of the database that a local URI names.
 
     Raises:
-        SettingsError: MLflow would read another path out of it.
+        SettingsError: MLflow would read another path from the URI.
     """
     path = Path(uri.removeprefix(SQLITE)).absolute()
     if found := re.search(r"\?|%[0-9A-Fa-f]{2}", str(path)):
@@ -42,10 +43,10 @@ def database_file(uri: str) -> Path:
 
 
 def present_uri(uri: str, folder: Path, run_id: str | None) -> str:
-    """The URI, or that of the database which was moved together with `folder`, a run directory, and knows its run.
+    """The URI, or that of the database that was moved together with the run directory `folder` and has its run.
 
     Args:
-        run_id: None where MLflow has not heard of the run yet.
+        run_id: None before MLflow knows the run.
     """
     if not is_local(uri) or (named := Path(uri.removeprefix(SQLITE))).exists():
         return uri
@@ -62,12 +63,12 @@ def _holds_run(file: Path, run_id: str) -> bool:
 
 
 def _open(file: Path) -> sqlite3.Connection:
-    """It is never made here."""
+    """Open an existing database. Never make a new one."""
     return sqlite3.connect(f"{file.as_uri()}?mode=rw", uri=True, timeout=20)
 
 
 def beside(file: Path, location: str) -> str:
-    """Where the files of `location` are: beside the database, where the two were moved or copied together."""
+    """Where the files of `location` are now: beside the database, if both were moved or copied together."""
     _, found, name = location.rpartition(f"/{ARTIFACTS}/")
     old, new = _path(location), file.parent / ARTIFACTS / unquote(name)
     if not found or old is None or old == new or (old.exists() and not new.exists()):
@@ -76,16 +77,16 @@ def beside(file: Path, location: str) -> str:
 
 
 def _path(location: str) -> Path | None:
-    """None where that is no folder of this machine."""
+    """Folder of a `file:` location; None where it is no folder of this machine."""
     parts = urlsplit(location)
     return Path(unquote(parts.path)) if parts.scheme == "file" and parts.netloc in ("", "localhost") else None
 
 
 def follow_move(file: Path) -> str | None:
-    """Let a database that was moved know where its files are now: else MLflow would make the old place again.
+    """Update the file paths in a database that was moved. Otherwise MLflow would make the old folder again.
 
     Returns:
-        What moved, in one line; None where nothing did.
+        The move, in one line; None where nothing was moved.
 
     Raises:
         sqlite3.Error: the database cannot be read, or has to be changed and cannot.

@@ -1,7 +1,7 @@
-"""Delivers to MLflow what a run's ledger says that MLflow does not have yet.
+"""Deliver to MLflow what a run's ledger lists and MLflow lacks.
 
-Each call to MLflow is noted in the ledger as soon as it has answered: a process may die at any moment, and the next one
-goes on exactly there.
+The ledger notes each call to MLflow as soon as MLflow has answered. A process may die at any moment, and the next one
+goes on from there.
 """
 
 import os
@@ -33,9 +33,9 @@ _ASIDE = ".upload"
 
 
 class Delivery:
-    """Tries to deliver all that is outstanding of one run; it may be tried again and again.
+    """Delivers everything that is outstanding of one run. You can try as often as you like.
 
-    The order: points, params and tags, datasets, the logged model, files, evaluations, and the run's status last.
+    The order is: points, params and tags, datasets, the logged model, files, evaluations, and the run's status last.
     """
 
     def __init__(
@@ -46,11 +46,11 @@ class Delivery:
         warn: Say,
         on_contact: Callable[[], object] = lambda: None,
     ) -> None:
-        """Nothing is delivered yet.
+        """Prepare the delivery. Deliver nothing yet.
 
         Args:
-            lines: reads what metrics.jsonl holds now.
-            warn: hears what MLflow refuses, and of a database that was moved.
+            lines: reads the present lines of metrics.jsonl.
+            warn: called with what MLflow refuses, and when a database was moved.
             on_contact: called once MLflow has answered and knows the run.
         """
         self.shared = self._shared = shared
@@ -58,22 +58,22 @@ class Delivery:
         self._lines, self._warn, self._on_contact = lines, warn, on_contact
         self._store: Store | None = None
         self._run_id = ""
-        self._held: Held | None = None  # points that need no delivery; None: to be asked for
-        self._changed: set[str] = set()  # files noted again while they are uploaded
+        self._held: Held | None = None  # points that need no delivery; None: ask MLflow
+        self._changed: set[str] = set()  # files that were noted again during their upload
         self._parcel = Parcel()
 
     def note_file(self, name: str) -> None:
-        """Know that a file of the run directory is new: an upload that runs now is not its last."""
+        """Note that a file of the run directory is new, so that an upload under way is not its last."""
         self._changed.add(name)
 
     def try_once(self) -> Parcel:
         """Deliver all that is outstanding.
 
         Returns:
-            what was delivered.
+            Counts of what was delivered.
 
         Raises:
-            FAILURES: MLflow cannot be reached, or fails; what was delivered until then is noted.
+            FAILURES: MLflow cannot be reached, or fails; the ledger has what was delivered until then.
             LedgerClosedError: the run has ended meanwhile.
         """
         self._parcel = Parcel()
@@ -88,7 +88,7 @@ class Delivery:
                 self._deliver_model()
                 self._deliver_files()
                 self._deliver_evaluations()
-            finally:  # a file that MLflow refuses must not leave the run open for ever
+            finally:  # even if MLflow refuses a file, the run must not stay open for ever
                 self._deliver_status()
         except BaseException:
             self._store = None
@@ -96,15 +96,15 @@ class Delivery:
         return self._parcel
 
     def deliver_rest(self) -> Parcel:
-        """Deliver all that is outstanding of a run whose process has ended; one that was lost counts as KILLED.
+        """Deliver all that is outstanding of a run whose process has ended. A run that was lost counts as KILLED.
 
         Returns:
-            what was delivered.
+            Counts of what was delivered.
 
         Raises:
             TrackingError: MLflow does not take it.
         """
-        if self._ledger.status == "RUNNING":  # and yet nobody holds the run directory
+        if self._ledger.status == "RUNNING":  # but no process holds the run directory
             last = max((line["time"] for line in self._lines()), default=self._ledger.started)
             with self._shared.changing() as ledger:
                 ledger.status, ledger.ended = "KILLED", last
@@ -136,7 +136,7 @@ class Delivery:
         experiment = self._there.experiment(ledger.experiment)
         run_id = self._there.find_run(experiment, ledger.key)
         if run_id is None:
-            self._held = {}  # what is not there yet holds no points
+            self._held = {}  # a new run holds no points
             run_id = self._there.create_run(
                 experiment, ledger.key, name=ledger.run_name, started=ledger.started, parent=self._parent()
             )
@@ -145,7 +145,7 @@ class Delivery:
         return run_id
 
     def _parent(self) -> str | None:
-        """Returns MLflow's id of the run that this one is a child of, if it is one."""
+        """MLflow's id of the run above this one; None where there is none."""
         above = self._shared.folder.parent
         parent = read_ledger(above)
         if parent and parent.run_id is None:
@@ -157,7 +157,7 @@ class Delivery:
         if not lines:
             return
         held = self._there.held(self._run_id, lines) if self._held is None else self._held
-        self._held = None  # whether a call that fails has delivered is not known
+        self._held = None  # a call that fails may have delivered its points
         for line in lines:
             step = line["epoch"]
             new = [name for name in line["metrics"] if (name, step) not in held and name not in self._ledger.refused]
@@ -207,7 +207,7 @@ class Delivery:
     def _deliver_files(self) -> None:
         with self._shared.reading() as ledger:
             files = [(self._shared.folder / name, name, folder) for name, folder in ledger.files.items()]
-        # The smallest first: a server that refuses large files has all the others.
+        # The smallest first, so that a server that refuses large files still gets all the others.
         for path, name, folder in sorted(files, key=lambda file: _size(file[0])):
             with self._shared.reading():
                 self._changed.discard(name)
@@ -221,7 +221,7 @@ class Delivery:
                     del ledger.files[name]
 
     def _deliver_evaluations(self) -> None:
-        """Deliver them once the logged model is there that they are of."""
+        """Deliver the evaluations of a run that has ended: only then its logged model exists."""
         if self._ledger.status == "RUNNING":
             return
         for done in list(self._ledger.evaluations):
@@ -243,27 +243,27 @@ class Delivery:
             self._there.set_status(self._run_id, status, ended)
         except FAILURES as error:
             if is_refusal(error):
-                self._there.check_run(self._run_id)  # one that was deleted refuses everything
+                self._there.check_run(self._run_id)  # a deleted run refuses everything
             raise
         with self._shared.changing() as ledger:
             ledger.told = status
         self._parcel.status = status
 
     def _is_taken(self, what: str, deliver: Callable[[], object]) -> bool:
-        """Deliver one thing, and leave it out where MLflow does not take it for what it is."""
+        """Deliver one thing. Leave it out where MLflow refuses its content."""
         self._shared.must_be_open()
         try:
             deliver()
         except FAILURES as error:
             if not is_refusal(error):
                 raise
-            self._there.check_run(self._run_id)  # one that was deleted refuses everything
+            self._there.check_run(self._run_id)  # a deleted run refuses everything
             self._leave_out({what: reason(error)})
             return False
         return True
 
     def _leave_out(self, refused: Refused) -> None:
-        """Note what MLflow refuses, and warn of it once."""
+        """Note what MLflow refuses, and warn about it once."""
         if new := {what: why for what, why in refused.items() if what not in self._ledger.refused}:
             with self._shared.changing() as ledger:
                 ledger.refused |= new
@@ -272,7 +272,7 @@ class Delivery:
 
 
 def open_delivery(folder: Path, lines: Callable[[], list[Line]], *, warn: Say = lambda _: None) -> Delivery:
-    """Returns the delivery of a run whose process has ended; the caller holds its run directory.
+    """The delivery of a run whose process has ended. The caller must hold the run directory.
 
     Raises:
         SettingsError: tracking.json is damaged.
@@ -286,9 +286,9 @@ def open_delivery(folder: Path, lines: Callable[[], list[Line]], *, warn: Say = 
 
 @contextmanager
 def _set_aside(path: Path) -> Iterator[Path | None]:
-    """Give a file a second name, which keeps its content when the first is replaced; None where the file is gone."""
+    """Give a file a second name, which keeps its content when the first is replaced. None where the file is gone."""
     copy = path.parent / _ASIDE / path.name
-    shutil.rmtree(copy.parent, ignore_errors=True)  # a process was killed
+    shutil.rmtree(copy.parent, ignore_errors=True)  # left by a process that was killed
     if not path.is_file():
         yield None
         return

@@ -1,10 +1,10 @@
-"""A run directory: its settings, its log, its metrics, and the lock that keeps others out.
+"""Run directory: its settings, its log, its metrics, and the lock that keeps other processes out.
 
 runs/<experiment>/<time>-<id>/
   settings.toml            the resolved settings, written first
-  train.log                what the user was told, with times; its last line is `finished`
-  metrics.jsonl            one line an epoch: epoch, time, metrics
-  tracking.json            what MLflow has, and what it still has to hear (ledger.py)
+  train.log                messages to the user, with times; the last line is `finished`
+  metrics.jsonl            one line per epoch: epoch, time, metrics
+  tracking.json            what MLflow has, and what it still lacks (ledger.py)
   last.pth, previous.pth   the newest checkpoint and the one before, with the state of training
   best.pth                 the checkpoint of the best score on `val`
   overlays/                photographs with truth and prediction, one picture for each new best
@@ -37,10 +37,21 @@ FINISHED = "finished"
 
 
 class RunDirectory:
-    """Held by one process at a time; release it with `close`."""
+    """Run directory that one process at a time holds. Release it with `close`.
+
+    For example:
+
+        directory = RunDirectory.create(settings)
+        directory.log("hello")
+        directory.close()
+    """
 
     def __init__(self, path: Path) -> None:
-        """Raises OutputError where it cannot be written, a link in it leads elsewhere or another process holds it."""
+        """Lock the directory, and make it where there is none.
+
+        Raises:
+            OutputError: it cannot be written, a link in it leads elsewhere, or another process holds it.
+        """
         self.path = path
         make_folder(path)
         refuse_links_out(path, *path.iterdir())
@@ -55,7 +66,7 @@ class RunDirectory:
 
     @classmethod
     def create(cls, settings: Settings, path: Path | None = None) -> "RunDirectory":
-        """A new one, at `path` or where the settings say; the resolved settings are its first file."""
+        """Make a run directory at `path` or where the settings say. The resolved settings are its first file."""
         default = settings.experiment_dir / new_name()
         path = path or settings.train.run_dir or default
         if (path / LAST).exists():
@@ -63,7 +74,7 @@ class RunDirectory:
                 f"{path}: already holds a run; go on with it by --resume {path}, or choose another folder"
             )
         run = cls(path)
-        # Of a run that did not come to its first checkpoint; begun again, it stays the same MLflow run.
+        # Left by a run that never wrote a checkpoint. Where it begins again, it stays the same MLflow run.
         (path / METRICS_FILE).unlink(missing_ok=True)
         if not _is_begun_again(path, settings):
             (path / TRACKING_FILE).unlink(missing_ok=True)
@@ -72,7 +83,7 @@ class RunDirectory:
 
     @staticmethod
     def check(path: Path) -> None:
-        """Raise SettingsError where `path` is no run directory."""
+        """Raise SettingsError unless `path` is a run directory."""
         if not (path / SETTINGS_FILE).is_file():
             raise SettingsError(
                 f"{path}: not a run directory (no {SETTINGS_FILE} in it); one is runs/<experiment>/<time>-<id>"
@@ -80,16 +91,17 @@ class RunDirectory:
 
     @classmethod
     def reopen(cls, path: Path) -> "RunDirectory":
+        """Hold an existing run directory."""
         cls.check(path)
         return cls(path)
 
     def check_settings(self, kept: Settings) -> None:
-        """Refuse a settings file that was edited: a run goes on with what its checkpoint kept.
+        """Refuse a settings file that was edited: a run goes on with the settings in its checkpoint.
 
-        Where it runs may change.
+        Settings that say where it runs may change.
 
         Raises:
-            SettingsError: with the keys that differ.
+            SettingsError: names the keys that differ.
         """
         file = self.path / SETTINGS_FILE
         found, began = flatten(read_settings(file).moved_to(kept)), flatten(kept)
@@ -103,7 +115,7 @@ class RunDirectory:
 
     @classmethod
     def find(cls, settings: Settings) -> Path | None:
-        """The newest run with just these settings that has a checkpoint and did not come to its end."""
+        """The newest unfinished run with exactly these settings and a checkpoint; None where there is none."""
         if settings.train.run_dir is not None:
             candidates = [settings.train.run_dir]
         else:
@@ -112,18 +124,20 @@ class RunDirectory:
 
     @property
     def name(self) -> str:
+        """Name of the directory."""
         return self.path.name
 
     def log(self, text: str) -> None:
+        """Append a line with the time to train.log."""
         append_line(self.path / LOG_FILE, f"{time.strftime('%Y-%m-%d %H:%M:%S')} {text}")
 
     def record(self, epoch: int, metrics: Mapping[str, float]) -> None:
-        """One line of metrics.jsonl, on disk before anyone else hears of it."""
+        """Append a line to metrics.jsonl. It is on disk before MLflow or the user gets it."""
         line = {"epoch": epoch, "time": round(time.time(), 3), "metrics": dict(metrics)}
         append_line(self.path / METRICS_FILE, json.dumps(line))
 
     def metrics(self) -> list[Line]:
-        """The lines of metrics.jsonl, without one that a kill cut short.
+        """Lines of metrics.jsonl. Skips a last line that a kill cut short.
 
         Raises:
             SettingsError: one of them is damaged.
@@ -133,11 +147,12 @@ class RunDirectory:
         return [_read_line(line, f"{path}:{n}") for n, line in enumerate(lines, 1) if line.endswith(b"\n")]
 
     def forget_after(self, epoch: int) -> None:
-        """Drop the metrics of later epochs: they were not kept, and will be trained and recorded again."""
+        """Drop the metrics of later epochs: their checkpoints were lost, and the run trains and records them again."""
         kept = [json.dumps(line) + "\n" for line in self.metrics() if line["epoch"] <= epoch]
         write_atomic(self.path / METRICS_FILE, "".join(kept).encode())
 
     def close(self) -> None:
+        """Release the directory."""
         self._lock.release()
 
 
@@ -156,18 +171,18 @@ def _read_line(line: bytes, where: str) -> Line:
 
 
 def new_name() -> str:
-    """Names sort by the time they were given at."""
+    """New name for a run directory. Names sort by time."""
     return f"{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(2)}"
 
 
 def is_finished(path: Path) -> bool:
-    """Whether a run came to its end here."""
+    """Whether the run in this directory came to its end."""
     log = path / LOG_FILE
     return log.is_file() and log.read_bytes().endswith(f" {FINISHED}\n".encode())
 
 
 def _is_begun_again(path: Path, settings: Settings) -> bool:
-    """Whether a run with just these settings was stopped here."""
+    """Whether a run with exactly these settings was stopped in this directory."""
     try:
         ledger = read_ledger(path)
     except SettingsError:
@@ -176,11 +191,11 @@ def _is_begun_again(path: Path, settings: Settings) -> bool:
 
 
 def _has_settings(path: Path, settings: Settings) -> bool:
-    """Wherever it ran."""
+    """Whether the run has these settings, apart from where it ran."""
     file = path / SETTINGS_FILE
     try:
         return file.is_file() and to_toml(read_settings(file).moved_to(settings)) == to_toml(settings)
-    except SettingsError:  # of another version
+    except SettingsError:  # settings of another version
         return False
 
 

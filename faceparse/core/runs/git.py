@@ -1,11 +1,11 @@
-"""The commit that a run was trained with."""
+"""The git commit that a run was trained with."""
 
 import subprocess
 from pathlib import Path
 
 
 def git_tags(folder: Path) -> dict[str, str]:
-    """Commit of the repository that `folder` lies in, if it does."""
+    """MLflow tags with the commit of the repository around `folder`; empty where there is none."""
     try:
         commit = _git(folder, "rev-parse", "HEAD")
         dirty = _git(folder, "status", "--porcelain", "--untracked-files=no")

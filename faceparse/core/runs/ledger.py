@@ -1,4 +1,4 @@
-"""What MLflow still has to hear of a run: noted in the run directory."""
+"""Ledger of a run in its run directory: what MLflow has, and what it still lacks."""
 
 import json
 from collections.abc import Iterator, Sequence
@@ -29,13 +29,13 @@ class Line(TypedDict):
 
 @dataclass
 class Ledger:
-    """How far MLflow knows a run: the content of tracking.json."""
+    """Content of tracking.json: how much of the run MLflow has."""
 
     uri: str
     experiment: str
     run_name: str
     key: str
-    """Tag by which the MLflow run is found again if the process dies before it can note the run's id."""
+    """Tag that finds the MLflow run again if the process dies before it can note the run's id."""
     started: float
     """Seconds since 1970, as `ended`."""
     params: dict[str, str]
@@ -49,19 +49,19 @@ class Ledger:
     """Not delivered yet."""
     run_id: str | None = None
     delivered: int = 0
-    """The last step that is delivered; steps count from 1."""
+    """Last step that was delivered; steps count from 1."""
     status: Status = "RUNNING"
     ended: float | None = None
     told: Status | None = None
-    """The last status that is delivered."""
+    """Last status that was delivered."""
     best_epoch: int | None = None
-    """That of best.pth."""
+    """Epoch of best.pth."""
     best_artifact: str | None = None
-    """Where best.pth is among the run's artifacts."""
+    """Path of best.pth among the run's artifacts."""
     linked_epoch: int | None = None
-    """The one that MLflow's logged model of best.pth is of."""
+    """Epoch of the checkpoint in MLflow's logged model."""
     refused: dict[str, str] = field(default_factory=dict)
-    """What MLflow does not take, and never will -> why. All the rest is delivered."""
+    """Name -> why MLflow refuses it for ever. All the rest is delivered."""
 
 
 @dataclass(frozen=True)
@@ -71,34 +71,34 @@ class InputDataset:
     name: str
     digest: str
     root: str
-    """The dataset folder."""
+    """Dataset folder."""
     context: str
-    """What the run had it for: train, val or test."""
+    """Purpose of the split in the run: train, val or test."""
     images: int
     label_set: str
 
 
 @dataclass(frozen=True)
 class Evaluated:
-    """The scores of one of the run's checkpoints, counted after it."""
+    """Scores of one of the run's checkpoints, counted after training."""
 
     epoch: int
-    """The checkpoint's."""
+    """Epoch of the checkpoint."""
     metrics: dict[str, float]
     tags: dict[str, str]
     dataset: InputDataset
     folder: str
-    """Holds the report and its files."""
+    """Folder of the report and its files."""
     place: str
-    """Where these go among the run's artifacts."""
+    """Folder for these files among the run's artifacts."""
 
 
 REPORT = ("scores.json", "images.csv", "report.html", "worst/*.jpg")
-"""What an evaluation's folder holds. Nothing else of it is uploaded, whichever folder a ledger names."""
+"""Files of an evaluation's report. Nothing else is uploaded, whichever folder a ledger names."""
 
 
 def report_files(done: Evaluated) -> Iterator[tuple[Path, str]]:
-    """The files of the evaluation's report, each with its folder among the run's artifacts; no links out of it."""
+    """Files of the evaluation's report, each with its folder among the run's artifacts. Skips links out of it."""
     folder = Path(done.folder)
     for path in (path for pattern in REPORT for path in sorted(folder.glob(pattern))):
         if path.is_file() and path.resolve().is_relative_to(folder.resolve()):
@@ -107,10 +107,10 @@ def report_files(done: Evaluated) -> Iterator[tuple[Path, str]]:
 
 @dataclass
 class Parcel:
-    """What is to be delivered, or has been."""
+    """Counts of things to deliver, or of things that were delivered."""
 
     points: int = 0
-    """A point is the value of one metric at one step."""
+    """Values of one metric at one step."""
     labels: int = 0
     """Params and tags."""
     datasets: int = 0
@@ -119,9 +119,9 @@ class Parcel:
     evaluations: int = 0
     files: int = 0
     missing: int = 0
-    """Files that were to be uploaded and are no longer there."""
+    """Files to upload that no longer exist."""
     refused: int = 0
-    """What MLflow does not take for its content."""
+    """Things whose content MLflow refuses."""
     status: Status | None = None
 
     def __bool__(self) -> bool:
@@ -143,6 +143,7 @@ class Parcel:
 
 
 def outstanding(ledger: Ledger, lines: Sequence[Line]) -> Parcel:
+    """Counts of everything that MLflow still lacks of a run; `lines` are those of metrics.jsonl."""
     return Parcel(
         points=sum(len(line["metrics"]) for line in undelivered(ledger, lines)),
         labels=len(ledger.params) + len(ledger.tags),
@@ -155,16 +156,19 @@ def outstanding(ledger: Ledger, lines: Sequence[Line]) -> Parcel:
 
 
 def lacks_model(ledger: Ledger) -> bool:
-    """Only at a run's end: until then each new best would make another one."""
+    """Whether a logged model is due. Only at a run's end: before, each new best would make another one."""
     return ledger.status != "RUNNING" and ledger.best_epoch is not None and ledger.best_epoch != ledger.linked_epoch
 
 
 def undelivered(ledger: Ledger, lines: Sequence[Line]) -> list[Line]:
+    """Lines of metrics.jsonl that MLflow lacks."""
     return [line for line in lines if line["epoch"] > ledger.delivered]
 
 
 def read_ledger(folder: Path) -> Ledger | None:
-    """None where the run was never tracked. Names the new place of a database that was moved with the folder.
+    """Read the ledger of a run directory; None where the run was never tracked.
+
+    Names the new path of a database that was moved together with the folder.
 
     Raises:
         SettingsError: the file is damaged.
@@ -186,4 +190,5 @@ def read_ledger(folder: Path) -> Ledger | None:
 
 
 def write_ledger(folder: Path, ledger: Ledger) -> None:
+    """Write the ledger to tracking.json."""
     write_atomic(folder / TRACKING_FILE, json.dumps(asdict(ledger), indent=1).encode())

@@ -1,4 +1,4 @@
-"""A run as MLflow gives it back."""
+"""A run as MLflow returns it."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,53 +10,61 @@ DEFAULT_METRIC = "val/f1_mean"
 
 
 class Point(NamedTuple):
+    """Value of a metric at a step."""
+
     value: float
     step: int
 
 
 @dataclass(frozen=True)
 class LoggedRun:
+    """A run as MLflow returns it, with times in seconds."""
+
     uri: str
-    """Of the store."""
+    """Address of the store."""
     id: str
     name: str
     experiment: str
     status: str
     started: float
-    """Seconds since 1970, as `ended`, which a run that still runs has not."""
+    """Seconds since 1970, as `ended`, which is None while the run goes on."""
     ended: float | None
     parent: str | None
     """Id of the sweep's run that this trial belongs to."""
     params: Mapping[str, str]
     tags: Mapping[str, str]
     newest: Mapping[str, Point]
-    """Metric -> its point of the last step."""
+    """Metric -> its point at the last step."""
 
     @property
     def short_id(self) -> str:
+        """First characters of the id, for tables."""
         return self.id[:SHORT]
 
     @property
     def is_sweep(self) -> bool:
+        """Whether this is the run of a sweep."""
         return "sweep.sampler" in self.params
 
     @property
     def metric(self) -> str:
-        """The score that chose best.pth, or a sweep's best trial."""
+        """Score that chose best.pth, or a sweep's best trial."""
         return "best_score" if self.is_sweep else self.tags.get("best_metric", DEFAULT_METRIC)
 
     @property
     def best_epoch(self) -> int | None:
+        """Epoch of best.pth; None where it is not known."""
         text = self.tags.get("best_epoch", "")
         return int(text) if text.isdigit() else None
 
     @property
     def epochs(self) -> int | None:
-        """Finished so far; a sweep has none."""
+        """Number of finished epochs; None for a sweep."""
         point = self.newest.get("train/loss")
         return point.step if point else None
 
     @property
     def wanted_epochs(self) -> int | None:
+        """Number of epochs that the settings ask for; None where it is not known."""
         text = self.params.get("train.epochs", "")
         return int(text) if text.isdigit() else None

@@ -37,9 +37,9 @@ from faceparse.core.runtime.checksums import BUNDLE
 from faceparse.core.text.address import whole_address
 
 LATEST = "latest"
-"""The alias that MLflow itself gives to the newest version of every name."""
+"""Alias that MLflow itself gives to the newest version of every name."""
 OURS = "faceparse"
-"""Tag of the versions that were registered here: which faceparse wrote them."""
+"""Tag of versions that faceparse registered; its value is the version of faceparse."""
 
 _NUMBERS = Array(DataType.double)
 _FACE = Object(
@@ -58,39 +58,39 @@ _SIGNATURE = ModelSignature(
     ),
     params=ParamSchema([ParamSpec("faces", DataType.string, AUTO)]),
 )
-"""As JSON has it. In Python the column may hold the pictures' bytes, too."""
+"""Signature in terms of JSON. In Python the column may hold the pictures' bytes, too."""
 
 _NEEDED = (
     ("numpy",),
     ("onnxruntime", "onnxruntime-gpu"),
-    # A server has no screen: of OpenCV it takes the build that wants no graphics libraries.
+    # A server has no screen, so it gets the build of OpenCV that needs no graphics libraries.
     ("opencv-python-headless", "opencv-python"),
     ("pillow",),
     ("pydantic",),
 )
-"""Distributions that serving imports; the first of each line, in the version of whichever is installed."""
+"""Distributions that serving imports. Each line: the name to require, then others that provide the same."""
 
 
 @dataclass(frozen=True)
 class Registration:
-    """Where a model is to be registered, and what it is a version of."""
+    """Where to register a model, and as a version of which name."""
 
     uri: str
     name: str
     alias: str
     run_id: str | None
-    """The run that made it, if there is one."""
+    """Run that made the model; None where there is none."""
     experiment: str
-    """Name of the experiment of a model without a run."""
+    """Name of the experiment for a model without a run."""
 
     def check(self, *, warn: Say) -> None:
-        """Find what would fail, before the work of an export.
+        """Raise the errors of `register` early, before the work of an export.
 
         Args:
-            warn: hears of a database that was moved.
+            warn: called with a message when a database was moved.
 
         Raises:
-            SettingsError: a name that MLflow does not take, or an experiment that was deleted or is refused.
+            SettingsError: MLflow does not take a name, or the experiment was deleted or is refused.
             TrackingError: MLflow cannot be reached, does not know the run, or knows it as deleted.
         """
         _check_name("--register", self.name)
@@ -132,7 +132,7 @@ class Registration:
             if not client.search_registered_models(f"name = '{self.name}'", max_results=1):
                 client.create_registered_model(self.name)
                 on_failure(client.delete_registered_model, self.name)
-            with _default_uri(whole_address(self.uri)):  # the database's own code asks the default store for the model
+            with _default_uri(whole_address(self.uri)):  # MLflow's database code asks the default store
                 version = client.create_model_version(
                     self.name, f"{SCHEME}{model.model_id}", self.run_id, tags=dict(tags), model_id=model.model_id
                 )
@@ -158,16 +158,16 @@ class Registration:
 
 
 def _check_name(option: str, name: str) -> None:
-    """What MLflow takes for a version, a logged model and an alias alike."""
+    """Raise SettingsError unless MLflow takes `name` as a registered model, a logged model and an alias."""
     if not re.fullmatch(r"[\w-]+", name, re.ASCII):
         raise SettingsError(f"{option} {name!r}: a name is of letters, digits, '_' and '-'")
 
 
 @contextmanager
 def _talking(uri: str, outcome: str, *, must_exist: bool, follow: bool = True) -> Iterator[MlflowClient]:
-    """`outcome` is what a failure leaves."""
+    """Client for the store. Turn failures into TrackingError; `outcome` says what a failure leaves."""
     try:
-        Store(uri, must_exist=must_exist, follow=follow)  # a broken database is found at once
+        Store(uri, must_exist=must_exist, follow=follow)  # find a broken database at once
         yield MlflowClient(whole_address(uri), whole_address(uri))
     except FAILURES as error:
         raise TrackingError(f"MLflow at {uri} failed, {outcome}: {reason(error)}{advice(error)}") from None
@@ -192,10 +192,10 @@ def _quietly(action: Callable[..., object], *arguments: object) -> None:
 
 
 def _save(bundle: Path, folder: Path, model: LoggedModel) -> None:
-    """A folder as MLflow loads and serves it: the bundle, this package, and what both need.
+    """Save a folder that MLflow can load and serve: the bundle, this package, and what both need.
 
-    The whole package, although serving needs little of it: whoever loads a model in Python finds its copy of the
-    package first, and may want more.
+    The whole package is in it, although serving needs little. Who loads a model in Python imports this copy of the
+    package first, and may need more.
     """
     photograph = base64.b64encode(encode_jpeg(draw_face(np.random.default_rng(0), 96).image)).decode("ascii")
     with _no_advice():
@@ -218,7 +218,7 @@ def _save(bundle: Path, folder: Path, model: LoggedModel) -> None:
 
 @contextmanager
 def _no_advice() -> Iterator[None]:
-    """This machine need not be able to serve: what MLflow thinks of its packages says nothing of the model."""
+    """Silence MLflow's warnings about packages. They are about this machine, which need not be able to serve."""
     logger = logging.getLogger("mlflow")
     level = logger.level
     logger.setLevel(logging.ERROR)
@@ -229,7 +229,7 @@ def _no_advice() -> Iterator[None]:
 
 
 def requirements() -> list[str]:
-    """What serving needs beside MLflow, in the versions that are installed here."""
+    """Packages that serving needs besides MLflow, in the versions that are installed here."""
     pins = []
     for names in _NEEDED:
         for name in names:
@@ -246,7 +246,7 @@ def download(source: str, uri: str, folder: Path) -> tuple[str, Path]:
         models:/NAME/VERSION, and the bundle's folder.
 
     Raises:
-        CheckpointError: there is no such model, version or alias, it is none of faceparse's, or its files are gone.
+        CheckpointError: there is no such model, version or alias, faceparse did not register it, or its files are gone.
         TrackingError: MLflow cannot be reached.
     """
     parts = re.fullmatch(rf"{SCHEME}(?P<name>[^/@]+)(/(?P<number>\d+)|(@|/(?={LATEST}$))(?P<alias>[\w-]+))", source)

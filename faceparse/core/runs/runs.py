@@ -1,4 +1,4 @@
-"""Runs that MLflow knows: ranked, found by what a user types, compared."""
+"""Runs in MLflow: rank them, find one by name or id, compare them."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -13,7 +13,7 @@ from faceparse.core.runs.logged import LoggedRun
 from faceparse.core.runs.store import FAILURES, Store, mlflow_name, reason
 
 PLACES = ("train.run_dir", "tracking.run_name")
-"""Params that differ between any two runs, and say nothing."""
+"""Params that differ between any two runs, so their difference means nothing."""
 ORIGIN = (
     "dataset",
     "label_set",
@@ -24,12 +24,12 @@ ORIGIN = (
     "device",
     "pretrained",
 )
-"""Tags in which runs that are compared may differ, too."""
+"""Tags to compare runs by, too."""
 
 
 @dataclass
 class Ranked:
-    """A run by its rank, with the trials of a sweep below it."""
+    """A run in a ranking, with the trials of a sweep below it."""
 
     run: LoggedRun
     score: float | None
@@ -38,28 +38,28 @@ class Ranked:
 
 @dataclass(frozen=True)
 class RunComparison:
-    """Lists have a value for each run, None where it has none."""
+    """Differences between runs. Lists have one value per run, None where a run has none."""
 
     runs: list[LoggedRun]
     settings: dict[str, list[str | None]]
-    """Those that differ."""
+    """Settings that differ."""
     origin: dict[str, list[str | None]]
     """Data, code and machine, where they differ."""
     scores: dict[str, list[float | None]]
 
     def differences(self, name: str) -> list[float | None]:
-        """Of each run's score to the first run's."""
+        """Differences between the other runs' scores and the first run's."""
         first, *others = self.scores[name]
         return [None if first is None or other is None else other - first for other in others]
 
 
 def rank_runs(uri: str, *, experiment: str | None = None, by: str | None = None) -> dict[str, list[Ranked]]:
-    """Experiment -> its runs, the best first and those without a score last; experiments with the newest run first.
+    """Experiment -> its runs, the best first. Runs without a score come last; the newest experiment comes first.
 
-    A run's score is that of its best.pth where the metric is one of `val/`, else the newest.
+    A run's score is that of its best.pth where the metric begins with `val/`, else the newest value.
 
     Args:
-        by: a metric; None is the one that each run chose its best.pth by.
+        by: a metric; None takes the one that chose each run's best.pth.
 
     Raises:
         TrackingError: the store cannot be read.
@@ -91,10 +91,10 @@ def rank_runs(uri: str, *, experiment: str | None = None, by: str | None = None)
 
 
 def experiments(uri: str, *, warn: Callable[[str], None]) -> dict[str, str]:
-    """Name -> id of those that hold runs of ours; none where there is no database yet.
+    """Name -> id of the experiments that hold faceparse runs; empty where there is no database yet.
 
     Args:
-        warn: hears of a database that was moved, which is told of its new place.
+        warn: called with a message when a database was moved; the database then names its new place.
 
     Raises:
         TrackingError: the store cannot be read.
@@ -110,14 +110,17 @@ def experiments(uri: str, *, warn: Callable[[str], None]) -> dict[str, str]:
 
 
 def compare_runs(references: Sequence[str], uri: str) -> RunComparison:
-    """
+    """Compare runs by settings, origin and scores.
+
+        comparison = compare_runs(["runs/celebamask/20260101-120000-ab12", "trial-003"], "sqlite:///mlflow.db")
+
     Args:
-        references: each a run directory, the beginning of a name or of an id.
-        uri: the store of those that are no run directories.
+        references: for each run, a run directory or the beginning of its name or id.
+        uri: store for references that are no run directories.
 
     Raises:
         TrackingError: a store cannot be read, or a run is not in it.
-        SettingsError: no run or several are meant.
+        SettingsError: a reference fits no run, or several.
     """
     runs = [find_run(reference, uri) for reference in references]
     for position, run in enumerate(runs):
@@ -134,7 +137,7 @@ def compare_runs(references: Sequence[str], uri: str) -> RunComparison:
 
 
 def find_run(reference: str, uri: str) -> LoggedRun:
-    """The run that is meant. Raises as `compare_runs`."""
+    """The run that a reference means. Raises as `compare_runs`."""
     folder = Path(reference)
     if (ledger := read_ledger(folder)) is not None:
         if ledger.run_id is None:
@@ -176,7 +179,7 @@ def _reading(uri: str, *, follow: bool = False) -> Iterator[Store]:
 
 
 def _is_there(uri: str) -> bool:
-    """A database is a file; of a server only asking tells."""
+    """Whether the store can exist: a database must be a file; a server may always be there."""
     return not is_local(uri) or database_file(uri).is_file()
 
 
@@ -216,7 +219,7 @@ def _rank(one: Ranked, lower_is_better: bool) -> tuple[bool, float]:
 
 
 def _score_order(name: str) -> tuple[bool, str, int, str]:
-    """`val` first; of each, means before merged classes before classes, and what is looked at less often last."""
+    """Sort key: `val` first; within a split means, merged classes, classes, and last the rarer kinds of scores."""
     split, _, score = name.partition("/")
     kinds = ["f1_mean", "miou", "pixel_accuracy", "f1_merged", "f1", "iou"]
     kind = score.partition("/")[0]

@@ -1,4 +1,4 @@
-"""A run's ledger while two threads change it: training, which notes, and the thread that delivers to MLflow."""
+"""A run's ledger for two threads: training, which notes, and the thread that delivers to MLflow."""
 
 import threading
 from collections.abc import Iterator, Sequence
@@ -9,24 +9,24 @@ from faceparse.core.runs.ledger import Ledger, Line, Parcel, outstanding, write_
 
 
 class LedgerClosedError(Exception):
-    """The run directory was let go while something was being delivered."""
+    """The run directory was released during a delivery."""
 
 
 class SharedLedger:
-    """The ledger of one run directory, written to tracking.json with every change.
+    """Ledger of one run directory, written to tracking.json with every change.
 
-    Whoever holds the run directory makes one; nobody else writes tracking.json meanwhile.
+    The process that holds the run directory makes one. Nobody else writes tracking.json meanwhile.
     """
 
     def __init__(self, folder: Path, ledger: Ledger) -> None:
-        """Take the ledger of the run directory `folder`; nothing is written yet."""
+        """Take the ledger of the run directory `folder`. Write nothing yet."""
         self.folder, self.ledger = folder, ledger
         self._lock = threading.Lock()
         self._closed = False
 
     @contextmanager
     def reading(self) -> Iterator[Ledger]:
-        """Keep the other thread from changing the ledger. Only ever for a moment: training waits for this lock."""
+        """Keep the other thread from changing the ledger. Hold it only for a moment: training waits for this lock."""
         with self._lock:
             yield self.ledger
 
@@ -44,15 +44,15 @@ class SharedLedger:
             write_ledger(self.folder, self.ledger)
 
     def outstanding(self, lines: Sequence[Line]) -> Parcel:
-        """Returns what MLflow still has to hear; `lines` are those of metrics.jsonl."""
+        """Counts of everything that MLflow still lacks; `lines` are those of metrics.jsonl."""
         return outstanding(self.ledger, lines)
 
     def must_be_open(self) -> None:
-        """Raise LedgerClosedError where the run has ended."""
+        """Raise LedgerClosedError if the run has ended."""
         if self._closed:
             raise LedgerClosedError
 
     def close(self) -> None:
-        """Let nobody change the ledger from here on: the run directory is about to be let go."""
+        """Refuse all further changes, because the run directory is about to be released."""
         with self._lock:
             self._closed = True

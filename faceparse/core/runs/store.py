@@ -1,4 +1,4 @@
-"""MLflow: the only file that imports it."""
+"""Read and write runs in MLflow's tracking store."""
 
 import hashlib
 import json
@@ -39,17 +39,17 @@ from faceparse.core.settings import TrackingSettings, folder_name
 from faceparse.core.text.address import VARIABLE, public_address, whole_address, withheld, without_secrets
 
 CLIENT_DEFAULTS = {
-    # Trying again is the tracker's: it asks first what MLflow holds. The client's own tries would repeat points.
+    # The tracker itself tries again, after it asks what MLflow holds. Retries of the client would repeat points.
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "30",
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
-    "MLFLOW_UV_AUTO_DETECT": "false",  # a project of uv's in the working folder is not the registered model's
+    "MLFLOW_UV_AUTO_DETECT": "false",  # a uv project in the working folder does not belong to the registered model
 }
-"""Environment variables that MLflow's client reads at each call; what the user set stays."""
+"""Environment variables that MLflow's client reads at each call. Values that the user set stay."""
 
 START_PATIENCE = 5.0
-"""Seconds that a run waits for MLflow at most, for each of its first two questions."""
+"""Longest time in seconds that a run waits for MLflow, for each of its first two questions."""
 
 
 class GoneError(Exception):
@@ -57,35 +57,36 @@ class GoneError(Exception):
 
 
 class WithheldError(Exception):
-    """The server is not asked, as it would be told the environment's user and password."""
+    """The server is not asked, because it would get the environment's user and password."""
 
 
 FAILURES = (MlflowException, SQLAlchemyError, sqlite3.Error, OSError, ImportError, GoneError, WithheldError)
-"""What a store raises that does not work; requests' errors are OSErrors."""
+"""Errors of a store that does not work; errors of requests are OSErrors."""
 
 PAGE = 1000
-"""Experiments or runs that are asked for at a time."""
+"""Experiments or runs per request."""
 LONGEST = 250
-"""Letters of a name that MLflow takes."""
+"""Most letters that MLflow takes in a name."""
 _KEY_TAG = "faceparse.run"
 _PARENT_TAG = "mlflow.parentRunId"
 _KIND_TAG, _KIND = "mlflow.experimentKind", "custom_model_development"
-"""What the UI shows first: runs, charts and models, rather than its pages for language models."""
+"""Makes the UI show runs, charts and models first, not its pages for language models."""
 _CONTEXT_TAG = "mlflow.data.context"
 _EPOCH_TAG = "faceparse.best_epoch"
-"""Of a logged model: which of the run's epochs the checkpoint is from."""
+"""Tag of a logged model: the epoch that its checkpoint is from."""
 
 Held = dict[tuple[str, int], Metric]
 """(metric, step) -> the newest point that a run has there."""
 
 Refused = dict[str, str]
-"""What MLflow does not take for its content, however often it is asked -> why."""
+"""Name -> why MLflow refuses it for its content, however often it is asked."""
 
 Say = Callable[[str], None]
+"""Called with one line of text."""
 
 
 def tracking_uri(settings: TrackingSettings) -> str:
-    """The setting, else MLFLOW_TRACKING_URI, else SQLite in the working folder; a database's path is absolute.
+    """The setting, else MLFLOW_TRACKING_URI, else SQLite in the working folder. The path of a database is absolute.
 
     User and password are left out: `whole_address` has them.
     """
@@ -94,9 +95,9 @@ def tracking_uri(settings: TrackingSettings) -> str:
 
 
 def mlflow_name(name: str) -> str:
-    """The name of a metric, param or tag as MLflow takes it: `skin (face)` -> `skin _face_-1b7e`.
+    """Name of a metric, param or tag as MLflow takes it: `skin (face)` -> `skin _face_-1b7e`.
 
-    What MLflow takes stays as it is. The ending keeps apart what would be the same else.
+    A name that MLflow takes stays as it is. The ending keeps names apart that would otherwise become equal.
     """
     parts = re.sub(r"[^\w/.\- :]", "_", name).split("/")
     taken = "/".join("_" if part in ("", ".", "..") else part for part in parts)
@@ -106,25 +107,26 @@ def mlflow_name(name: str) -> str:
 
 
 def as_named(line: Line) -> Line:
-    """The line, its metrics named as MLflow takes them."""
+    """The line, with its metrics named as MLflow takes them."""
     return {**line, "metrics": {mlflow_name(name): value for name, value in line["metrics"].items()}}
 
 
 def is_refusal(error: BaseException) -> bool:
-    """Whether MLflow does not take a value for what it is, so that trying again is of no use."""
+    """Whether MLflow refuses a value for its content, so that another try is useless."""
     return isinstance(error, MlflowException) and error.error_code == "INVALID_PARAMETER_VALUE"
 
 
 def advice(error: BaseException) -> str:
-    """What to add to the reason: nothing where no patience helps."""
+    """End of an error message: try again, or nothing where waiting does not help."""
     code = error.error_code if isinstance(error, MlflowException) else ""
     lasting = isinstance(error, GoneError | WithheldError) or is_refusal(error) or code == "RESOURCE_DOES_NOT_EXIST"
     return "" if lasting else "; try again when it is back"
 
 
 def _make_database(path: Path) -> None:
-    """Make MLflow's tables where there are none yet: under another name, so that nobody meets a database half made,
-    and by one process at a time.
+    """Make MLflow's tables where there are none yet.
+
+    They are made under another name, so that nobody finds a half-made database, and by one process at a time.
     """
     if _is_made(path):
         return
@@ -137,7 +139,7 @@ def _make_database(path: Path) -> None:
                 leftover.unlink(missing_ok=True)
             MlflowClient(f"{SQLITE}{new}")
             new.replace(path)
-        lock.unlink(missing_ok=True)  # whoever waits for it finds the database made
+        lock.unlink(missing_ok=True)  # a process that waits for the lock finds the database made
 
 
 def _is_made(path: Path) -> bool:
@@ -145,19 +147,25 @@ def _is_made(path: Path) -> bool:
 
 
 class Store:
-    """Runs at one URI, in our words: times are seconds, runs are found again by their keys."""
+    """Runs at one URI in faceparse's terms: times in seconds, runs found by their keys.
+
+    For example:
+
+        store = open_store("sqlite:///mlflow.db", warn=print)
+        runs = store.runs(store.experiments())
+    """
 
     def __init__(self, uri: str, *, must_exist: bool = False, follow: bool = True) -> None:
-        """A broken database is found here at once: MLflow itself would try for minutes.
+        """Open the store. Find a broken database at once, for which MLflow itself would try for minutes.
 
         Args:
-            must_exist: refuse to make a database that is not there.
-            follow: let a database that was moved know so, for whoever is about to write.
+            must_exist: refuse to make a database that does not exist.
+            follow: update the paths in a database that was moved; for callers that are about to write.
         """
         for name, value in CLIENT_DEFAULTS.items():
             os.environ.setdefault(name, value)
         self.moved: str | None = None
-        """What has moved since the store was used last, in one line."""
+        """The move of the database since its last use, in one line; None where it was not moved."""
         if is_local(uri):
             path = database_file(uri)
             if must_exist and not path.is_file():
@@ -177,6 +185,11 @@ class Store:
             ) from None
 
     def find_experiment(self, name: str) -> str | None:
+        """Id of the experiment; None where there is none.
+
+        Raises:
+            SettingsError: it was deleted.
+        """
         found = self._client.get_experiment_by_name(name)
         if found is not None and found.lifecycle_stage == "deleted":
             raise SettingsError(
@@ -185,17 +198,17 @@ class Store:
         return None if found is None else str(found.experiment_id)
 
     def experiment(self, name: str) -> str:
-        """The id of the experiment, which is made where there is none."""
+        """Id of the experiment. Make it where there is none."""
         if (found := self.find_experiment(name)) is not None:
             return found
-        # A local database says nothing of files: keep them beside it, wherever a later command is started.
+        # Keep the files of a local database beside it, so that later commands find them from any folder.
         folder = database_file(self.uri).parent / ARTIFACTS / folder_name(name) if is_local(self.uri) else None
         location = folder.as_uri() if folder else None
         try:
             return str(self._client.create_experiment(name, artifact_location=location, tags={_KIND_TAG: _KIND}))
         except MlflowException as error:
             if error.error_code == "RESOURCE_ALREADY_EXISTS" and (found := self.find_experiment(name)) is not None:
-                return found  # another run, which began at the same moment, has made it
+                return found  # another run that began at the same moment has made it
             if is_refusal(error):
                 raise SettingsError(
                     f"tracking.experiment = {name!r}: MLflow at {self.uri} refuses it: {reason(error)}"
@@ -203,7 +216,7 @@ class Store:
             raise
 
     def check_run(self, run_id: str) -> Run:
-        """The run.
+        """Return the run.
 
         Raises:
             GoneError: it was deleted, and takes nothing more.
@@ -215,33 +228,38 @@ class Store:
         return run
 
     def find_run(self, experiment: str, key: str) -> str | None:
+        """Id of the run with this key; None where there is none."""
         found = self._client.search_runs([experiment], f"tags.`{_KEY_TAG}` = '{key}'", max_results=1)
         return str(found[0].info.run_id) if found else None
 
     def create_run(self, experiment: str, key: str, *, name: str, started: float, parent: str | None) -> str:
+        """Make a run and return its id."""
         tags = {_KEY_TAG: key, **({_PARENT_TAG: parent} if parent else {})}
         run = self._client.create_run(experiment, start_time=_milliseconds(started), tags=tags, run_name=name[:LONGEST])
         return str(run.info.run_id)
 
     def held(self, run_id: str, lines: Sequence[Line]) -> Held:
-        """Everything that MLflow holds under the names in `lines`: what was delivered before a process could note it,
-        and epochs that a resumed run trains again. A store may have taken a part of a batch only, so each name is
-        asked for.
+        """Everything that MLflow holds under the names in `lines`.
+
+        That includes points of a process that died before it could note them, and epochs that a resumed run trains
+        again. A store may have taken only a part of a batch, so this asks for each name.
         """
         names = {name for line in lines for name in line["metrics"]}
         points = [metric for name in names for metric in self._client.get_metric_history(run_id, name)]
         return {(metric.key, metric.step): metric for metric in sorted(points, key=lambda one: one.timestamp)}
 
     def log_points(self, run_id: str, line: Line, names: Collection[str]) -> Refused:
+        """Add a line's values of the metrics in `names`. Return those that MLflow refuses."""
         step, when = line["epoch"], _milliseconds(line["time"])
         return self._log(run_id, [Metric(name, line["metrics"][name], when, step) for name in names])
 
     def log_labels(self, run_id: str, params: Mapping[str, str], tags: Mapping[str, str]) -> Refused:
+        """Add params and tags. Return those that MLflow refuses."""
         named = [Param(mlflow_name(key), value) for key, value in params.items()]
         return self._log(run_id, [*named, *(RunTag(mlflow_name(key), value) for key, value in tags.items())])
 
     def _log(self, run_id: str, entities: Sequence[Metric | Param | RunTag]) -> Refused:
-        """All that MLflow takes. Where it refuses one, it takes nothing of the rest: halves are tried then."""
+        """Log all that MLflow takes. Where it refuses one entity, it takes none of the batch: try each half then."""
         try:
             self._client.log_batch(
                 run_id,
@@ -252,7 +270,7 @@ class Store:
         except MlflowException as error:
             if not is_refusal(error):
                 raise
-            self.check_run(run_id)  # one that was deleted refuses everything
+            self.check_run(run_id)  # a deleted run refuses everything
             if len(entities) == 1:
                 return {entities[0].key: reason(error)}
             half = len(entities) // 2
@@ -260,12 +278,13 @@ class Store:
         return {}
 
     def log_datasets(self, run_id: str, datasets: Sequence[InputDataset]) -> None:
-        """A run has each of them once, however often it is told."""
+        """Add datasets to a run. Each appears once, however often it is added."""
         self._client.log_inputs(run_id, [_dataset_input(dataset) for dataset in datasets])
 
     def log_evaluation(self, run_id: str, done: Evaluated) -> Refused:
-        """Also to the logged model of that epoch's checkpoint, where there is one. Equal scores that are there already
-        stay as they are.
+        """Add an evaluation to the run, and to the logged model of that epoch's checkpoint where there is one.
+
+        Scores that are already there with the same value stay as they are.
         """
         self.check_run(run_id)
         self.log_datasets(run_id, [done.dataset])
@@ -279,12 +298,13 @@ class Store:
         return refused
 
     def link_best(self, run_id: str, line: Line, name: str, checkpoint: str, held: Held | None) -> None:
-        """Make the logged model of best.pth, with the scores that its epoch's line has; those of earlier bests, whose
-        file is no more, go. Done again, it changes nothing.
+        """Make the logged model of best.pth, with the scores of its epoch's line.
+
+        Delete the logged models of earlier bests, whose files no longer exist. A second call changes nothing.
 
         Args:
-            checkpoint: its path among the run's artifacts.
-            held: points that the run has and that are not the line's; None: to be asked for.
+            checkpoint: path of best.pth among the run's artifacts.
+            held: points that the run already has beyond the line's; None asks MLflow.
         """
         run, epoch, models = self._client.get_run(run_id), line["epoch"], self._models(run_id)
         if models is None:
@@ -313,7 +333,7 @@ class Store:
                 self._client.delete_logged_model(other.model_id)
 
     def _models(self, run_id: str) -> list[LoggedModel] | None:
-        """Of a run; None on a server before MLflow 3, which has no such thing."""
+        """Logged models of a run; None on a server before MLflow 3, which has no logged models."""
         experiment = self._client.get_run(run_id).info.experiment_id
         try:
             return list(self._client.search_logged_models([experiment], f"source_run_id = '{run_id}'"))
@@ -325,10 +345,10 @@ class Store:
     def _as_held(
         self, run_id: str, line: Line, names: Collection[str], held: Held | None, *, keep_value: bool
     ) -> list[Metric]:
-        """The line's points, as the run has them where it does: told again just so, MLflow drops them.
+        """The line's points, exactly as the run has them where it does: MLflow drops exact repetitions.
 
         Args:
-            keep_value: also where the value has become another; else such a point is a new one.
+            keep_value: also use the run's point where the value differs; otherwise such a point is a new one.
         """
         if held is None:
             held = self.held(run_id, [{**line, "metrics": {name: line["metrics"][name] for name in names}}])
@@ -339,7 +359,7 @@ class Store:
     def _log_linked(
         self, run_id: str, points: Sequence[Metric], model: LoggedModel | None, dataset: tuple[str, str] | None
     ) -> Refused:
-        """To the run, and to the model that the points are of."""
+        """Add points to the run, and to the model that they belong to."""
         linked = {(metric.key, metric.timestamp, metric.step) for metric in (model.metrics if model else None) or []}
         name, digest = dataset or (None, None)
         points = [
@@ -350,31 +370,36 @@ class Store:
         return self._log(run_id, points)
 
     def upload(self, run_id: str, path: Path, folder: str | None) -> None:
+        """Upload a file into a folder of the run's artifacts; None is the top folder."""
         self._client.log_artifact(run_id, str(path), folder)
 
     def upload_folder(self, run_id: str, folder: Path, name: str) -> None:
+        """Upload a folder's files as artifacts under `name`."""
         self._client.log_artifacts(run_id, str(folder), name)
 
     def set_status(self, run_id: str, status: Status, ended: float | None) -> None:
+        """Set the status of a run, and its end where it is over."""
         if status == "RUNNING":
             self._client.update_run(run_id, status=status)
         else:
             self._client.set_terminated(run_id, status, None if ended is None else _milliseconds(ended))
 
     def experiments(self) -> dict[str, str]:
-        """Id -> name."""
+        """Id -> name of all experiments."""
         return {str(one.experiment_id): str(one.name) for one in _pages(self._client.search_experiments)}
 
     def runs(self, experiments: Mapping[str, str]) -> list[LoggedRun]:
-        """All of ours in these experiments (id -> name)."""
+        """All faceparse runs in these experiments (id -> name)."""
         ours = partial(self._client.search_runs, list(experiments), f"tags.`{_KEY_TAG}` LIKE '%'")
         return [self._logged(run, experiments[run.info.experiment_id]) for run in _pages(ours)] if experiments else []
 
     def run(self, run_id: str) -> LoggedRun:
+        """The run with this id."""
         run = self._client.get_run(run_id)
         return self._logged(run, self._client.get_experiment(run.info.experiment_id).name)
 
     def value_at(self, run_id: str, name: str, step: int) -> float | None:
+        """Value of a metric at a step; None where there is none."""
         return next((one.value for one in self._client.get_metric_history(run_id, name) if one.step == step), None)
 
     def _logged(self, run: Run, experiment: str) -> LoggedRun:
@@ -394,7 +419,7 @@ class Store:
         )
 
     def look(self) -> None:
-        """Ask for anything, to see whether it answers."""
+        """Ask for anything, to see whether the store answers."""
         self._client.search_experiments(max_results=1)
 
 
@@ -423,7 +448,7 @@ def _milliseconds(seconds: float) -> int:
 
 
 def open_store(uri: str, *, warn: Say, must_exist: bool = False) -> Store:
-    """The store, ready to be written. `warn` hears of a database that was moved."""
+    """The store, ready to be written. `warn` is called with a message when a database was moved."""
     store = Store(uri, must_exist=must_exist)
     if store.moved:
         warn(store.moved)
@@ -431,7 +456,7 @@ def open_store(uri: str, *, warn: Say, must_exist: bool = False) -> Store:
 
 
 def log_evaluation(uri: str, run_id: str, done: Evaluated, *, warn: Say) -> str | None:
-    """Add to an MLflow run of any age, at once. Returns the reason where that fails."""
+    """Add an evaluation to an existing MLflow run, at once. Return the reason where that fails."""
     try:
         refused = open_store(uri, warn=warn, must_exist=True).log_evaluation(run_id, done)
     except (*FAILURES, SettingsError) as error:
@@ -442,7 +467,7 @@ def log_evaluation(uri: str, run_id: str, done: Evaluated, *, warn: Say) -> str 
 
 
 def log_folder(uri: str, run_id: str, folder: Path, name: str, *, warn: Say) -> bool:
-    """Add a folder's files to an MLflow run of any age, as artifacts under `name`. False, and a warning, on failure."""
+    """Upload a folder's files to an existing MLflow run, as artifacts `name`. Warn and return False on failure."""
     try:
         store = open_store(uri, warn=warn, must_exist=True)
         store.check_run(run_id)
@@ -454,17 +479,17 @@ def log_folder(uri: str, run_id: str, folder: Path, name: str, *, warn: Say) -> 
 
 
 def told(uri: str, refused: Refused) -> str:
-    """What to tell of it, in one line."""
+    """One-line warning about what MLflow refuses."""
     names, why = list(refused), next(iter(refused.values()))
     more = f" and {len(names) - 3} more" if len(names) > 3 else ""
     return f"MLflow at {uri} refuses {', '.join(names[:3])}{more} ({why}); left out there, all the rest is delivered"
 
 
 def check_experiment(settings: TrackingSettings, *, warn: Say = lambda _: None) -> None:
-    """Find what no patience fixes before a run directory exists. A server that does not answer is none of it.
+    """Before a run directory exists, raise errors that waiting would not fix. A silent server is no such error.
 
     Args:
-        warn: hears of a database that was moved.
+        warn: called with a message when a database was moved.
 
     Raises:
         SettingsError: the experiment is deleted or refused, nothing understands the URI, or a local database cannot be
@@ -506,7 +531,10 @@ def _unusable(uri: str, error: Exception) -> SettingsError:
 
 
 def reason(error: BaseException) -> str:
-    """One line, from the socket or the database where it was one: MLflow wraps that in pages of its own."""
+    """Cause of an error in one line.
+
+    MLflow wraps the message of a socket or a database in pages of text; this returns the message itself.
+    """
     said, root = error, error
     while root.__context__ is not None:
         root = root.__context__

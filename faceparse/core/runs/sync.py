@@ -1,4 +1,4 @@
-"""A finished or broken-off run, delivered to MLflow later."""
+"""Deliver a finished or broken-off run to MLflow later."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,17 +11,19 @@ from faceparse.core.runs.ledger import Evaluated, Parcel, read_ledger, write_led
 
 @dataclass(frozen=True)
 class Synced:
+    """Outcome of a delivery."""
+
     delivered: Parcel
     run_id: str | None
     uri: str | None
 
 
 def sync(run_dir: Path) -> Synced:
-    """Deliver what MLflow does not hold yet. A run whose process died while it trained ends as KILLED.
+    """Deliver what MLflow does not hold yet. A run whose process died in training ends as KILLED.
 
     Raises:
         SettingsError: not a run directory, or its tracking.json is damaged.
-        OutputError: a process is training into it, and delivers itself.
+        OutputError: a process is training in it, and delivers itself.
         TrackingError: the run is not tracked, or MLflow does not take it.
     """
     directory = RunDirectory.reopen(run_dir)
@@ -34,10 +36,13 @@ def sync(run_dir: Path) -> Synced:
 
 
 def leave_to_sync(run_dir: Path, run_id: str | None, done: Evaluated) -> bool:
-    """Note an evaluation that MLflow did not take; False where that is no directory of the run, or one in use.
+    """Note an evaluation that MLflow did not take, for a later `faceparse sync`.
 
     Args:
         run_id: None where the run itself is not in MLflow yet.
+
+    Returns:
+        False where `run_dir` is no directory of the run, or is in use.
     """
     try:
         directory = RunDirectory.reopen(run_dir)

@@ -1,4 +1,4 @@
-"""How busy the machine is while it trains, measured by MLflow's own monitors under MLflow's own names."""
+"""Load of the machine during training, measured by MLflow's own monitors under MLflow's own names."""
 
 import logging
 import threading
@@ -11,26 +11,26 @@ from mlflow.system_metrics.metrics.cpu_monitor import CPUMonitor
 from mlflow.system_metrics.metrics.gpu_monitor import GPUMonitor
 
 INTERVAL = 5.0
-"""Seconds between two samples. One takes well under a millisecond, and NVML some milliseconds for each GPU."""
+"""Seconds between two samples. A sample takes well under a millisecond, and NVML some milliseconds for each GPU."""
 PREFIX = "system/"
-"""MLflow's UI charts these on a tab of their own."""
+"""Prefix of these metrics; MLflow's UI charts them on a separate tab."""
 
 
 class SystemMonitor:
-    """CPU, memory and, where there are any, NVIDIA GPUs, sampled by a thread; as a context, it runs.
+    """Samples CPU, memory and NVIDIA GPUs, where there are any, in a thread. Runs while it is entered as a context.
 
-    Nothing that goes wrong here is worth ending a run: what cannot be measured is left out.
+    Nothing that goes wrong here ends a run: a value that cannot be measured is left out.
     """
 
     def __init__(self) -> None:
-        logging.getLogger(GPUMonitor.__module__).setLevel(logging.ERROR)  # it would warn with each sample
+        logging.getLogger(GPUMonitor.__module__).setLevel(logging.ERROR)  # else it warns with each sample
         self._monitors: list[BaseMetricsMonitor] = [CPUMonitor()]
         with suppress(ImportError, RuntimeError):  # no NVML, or no GPU
             self._monitors.append(GPUMonitor())
         self._lock = threading.Lock()
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="system-metrics", daemon=True)
-        psutil.cpu_percent()  # each thread's first call gives 0: utilisation is that since the call before
+        psutil.cpu_percent()  # each thread's first call gives 0: it measures since the last call
 
     def __enter__(self) -> Self:
         self._thread.start()

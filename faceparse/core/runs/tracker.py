@@ -1,7 +1,7 @@
-"""A run's MLflow run while it trains.
+"""MLflow run of a training run while it trains.
 
-The run directory is the truth. What MLflow still has to hear of it is noted there, too, and delivered by a thread
-beside training, or later by `faceparse sync`.
+The run directory is the truth. It also notes what MLflow still lacks. A thread beside training delivers that, or
+`faceparse sync` does later.
 """
 
 import secrets
@@ -20,20 +20,20 @@ from faceparse.core.settings import TrackingSettings
 from faceparse.core.text.address import VARIABLE, whole_address
 
 END_PATIENCE = 10.0
-"""Seconds that a run waits for MLflow at most when it ends."""
+"""Longest time in seconds that a run waits for MLflow when it ends."""
 FIRST_PAUSE, LONGEST_PAUSE = 2.0, 300.0
 """Seconds between two tries; each pause is twice the one before."""
 
 
 class Tracker:
-    """The MLflow run of one run directory. What is to be delivered is noted first; a thread does the rest.
+    """MLflow run of one run directory. Notes first what is to be delivered; a thread delivers it.
 
-    Where the run directory lies in another tracked one, as that of a sweep's trial does, the run is that one's child.
-    As a context, it closes the run as what it came to. Where tracking is switched off, it does nothing.
+    Where the run directory lies inside another tracked one, as a sweep's trial does, the run is a child of that one's
+    run. As a context, it closes the run with the status that fits the outcome. Without tracking, it does nothing.
     """
 
     def __init__(self) -> None:
-        """Track nothing; `start` makes one that does."""
+        """Track nothing. `start` makes a tracker that does."""
         self._shared: SharedLedger | None = None
         self._thread: _DeliveryThread | None = None
 
@@ -50,13 +50,14 @@ class Tracker:
         warn: Say,
         say: Say,
     ) -> "Tracker":
-        """Go on with the MLflow run of `folder`, or begin one; the thread starts.
+        """Go on with the MLflow run of `folder`, or begin one, and start the thread.
 
         A new run waits for the first try, so that its checkpoints know their MLflow run where MLflow answers.
 
         Args:
-            lines: reads what metrics.jsonl holds now.
-            warn, say: hear of a server that is lost, and of its return. Called from the thread.
+            lines: reads the present lines of metrics.jsonl.
+            warn: called from the thread with a message when the server is lost.
+            say: called from the thread with a message when the server is back.
 
         Raises:
             SettingsError: tracking.json is damaged.
@@ -88,12 +89,12 @@ class Tracker:
 
     @property
     def uri(self) -> str | None:
-        """The store's address; None where nothing is tracked."""
+        """Address of the store; None where nothing is tracked."""
         return self._shared.ledger.uri if self._shared else None
 
     @property
     def run_id(self) -> str | None:
-        """MLflow's id of the run; None as long as MLflow could not be reached."""
+        """MLflow's id of the run; None until MLflow has answered."""
         return self._shared.ledger.run_id if self._shared else None
 
     def deliver(self) -> None:
@@ -102,7 +103,7 @@ class Tracker:
             self._thread.wake()
 
     def upload(self, path: Path, folder: str | None = None) -> None:
-        """Note a file of the run directory. Of one that changes before it is uploaded only the newest counts."""
+        """Note a file of the run directory for upload. If it changes before its upload, only the newest counts."""
         if self._shared and self._thread:
             with self._shared.changing() as ledger:
                 name = path.relative_to(self._shared.folder).as_posix()
@@ -118,14 +119,14 @@ class Tracker:
             self._thread.wake()
 
     def upload_best(self, path: Path, folder: str, epoch: int) -> None:
-        """Note the best checkpoint, which is of that epoch. The last one noted gets a logged model at the run's end."""
+        """Note the best checkpoint and its epoch. The last one noted gets a logged model at the run's end."""
         if self._shared:
             with self._shared.changing() as ledger:
                 ledger.best_epoch, ledger.best_artifact = epoch, f"{folder}/{path.name}"
             self.upload(path, folder)
 
     def finish(self, status: Status) -> None:
-        """Note what the run came to, and wait a little for the rest to be delivered."""
+        """Note the status of the run, and wait a little until the rest is delivered."""
         if self._shared and self._thread:
             with self._shared.changing() as ledger:
                 ledger.status, ledger.ended = status, time.time()
@@ -140,7 +141,7 @@ class Tracker:
 
 
 class _DeliveryThread(threading.Thread):
-    """Delivers whatever is noted until the run ends, with growing pauses while MLflow fails.
+    """Delivers what is noted until the run ends, with growing pauses while MLflow fails.
 
     It belongs to the process that holds the run directory.
     """
@@ -151,15 +152,15 @@ class _DeliveryThread(threading.Thread):
         self._work, self._ending = threading.Event(), threading.Event()
         self._problem = ""
         self.tried = threading.Event()
-        """Set once MLflow has answered, or failed to."""
+        """Set after the first answer or failure of MLflow."""
         self.delivery = Delivery(shared, lines, warn=warn, on_contact=self.tried.set)
 
     def wake(self) -> None:
-        """Look for what is new."""
+        """Make the thread look for new notes."""
         self._work.set()
 
     def finish(self, patience: float) -> None:
-        """Wait that many seconds for the last try, close the ledger, and warn of what is not delivered."""
+        """Wait up to `patience` seconds for the last try, close the ledger, and warn of what is not delivered."""
         self._ending.set()
         self._work.set()
         try:
@@ -174,16 +175,16 @@ class _DeliveryThread(threading.Thread):
             self._warn(f"MLflow at {uri}: not delivered: {rest}{why}; later: faceparse sync {folder}{hint}")
 
     def run(self) -> None:
-        """Try, and try again."""
+        """Try to deliver until the run ends."""
         uri, pause, lost = self._shared.ledger.uri, FIRST_PAUSE, False
         while True:
-            self._work.clear()  # first: what comes from here on wakes the thread again
+            self._work.clear()  # first, so that later notes wake the thread again
             last = self._ending.is_set()
             try:
                 self.delivery.try_once()
             except LedgerClosedError:
                 return
-            except Exception as error:  # whatever it is, the run goes on
+            except Exception as error:  # no error of MLflow ends the run
                 self._problem = reason(error)
                 if not lost and not last:
                     self._warn(f"MLflow at {uri} failed, the run goes on and tries again: {self._problem}")

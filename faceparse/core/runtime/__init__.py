@@ -1,1 +1,1 @@
-"""Exported files without PyTorch: what they say of themselves, their checksums, and running them."""
+"""Exported files without PyTorch: their metadata, their checksums, and how to run them."""

@@ -1,4 +1,4 @@
-"""Whether a bundle is as it was exported: SHA256SUMS, as `sha256sum --check` reads it."""
+"""Check that a bundle is as it was exported: SHA256SUMS, as `sha256sum --check` reads it."""
 
 import hashlib
 from pathlib import Path
@@ -8,29 +8,30 @@ from faceparse.core.files.reading import read_bytes
 from faceparse.core.files.writing import write_atomic
 
 MODEL = "model"
-"""What the name of the network's file begins with; its ending is the format's."""
+"""Beginning of the name of the network's file. The ending is the format's."""
 SUMS = "SHA256SUMS"
 BUNDLE = "bundle"
-"""Name of the folder within a registered model."""
+"""Name of the bundle's folder within a registered model."""
 
 COPY_AGAIN = "copy the bundle again"
 
 
 def is_bundle(folder: Path) -> bool:
+    """Whether the folder holds SHA256SUMS."""
     return (folder / SUMS).is_file()
 
 
 def write_sums(folder: Path) -> None:
-    """Of every file that the folder holds."""
+    """Write the checksums of all files in the folder."""
     sums = [f"{sha256(path)}  {path.name}\n" for path in sorted(folder.iterdir())]
     write_atomic(folder / SUMS, "".join(sums).encode())
 
 
 def check_sums(folder: Path, *, where: str | None = None, fix: str = COPY_AGAIN) -> Path:
-    """The model's file in a bundle of which every file is the one that was exported.
+    """Check every file of a bundle, and return the path of its model.
 
     Args:
-        where, fix: what errors call the folder, and what they advise.
+        where, fix: name of the folder in errors, and the advice in errors.
 
     Raises:
         CheckpointError: a file is missing or was changed, or none is a model.
@@ -55,21 +56,21 @@ def check_sums(folder: Path, *, where: str | None = None, fix: str = COPY_AGAIN)
 
 
 def listed_files(folder: Path) -> dict[str, str]:
-    """Name -> SHA-256 of each file that a bundle lists, whether or not it is there."""
+    """Name -> SHA-256 of each file that a bundle lists. The file itself may be missing."""
     lines = [line.partition("  ") for line in read_bytes(folder / SUMS).decode("utf-8", "replace").splitlines()]
     return {Path(name).name: expected for expected, _, name in lines}
 
 
 def sha256(path: Path) -> str:
-    """Of a file, in hexadecimal digits.
+    """SHA-256 of a file, in hexadecimal digits.
 
     Raises:
-        DatasetError: it cannot be read.
+        DatasetError: the file cannot be read.
     """
     try:
-        if path.exists() and not path.is_file():  # a device would never end
+        if path.exists() and not path.is_file():  # reading a device would never end
             raise DatasetError(f"cannot read {path}: no regular file")
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
-    except (OSError, ValueError) as error:  # a name with a NUL byte
+    except (OSError, ValueError) as error:  # ValueError: a name with a NUL byte
         raise DatasetError(f"cannot read {path}: {getattr(error, 'strerror', None) or error}") from None

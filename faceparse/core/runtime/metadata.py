@@ -1,4 +1,4 @@
-"""What an exported file says of its model, whatever its format: checked as a whole, so that others may trust it."""
+"""Metadata of an exported file, the same for all formats. It is checked as a whole, so that other code may trust it."""
 
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
@@ -16,13 +16,13 @@ Kind = Literal["logits", "labels"]
 `labels`: `image` N x H x W x 3 uint8 RGB -> `labels` N x H x W uint8."""
 
 Sizes = Literal["any", "fixed"]
-"""Of the crops that a file takes: `any` whose sides are multiples of `STEP`, or those of `input_size` alone."""
+"""Sizes of the crops that a file takes: `any` (sides are multiples of `STEP`) or `fixed` (`input_size` only)."""
 
 Epoch = Annotated[int, Field(ge=0, le=10**9)]
 Scores = dict[str, Annotated[float, Field(allow_inf_nan=False)]]
 
 _PLAIN = ("faceparse", "kind", "channel_order", "sizes", "licence")
-"""Keys whose value is text as it stands; all others hold JSON."""
+"""Keys whose value is plain text; all others hold JSON."""
 
 
 def _geometry(value: Any) -> FaceGeometry | None:
@@ -36,12 +36,12 @@ Geometry = Annotated[FaceGeometry | None, BeforeValidator(_geometry)]
 
 
 class ExportedMetadata(BaseModel):
-    """The keys that `faceparse export` writes and that reading needs."""
+    """The keys that `faceparse export` writes and that readers need."""
 
     model_config = ConfigDict(frozen=True, arbitrary_types_allowed=True)
 
     faceparse: str
-    """Version that wrote it."""
+    """Version of faceparse that wrote the file."""
     kind: Kind
     label_set: LabelSet
     settings: Settings
@@ -50,7 +50,7 @@ class ExportedMetadata(BaseModel):
     std: tuple[float, float, float]
     input_size: tuple[int, int]
     sizes: Sizes = "fixed"
-    """Old files do not say: theirs are fixed."""
+    """Old files lack it: they are fixed."""
     names_are_known: bool = True
     epoch: Epoch | None
     scores: Scores
@@ -66,12 +66,13 @@ class ExportedMetadata(BaseModel):
 
 
 def read_metadata_of(where: object, metadata: Mapping[str, str]) -> ExportedMetadata:
-    """
+    """Check the metadata of an exported file.
+
     Args:
-        where: what errors call the file.
+        where: name of the file in errors.
 
     Raises:
-        CheckpointError: `faceparse export` did not write it, or an older or newer one did, or it is damaged.
+        CheckpointError: the file was not written by `faceparse export`, is of another version, or is damaged.
     """
     if "faceparse" not in metadata:
         raise CheckpointError(f"{where}: was not written by this 'faceparse export'; export the checkpoint again")

@@ -1,4 +1,4 @@
-"""An ONNX file of `faceparse export` on NumPy arrays: all that it takes is in the file, and PyTorch is not needed."""
+"""Run an ONNX file of `faceparse export` on NumPy arrays. The file holds all it needs; PyTorch is not needed."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -20,13 +20,14 @@ from faceparse.core.settings import DataSettings
 INPUT = "image"
 
 SURE = 30.0
-"""Logit of the class that a file of `labels` answers with, where the others have 0."""
+"""Logit of the answered class in a file of `labels`; the other classes have 0."""
 
 
 def check_size(source: object, sizes: Sizes, own: Size, wanted: Size) -> None:
-    """
+    """Check that an exported file, named `source`, takes crops of the wanted size.
+
     Raises:
-        CheckpointError: an exported file, named `source`, does not take crops of the size that is wanted.
+        CheckpointError: it does not.
     """
     if wanted == own:
         return
@@ -45,11 +46,14 @@ def check_size(source: object, sizes: Sizes, own: Size, wanted: Size) -> None:
 
 @dataclass(frozen=True, eq=False)
 class OnnxModel:
-    """Crops and pictures -> logits and probabilities, on the CPU."""
+    """Crops and pictures -> logits and probabilities, on the CPU.
+
+    logits = open_onnx(Path("best.onnx")).logits(crops)
+    """
 
     label_set: LabelSet
     geometry: FaceGeometry | None
-    """Where faces lie in its training crops; None where nobody measured it, or they are not aligned."""
+    """Where faces lie in the training crops; None where this is unknown, or where the crops are not aligned."""
     kind: Kind
     input_size: Size
     sizes: Sizes
@@ -59,7 +63,7 @@ class OnnxModel:
 
     @property
     def picture_sizes(self) -> PictureSizes:
-        """Of what `part_maps` takes."""
+        """Sizes of pictures that `part_maps` takes."""
         return ANY if self.sizes == "any" else fixed(self.input_size)
 
     def logits(self, crops: np.ndarray) -> np.ndarray:
@@ -67,11 +71,14 @@ class OnnxModel:
         return self._logits(self._answer(crops))
 
     def part_maps(self, pictures: np.ndarray, parts: Sequence[Sequence[int]]) -> np.ndarray:
-        """N x H x W x 3 uint8 RGB pictures -> N x P x h x w float32 probabilities of P sets of classes, at 1/4 of the
-        pictures' size.
+        """Probabilities of P sets of classes: N x P x h x w float32, at 1/4 of the pictures' size.
+
+        Args:
+            pictures: N x H x W x 3 uint8 RGB.
+            parts: P sets of class ids.
         """
         answer = self._answer(pictures)
-        # The four in the middle of each 4 x 4: one alone lies half a pixel beside.
+        # Mean of the four middle pixels of each 4 x 4: a single one lies half a pixel off the middle.
         middle = [self._logits(answer[..., y::4, x::4]) for y in (1, 2) for x in (1, 2)]
         logits = np.mean(middle, axis=0, dtype=np.float32)
         likely = np.exp(logits - logits.max(axis=1, keepdims=True))
@@ -95,12 +102,13 @@ class OnnxModel:
 
 
 def open_onnx(path: Path, input_size: Size | None = None) -> OnnxModel:
-    """
+    """Open an exported ONNX file, and check its metadata and its graph.
+
     Args:
-        input_size: in place of the file's own.
+        input_size: replaces the file's own size.
 
     Raises:
-        CheckpointError: not an ONNX file that `faceparse export` wrote, or it takes no such input size.
+        CheckpointError: not an ONNX file that `faceparse export` wrote, or it does not take this input size.
     """
     session = open_session(path)
     metadata = read_metadata_of(path, _metadata(session, path))
@@ -121,9 +129,10 @@ def open_onnx(path: Path, input_size: Size | None = None) -> OnnxModel:
 
 
 def check_graph(session: onnxruntime.InferenceSession, path: Path, kind: Kind, classes: int) -> None:
-    """
+    """Check that inputs and outputs of the graph are those of a file of this kind.
+
     Raises:
-        CheckpointError: what goes into the graph, or comes out of it, is not what a file of this kind has.
+        CheckpointError: they are not.
     """
     wanted_in: tuple[int | None, ...] = (None, 3, None, None) if kind == "logits" else (None, None, None, 3)
     wanted_out = (None, classes, None, None) if kind == "logits" else (None, None, None)
@@ -146,7 +155,7 @@ def check_graph(session: onnxruntime.InferenceSession, path: Path, kind: Kind, c
 
 
 def _fits(node: Any, element: str, shape: Sequence[int | None]) -> bool:
-    """Whether it is of that type and rank, and of these sides where they are known; a side may be a symbol."""
+    """Whether a node has this type, this rank, and these sides. A side may be a symbol, which fits every number."""
     if node.type != element or len(node.shape) != len(shape):
         return False
     sides = zip(node.shape, shape, strict=True)
@@ -161,15 +170,15 @@ def check_answer(
     answer: Sequence[int],
     largest: Callable[[], int],
 ) -> None:
-    """What a graph gave, against what it should have given: it may have promised something else.
+    """Check what a graph returned. A graph may return something else than it declares.
 
     Args:
         crops: shape of the input, N x H x W x 3.
         answer: shape of the output.
-        largest: gives the largest label of an answer that consists of labels.
+        largest: returns the largest label of an answer that consists of labels.
 
     Raises:
-        CheckpointError: another shape, or a label that is no class.
+        CheckpointError: the shape is another one, or a label is no class.
     """
     count, height, width, _ = crops
     wanted = (count, classes, height, width) if kind == "logits" else (count, height, width)
@@ -180,7 +189,8 @@ def check_answer(
 
 
 def run_session(session: onnxruntime.InferenceSession, where: object, graph_input: np.ndarray) -> list[np.ndarray]:
-    """
+    """Run a session on one input, and return its outputs.
+
     Raises:
         CheckpointError: the graph cannot be run.
     """
@@ -191,7 +201,8 @@ def run_session(session: onnxruntime.InferenceSession, where: object, graph_inpu
 
 
 def open_session(path: Path) -> onnxruntime.InferenceSession:
-    """
+    """Open an ONNX file.
+
     Raises:
         CheckpointError: not an ONNX file, or a damaged one.
     """
@@ -209,10 +220,10 @@ def _metadata(session: onnxruntime.InferenceSession, path: Path) -> Mapping[str,
 
 
 def read_metadata(path: Path) -> Mapping[str, str]:
-    """What an ONNX file says of itself.
+    """Read the metadata of an ONNX file.
 
     Raises:
-        onnxruntime's own errors: it is none, or damaged.
+        onnxruntime's own errors: not an ONNX file, or a damaged one.
     """
     return new_session(path).get_modelmeta().custom_metadata_map
 
@@ -220,13 +231,14 @@ def read_metadata(path: Path) -> Mapping[str, str]:
 def new_session(
     path: Path, *, providers: Any = ("CPUExecutionProvider",), threads: int = 0
 ) -> onnxruntime.InferenceSession:
-    """`threads` of 0 is one for each core.
+    """Open an ONNX file. `threads` of 0 means one for each core.
 
-    A graph may name files for its weights. No such file is opened: ours hold all, and theirs may be a device.
+    A graph may name other files for its weights. No such file is opened: our files hold all their weights, and a name
+    may point to a device.
     """
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.log_severity_level = 3
-    # Where such files would have to lie: the runtime takes none from elsewhere, and nothing lies in a file.
+    # The runtime takes such files from this folder only. This "folder" is a file: nothing can lie in it.
     options.add_session_config_entry("session.model_external_initializers_file_folder_path", str(path))
     return onnxruntime.InferenceSession(path.read_bytes(), options, providers=list(providers))

@@ -1,1 +1,1 @@
-"""The canonical layout -> batches: samples, augmentation, their order, the cache, loader processes."""
+"""From the canonical layout to batches: samples, augmentation, order, cache, loader processes."""

@@ -1,6 +1,6 @@
-"""Geometry and colour of one sample: pure functions of the image's size and of a random generator.
+"""Augment one sample: geometry and colour, as pure functions of the image's size and of a random generator.
 
-Matrices are 2 x 3, source -> crop.
+Matrices are 2 x 3 and map source -> crop.
 """
 
 import random
@@ -16,10 +16,10 @@ from faceparse.core.settings import DataSettings
 
 @dataclass(frozen=True)
 class Augmentation:
-    """What is done to one sample in one epoch; the default does nothing."""
+    """Changes to one sample in one epoch; the default changes nothing."""
 
     scale: float = 1.0
-    """Side of the region that is cut out, as a multiple of the image box: above 1 the face gets smaller."""
+    """Side of the region to cut out, as a multiple of the image box: above 1 the face gets smaller."""
     rotation: float = 0.0
     """Degrees."""
     shift: tuple[float, float] = (0.0, 0.0)
@@ -34,24 +34,24 @@ class Augmentation:
     jpeg: int = 0
     """Quality; 0 leaves the picture as it is."""
     noise: float = 0.0
-    """Standard deviation as a share of the range."""
+    """Standard deviation as a share of the range of values."""
     noise_seed: int = 0
     erase: tuple[float, float, float, float] | None = None
     """Left, top, width and height of a rectangle, as shares of the crop's sides."""
     behind: "Window | None" = None
-    """What is seen beyond the photograph's border; black, and ignored, where this is None."""
+    """Background beyond the photograph's border; where None, it is black and ignored."""
     empty: bool = False
-    """Nothing but `behind` is seen."""
+    """Show only `behind`, without the photograph."""
     others: "tuple[Piece, ...]" = ()
-    """Further photographs, where this one is shown from afar."""
+    """Further photographs in the crop, where this one is shown from afar."""
 
 
 @dataclass(frozen=True)
 class Window:
-    """A square piece of a picture, by numbers from 0 to 1."""
+    """A square piece of a background picture, by numbers from 0 to 1."""
 
     picture: float
-    """Which one."""
+    """Which picture, from 0 to 1."""
     left: float
     top: float
     side: float
@@ -62,7 +62,7 @@ class Piece:
     """Another photograph in the crop."""
 
     sample: float
-    """Which one, from 0 to 1."""
+    """Which photograph, from 0 to 1."""
     scale: float
     rotation: float
     shift: tuple[float, float]
@@ -70,14 +70,14 @@ class Piece:
 
 
 def draw_augmentation(settings: DataSettings, *, seed: int, epoch: int, index: int, copy: int = 0) -> Augmentation:
-    """A pure function of its arguments: the same sample looks the same in the same epoch, whoever loads it.
+    """Augmentation of one sample in one epoch. A pure function: every loader process draws the same.
 
     Args:
-        copy: which of its appearances in the epoch, from 0.
+        copy: which of the sample's appearances in the epoch, from 0.
     """
-    # Python's own generator: seeded from text it is the same everywhere, and costs a tenth of NumPy's to set up.
+    # Python's own generator: seeded by text it is the same everywhere; NumPy's takes ten times as long to set up.
     draw = random.Random(f"{seed} {epoch} {index}" + (f" {copy}" if copy else ""))
-    # Every number is drawn whatever the settings, so that switching one off leaves the others as they were.
+    # Draw every number whatever the settings are, so that switching one off does not change the others.
     normal_scale, normal_rotation = draw.gauss(), draw.gauss()
     turned, mirrored, *jitter = (draw.random() for _ in range(5))
     sigma = settings.scale_sigma if settings.random_scale else 0.0
@@ -115,8 +115,9 @@ def draw_augmentation(settings: DataSettings, *, seed: int, epoch: int, index: i
 
 
 def _pieces(draw: random.Random, *, random_mirror: bool) -> list[Piece]:
-    """One to four photographs at 1 / 1.3 to 1 / 3.6 of their size, turned up to 45 degrees, each about a quarter of the
-    crop of its own; parts of them may lie outside.
+    """One to four photographs at 1 / 1.3 to 1 / 3.6 of their size, turned up to 45 degrees.
+
+    Each lies around its own quarter of the crop; parts of it may lie outside.
     """
     quarters = [(-0.25, -0.25), (0.25, -0.25), (-0.25, 0.25), (0.25, 0.25)]
     draw.shuffle(quarters)
@@ -136,12 +137,12 @@ def _pieces(draw: random.Random, *, random_mirror: bool) -> list[Piece]:
 
 
 def _between(low: float, high: float, share: float) -> float:
-    """`share` of the way, in even factors."""
+    """Number between `low` and `high` at `share` of the way, on a logarithmic scale."""
     return float(low * (high / low) ** share)
 
 
 def _rectangle(area: float, aspect: float, left: float, top: float) -> tuple[float, float, float, float]:
-    """2 to 15 % of the crop, up to twice as wide as high or the reverse (Zhong et al., Random erasing, AAAI 2020)."""
+    """Rectangle of 2 to 15 % of the crop, with sides up to 2 : 1 (Zhong et al., Random erasing, AAAI 2020)."""
     side, stretch = _between(0.02, 0.15, area) ** 0.5, _between(0.5, 2.0, aspect) ** 0.5
     width, height = side * stretch, side / stretch
     return left * (1 - width), top * (1 - height), width, height
@@ -154,10 +155,12 @@ def _clip(value: float, low: float, high: float) -> float:
 def warp_image_and_edge(
     image: np.ndarray, edge: np.ndarray, matrix: np.ndarray, size: Size
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Both bilinear, black outside; the edge map then `!= 0`, so that edges grow a little thicker, as in the published
-    loader: 0 or 1, 0 outside.
+    """Warp an image and its edge map, both bilinear and black outside.
+
+    Every edge value above 0 becomes 1, so that edges grow a little thicker, as in the published loader. Edges are 0 or
+    1, and 0 outside.
     """
-    # As one picture: its fourth channel costs nothing (see `warp_image`).
+    # Warp both as one picture: the fourth channel costs nothing (see `warp_image`).
     picture = cv2.cvtColor(image, cv2.COLOR_RGB2RGBA)
     cv2.insertChannel(edge, picture, 3)
     warped = warp_image(picture, matrix, size)
@@ -165,7 +168,7 @@ def warp_image_and_edge(
 
 
 def jitter_colour(image: np.ndarray, augmentation: Augmentation) -> np.ndarray:
-    """Brightness, contrast around the mean, and saturation of an H x W x 3 uint8 RGB image."""
+    """Change brightness, contrast around the mean, and saturation of an H x W x 3 uint8 RGB image."""
     a = augmentation
     if (a.brightness, a.contrast, a.saturation) == (1.0, 1.0, 1.0):
         return image
@@ -173,16 +176,16 @@ def jitter_colour(image: np.ndarray, augmentation: Augmentation) -> np.ndarray:
         grey = cv2.cvtColor(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB)
         image = cv2.addWeighted(image, a.saturation, grey, 1 - a.saturation, 0)
     mean = float(image.mean())
-    # Not `convertScaleAbs`: it takes the absolute value, so that what contrast makes darker than black turns bright.
+    # Not `convertScaleAbs`: it takes absolute values, so pixels that contrast makes darker than black turn bright.
     return cv2.addWeighted(image, a.brightness * a.contrast, image, 0, a.brightness * (1 - a.contrast) * mean)
 
 
 def degrade(image: np.ndarray, augmentation: Augmentation) -> np.ndarray:
-    """What cameras and networks do to an H x W x 3 uint8 RGB image: grey, blur, noise, JPEG, a rectangle lost."""
+    """Damage an H x W x 3 uint8 RGB image as cameras and networks do: grey, blur, noise, JPEG, a lost rectangle."""
     a = augmentation
     if not (a.grey or a.blur or a.noise or a.jpeg or a.erase):
         return image
-    from torchvision.transforms.v2 import functional as F  # takes its time, and most sets need none of it
+    from torchvision.transforms.v2 import functional as F  # slow to import, and most settings do not need it
 
     picture = torch.from_numpy(image).permute(2, 0, 1)
     if a.grey:
@@ -192,7 +195,7 @@ def degrade(image: np.ndarray, augmentation: Augmentation) -> np.ndarray:
         reach = 2 * round(2 * sigma) + 1
         picture = F.gaussian_blur(picture, [reach, reach], [sigma, sigma])
     if a.noise:
-        # Not F.gaussian_noise: it draws numbers of its own.
+        # Not F.gaussian_noise: it draws its own random numbers.
         noise = np.random.default_rng(a.noise_seed).standard_normal(picture.shape, np.float32)
         picture = (picture + 255 * a.noise * torch.from_numpy(noise)).clamp(0, 255).to(torch.uint8)
     if a.jpeg:

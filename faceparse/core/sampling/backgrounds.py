@@ -1,4 +1,4 @@
-"""Pictures without faces, which lie behind photographs in training."""
+"""Pictures without faces, as backgrounds behind photographs in training."""
 
 from pathlib import Path
 
@@ -12,14 +12,15 @@ from faceparse.core.sampling.augmentation import Window
 from faceparse.core.text.paths import files_below
 
 LONGEST = 1024
-"""Longer side in pixels that is kept of a picture in memory."""
+"""Longer side in pixels of a picture that is kept in memory."""
 
 
 class Backgrounds:
-    """The pictures of a folder. Each loader process decodes one when it is first asked for it, and keeps it."""
+    """Pictures of a folder. Each loader process decodes a picture at its first use, and keeps it."""
 
     def __init__(self, folder: Path) -> None:
-        """
+        """List the pictures of a folder.
+
         Raises:
             DatasetError: no such folder, or no pictures in it.
         """
@@ -34,7 +35,7 @@ class Backgrounds:
         return len(self._paths)
 
     def window(self, window: Window, size: Size) -> np.ndarray:
-        """H x W x 3 uint8: a piece of a picture, at 1/4 to all of its shorter side, scaled to `size`.
+        """Cut a piece out of a picture, 1/4 to all of its shorter side, scaled to `size`: H x W x 3 uint8.
 
         Raises:
             DatasetError: the picture cannot be read.

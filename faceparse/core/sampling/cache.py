@@ -1,4 +1,4 @@
-"""Decoded samples in memory that all loader processes share: files are read once a run, not once an epoch."""
+"""Decoded samples in memory that all loader processes share: read files once per run, not once per epoch."""
 
 import mmap
 import os
@@ -17,30 +17,33 @@ from faceparse.core.images.warp import Size
 from faceparse.core.machine.memory import free_memory
 
 PIXEL = 5
-"""Bytes: three of the image, one of the label, one of the edge map."""
+"""Bytes per pixel: three of the image, one of the label, one of the edge map."""
 
 SHARE = {"auto": 0.5, "on": 0.9}
-"""Of the free memory, what a cache may have. The rest is for the network, which on a CPU lives there too, for batches
-and for files."""
+"""Mode -> share of the free memory that a cache may take.
+
+The rest is for the network, which on a CPU lives in the same memory, for batches and for files.
+"""
 
 
 class SampleCache:
-    """Image, label and edge map of each sample as they were decoded, put in by whoever reads a sample first.
+    """Image, label and edge map of each sample, as decoded by the first process that reads it.
 
-    The block is a file in memory without a name: /dev/shm, which containers keep small, has no part in it, and it ends
-    with the last process that holds it. It is mapped for reading alone, so that nothing can change a sample, and filled
-    by writing to the file: should memory run out after all, that is an error, where mapped memory would be a SIGBUS.
+    The block is a file in memory without a name. It does not use /dev/shm, which containers keep small, and it ends
+    with the last process that holds it. It is mapped read-only, so that nothing can change a sample, and filled by
+    writing to the file: if memory runs out after all, a write fails with an error, where mapped memory would cause a
+    SIGBUS.
     """
 
     def __init__(self, sizes: Sequence[Size]) -> None:
-        """Take up address space; memory is taken by the samples as they come.
+        """Reserve address space. Memory is taken sample by sample.
 
         Raises:
             OSError: the system gives no such block.
         """
         block = os.memfd_create("faceparse-samples")
         self._hold(block, np.array(sizes, np.int64).reshape(-1, 2))
-        os.pwrite(block, bytes(len(sizes)), 0)  # the flags are there from the start: they are read before any is set
+        os.pwrite(block, bytes(len(sizes)), 0)  # write the flags now: they are read before any is set
 
     def _hold(self, block: int, sizes: np.ndarray) -> None:
         self._block, self._sizes = block, sizes
@@ -51,20 +54,18 @@ class SampleCache:
 
     @property
     def nbytes(self) -> int:
-        """Size of the block: a byte a sample that says whether it is there, and the samples."""
+        """Size of the block: the samples, and one byte for each that says whether it is present."""
         return int(self._starts[-1])
 
     def __getstate__(self) -> Any:
-        return reduction.DupFd(
-            self._block
-        ), self._sizes  # the block itself, not a copy, goes to a process that is started
+        return reduction.DupFd(self._block), self._sizes  # pass the block itself to a new process, not a copy
 
     def __setstate__(self, state: Any) -> None:
         block, sizes = state
         self._hold(block.detach(), sizes)
 
     def get(self, index: int) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
-        """Image (H x W x 3), label and edge map (H x W) of a sample, uint8 and not writeable; None while not there."""
+        """Image (H x W x 3), label and edge map (H x W) of a sample, uint8 and read-only; None while it is absent."""
         if not self._bytes[index]:
             return None
         height, width = self._sizes[index]
@@ -73,9 +74,9 @@ class SampleCache:
         return image.reshape(height, width, 3), label.reshape(height, width), edge.reshape(height, width)
 
     def put(self, index: int, image: np.ndarray, label: np.ndarray, edge: np.ndarray) -> None:
-        """Keep a sample. Two that do so at once write the same bytes; the flag comes last.
+        """Keep a sample. Two processes that do so at once write the same bytes; the flag comes last.
 
-        A sample that is no longer of the size that its file had, or for which memory is lacking, stays outside.
+        A sample whose size has changed since, or for which memory is lacking, is not kept.
         """
         if label.shape != tuple(self._sizes[index]):
             return
@@ -87,14 +88,14 @@ class SampleCache:
 def open_cache(
     samples: Iterable[Sample], mode: Literal["auto", "off", "on"], *, processes: int = 1
 ) -> tuple[SampleCache | None, str]:
-    """A cache for these samples, and a line for the user (empty where it is `off`).
+    """A cache for these samples, and a line for the user (empty where the mode is `off`).
 
-    Label files are opened for their sizes: some 30 ms for a thousand, and what the disk takes to find them. The cache
-    goes to the loader processes of this process: others that train on this machine have their own.
+    Label files are opened to read their sizes: some 30 ms for a thousand, plus the time of the disk. The loader
+    processes of this process share the cache; other training processes on this machine have their own.
 
     Args:
-        mode: `auto` does without a cache where memory is short; `on` refuses.
-        processes: how many on this machine open a cache of these samples at about the same time.
+        mode: `auto` goes on without a cache where memory is short; `on` raises an error.
+        processes: number of processes on this machine that open a cache of these samples at about the same time.
 
     Raises:
         SettingsError: `on`, but there is no room.
@@ -116,7 +117,7 @@ def open_cache(
 
 
 def _size(sample: Sample) -> Size:
-    """Of all three pictures; nothing where it cannot be read: reading the sample will tell why."""
+    """Size of a sample's three pictures. 0 x 0 where the label cannot be read: a later read tells why."""
     try:
         return read_size(sample.label)
     except DatasetError:

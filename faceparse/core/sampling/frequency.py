@@ -1,4 +1,4 @@
-"""How often classes occur in a training set, and what follows from it for sampling and for the loss."""
+"""Class frequencies of a training set, and the sampling and loss weights that follow from them."""
 
 from collections.abc import Sequence
 from functools import partial
@@ -12,7 +12,7 @@ from faceparse.core.machine.parallel import Track, map_files
 
 
 def count_classes(samples: Sequence[Sample], classes: int, *, processes: int, track: Track) -> np.ndarray:
-    """N x C int64: pixels of each class in each sample's label. Ignored pixels count nowhere.
+    """N x C int64: pixels of each class in each sample's label, without ignored pixels.
 
     Raises:
         DatasetError: a label cannot be read.
@@ -26,10 +26,10 @@ def _count(path: object, *, classes: int) -> np.ndarray:
 
 
 def sampling_shares(counts: np.ndarray, threshold: float) -> np.ndarray:
-    """N x C pixel counts -> N numbers from 1 upwards: how often each sample is to be drawn.
+    """N x C pixel counts -> N numbers from 1 upwards: how often to draw each sample.
 
-    A class that a share f < `threshold` of the samples have raises theirs to sqrt(threshold / f); the rarest class of
-    a sample decides (Gupta et al., LVIS, CVPR 2019, repeat factor sampling).
+    A class in a share f < `threshold` of the samples raises the number of those samples to sqrt(threshold / f). The
+    rarest class of a sample decides (Gupta et al., LVIS, CVPR 2019, repeat factor sampling).
     """
     present = counts > 0
     frequency = present.mean(axis=0)

@@ -1,7 +1,7 @@
-"""Loading in other processes, with errors that arrive as they were raised.
+"""Load data in other processes, and pass their errors on as they were raised.
 
-PyTorch turns a loader process's exception into one whose message is a traceback. Users are owed the one line that
-names the file, so errors travel as values here and are raised again in the main process.
+PyTorch turns a loader process's exception into another one, whose message is a traceback. Users need the one line that
+names the file. So errors travel as values here, and the main process raises them again.
 """
 
 import errno
@@ -24,14 +24,14 @@ from faceparse.core.errors import FaceparseError, ResourceError, SettingsError, 
 from faceparse.core.machine.parallel import STOPPING, process_context, start_worker
 
 SHARED = "/dev/shm"
-"""Where Linux keeps shared memory: half of the machine's, but 64 MB in Docker's containers."""
+"""Where Linux keeps shared memory: half of the machine's memory, but 64 MB in Docker's containers."""
 
 T = TypeVar("T")
 B = TypeVar("B")
 
 
 class Loader(Generic[T, B]):
-    """Batches of a dataset, as often as it is iterated over."""
+    """Batches of a dataset. Iterate over it as often as you like."""
 
     def __init__(
         self,
@@ -46,15 +46,16 @@ class Loader(Generic[T, B]):
         prefetch: int | None = None,
         pin_memory: bool | None = None,
     ) -> None:
-        """
+        """Prepare the loading. Each iteration, or the first with `persistent`, starts the processes.
+
         Args:
             batches: a batch sampler in place of `batch_size`.
             persistent: keep the processes between epochs.
-            prefetch: batches that each process works ahead, if there are processes.
+            prefetch: number of batches that each process loads ahead, if there are processes.
             pin_memory: see `pins`.
 
         Raises:
-            SettingsError: memory is to be pinned, but not for a GPU.
+            SettingsError: `pin_memory` is set, but the device is no GPU.
         """
         if workers:
             _end_loaders_at_exit(os.getpid())
@@ -67,7 +68,7 @@ class Loader(Generic[T, B]):
             persistent_workers=persistent and workers > 0,
             prefetch_factor=prefetch,
             pin_memory=pins(pin_memory, device),
-            generator=torch.Generator(),  # else every start of an epoch would move the network's own dice
+            generator=torch.Generator(),  # else every start of an epoch would change the network's random state
             worker_init_fn=_start_loader,
             **chosen,
         )
@@ -106,19 +107,21 @@ class Loader(Generic[T, B]):
             ) from None
 
     def _abandon(self, batches: Any) -> None:
-        """End the processes now. Left to the garbage collector, they may find their queues gone, and wait for seconds
-        for a word that does not come.
+        """End the processes now.
+
+        The garbage collector may end them after their queues, and then they wait for seconds for a message that does
+        not come.
         """
         if isinstance(batches, _MultiProcessingDataLoaderIter):
             batches._shutdown_workers()
-            self._loader._iterator = None  # it is of no use to the next epoch
+            self._loader._iterator = None  # the next epoch cannot use it
 
 
 def pins(setting: bool | None, device: torch.device) -> bool:
-    """Whether batches go to memory from which a GPU fetches them by itself: as set, else for a GPU only.
+    """Whether batches go to pinned memory, which a GPU reads by itself: as set, else for a GPU only.
 
     Raises:
-        SettingsError: it is asked for, but the device is no GPU.
+        SettingsError: it is set, but the device is no GPU.
     """
     if setting and device.type != "cuda":
         raise SettingsError(
@@ -130,13 +133,15 @@ def pins(setting: bool | None, device: torch.device) -> bool:
 def _start_loader(_worker: int) -> None:
     start_worker()
     for number in STOPPING:
-        signal.signal(number, signal.SIG_IGN)  # sent to the whole group; the batches under way are still wanted
+        signal.signal(number, signal.SIG_IGN)  # it goes to the whole group; the batches under way are still wanted
 
 
 @cache
 def _end_loaders_at_exit(_pid: int) -> None:
-    """Before multiprocessing asks them to end by SIGTERM, and waits for ever. Noted in the process that starts them:
-    what a process that was itself started noted while it was made ready is forgotten.
+    """End the loader processes before multiprocessing does: it sends SIGTERM, and waits for ever.
+
+    Call this in the process that starts the loaders: multiprocessing drops what a child process registers while it
+    starts.
     """
     Finalize(None, _end_loaders, exitpriority=100)
 
@@ -162,7 +167,7 @@ class _Guarded(Dataset[Any]):
 
 @dataclass(frozen=True)
 class _Packed:
-    """A batch that goes through a pipe, as bytes. Only a loader process of ours makes one."""
+    """A batch as bytes, which goes through a pipe. Only our loader processes make one."""
 
     content: bytes
 
@@ -181,14 +186,15 @@ class _GuardedCollate:
 
 
 def _fits_shared(batch: Any, workers: int) -> bool:
-    """Whether shared memory has room for a batch of this size from each loader process, and as many of another loader:
-    all may look at once. Where it has not, PyTorch would lose the batch and wait for it for ever, or be killed.
+    """Whether shared memory has room for a batch from each loader process, and for as many of another loader.
+
+    All processes may look at once. Without room, PyTorch would lose the batch and wait for it for ever, or be killed.
     """
     return free_shared() >= (2 * workers + 1) * (_shared_bytes(batch) + _PAGES)
 
 
 def _shared_bytes(part: Any) -> int:
-    """Of the tensors of a batch: all else goes through a pipe anyway."""
+    """Bytes of the tensors in a batch: everything else goes through a pipe."""
     if isinstance(part, torch.Tensor):
         return part.nbytes
     if isinstance(part, Mapping):
@@ -197,11 +203,11 @@ def _shared_bytes(part: Any) -> int:
 
 
 _PAGES = 2**18
-"""What a batch may need beside its bytes: each tensor takes whole pages."""
+"""Extra bytes that a batch may need, because each tensor takes whole pages."""
 
 
 def free_shared() -> float:
-    """Bytes that shared memory has left; endless where nothing tells."""
+    """Free bytes of shared memory; infinite where nothing tells."""
     try:
         return shutil.disk_usage(SHARED).free
     except OSError:

@@ -1,4 +1,4 @@
-"""The order of the samples: a pure function of seed and epoch."""
+"""Order of the samples: a pure function of seed and epoch."""
 
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -8,20 +8,20 @@ from torch.utils.data import Sampler
 
 
 class Draw(NamedTuple):
-    """One appearance of a sample."""
+    """One appearance of a sample in an epoch."""
 
     epoch: int
     sample: int
     """Position in the dataset."""
     copy: int = 0
-    """Which of its appearances in the epoch, from 0."""
+    """Which of the sample's appearances in the epoch, from 0."""
 
 
 class EpochSampler(Sampler[list[Draw]]):
-    """Batches of draws, shuffled anew each epoch; what is left of an iteration is dropped, as in the recipe.
+    """Batches of draws, shuffled anew each epoch. Drops what is left of an iteration, as in the recipe.
 
-    An iteration takes `accumulate` large batches, of which each process has its part. The epoch travels with the index,
-    so that loader processes need not be told of it.
+    An iteration takes `accumulate` large batches, and each process has its part of them. The epoch travels with the
+    index, so that loader processes need not know it.
     """
 
     def __init__(
@@ -35,11 +35,12 @@ class EpochSampler(Sampler[list[Draw]]):
         accumulate: int = 1,
         shares: np.ndarray | None = None,
     ) -> None:
-        """
+        """Set the order of an epoch's batches.
+
         Args:
-            rank: this process, of `size`.
-            batch_size: that of each process.
-            shares: `count` positive numbers, in whose proportion samples are drawn; None draws each once an epoch.
+            rank: number of this process, among `size` processes.
+            batch_size: photographs per batch in each process.
+            shares: `count` positive numbers; samples are drawn in proportion. None draws each sample once per epoch.
         """
         self.count = count
         self.shares = shares
@@ -49,15 +50,15 @@ class EpochSampler(Sampler[list[Draw]]):
         self.accumulate = accumulate
         self.epoch = 0
         self.start = 0
-        """Iterations of the epoch that were trained on before."""
+        """Iterations of the epoch to skip, because they were trained before."""
 
     @property
     def iterations(self) -> int:
-        """Of a whole epoch."""
+        """Iterations of a whole epoch."""
         return self.count // (self.batch_size * self.size * self.accumulate)
 
     def __len__(self) -> int:
-        """Batches of a whole epoch, in each process."""
+        """Number of batches of a whole epoch, in each process."""
         return self.iterations * self.accumulate
 
     def __iter__(self) -> Iterator[list[Draw]]:
@@ -67,12 +68,12 @@ class EpochSampler(Sampler[list[Draw]]):
             yield draws[first : first + self.batch_size]
 
     def _draws(self) -> list[Draw]:
-        """Of the whole epoch, `count` of them."""
+        """Draws of the whole epoch, `count` of them."""
         dice = np.random.default_rng([self.seed, self.epoch])
         order = dice.permutation(self.count)
         if self.shares is None:
             return [Draw(self.epoch, int(index)) for index in order]
-        # Systematic resampling: each sample appears as often as its share says, rounded up or down by one throw.
+        # Systematic resampling: a sample appears as often as its share says, rounded up or down by one random number.
         ends = self.count * np.cumsum(self.shares[order]) / self.shares.sum()
         ends[-1] = self.count
         times = np.diff(np.floor(ends + dice.random()), prepend=0).astype(int)

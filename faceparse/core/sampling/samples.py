@@ -30,23 +30,24 @@ from faceparse.core.settings import DataSettings
 
 
 class Batch(NamedTuple):
-    """N samples. Images stay bytes until they are on the device: a quarter of the memory and of the transfer."""
+    """N samples. Images stay bytes until they are on the device, which saves three quarters of memory and transfer."""
 
     image: Tensor
     """N x H x W x 3 uint8, RGB."""
     label: Tensor
-    """N x H x W uint8 ids, 255 ignored."""
+    """N x H x W uint8 class ids; 255 is ignored."""
     edge: Tensor
     """N x H x W uint8, 0 or 1."""
     indices: Tensor
-    """N int64, position in the dataset."""
+    """N int64, positions in the dataset."""
 
     def to(self, device: torch.device) -> "Batch":
+        """Copy the batch to a device, without waiting for it."""
         return Batch(*(tensor.to(device, non_blocking=True) for tensor in self))
 
 
 class Arrays(NamedTuple):
-    """One sample as the crop the network sees; shapes and types as in `Batch`, without N."""
+    """One sample as the crop that the network sees; shapes and types as in `Batch`, without N."""
 
     image: np.ndarray
     label: np.ndarray
@@ -54,7 +55,7 @@ class Arrays(NamedTuple):
 
 
 class TrainingSet(Dataset[tuple[Arrays, int]]):
-    """Augmented crops. An item is a `Draw`: what a sample looks like depends on the epoch, not on who loads it."""
+    """Augmented crops, one for each `Draw`. A crop depends on the epoch, not on the process that loads it."""
 
     def __init__(
         self,
@@ -65,7 +66,7 @@ class TrainingSet(Dataset[tuple[Arrays, int]]):
         seed: int,
         cache: SampleCache | None = None,
     ) -> None:
-        """`cache` is one for these samples; what an item is does not depend on it."""
+        """Use `cache`, made for these samples. It does not change the crops."""
         self.samples = samples
         self.settings = settings
         self.classes = len(label_set)
@@ -108,7 +109,11 @@ class TrainingSet(Dataset[tuple[Arrays, int]]):
 
 
 def augment(arrays: Arrays, augmentation: Augmentation, size: Size, mirror: np.ndarray) -> Arrays:
-    """Crop, rotate, scale, shift, mirror, recolour and degrade one sample; `mirror`: the label set's 256 entries."""
+    """Crop, rotate, scale, shift, mirror, recolour and degrade one sample.
+
+    Args:
+        mirror: the label set's mirror table, 256 entries.
+    """
     a = augmentation
     matrix = placed(arrays.label.shape, size, a)
     image, edge = warp_image_and_edge(arrays.image, arrays.edge, matrix, size)
@@ -119,7 +124,7 @@ def augment(arrays: Arrays, augmentation: Augmentation, size: Size, mirror: np.n
 
 
 def compose(canvas: np.ndarray, layers: Sequence[Arrays], augmentation: Augmentation, mirror: np.ndarray) -> Arrays:
-    """Photographs on a picture without faces (H x W x 3 uint8), each over those before; colours are left as they are.
+    """Put photographs on a picture without faces (H x W x 3 uint8), each over those before. Keep their colours.
 
     Args:
         layers: the sample that the augmentation is for, and its `others`.
@@ -140,19 +145,19 @@ def compose(canvas: np.ndarray, layers: Sequence[Arrays], augmentation: Augmenta
 
 
 def placed(image: Size, size: Size, place: Augmentation | Piece) -> np.ndarray:
-    """2 x 3, photograph -> crop."""
+    """Matrix of an augmentation, 2 x 3, photograph -> crop."""
     matrix = crop_matrix(image, size, scale=place.scale, rotation=place.rotation)
     matrix[:, 2] += np.multiply(place.shift, size[::-1])
     return matrix
 
 
 def mirrored(crop: Arrays, mirror: np.ndarray) -> Arrays:
-    """The crop's mirror image, whose left and right classes have changed places."""
+    """Mirror image of the crop, with left and right classes swapped."""
     return Arrays(cv2.flip(crop.image, 1), cv2.LUT(cv2.flip(crop.label, 1), mirror), cv2.flip(crop.edge, 1))
 
 
 def read_pair(sample: Sample, classes: int) -> tuple[np.ndarray, np.ndarray]:
-    """Image and label of one sample, of one size and with known classes.
+    """Read image and label of one sample, of one size and with known classes.
 
     Raises:
         DatasetError: either cannot be read, the sizes differ, or the label has a value outside the label set.
@@ -166,7 +171,7 @@ def read_pair(sample: Sample, classes: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def check_values(label: np.ndarray, classes: int, where: str) -> None:
-    """Raise where a label holds a value that is neither a class nor 255."""
+    """Raise DatasetError where a label holds a value that is neither a class nor 255."""
     if bad := unknown_values(label, classes):
         raise DatasetError(
             f"{where}: value {bad[0]} is not one of the {classes} classes (0 to {classes - 1}, {IGNORE} ignored); "
@@ -175,6 +180,7 @@ def check_values(label: np.ndarray, classes: int, where: str) -> None:
 
 
 def collate(items: Sequence[tuple[Arrays, int]]) -> Batch:
+    """Stack samples into a batch."""
     arrays, indices = zip(*items, strict=True)
     image, label, edge = (torch.from_numpy(np.stack(field)) for field in zip(*arrays, strict=True))
     return Batch(image, label, edge, torch.tensor(indices))

@@ -1,1 +1,1 @@
-"""Predictions and truth -> counts, scores, intervals, reports; protocols and test-time augmentation."""
+"""Predictions and truth -> counts, scores, intervals, reports. Also protocols and test-time augmentation."""

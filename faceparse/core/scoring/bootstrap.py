@@ -1,9 +1,9 @@
-"""How far scores would move on other images of the same kind: the bootstrap over images (Efron, 1979).
+"""Bootstrap over images (Efron, 1979): how far scores would move on other images of the same kind.
 
-A resample takes as many images as there are, with replacement; its scores are those of the sum of its counts. What
-resamples scatter is what chance has put into the scores. Resamples depend on the seed and on the number of images
-alone: two networks on the same images are scored on the same resamples, so that their differences can be compared
-resample by resample.
+A resample draws as many images as there are, with replacement. Its scores are those of the sum of its counts. The
+scatter over resamples shows how much of a score is chance. Resamples depend only on the seed and the number of images.
+So two networks on the same images are scored on the same resamples, and their differences can be compared resample by
+resample.
 """
 
 from typing import NamedTuple
@@ -17,19 +17,21 @@ from faceparse.core.scoring.scores import ScoreArrays, score_arrays
 RESAMPLES = 1000
 SEED = 0
 LEVEL = 0.95
-"""Share of the resamples within an interval."""
+"""Share of the resamples inside an interval."""
 
 _CHUNK = 2**18
-"""Weights that are held at once: 2 MiB."""
+"""Most weights in memory at once: 2 MiB."""
 
 
 class Interval(NamedTuple):
+    """Lower and upper bound of a score."""
+
     low: float
     high: float
 
 
 class Difference(NamedTuple):
-    """How much better than another network one is, on the same images."""
+    """How much better one network is than another, on the same images."""
 
     value: float | None
     """None where the class is absent."""
@@ -39,6 +41,7 @@ class Difference(NamedTuple):
 
     @property
     def significant(self) -> bool:
+        """Whether the p-value is below 1 - `LEVEL`."""
         return self.p_value is not None and self.p_value < 1 - LEVEL
 
 
@@ -49,13 +52,13 @@ def resampled_scores(counts: Counts, label_set: LabelSet, resamples: int, *, see
     step = max(1, _CHUNK // images)
     parts = [
         score_arrays(counts.weighted(generator.multinomial(images, share, min(step, resamples - start))), label_set)
-        for start in range(0, max(resamples, 1), step)  # of no resamples, an empty part
+        for start in range(0, max(resamples, 1), step)  # one empty part where there are no resamples
     ]
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
 def interval(resampled: np.ndarray) -> Interval | None:
-    """Percentile interval; resamples without the class say nothing."""
+    """Percentile interval. Resamples without the class do not count; None where all are without it."""
     there = resampled[~np.isnan(resampled)]
     if not len(there):
         return None
@@ -64,16 +67,16 @@ def interval(resampled: np.ndarray) -> Interval | None:
 
 
 def intervals(resampled: ScoreArrays) -> dict[str, Interval]:
-    """By score; without those that no resample has."""
+    """Intervals by score, without scores that no resample has."""
     found = {name: interval(values) for name, values in resampled.items()}
     return {name: one for name, one in found.items() if one is not None}
 
 
 def difference(value: float | None, resampled: np.ndarray) -> Difference:
-    """A difference and the same difference on each resample.
+    """Difference between two networks, from its value and its values on the resamples.
 
-    The p-value turns the percentile interval around: it is 1 - level of the widest interval that leaves out zero. One
-    is added to the counts, as no finite number of resamples shows that something never happens (Davison & Hinkley,
+    The p-value turns the percentile interval around: it is 1 - level of the widest interval that excludes zero. One is
+    added to the counts, because no finite number of resamples shows that something never happens (Davison & Hinkley,
     *Bootstrap Methods and their Application*, 1997, section 4.2).
     """
     there = resampled[~np.isnan(resampled)]

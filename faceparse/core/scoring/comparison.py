@@ -1,4 +1,4 @@
-"""Several checkpoints on the same images: what one is better in than another, and whether that can be chance."""
+"""Comparison of checkpoints on the same images: where one is better than another, and whether it can be chance."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,17 +13,17 @@ from faceparse.core.scoring.summary import Evaluation, Summary
 
 @dataclass(frozen=True)
 class Comparison:
-    """Of two or more evaluations of the same images with the same protocols."""
+    """Two or more evaluations of the same images with the same protocols."""
 
     names: list[str]
-    """Short and different, in the order of the evaluations."""
+    """Short, different names, in the order of the evaluations."""
     evaluations: list[Evaluation]
     differences: dict[str, list[dict[str, Difference]]]
-    """Protocol -> of each evaluation but the first: score -> how much higher it is than the first's."""
+    """Protocol -> one table for each evaluation but the first: score -> how much higher it is than the first's."""
 
 
 def compare(evaluations: Sequence[Evaluation]) -> Comparison:
-    """Each against the first."""
+    """Compare each evaluation with the first."""
     first, *others = evaluations
     differences = {
         protocol: [compare_summaries(summary, other.summaries[protocol]) for other in others]
@@ -33,7 +33,7 @@ def compare(evaluations: Sequence[Evaluation]) -> Comparison:
 
 
 def compare_summaries(first: Summary, other: Summary) -> dict[str, Difference]:
-    """Score -> `other` less `first`, on the same resamples."""
+    """Score -> `other` minus `first`, on the same resamples."""
     return {
         name: difference(_less(other.scores.get(name), first.scores.get(name)), other.resampled[name] - resampled)
         for name, resampled in first.resampled.items()
@@ -45,11 +45,10 @@ def _less(a: float | None, b: float | None) -> float | None:
 
 
 def short_names(checkpoints: Sequence[str | Path]) -> list[str]:
-    """As much of the paths' ends as tells them apart: `best.pth` and `last.pth`, or `run-1/best.pth` and
-    `run-2/best.pth`.
+    """Shortest ends of the paths that differ: `best.pth` and `last.pth`, or `run-1/best.pth` and `run-2/best.pth`.
 
     Raises:
-        SettingsError: a checkpoint stands there twice.
+        SettingsError: a checkpoint is named twice.
     """
     parts = [_parts(path) for path in checkpoints]
     for length in range(1, max(map(len, parts)) + 1):
@@ -61,12 +60,13 @@ def short_names(checkpoints: Sequence[str | Path]) -> list[str]:
 
 def _parts(checkpoint: str | Path) -> tuple[str, ...]:
     parts = Path(checkpoint).absolute().parts
-    # The version alone of a registered model says nothing.
+    # A registered model keeps its name: the version alone says nothing.
     return (*parts[:-2], "/".join(parts[-2:])) if str(checkpoint).startswith(SCHEME) else parts
 
 
 def must_compare(plans: Sequence[EvaluationPlan]) -> None:
-    """
+    """Check that the plans can be compared.
+
     Raises:
         CheckpointError: label sets differ.
         SettingsError: the checkpoints would be scored on different datasets, or one is named twice.

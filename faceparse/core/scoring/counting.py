@@ -1,4 +1,4 @@
-"""A parser over a split: one confusion matrix for the whole set and each protocol, or counts of each image."""
+"""Run a parser over a split: one confusion matrix for the whole set and each protocol, or counts of each image."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
@@ -19,7 +19,7 @@ from faceparse.core.scoring.records import Counts, count_image, no_counts
 
 
 class LabelPair(NamedTuple):
-    """One photograph under one protocol; both H x W uint8, in the protocol's space."""
+    """Labels of one photograph under one protocol. Both are H x W uint8, in the protocol's space."""
 
     truth: np.ndarray
     prediction: np.ndarray
@@ -34,7 +34,7 @@ def parse_samples(
     batch_size: int = 4,
     workers: int = 0,
 ) -> Iterator[dict[str, LabelPair]]:
-    """Protocol -> prediction of each sample, in order. Protocols of one view share one run of the network."""
+    """Yield protocol -> labels for each sample, in order. Protocols with the same view share one run of the network."""
     chosen = {name: PROTOCOLS[name] for name in protocols}
     cases = _Cases(samples, classes, parser.input_size, list(chosen.values()))
     loader = Loader(cases, _stack, device=parser.device, workers=workers, batch_size=batch_size)
@@ -58,7 +58,7 @@ def evaluate(
     workers: int = 0,
     track: Track = untracked,
 ) -> dict[str, np.ndarray]:
-    """Protocol -> C x C int64 confusion matrix, summed over all samples."""
+    """Confusion matrix of each protocol, summed over all samples. C x C int64."""
     total = {name: np.zeros((classes, classes), np.int64) for name in protocols}
     samples_parsed = parse_samples(parser, samples, classes, protocols, batch_size=batch_size, workers=workers)
     for parsed in track(samples_parsed, len(samples), "evaluate"):
@@ -77,15 +77,15 @@ def count_samples(
     workers: int = 0,
     track: Track = untracked,
 ) -> dict[str, Counts]:
-    """Protocol -> counts of each of the samples."""
+    """Counts of each protocol, for each of the samples."""
 
     def count(parsed: dict[str, LabelPair]) -> dict[str, Counts]:
         return {name: count_image(one.truth, one.prediction, classes) for name, one in parsed.items()}
 
     samples_parsed = parse_samples(parser, samples, classes, protocols, batch_size=batch_size, workers=workers)
-    # Into one block: thousands of small arrays, kept, would lie strewn among the freed large ones and pin their memory.
+    # One block for all counts: thousands of small arrays would lie among freed large ones and pin their memory.
     found = {name: no_counts(len(samples), classes) for name in protocols}
-    # Counting leaves Python's lock to others, and a GPU must not wait for it.
+    # In threads: counting releases Python's lock, and a GPU must not wait for the counts.
     threads = min(default_processes(), 4)
     counted = map_threads(count, samples_parsed, threads, ahead=2 * threads + 1)
     for image, counts in enumerate(track(counted, len(samples), "evaluate")):
@@ -108,7 +108,7 @@ class _Cases(Dataset[Case]):
 
 
 def _stack(cases: Sequence[Case]) -> tuple[Mapping[View, Tensor], Sequence[Case]]:
-    """N x H x W x 3 uint8 of each view, and the cases without."""
+    """Views of the cases, N x H x W x 3 uint8 each, and the cases without views."""
     views = {view: torch.from_numpy(np.stack([case.views[view] for case in cases])) for view in cases[0].views}
-    # Between processes, each picture travels once.
+    # Views leave the cases here, so that each picture is sent between processes only once.
     return views, [case._replace(views={}) for case in cases]

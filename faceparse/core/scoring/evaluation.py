@@ -1,4 +1,4 @@
-"""`faceparse eval`, from plans to files and MLflow."""
+"""Run `faceparse eval`, from plans to files and MLflow."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -25,13 +25,15 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True)
 class EvaluationReport:
+    """Results of all evaluations, and where they are."""
+
     evaluations: list[Evaluation]
     comparison: Comparison | None
-    """Of several checkpoints."""
+    """None for a single checkpoint."""
     report: Path
-    """The page to look at first."""
+    """The page to read first."""
     runs: list[str]
-    """MLflow runs that have it."""
+    """MLflow runs that received the scores."""
 
 
 def run_evaluations(
@@ -45,10 +47,10 @@ def run_evaluations(
     warn: Say,
     track: Track = untracked,
 ) -> EvaluationReport:
-    """Score each, write a folder for each and one for their comparison, log all that to the checkpoints' runs.
+    """Score each checkpoint, write a folder for each and one for the comparison, and log all to the checkpoints' runs.
 
     Raises:
-        OutputError: a folder cannot be written, or holds other files; found before any work where it can be.
+        OutputError: a folder cannot be written, or holds other files. This is found before the work where possible.
         SettingsError, CheckpointError: the checkpoints cannot be compared.
         DatasetError: a file is broken.
     """
@@ -76,7 +78,7 @@ def run_evaluations(
 
 
 def output_folders(plans: Sequence[EvaluationPlan], output: Path | None) -> list[Path]:
-    """Of each plan: beside its checkpoint, or as told, with a folder for each of several."""
+    """Output folder of each plan: beside its checkpoint, or `output`, with a folder in it for each of several."""
     if output is None:
         return [plan.model.home / plan.folder for plan in plans]
     if len(plans) == 1:
@@ -85,8 +87,9 @@ def output_folders(plans: Sequence[EvaluationPlan], output: Path | None) -> list
 
 
 def log_evaluation(plan: EvaluationPlan, evaluation: Evaluation, folder: Path, *, warn: Say) -> str | None:
-    """Log the scores, and the files in `folder`, to the run that made the checkpoint; returns its id. None where there
-    is none, or where MLflow is away: then a warning says what becomes of them.
+    """Log the scores and the files in `folder` to the run that made the checkpoint. Return the run's id.
+
+    None where there is no such run, or where MLflow cannot be reached. Then a warning says what happens to the scores.
     """
     run_dir, uri, run_id = plan.model.path.parent, tracked_at(plan.model), _run_id(plan.model)
     if uri is None or (run_id is None and read_ledger(run_dir) is None):
@@ -125,20 +128,20 @@ def _evaluated(plan: EvaluationPlan, evaluation: Evaluation, folder: Path) -> Ev
 
 
 def tracked_run(model: TrainedModel) -> tuple[str, str] | None:
-    """Where the run that made it is tracked, and its id."""
+    """The store that tracks the model's run, and the run's id; None where it is not tracked."""
     uri, run_id = tracked_at(model), _run_id(model)
     return None if uri is None or run_id is None else (uri, run_id)
 
 
 def tracked_at(model: TrainedModel) -> str | None:
-    """The store of the run that made it; a database that was moved together with the run directory by its new place."""
+    """The store of the model's run. If a database was moved together with the run directory, its new place."""
     uri = model.tracking_uri
     return None if uri is None else present_uri(uri, model.path.parent, model.run_id)
 
 
 def _run_id(model: TrainedModel) -> str | None:
-    """In MLflow."""
+    """Id of the model's run in MLflow."""
     if model.run_id is not None or model.tracking_uri is None:
         return model.run_id
-    ledger = read_ledger(model.path.parent)  # written while MLflow was away: its run directory may know by now
+    ledger = read_ledger(model.path.parent)  # MLflow was away then; the run directory may have the id by now
     return ledger.run_id if ledger else None

@@ -1,4 +1,4 @@
-"""Evaluation protocols: what the network sees, and in which space its prediction meets the truth.
+"""Evaluation protocols: the network's input, and the space in which its prediction is compared with the truth.
 
 | name    | network sees | truth                                  | prediction                                     |
 |---------|--------------|----------------------------------------|------------------------------------------------|
@@ -7,9 +7,9 @@
 | farl    | crop         | `labels_raw` if aligned, else `labels` | logits, both warps as one; bilinear            |
 | segface | stretched    | `labels` at 512 x 512; nearest         | logits at 512 x 512; bilinear                  |
 
-The crop keeps the photograph's aspect, the stretched picture does not. `farl` is after FaRL (Zheng et al., CVPR 2022):
-every warp takes pixel centres at integer coordinates. `segface` is after SegFace (Narayan et al., AAAI 2025): every
-resize lays the pictures' outer edges on each other (half-pixel centres, `align_corners=False`), without antialiasing.
+The crop keeps the photograph's aspect, the stretched picture does not. `farl` follows FaRL (Zheng et al., CVPR 2022):
+every warp has pixel centres at integer coordinates. `segface` follows SegFace (Narayan et al., AAAI 2025): every
+resize aligns the pictures' outer edges (half-pixel centres, `align_corners=False`), without antialiasing.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -33,32 +33,32 @@ from faceparse.core.parser.inference import classes_of
 from faceparse.core.sampling.samples import check_values, read_pair
 
 SQUARE = (512, 512)
-"""Where `segface` counts."""
+"""Size at which `segface` counts."""
 
 _BAND = 2**24
-"""Logits that are warped at once: 64 MiB, however large the truth."""
+"""Most logits that are warped at once: 64 MiB, however large the truth."""
 
 
 class Truth(NamedTuple):
     """The label that a prediction is compared with."""
 
     label: np.ndarray
-    """H x W uint8 ids, 255 ignored."""
+    """Class ids, H x W uint8; 255 is ignored."""
     project: np.ndarray | None = None
-    """2 x 3, photograph -> label, of aligned faces that are scored in the original photograph."""
+    """Matrix from photograph to label, 2 x 3, for aligned faces that are scored in the original photograph."""
 
 
 View = Callable[[np.ndarray, Size], np.ndarray]
-"""Photograph (H x W x 3 uint8) and the network's input size -> what the network sees, of that size."""
+"""Function of a photograph (H x W x 3 uint8) and the network's input size that returns the input, of that size."""
 ReadTruth = Callable[[Sample, np.ndarray, int], Truth]
-"""Sample, its label, number of classes -> truth."""
+"""Function of a sample, its label and the number of classes that returns the truth."""
 ReadLabels = Callable[[Tensor, Size, Truth], np.ndarray]
-"""Logits (C x h x w), the photograph's size, truth -> uint8 ids of the truth's size."""
+"""Function of logits (C x h x w), the photograph's size and the truth that returns uint8 ids of the truth's size."""
 
 
 @dataclass(frozen=True)
 class Protocol:
-    """Protocols of one view share the network's answer."""
+    """Steps of one protocol. Protocols with the same view share the network's answer."""
 
     view: View
     truth: ReadTruth
@@ -66,19 +66,19 @@ class Protocol:
 
 
 class Case(NamedTuple):
-    """What scoring one photograph needs from disk."""
+    """Data of one photograph for scoring, read from disk."""
 
     views: Mapping[View, np.ndarray]
     size: Size
-    """Of the photograph."""
+    """Size of the photograph."""
     truths: Mapping[ReadTruth, Truth]
 
 
 def read_case(sample: Sample, classes: int, input_size: Size, protocols: Iterable[Protocol]) -> Case:
-    """Each view and each truth of the protocols, once.
+    """Read each view and each truth of the protocols once.
 
     Raises:
-        DatasetError: a file is missing, broken or does not fit to the others.
+        DatasetError: a file is missing, broken or does not fit the others.
     """
     image, label = read_pair(sample, classes)
     views = dict.fromkeys(protocol.view for protocol in protocols)
@@ -91,7 +91,7 @@ def read_case(sample: Sample, classes: int, input_size: Size, protocols: Iterabl
 
 
 def resolve_protocols(given: Sequence[str]) -> list[str]:
-    """Names of protocols, each once, in the order given; one text may hold several, separated by commas.
+    """Names of protocols, each once, in the given order. One text may hold several, separated by commas.
 
     Raises:
         SettingsError: there is no such protocol.
@@ -104,7 +104,7 @@ def resolve_protocols(given: Sequence[str]) -> list[str]:
     return names
 
 
-# What the network sees.
+# Views: the network's input.
 
 
 def _crop(image: np.ndarray, size: Size) -> np.ndarray:
@@ -112,7 +112,7 @@ def _crop(image: np.ndarray, size: Size) -> np.ndarray:
 
 
 def _stretched(image: np.ndarray, size: Size) -> np.ndarray:
-    """Bilinear."""
+    """The photograph stretched to `size`, bilinear."""
     return cv2.resize(image, size[::-1], interpolation=cv2.INTER_LINEAR)
 
 
@@ -134,7 +134,7 @@ def _original(sample: Sample, label: np.ndarray, classes: int) -> Truth:
 
 
 def _square(_sample: Sample, label: np.ndarray, _classes: int) -> Truth:
-    # Not INTER_NEAREST, which takes the pixel under the target pixel's corner, not under its centre.
+    # Not INTER_NEAREST: it takes the pixel under the target pixel's corner, not under its centre.
     return Truth(cv2.resize(label, SQUARE[::-1], interpolation=cv2.INTER_NEAREST_EXACT))
 
 
@@ -142,10 +142,10 @@ def _square(_sample: Sample, label: np.ndarray, _classes: int) -> Truth:
 
 
 def _warp_classes(logits: Tensor, photograph: Size, truth: Truth) -> np.ndarray:
-    """Nearest neighbour, background outside.
+    """Class ids in the truth's space: nearest neighbour, background outside.
 
-    The canvas between the two steps has the photograph's size: an aligned photograph larger than the original must
-    not be cut off before it is projected.
+    The canvas between the two steps has the photograph's size: an aligned photograph that is larger than the original
+    must not be cut off before it is projected.
     """
     label = classes_of(logits)
     label = unwarp_label(label, crop_matrix(photograph, label.shape), photograph)
@@ -153,8 +153,10 @@ def _warp_classes(logits: Tensor, photograph: Size, truth: Truth) -> np.ndarray:
 
 
 def _warp_logits(logits: Tensor, photograph: Size, truth: Truth) -> np.ndarray:
-    """Bilinear, in one warp, then the largest logit. Around the crop the network is as sure of background as it is of
-    anything inside, so that neither scaling nor shifting the logits moves a border.
+    """Class ids in the truth's space: logits are warped once, bilinear, then the largest one wins.
+
+    Outside the crop, background gets the largest of all logits and the other classes the smallest. So neither a scale
+    nor a shift of the logits moves a border.
     """
     classes, *crop = logits.shape
     matrix = crop_matrix(photograph, (crop[0], crop[1]))
@@ -164,7 +166,7 @@ def _warp_logits(logits: Tensor, photograph: Size, truth: Truth) -> np.ndarray:
     lowest, highest = logits.aminmax()
     outside = lowest.repeat(classes, 1, 1)
     outside[0] = highest
-    inside = logits - outside  # sampled with zeros around it
+    inside = logits - outside  # `_sample` takes 0 outside the crop
     height, width = truth.label.shape
     step = max(1, _BAND // (classes * width))
     bands = (range(top, min(top + step, height)) for top in range(0, height, step))
@@ -172,10 +174,10 @@ def _warp_logits(logits: Tensor, photograph: Size, truth: Truth) -> np.ndarray:
 
 
 def _sample(logits: Tensor, matrix: np.ndarray, rows: range, width: int) -> Tensor:
-    """C x h x w -> C x rows x width, through a target -> source matrix; bilinear, 0 outside."""
+    """Sample logits through a target -> source matrix: C x h x w -> C x rows x width. Bilinear, 0 outside."""
     x = torch.arange(width, dtype=torch.float64, device=logits.device)
     y = torch.arange(rows.start, rows.stop, dtype=torch.float64, device=logits.device)[:, None]
-    # As `grid_sample` counts: -1 at the first pixel's centre, 1 at the last's.
+    # Coordinates of `grid_sample`: -1 at the first pixel's centre, 1 at the last pixel's centre.
     sides = (logits.shape[2], logits.shape[1])
     u, v = (2 * (a * x + b * y + c) / (side - 1) - 1 for (a, b, c), side in zip(matrix.tolist(), sides, strict=True))
     grid = torch.stack([u, v], dim=-1).to(logits.dtype)

@@ -15,10 +15,10 @@ from faceparse.core.scoring.summary import Evaluation, Summary
 from faceparse.core.scoring.thirds import Third
 
 PICTURE_SIDE = 360
-"""Longer side of the pictures in the page, pixels."""
+"""Longer side of the pictures in the page, in pixels."""
 MOST_BARS = 20
 BAR_WIDTHS = (1, 2, 5)
-"""Percent, each a divisor of 100."""
+"""Widths of bars in percent, each a divisor of 100."""
 
 MEANS = {
     "mean_f1": "mean F1",
@@ -26,16 +26,16 @@ MEANS = {
     **{f"mean_{at}": f"mean boundary F1, {tolerance} px" for tolerance, at in AT.items()},
     "pixel_accuracy": "pixel accuracy",
 }
-"""Scores of all classes together, in words."""
+"""Name -> words, for scores of all classes together."""
 
 
 class Measure(NamedTuple):
-    """How thirds by it are shown."""
+    """How to show the thirds by one measure."""
 
     title: str
     column: str
     scale: int
-    """What values are shown times."""
+    """Factor on values for display."""
     note: str
 
 
@@ -58,17 +58,17 @@ _SIZES_NOTE = "Side of the square that has as many pixels as the face in the tru
 
 
 class Row(NamedTuple):
-    """Of a table of classes."""
+    """Row of a table of classes."""
 
     name: str
     colour: str
     """Empty for merged classes and means."""
     score: str
-    """F1 of a class, or the mean, by its name in `Scores.get`."""
+    """F1 of a class, or a mean, by its name in `Scores.get`."""
 
 
 def evaluation_page(evaluation: Evaluation) -> str:
-    """One checkpoint's scores, by protocol, and its worst images."""
+    """Page with one checkpoint's scores by protocol, and its worst images."""
     return render(
         "evaluation.html",
         title=f"{evaluation.dataset.name} {evaluation.split}: {short_names([evaluation.checkpoint])[0]}",
@@ -88,7 +88,7 @@ def evaluation_page(evaluation: Evaluation) -> str:
 
 
 def comparison_page(comparison: Comparison) -> str:
-    """Each checkpoint against the first."""
+    """Page that compares each checkpoint with the first."""
     first, *others = comparison.evaluations
     return render(
         "comparison.html",
@@ -111,43 +111,44 @@ def comparison_page(comparison: Comparison) -> str:
 
 
 def rows_of(label_set: LabelSet) -> list[Row]:
-    """Classes, merged classes, means."""
+    """Rows for classes, merged classes and means."""
     classes = [Row(name, colour, f"f1/{name}") for name, colour in label_set.classes.items()]
     merged = [Row(f"{name} (merged)", "", f"f1/{name}") for name in label_set.merged]
     return [*classes, *merged, *(Row(words, "", name) for name, words in MEANS.items())]
 
 
 def range_phrase(interval: Interval | None) -> str:
-    """In percent, or nothing."""
+    """Interval in percent; empty for None."""
     return "" if interval is None else f"{100 * interval.low:.1f}\N{EN DASH}{100 * interval.high:.1f}"
 
 
 def difference_phrase(difference: Difference) -> str:
-    """In percentage points."""
+    """Difference in percentage points."""
     return "absent" if difference.value is None else f"{100 * difference.value:+.2f}"
 
 
 def difference_range(difference: Difference) -> str:
-    """In percentage points, or nothing."""
+    """Interval of the difference in percentage points; empty for None."""
     interval = difference.interval
     return "" if interval is None else f"{100 * interval.low:+.1f} to {100 * interval.high:+.1f}"
 
 
 def p_phrase(difference: Difference) -> str:
-    """With a star where it is significant."""
+    """The p-value, with a star where the difference is significant."""
     if difference.p_value is None:
         return ""
     return f"{difference.p_value:.3f}{' *' if difference.significant else ''}"
 
 
 def side_phrase(low: float, high: float) -> str:
+    """Range of face sides in words."""
     if low == 0:
         return f"below {high:g}"
     return f"{low:g} and more" if math.isinf(high) else f"{low:g} to {high:g}"
 
 
 def third_phrase(measure: str, third: Third) -> str:
-    """From its least value to its greatest."""
+    """Range of a third's values, from the least to the greatest."""
     low, high = (f"{THIRDS[measure].scale * value:.0f}" for value in (third.low, third.high))
     return f"{low} to {high}"
 
@@ -176,7 +177,7 @@ def _section(protocol: str, summary: Summary) -> dict[str, Any]:
 
 
 def _groups(summary: Summary) -> list[dict[str, Any]]:
-    """Tables of images that are alike in something: by the side of the face, and in thirds."""
+    """Tables of groups of images: by the side of the face, and in thirds."""
     sizes = [(side_phrase(*sides), faces) for sides, faces in summary.sizes.items()]
     tables = [("By face size", "side, pixels", _SIZES_NOTE, sizes)]
     for measure, thirds in summary.thirds.items():
@@ -209,7 +210,7 @@ def _score(words: str, name: str, summary: Summary) -> dict[str, str]:
 
 
 def _class(row: Row, summary: Summary) -> dict[str, Any]:
-    """F1 and its interval, and the other scores that merged classes do not have."""
+    """F1 with its interval, and the other scores, which merged classes do not have."""
     name = row.score.removeprefix("f1/")
     others = [f"iou/{name}", *(f"{at}/{name}" for at in AT.values())] if row.colour else []
     values = [percent(summary.scores.get(other)) for other in others] or [""] * (1 + len(AT))
@@ -217,7 +218,7 @@ def _class(row: Row, summary: Summary) -> dict[str, Any]:
 
 
 def _confusion(summary: Summary) -> list[dict[str, Any]]:
-    """Rows of the truth's classes; shares of the row in percent, with how strongly to paint them."""
+    """Rows for the truth's classes: shares of the row in percent, and how strongly to colour them."""
     counts = summary.counts.sum().confusion
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     return [
@@ -231,7 +232,10 @@ def _confusion(summary: Summary) -> list[dict[str, Any]]:
 
 
 def _histogram(means: np.ndarray) -> dict[str, Any]:
-    """Bars of the images' mean F1: from the worst image's bin to 100 %, in the finest bins of which few suffice."""
+    """Bars of the images' mean F1, from the worst image's bin to 100 %.
+
+    Bins are the finest for which few bars suffice.
+    """
     there = 100 * means[~np.isnan(means)]
     lowest = float(there.min(initial=99.0))
     starts = {width: math.floor(lowest / width) * width for width in BAR_WIDTHS}

@@ -1,4 +1,4 @@
-"""An evaluation's folder: put in place as a whole, so that files of two evaluations never lie together."""
+"""Write an evaluation's folder. It is replaced as a whole, so that files of two evaluations never mix."""
 
 import json
 import shutil
@@ -18,12 +18,13 @@ Files = dict[str, bytes]
 """Path within the folder -> content."""
 
 _MARKS = ("scores.json", "comparison.json")
-"""One of these lies in every folder that was written here."""
+"""One of these is in every folder that an evaluation wrote."""
 _OURS = (*_MARKS, "report.html", "comparison.html", "worst", "images.csv")
 _TEMPORARY = (".eval-", ".faceparse-")
 
 
 def evaluation_files(evaluation: Evaluation) -> Files:
+    """Files of one evaluation: scores, table of images, page, pictures of the worst images."""
     pictures = {
         f"worst/{rank:02d}-{one.id.replace('/', '_')}-{kind}.jpg": encode_jpeg(picture)
         for rank, one in enumerate(evaluation.worst, 1)
@@ -38,6 +39,7 @@ def evaluation_files(evaluation: Evaluation) -> Files:
 
 
 def comparison_files(comparison: Comparison) -> Files:
+    """Files of a comparison: scores and page."""
     return {
         "comparison.json": _json(comparison_dict(comparison)),
         "comparison.html": comparison_page(comparison).encode(),
@@ -45,10 +47,10 @@ def comparison_files(comparison: Comparison) -> Files:
 
 
 def prepare_folder(folder: Path) -> None:
-    """Before long work is spent on filling it.
+    """Check and create a folder, before the long work of filling it.
 
     Raises:
-        OutputError: it cannot be written, or holds what no evaluation wrote.
+        OutputError: the folder cannot be written, or holds files that no evaluation wrote.
     """
     if folder.is_dir():
         names = [path.name for path in folder.iterdir() if not path.name.startswith(_TEMPORARY)]
@@ -58,11 +60,12 @@ def prepare_folder(folder: Path) -> None:
 
 
 def write_folder(folder: Path, files: Mapping[str, bytes]) -> None:
-    """Write all into a folder of its own, then put that in the place of what an evaluation before left: whatever ends
-    the process, the report is the old one or the new one. Other files that lie there stay.
+    """Write all files into a new folder, then replace the old one by it. Other files in the old folder are kept.
+
+    Whatever ends the process, the report is the old one or the new one.
 
     Raises:
-        OutputError: it cannot be written; what was there is left as it was.
+        OutputError: the folder cannot be written; the old files stay as they were.
     """
 
     def fill(new: Path) -> None:
@@ -77,7 +80,7 @@ def write_folder(folder: Path, files: Mapping[str, bytes]) -> None:
                 copy = shutil.copytree if other.is_dir() else shutil.copy2
                 copy(other, new / other.name)
 
-    here = Path.cwd().is_relative_to(folder.resolve())  # where somebody stands stays
+    here = Path.cwd().is_relative_to(folder.resolve())  # the working folder itself must stay
     if here:
         _write_into(folder, fill)
     else:
@@ -85,7 +88,10 @@ def write_folder(folder: Path, files: Mapping[str, bytes]) -> None:
 
 
 def _write_into(folder: Path, fill: Callable[[Path], None]) -> None:
-    """As near to a replacement as can be: what makes a report look whole goes first and comes last."""
+    """Replace the files in a folder that must stay, as safely as possible.
+
+    The files that make a report look complete go first and come last.
+    """
     remove_leftovers(folder)
     for left in folder.glob(".eval-*"):  # of earlier versions
         shutil.rmtree(left, ignore_errors=True)

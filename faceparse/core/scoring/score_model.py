@@ -1,4 +1,4 @@
-"""A checkpoint over a dataset split, from files to scores."""
+"""Score a checkpoint on a dataset split, from files to scores."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -23,12 +23,12 @@ from faceparse.core.scoring.tta import NONE, Augmentation, augmented_network, ch
 
 WORST = 12
 _PICTURE_SIDE = 512
-"""Longer side of the worst images' pictures, pixels."""
+"""Longer side of the worst images' pictures, in pixels."""
 
 
 @dataclass(frozen=True)
 class EvaluationPlan:
-    """What will be scored how, with everything found out that can be wrong before a network runs."""
+    """Model, photographs and options of an evaluation, checked as far as possible before the network runs."""
 
     model: TrainedModel
     split: Split
@@ -37,8 +37,10 @@ class EvaluationPlan:
     augmentation: Augmentation
 
     def name(self, protocols: Sequence[str]) -> str:
-        """In MLflow and of folders. The plain `test` is for the run's own dataset and input size, the default protocol
-        and the network alone: what charts compare.
+        """Name of the evaluation in MLflow and of its folder.
+
+        The plain `test` stands for the run's own dataset and input size, the default protocol, and no augmentation.
+        Charts compare these.
         """
         trained = self.model.settings.data
         height, width = self.input_size
@@ -54,8 +56,9 @@ class EvaluationPlan:
 
     @property
     def folder(self) -> Path:
-        """Where outputs go by default: within the model's `home`, and among MLflow's artifacts.
-        Evaluations that differ have different ones.
+        """Default folder of the outputs, within the model's `home` and among MLflow's artifacts.
+
+        Different evaluations have different folders.
         """
         return Path("eval", self.model.short_name, self.name(self.protocols))
 
@@ -71,7 +74,9 @@ def plan_evaluation(
     num_classes: int | None = None,
     augmentation: Augmentation = NONE,
 ) -> EvaluationPlan:
-    """Everything that is not given is taken from the model.
+    """Plan an evaluation. Options that are not given come from the model.
+
+        plan = plan_evaluation(load_file("best.pth"), split="val")
 
     Raises:
         SettingsError, DatasetError, CheckpointError: something does not exist or does not fit together.
@@ -92,15 +97,15 @@ def score_checkpoint(
     worst: int = WORST,
     track: Track = untracked,
 ) -> Evaluation:
-    """Score it.
+    """Score the plan's model on its photographs.
 
     Args:
-        resamples: for intervals; 0 is without.
-        worst: how many of the worst images are painted.
+        resamples: number of resamples for intervals; 0 for none.
+        worst: number of worst images to draw.
 
     Raises:
         DatasetError: a file is broken.
-        CheckpointError: the file does not hold what it should, or takes no other input size.
+        CheckpointError: the model's file does not hold what it should, or takes no other input size.
     """
     samples, label_set = plan.split.samples, plan.split.label_set
     network = augmented_network(plan.model, label_set, plan.augmentation, device, plan.input_size)
@@ -131,9 +136,9 @@ def score_checkpoint(
 
 
 def _paint_worst(parser: Parser, plan: EvaluationPlan, summary: Summary, count: int) -> list[WorstImage]:
-    """Parsed once more: keeping every picture until the worst are known would take memory without bounds.
+    """Draw the worst images. They are parsed again: to keep all pictures until then would need unlimited memory.
 
-    Whatever the protocol, the pictures show the dataset's photograph, as there is none of an aligned face's original.
+    Whatever the protocol, the pictures show the dataset's photograph, because an aligned face's original is missing.
     """
     worst = summary.worst(count)
     samples = [plan.split.samples[image] for image in worst]

@@ -1,4 +1,4 @@
-"""Scores as pure functions of counts: of one set of counts, or of many along axes in front, at once."""
+"""Scores as pure functions of counts: of one set of counts, or of a batch (leading axes) at once."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -11,23 +11,23 @@ from faceparse.core.scoring.boundary import TOLERANCES
 from faceparse.core.scoring.records import Counts
 
 Score = float | None
-"""A fraction of 1, or None for a class that is absent from the truth: 0 / 0 is neither good nor bad."""
+"""A fraction of 1. None for a class that the truth lacks: 0 / 0 is neither good nor bad."""
 
 ScoreArrays = dict[str, np.ndarray]
-"""Scores of many counts by their names in `Scores.get`; float64, nan where a class is absent."""
+"""Scores of a batch of counts by their names in `Scores.get`; float64, nan where a class is absent."""
 
 AT = {tolerance: f"boundary_f1_{tolerance}px" for tolerance in TOLERANCES}
-"""Tolerance -> name of the boundary F1."""
+"""Tolerance -> name of its boundary F1."""
 
 
 def percent(score: Score) -> str:
-    """As tables show it, without the sign."""
+    """Score in percent for tables, without the percent sign."""
     return "absent" if score is None else f"{100 * score:.2f}"
 
 
 @dataclass(frozen=True)
 class Scores:
-    """Means leave out background and absent classes."""
+    """Scores of one network on one set of images. Means leave out background and absent classes."""
 
     f1: dict[str, Score]
     iou: dict[str, Score]
@@ -36,11 +36,13 @@ class Scores:
     mean_iou: float
     pixel_accuracy: float
     boundary_f1: dict[str, dict[str, Score]] = field(default_factory=dict)
-    """`boundary_f1_1px` and so on -> class -> score; empty where boundaries were not counted."""
+    """Name such as `boundary_f1_1px` -> class -> score; empty where boundaries were not counted."""
     mean_boundary_f1: dict[str, float] = field(default_factory=dict)
 
     def get(self, name: str) -> Score:
-        """`mean_f1`, `mean_iou`, `pixel_accuracy`, `f1/<class or merged name>`, `iou/<class>`,
+        """Score by its name.
+
+        Names: `mean_f1`, `mean_iou`, `pixel_accuracy`, `f1/<class or merged name>`, `iou/<class>`,
         `mean_boundary_f1_1px`, `boundary_f1_1px/<class>`, ...
         """
         kind, _, of = name.partition("/")
@@ -53,7 +55,7 @@ class Scores:
         return self.iou[of] if kind == "iou" else getattr(self, name)
 
     def flat(self) -> dict[str, float]:
-        """Metric names as they stand in MLflow; absent classes are left out."""
+        """Scores by their names in MLflow, without absent classes."""
         named = {
             "f1_mean": self.mean_f1,
             "miou": self.mean_iou,
@@ -78,12 +80,12 @@ def compute_all_scores(counts: Counts, label_set: LabelSet) -> Scores:
 
 
 def score_arrays(counts: Counts, label_set: LabelSet) -> ScoreArrays:
-    """Every score; the shape of each is that of the axes in front of the counts."""
+    """Every score. Its shape is that of the leading axes of the counts."""
     return confusion_scores(counts.confusion, label_set) | boundary_scores(counts.boundary, label_set)
 
 
 def confusion_scores(confusion: np.ndarray, label_set: LabelSet) -> ScoreArrays:
-    """Of ... x C x C counts."""
+    """Scores from ... x C x C confusion counts."""
     f1 = {f"f1/{name}": f1_of(confusion, [i]) for i, name in enumerate(label_set.names)}
     iou = {f"iou/{name}": iou_of(confusion, [i]) for i, name in enumerate(label_set.names)}
     merged = {f"f1/{name}": f1_of(confusion, label_set.ids(group)) for name, group in label_set.merged.items()}
@@ -94,7 +96,7 @@ def confusion_scores(confusion: np.ndarray, label_set: LabelSet) -> ScoreArrays:
 
 
 def boundary_scores(boundary: np.ndarray, label_set: LabelSet) -> ScoreArrays:
-    """Of ... x C x tolerances x 2 x 2 counts. A class whose true outline lies nowhere in the images has no score."""
+    """Scores from ... x C x tolerances x 2 x 2 boundary counts. A class without any true outline has no score."""
     scores: ScoreArrays = {}
     for t, at in enumerate(AT.values()):
         by_class = {f"{at}/{name}": boundary_f1_of(boundary[..., i, t, :, :]) for i, name in enumerate(label_set.names)}
@@ -103,7 +105,7 @@ def boundary_scores(boundary: np.ndarray, label_set: LabelSet) -> ScoreArrays:
 
 
 def resolve_metric(name: str, label_set: LabelSet) -> str:
-    """The score that `train.best_metric` means.
+    """Name of the score for `train.best_metric`. It resolves `auto`.
 
     Raises:
         SettingsError: the label set has no such score.
@@ -112,7 +114,7 @@ def resolve_metric(name: str, label_set: LabelSet) -> str:
         return "f1/overall" if "overall" in label_set.merged else "mean_f1"
     known = score_names(label_set)
     if name not in known:
-        logged = {flat_name(one, label_set): one for one in known}  # what metrics.jsonl and MLflow show
+        logged = {flat_name(one, label_set): one for one in known}  # names in metrics.jsonl and MLflow
         shown = name.removeprefix("val/")
         meant = f"; did you mean {logged[shown]!r}?" if shown in logged else nearest(shown, known)
         raise SettingsError(f"train.best_metric = {name!r}: not a score of {label_set.name}{meant}")
@@ -120,7 +122,7 @@ def resolve_metric(name: str, label_set: LabelSet) -> str:
 
 
 def flat_name(name: str, label_set: LabelSet) -> str:
-    """A name of `Scores.get` as `Scores.flat` has it."""
+    """Name in `Scores.flat` for a name of `Scores.get`."""
     kind, _, of = name.partition("/")
     if kind == "f1" and of in label_set.merged:
         return f"f1_merged/{of}"
@@ -128,25 +130,28 @@ def flat_name(name: str, label_set: LabelSet) -> str:
 
 
 def score_names(label_set: LabelSet) -> list[str]:
-    """What `Scores.get` knows of a confusion matrix."""
+    """Names that `Scores.get` takes for scores of a confusion matrix."""
     classes = [f"{kind}/{name}" for kind in ("f1", "iou") for name in label_set.names]
     return ["mean_f1", "mean_iou", "pixel_accuracy", *(f"f1/{name}" for name in label_set.merged), *classes]
 
 
 def f1_of(confusion: np.ndarray, ids: Sequence[int]) -> np.ndarray:
-    """2 I / (A + B) with `ids` taken as one class before counting: confusions among them are hits."""
+    """F1, 2 I / (A + B), with `ids` as one class: confusions among them are hits."""
     intersection, truth, prediction = _areas(confusion, ids)
     return _ratio(2 * intersection, truth + prediction, truth > 0)
 
 
 def iou_of(confusion: np.ndarray, ids: Sequence[int]) -> np.ndarray:
-    """I / (A + B - I), `ids` taken as one class."""
+    """IoU, I / (A + B - I), with `ids` as one class."""
     intersection, truth, prediction = _areas(confusion, ids)
     return _ratio(intersection, truth + prediction - intersection, truth > 0)
 
 
 def boundary_f1_of(counts: np.ndarray) -> np.ndarray:
-    """2 P R / (P + R) of ... x 2 (truth, prediction) x 2 (matched, all) counts; 0 where nothing was predicted."""
+    """Boundary F1, 2 P R / (P + R), from ... x 2 (truth, prediction) x 2 (matched, all) counts.
+
+    0 where nothing was predicted.
+    """
     matched, total = counts[..., 0], counts[..., 1]
     recall, precision = np.moveaxis(matched / np.maximum(total, 1), -1, 0)
     there = total[..., 0] > 0
@@ -155,7 +160,7 @@ def boundary_f1_of(counts: np.ndarray) -> np.ndarray:
 
 
 def _areas(confusion: np.ndarray, ids: Sequence[int]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """I, A and B: pixels of `ids` in both, in the truth, in the prediction."""
+    """Pixels of `ids` in both labels (I), in the truth (A), and in the prediction (B)."""
     chosen = list(ids)
     rows = confusion[..., chosen, :]
     return rows[..., chosen].sum((-2, -1)), rows.sum((-2, -1)), confusion[..., chosen].sum((-2, -1))
@@ -167,7 +172,7 @@ def _ratio(numerator: np.ndarray, denominator: np.ndarray, defined: np.ndarray) 
 
 
 def _mean(scores: Iterable[np.ndarray]) -> np.ndarray:
-    """Over the classes that are there, without the first, which is background; nan where there are none."""
+    """Mean over the classes that occur, without the first, which is background; nan where there are none."""
     _, *classes = scores
     present = [~np.isnan(score) for score in classes]
     total = sum(np.where(there, score, 0.0) for there, score in zip(present, classes, strict=True))
@@ -195,5 +200,5 @@ def _named(values: Mapping[str, np.ndarray], label_set: LabelSet) -> Scores:
 
 
 def plain(value: np.ndarray | np.floating) -> Score:
-    """One number, nan as None."""
+    """One number as a float; None for nan."""
     return None if np.isnan(value) else float(value)

@@ -16,7 +16,7 @@ from faceparse.core.scoring.summary import Evaluation, Summary
 
 
 def evaluation_dict(evaluation: Evaluation) -> dict[str, Any]:
-    """With one protocol its scores lie beside what they are of; with several, each protocol's in an object."""
+    """Content of scores.json. The scores of a single protocol are at the top level; several protocols have objects."""
     protocols = {name: _summary_dict(summary) for name, summary in evaluation.summaries.items()}
     only = next(iter(protocols)) if len(protocols) == 1 else None
     return {
@@ -36,6 +36,7 @@ def evaluation_dict(evaluation: Evaluation) -> dict[str, Any]:
 
 
 def comparison_dict(comparison: Comparison) -> dict[str, Any]:
+    """Content of comparison.json."""
     first, *others = comparison.names
     return {
         "first": first,
@@ -51,7 +52,7 @@ def comparison_dict(comparison: Comparison) -> dict[str, Any]:
 
 
 def images_csv(evaluation: Evaluation) -> str:
-    """A line for each image and protocol; what an image does not hold is empty."""
+    """Content of images.csv: a line for each image and protocol. A cell is empty where the image lacks the class."""
     first = next(iter(evaluation.summaries.values()))
     names, measures = list(first.images), list(first.measures)
     text = io.StringIO()

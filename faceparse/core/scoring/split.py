@@ -1,4 +1,4 @@
-"""The photographs that a model is scored on, and whether their labels mean what its classes mean."""
+"""Find the photographs that a model is scored on, and check that their labels have the model's classes."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -28,7 +28,7 @@ def find_split(
     dataset: str | None = None,
     num_classes: int | None = None,
 ) -> Split:
-    """A split that `trained` can be scored on; what is not given is taken from it.
+    """Find a split to score `trained` on. Options that are not given come from the model.
 
     Args:
         dataset: label set, by name or TOML file.
@@ -53,7 +53,7 @@ def find_split(
 
 
 def held_out(root: Path) -> str:
-    """The split that exports are compared on: test, or val where there is no list of test."""
+    """Split that exports are compared on: test, or val where the dataset has no list for test."""
     return "val" if "test" not in (there := _lists(root)) and "val" in there else "test"
 
 
@@ -62,7 +62,7 @@ def _lists(root: Path) -> list[str]:
 
 
 def _label_set(trained: TrainedModel, root: Path, dataset: str | None) -> LabelSet:
-    """What was typed, else what training was told of this folder, else what the folder says, else the model's."""
+    """Label set of the folder: as given, else as in the training settings, else the folder's own, else the model's."""
     if dataset:
         return get_label_set(dataset)
     data = trained.settings.data
@@ -72,7 +72,7 @@ def _label_set(trained: TrainedModel, root: Path, dataset: str | None) -> LabelS
 
 
 def _must_agree(trained: TrainedModel, label_set: LabelSet, root: Path, num_classes: int | None) -> None:
-    """Confused ids give plausible, wrong scores: refuse them."""
+    """Refuse other classes than the model's. Confused ids would give plausible, wrong scores."""
     ours = trained.label_set
     for count, where in ((num_classes, "--num-classes"), (len(label_set), f"{root} ({label_set.name})")):
         if count is not None and count != len(ours):

@@ -1,4 +1,4 @@
-"""All that an evaluation says, derived from its counts."""
+"""All results of an evaluation, computed from its counts."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -18,18 +18,18 @@ from faceparse.core.scoring.thirds import Third, face_shares, split_in_thirds
 
 @dataclass(frozen=True)
 class Summary:
-    """Of N images under one protocol."""
+    """Results on N images under one protocol."""
 
     counts: Counts
     label_set: LabelSet
     resamples: int
-    """For the intervals; 0 is without."""
+    """Number of resamples for the intervals; 0 for none."""
     lightness: np.ndarray | None = None
-    """N, of the skin in the photographs, nan where there is none; None where it was not measured."""
+    """Lightness of the skin in N photographs, nan where there is no skin. None where it was not measured."""
 
     @cached_property
     def scores(self) -> Scores:
-        """Of all images together."""
+        """Scores of all images together."""
         return compute_all_scores(self.counts.sum(), self.label_set)
 
     @cached_property
@@ -39,7 +39,7 @@ class Summary:
 
     @cached_property
     def intervals(self) -> dict[str, Interval]:
-        """By score; none without resamples."""
+        """Intervals by score; empty without resamples."""
         return intervals(self.resampled)
 
     @cached_property
@@ -49,41 +49,43 @@ class Summary:
 
     @cached_property
     def face_sides(self) -> np.ndarray:
-        """N, in pixels of the truth."""
+        """Sides of N faces in pixels of the truth."""
         return face_sides(self.counts)
 
     @cached_property
     def sizes(self) -> dict[tuple[float, float], "Summary"]:
-        """Faces with a side of (from, below) pixels."""
+        """Summaries of faces with a side of (from, below) pixels."""
         return {sides: self._of(images) for sides, images in size_bins(self.counts).items()}
 
     @cached_property
     def measures(self) -> dict[str, np.ndarray]:
-        """What images are put into thirds by: name -> N values, nan where an image has none."""
+        """Measures for thirds: name -> N values, nan where an image has none."""
         shares = {"face_share": face_shares(self.counts, self.label_set)}
         return shares if self.lightness is None else shares | {"skin_lightness": self.lightness}
 
     @cached_property
     def thirds(self) -> dict[str, list[tuple[Third, "Summary"]]]:
-        """By measure, lowest values first; without measures that no image has."""
+        """Thirds and their summaries by measure, lowest values first. Measures that no image has are left out."""
         found = {name: split_in_thirds(values) for name, values in self.measures.items()}
         return {name: [(one, self._of(one.images)) for one in thirds] for name, thirds in found.items() if thirds}
 
     def _of(self, images: np.ndarray) -> "Summary":
-        """Of chosen images, by their positions."""
+        """Summary of chosen images, by their positions."""
         return Summary(self.counts.of(images), self.label_set, self.resamples)
 
     def worst(self, count: int) -> list[int]:
-        """Positions of the images with the lowest mean F1, the worst first; those without a score are none of them."""
+        """Positions of the images with the lowest mean F1, the worst first. Images without a score are left out."""
         means = self.images["mean_f1"]
         return [int(image) for image in np.argsort(means, kind="stable")[:count] if not np.isnan(means[image])]
 
 
 class WorstImage(NamedTuple):
+    """One of the worst images, with pictures of its labels."""
+
     id: str
     mean_f1: float
     truth: np.ndarray
-    """H x W x 3 uint8 RGB: the photograph, made small, under its classes."""
+    """Photograph with its true classes painted over it, made small. H x W x 3 uint8 RGB."""
     prediction: np.ndarray
 
 
@@ -97,15 +99,16 @@ class Evaluation:
     split: str
     input_size: Size
     tta: str
-    """As it stands in names of outputs, `tta-flip` for instance; empty without."""
+    """Test-time augmentation as in names of outputs, such as `tta-flip`; empty without."""
     label_set: LabelSet
     ids: list[str]
-    """Of the images, in order."""
+    """Ids of the images, in order."""
     summaries: dict[str, Summary]
-    """By protocol."""
+    """Results by protocol."""
     worst: list[WorstImage]
-    """By the first protocol."""
+    """Worst images under the first protocol."""
 
     @property
     def scores(self) -> dict[str, Scores]:
+        """Scores by protocol."""
         return {protocol: summary.scores for protocol, summary in self.summaries.items()}

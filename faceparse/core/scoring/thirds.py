@@ -1,4 +1,4 @@
-"""Images in thirds by what is measured in their truth: one mean hides whom a network serves worse."""
+"""Images in thirds by a measure of their truth. A single mean hides for which images a network is worse."""
 
 from collections.abc import Sequence
 from functools import partial
@@ -13,24 +13,27 @@ from faceparse.core.sampling.samples import read_pair
 from faceparse.core.scoring.records import Counts
 
 SKIN = "skin"
-"""The class that both measures need; a label set without it has no thirds."""
+"""The class that both measures need. A label set without it has no thirds."""
 
 _ENCODED = np.arange(256) / 255
 _LINEAR = np.where(_ENCODED <= 0.04045, _ENCODED / 12.92, ((_ENCODED + 0.055) / 1.055) ** 2.4)
-"""sRGB's values -> light."""
+"""Light for each of sRGB's 256 values."""
 
 
 class Third(NamedTuple):
+    """Images of one third, and their range of values."""
+
     low: float
     high: float
-    """The least and the greatest value in it."""
+    """Least and greatest value in the third."""
     images: np.ndarray
-    """Positions."""
+    """Positions of the images."""
 
 
 def split_in_thirds(values: np.ndarray) -> list[Third]:
-    """Equal in number, but for a rest of one or two; the lowest values first. Images without a value (nan) are in none,
-    and where there are fewer than three, there are fewer thirds.
+    """Thirds of equal number, except for a rest of one or two, the lowest values first.
+
+    Images without a value (nan) are in no third. Fewer than three images give fewer thirds.
     """
     there = np.flatnonzero(~np.isnan(values))
     order = there[np.argsort(values[there], kind="stable")]
@@ -39,9 +42,9 @@ def split_in_thirds(values: np.ndarray) -> list[Third]:
 
 
 def face_shares(counts: Counts, label_set: LabelSet) -> np.ndarray:
-    """N images -> side of the square that has as many pixels as the face, as a share of that which has all pixels.
+    """Side of the square with as many pixels as the face, as a share of the square with all pixels, for N images.
 
-    The face is skin, eyes, nose and mouth in the truth: hair and clothes make no face larger. nan where there is none.
+    The face is skin, eyes, nose and mouth in the truth: hair and clothes do not make it larger. nan without a face.
     """
     if SKIN not in label_set.classes:
         return np.full(len(counts), np.nan)
@@ -52,7 +55,7 @@ def face_shares(counts: Counts, label_set: LabelSet) -> np.ndarray:
 
 
 def skin_lightness(samples: Sequence[Sample], label_set: LabelSet, *, track: Track = untracked) -> np.ndarray:
-    """Samples -> median lightness of the photograph where the truth is skin; nan where there is none.
+    """Median lightness of the photograph where the truth is skin, for each sample; nan where there is no skin.
 
     Raises:
         DatasetError: a file is broken.
@@ -71,7 +74,7 @@ def _read_lightness(sample: Sample, *, label_set: LabelSet) -> float:
 
 
 def median_lightness(pixels: np.ndarray) -> float:
-    """N x 3 uint8 sRGB -> median CIE L*, 0 (black) to 100 (white); nan of no pixels."""
+    """Median CIE L* of N x 3 uint8 sRGB pixels, 0 (black) to 100 (white); nan for no pixels."""
     if not len(pixels):
         return np.nan
     luminance = _LINEAR[pixels] @ (0.2126, 0.7152, 0.0722)

@@ -1,7 +1,7 @@
-"""Test-time augmentation: several views of each crop, parsed by one network, their probabilities averaged.
+"""Test-time augmentation: one network parses several views of each crop, and their probabilities are averaged.
 
-Each kind of view is a network around another, so that they combine. What comes out is the logarithm of the averaged
-probabilities: its softmax gives them back, and protocols that warp logits work on it as on any logits.
+Each kind of view is a network around another one, so they combine. The output is the logarithm of the averaged
+probabilities: softmax gives the probabilities back, and protocols that warp logits work as on any logits.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -20,12 +20,12 @@ from faceparse.core.parser.trained import Network, TrainedModel
 KINDS = ("flip", "scales")
 SCALES = (0.75, 1.0, 1.25)
 _SMALLEST = 32
-"""Side of a crop, as for `data.input_size`."""
+"""Least side of a crop, as for `data.input_size`."""
 
 
 @dataclass(frozen=True)
 class Augmentation:
-    """Which views; without any it is the plain network."""
+    """The views to average. Without any it is the plain network."""
 
     flip: bool = False
     scales: tuple[float, ...] = ()
@@ -33,7 +33,7 @@ class Augmentation:
 
     @property
     def name(self) -> str:
-        """As it stands in names of outputs: `tta-flip`, `tta-flip-scales-0.75-1-1.25`, or nothing."""
+        """Name in outputs: `tta-flip`, `tta-flip-scales-0.75-1-1.25`, or empty."""
         scales = ["scales", *(f"{scale:g}" for scale in self.scales)] if self.scales else []
         parts = [*(["flip"] if self.flip else []), *scales]
         return "-".join(["tta", *parts]) if parts else ""
@@ -43,10 +43,10 @@ NONE = Augmentation()
 
 
 def resolve_augmentation(kinds: str | None, scales: str | None) -> Augmentation:
-    """From `flip,scales` and `0.75,1,1.25`.
+    """Read the options of `--tta` and `--tta-scales`, such as `flip,scales` and `0.75,1,1.25`.
 
     Raises:
-        SettingsError: there is no such kind, a scale is no factor, or scales are given but not asked for.
+        SettingsError: there is no such kind, a scale is no factor, or scales are given without `--tta scales`.
     """
     chosen = [kind.strip() for kind in kinds.split(",")] if kinds is not None else []
     for kind in chosen:
@@ -69,7 +69,8 @@ def _factors(text: str) -> tuple[float, ...]:
 
 
 def check_augmentation(augmentation: Augmentation, label_set: LabelSet, input_size: Size) -> None:
-    """
+    """Check that the augmentation fits the label set and the input size.
+
     Raises:
         SettingsError: left and right classes cannot be swapped, or a scaled crop would be too small.
     """
@@ -92,7 +93,7 @@ def augmented_network(
     device: torch.device,
     input_size: Size | None = None,
 ) -> Network:
-    """The model's network, or the average over its views.
+    """The model's network, or its average over the views.
 
     Raises:
         CheckpointError: the model takes no other input size, and scales are asked for.
@@ -111,13 +112,14 @@ def _scaled(size: Size, scale: float) -> Size:
 
 
 class Flipped:
-    """A network's average over a crop and its mirror image, in which left and right classes change places."""
+    """Average of a network over a crop and its mirror image, in which left and right classes change places."""
 
     def __init__(self, network: Network, label_set: LabelSet, device: torch.device) -> None:
         self.network, self.input_size = network, network.input_size
         self._swap = torch.from_numpy(label_set.mirror_table()[: len(label_set)]).to(device, torch.int64)
 
     def __call__(self, crops: Tensor) -> Tensor:
+        """Return the logarithm of the averaged probabilities, N x C x H x W."""
         return _log_mean(self._views(crops), 2)
 
     def _views(self, crops: Tensor) -> Iterator[Tensor]:
@@ -126,12 +128,13 @@ class Flipped:
 
 
 class Scaled:
-    """The average of networks that look at one crop in different sizes."""
+    """Average of networks that see one crop in different sizes."""
 
     def __init__(self, networks: Sequence[Network], input_size: Size) -> None:
         self.networks, self.input_size = networks, input_size
 
     def __call__(self, crops: Tensor) -> Tensor:
+        """Return the logarithm of the averaged probabilities, N x C x H x W."""
         return _log_mean(self._views(crops), len(self.networks))
 
     def _views(self, crops: Tensor) -> Iterator[Tensor]:
@@ -141,12 +144,12 @@ class Scaled:
 
 
 def _log_mean(probabilities: Iterable[Tensor], count: int) -> Tensor:
-    """Of `count` N x C x H x W tensors, one of which is held at a time."""
+    """Logarithm of the mean of `count` tensors, N x C x H x W each. One is in memory at a time."""
     return (reduce(torch.add, probabilities) / count).clamp_min(torch.finfo(torch.float32).tiny).log()
 
 
 def _resized(crops: Tensor, size: Size) -> Tensor:
-    """N x H x W x 3 uint8 at another size; bilinear, corners aligned as crops themselves are taken."""
+    """Crops at another size, N x H x W x 3 uint8; bilinear, with corners aligned, as crops themselves are taken."""
     if crops.shape[1:3] == size:
         return crops
     return resize(crops.permute(0, 3, 1, 2).float(), size).round().to(torch.uint8).permute(0, 2, 3, 1).contiguous()

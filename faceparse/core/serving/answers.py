@@ -1,4 +1,4 @@
-"""What a server is asked, and what it answers: encoded photographs in, label maps in JSON out."""
+"""Requests to a model server and its answers: encoded photographs in, label maps as JSON out."""
 
 import base64
 import binascii
@@ -15,20 +15,25 @@ from faceparse.core.runtime.onnx_model import OnnxModel
 
 
 def answer(model: OnnxModel, photographs: Sequence[object], faces: str = AUTO) -> list[dict[str, Any]]:
-    """For each photograph, of any size, its `labels` (an indexed PNG of that size, as base64), `classes` (names; the
-    position is the id), `areas` (class -> pixels, for the classes that are there), `notice` (what should be known of
-    the file, such as that it is an animation; mostly empty) and `faces` (each with box, score and points; None where
-    the photograph was parsed as a whole).
+    """Parse photographs of any size. Return one table for each.
 
-    One at a time: the label maps do not depend on what else is asked, and memory is bounded.
+    - `labels`: an indexed PNG of the photograph's size, as base64.
+    - `classes`: names; the position is the id.
+    - `areas`: class -> pixels, for the classes that occur.
+    - `notice`: what users should know about the file, such as that it is an animation; mostly empty.
+    - `faces`: box, score and points of each face; None where the photograph was parsed as a whole.
+
+    Photographs are parsed one at a time: the answer to one does not depend on the others, and memory is bounded.
+
+        answer(open_onnx(path), [Path("photo.jpg").read_bytes()])[0]["areas"]
 
     Args:
         photographs: bytes of picture files, or their base64.
-        faces: `auto` parses each face that the model finds, where its training pictures were aligned, else the whole
-            photograph; `none` parses the whole photograph.
+        faces: `auto` parses each face that the model finds, or the whole photograph where the training pictures were
+            not aligned; `none` parses the whole photograph.
 
     Raises:
-        DatasetError: one is no picture, or too large.
+        DatasetError: a photograph is no picture, or too large.
         SettingsError: `faces` is something else.
     """
     if faces not in (AUTO, NONE):

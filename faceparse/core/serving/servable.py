@@ -1,6 +1,6 @@
-"""What MLflow runs when a registered model is loaded: it copies this file into the model ("models from code").
+"""The code that MLflow runs when it loads a registered model. It copies this file into the model ("models from code").
 
-All the rest is the package's own, which lies beside it in the model. None of that needs PyTorch.
+The file needs the package, which lies beside it in the model. Nothing there needs PyTorch.
 """
 
 from pathlib import Path
@@ -19,7 +19,7 @@ from faceparse.core.serving.answers import answer
 
 
 class RefusedError(MlflowException):
-    """A request that cannot be answered: status 400, and one line that says why."""
+    """A request that cannot be answered: status 400, and one line with the reason."""
 
     def __init__(self, line: str) -> None:
         self._line = line
@@ -27,22 +27,25 @@ class RefusedError(MlflowException):
 
     @property
     def message(self) -> str:
+        """The line."""
         return self._line
 
     @message.setter
     def message(self, _: str) -> None:
-        """The scoring server would put all of the request's data before the line."""
+        """Ignore the new text: the scoring server would put all data of the request before the line."""
 
 
 class ServableModel(PythonModel):
     """Photographs in the column `image` -> label maps; see `answer`."""
 
     def load_context(self, context: PythonModelContext) -> None:
+        """Check and open the model's bundle."""
         self._model = open_onnx(check_sums(Path(context.artifacts[BUNDLE])))
 
     def predict(
         self, context: PythonModelContext, model_input: pd.DataFrame, params: dict[str, Any] | None = None
     ) -> list[dict[str, Any]]:
+        """Parse the photographs. Wrong input raises `RefusedError`."""
         try:
             return answer(self._model, list(model_input["image"]), **(params or {}))
         except (DatasetError, SettingsError) as error:

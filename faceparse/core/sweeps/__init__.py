@@ -1,1 +1,1 @@
-"""Many runs of one experiment, in search of the best."""
+"""Sweeps: many runs of one experiment, in search of the best."""

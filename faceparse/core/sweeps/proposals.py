@@ -1,4 +1,4 @@
-"""What to try next: the only file that imports optuna."""
+"""Propose the parameters of the next trial. The only file that imports optuna."""
 
 import random
 from collections.abc import Sequence
@@ -15,7 +15,8 @@ SAMPLERS = ("tpe", "random", "grid")
 
 
 def check_sampler(sampler: str, space: Space) -> None:
-    """
+    """Check that the sampler exists and fits the space.
+
     Raises:
         SettingsError: there is no such sampler, or it does not fit the space.
         ResourceError: optuna is not installed.
@@ -34,7 +35,10 @@ def check_sampler(sampler: str, space: Space) -> None:
 
 
 def propose(space: Space, trials: Sequence[Trial], *, sampler: str, seed: int) -> Params | None:
-    """Parameters of the next trial, which depend on nothing but the arguments; None where all were tried."""
+    """Parameters of the next trial; None where all combinations were tried.
+
+    They depend on nothing but the arguments, so a resumed sweep proposes the same as one that never stopped.
+    """
     tried = [trial.params for trial in trials]
     size = space.size
     if size is not None and len(tried) >= size:
@@ -50,7 +54,7 @@ def propose(space: Space, trials: Sequence[Trial], *, sampler: str, seed: int) -
 
 
 def _ask(space: Space, trials: Sequence[Trial], sampler: str, seed: int) -> Params:
-    """A study made anew for each question answers as one that was never stopped."""
+    """Ask optuna for parameters. A new study for each question answers like a study that never stopped."""
     import optuna
     from optuna.trial import TrialState, create_trial
 

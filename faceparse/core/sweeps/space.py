@@ -1,4 +1,4 @@
-"""What a sweep varies. Every choice is checked against the settings before anything runs."""
+"""The settings that a sweep varies. Every choice is checked against the settings before anything runs."""
 
 import math
 from collections.abc import Iterable, Sequence
@@ -10,29 +10,33 @@ from faceparse.core.settings import Settings, keys, override
 
 Value = str | int | float
 Params = dict[str, Value]
-"""`section.key` -> value, of one trial."""
+"""`section.key` -> value, for one trial."""
 
 SHARED = ("train.run_dir", "train.runs_dir", "train.device", "train.best_metric", "data.val_split")
-"""Settings that all trials have in common, beside those of [tracking]: else their scores could not be compared."""
+"""Settings that all trials share, as those of [tracking]. Otherwise their scores could not be compared."""
 
 
 @dataclass(frozen=True)
 class Choices:
+    """A setting with a list of values."""
+
     key: str
     values: tuple[str, ...]
-    """As typed."""
+    """Values as the user typed them."""
 
     @property
     def count(self) -> int:
+        """Number of values."""
         return len(self.values)
 
     def at(self, position: int) -> Value:
+        """Value at a position."""
         return self.values[position]
 
 
 @dataclass(frozen=True)
 class IntRange:
-    """Both ends belong to it."""
+    """A setting with a range of whole numbers, both ends included."""
 
     key: str
     low: int
@@ -41,14 +45,18 @@ class IntRange:
 
     @property
     def count(self) -> int:
+        """Number of values."""
         return self.high - self.low + 1
 
     def at(self, position: int) -> Value:
+        """Value at a position."""
         return self.low + position
 
 
 @dataclass(frozen=True)
 class FloatRange:
+    """A setting with a range of fractions."""
+
     key: str
     low: float
     high: float
@@ -59,19 +67,19 @@ Axis = Choices | IntRange | FloatRange
 
 
 class Space:
-    """All combinations of some settings' values."""
+    """All combinations of the values of some settings."""
 
     def __init__(self, axes: Sequence[Axis]) -> None:
         self.axes = list(axes)
 
     @property
     def size(self) -> int | None:
-        """How many combinations there are; None where a range of fractions makes them endless."""
+        """Number of combinations; None where a range of fractions makes them endless."""
         counts = [None if isinstance(axis, FloatRange) else axis.count for axis in self.axes]
         return None if None in counts else math.prod(count for count in counts if count is not None)
 
     def at(self, position: int) -> Params:
-        """One combination of a space that is not endless."""
+        """Combination at a position. The space must have an end."""
         params: Params = {}
         for axis in reversed(self.axes):
             assert not isinstance(axis, FloatRange)
@@ -80,15 +88,19 @@ class Space:
         return params
 
     def example(self) -> Params:
-        """The first of everything."""
+        """The first value of every setting."""
         return {axis.key: axis.low if isinstance(axis, FloatRange) else axis.at(0) for axis in self.axes}
 
 
 def parse_space(settings: Settings, over: Iterable[str]) -> Space:
-    """`section.key=a,b,c` (`;` between values that hold commas), `section.key=low..high` or `low..high:log`, each.
+    """Space from texts like `section.key=a,b,c`, `section.key=low..high` or `section.key=low..high:log`.
+
+    Separate values that contain commas by `;`.
+
+        space = parse_space(settings, ["optim.lr=1e-4..1e-2:log", "optim.name=sgd,adamw"])
 
     Raises:
-        SettingsError: an unknown key, a bad value, or something that is written otherwise.
+        SettingsError: an unknown key, a bad value, or a text of another form.
     """
     axes = [_parse(settings, text) for text in over]
     if not axes:
@@ -132,6 +144,6 @@ def _parse_range(settings: Settings, key: str, text: str) -> Axis:
 
 
 def _check(settings: Settings, key: str, text: str) -> Any:
-    """The value that the setting takes from `text`."""
+    """Value that the setting reads from `text`."""
     section, _, name = key.partition(".")
     return getattr(getattr(override(settings, {key: text}, "--over"), section), name)

@@ -1,4 +1,4 @@
-"""Many runs of one experiment, each with settings of its own, in search of the best."""
+"""Train many runs of one experiment, each with its own settings, in search of the best."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -37,13 +37,15 @@ from faceparse.core.training.run import RunResult
 
 @dataclass(frozen=True)
 class SweepResult:
+    """Outcome of a sweep."""
+
     path: Path
     trials: list[Trial]
-    """Those that finished, the best first, then those that failed."""
+    """Finished trials, the best first, then failed ones."""
 
     @property
     def best(self) -> Path | None:
-        """The best trial's best checkpoint; None where none finished."""
+        """Best checkpoint of the best trial; None where no trial finished."""
         first = self.trials[0]
         return self.path / first.name / BEST if first.state == "finished" else None
 
@@ -58,14 +60,14 @@ def sweep(
     sweep_dir: Path | None,
     display: Display,
 ) -> SweepResult:
-    """Train with settings out of the space `over`, in a new sweep directory, each trial in a run directory below it.
+    """Train with settings from the space `over`, in a new sweep directory with a run directory for each trial.
 
     Args:
-        over: as `parse_space` reads them.
-        trials: None tries every combination.
+        over: texts that `parse_space` reads.
+        trials: number of trials; None tries every combination.
 
     Raises:
-        FaceparseError: something stands in the way of all trials; nothing is left behind where none has begun.
+        FaceparseError: something stands in the way of all trials. Nothing is left behind if none has begun.
         InterruptedRunError: a signal asked to stop; the trial's checkpoint is written.
     """
     space = parse_space(settings, over)
@@ -94,13 +96,13 @@ def resume(sweep_dir: Path, display: Display, *, trials: int | None = None) -> S
     """Go on with a sweep, and with the trial that was under way, as if they had never stopped.
 
     Args:
-        trials: how many there shall be in all; None leaves it at what it was.
+        trials: total number of trials; None keeps the earlier number.
 
     Raises:
         FaceparseError: there is no such sweep, or something stands in the way of all trials.
         InterruptedRunError: a signal asked to stop; the trial's checkpoint is written.
     """
-    read_record(sweep_dir)  # no lock is left where no sweep is
+    read_record(sweep_dir)  # first, so that no lock file is left in a folder that is no sweep
     with display() as observer:
         directory = RunDirectory.reopen(sweep_dir)
         try:
@@ -130,7 +132,7 @@ class _Sweep:
         return SweepResult(self.directory.path, ranked(self.record.trials) + failed)
 
     def upcoming(self) -> Trial | None:
-        """The trial that was under way, or a new one, which is on disk before it begins."""
+        """The trial that was under way, or a new one, which is on disk before it begins; None after the last."""
         trials, wanted = self.record.trials, self.record.wanted
         if trials and trials[-1].state == "begun":
             return trials[-1]
@@ -152,7 +154,7 @@ class _Sweep:
         except InterruptedRunError as stop:
             go_on = f"faceparse sweep --resume {self.directory.path}"
             raise InterruptedRunError(f"{trial.name} {stop}; the whole sweep: {go_on}", stop.exit_code) from None
-        except (OutputError, DeviceError):  # the next trial would find no place to write or no GPU, either
+        except (OutputError, DeviceError):  # the next trial would also find a full disk or no GPU
             raise
         except FaceparseError as error:
             trial.state, trial.error = "failed", str(error)
@@ -171,12 +173,12 @@ class _Sweep:
         return launch.start(launch.Job(override(self.settings, {**trial.params, **own}), self.display))
 
     def _report(self, trial: Trial, tracker: Tracker) -> None:
-        """The trial's number is the step of its score."""
+        """Record the score of a finished trial. The trial's number is the step."""
         best = best_of(self.record.trials)
         assert best is not None
         assert trial.score is not None
         assert best.score is not None
-        self.directory.forget_after(trial.number - 1)  # a kill may have come between this and the record
+        self.directory.forget_after(trial.number - 1)  # left by a try that was killed before its record
         self.directory.record(trial.number, {"score": trial.score, "best_score": best.score})
         tracker.deliver()
         tracker.tag(best_tags(best))
@@ -202,6 +204,6 @@ class _Sweep:
 
 
 def best_tags(best: Trial) -> dict[str, str]:
-    """Of the sweep's own run in MLflow."""
+    """Tags about the best trial, for the sweep's own run in MLflow."""
     run_id = {"best_run_id": best.run_id} if best.run_id else {}
     return {"best_trial": best.name, "best_score": f"{best.score:.6f}", **run_id}

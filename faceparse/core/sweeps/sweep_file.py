@@ -1,4 +1,4 @@
-"""sweep.json: what a sweep is, and how far it is."""
+"""sweep.json: settings and progress of a sweep."""
 
 import json
 from collections.abc import Sequence
@@ -16,51 +16,57 @@ SWEEP_FILE = "sweep.json"
 
 @dataclass
 class Trial:
+    """One trial of a sweep."""
+
     number: int
-    """From 1."""
+    """Counts from 1."""
     params: Params
     state: Literal["begun", "finished", "failed"] = "begun"
     score: float | None = None
     best_epoch: int | None = None
     run_id: str | None = None
-    """In MLflow, where it is known."""
+    """Id of its run in MLflow, where it is known."""
     error: str | None = None
 
     @property
     def name(self) -> str:
-        """Of its run and its run directory."""
+        """Name of its run and its run directory."""
         return f"trial-{self.number:03d}"
 
 
 @dataclass
 class Record:
+    """Content of sweep.json."""
+
     settings: dict[str, Any]
-    """Those that were set by somebody; all trials share them."""
+    """Settings that the user set; all trials share them."""
     over: list[str]
     sampler: str
     seed: int
     wanted: int | None
-    """Trials in all; None is every combination."""
+    """Total number of trials; None is every combination."""
     trials: list[Trial] = field(default_factory=list)
-    """Only the last can be one that is not over."""
+    """Trials in order. Only the last can be unfinished."""
 
 
 def best_of(trials: Sequence[Trial]) -> Trial | None:
-    """The first with the highest score."""
+    """The first trial with the highest score; None where no trial finished."""
     return ranked(trials)[0] if ranked(trials) else None
 
 
 def ranked(trials: Sequence[Trial]) -> list[Trial]:
-    """Those that finished, the best first."""
+    """Finished trials, the best first."""
     return sorted((trial for trial in trials if trial.state == "finished"), key=lambda trial: -(trial.score or 0.0))
 
 
 def is_sweep(folder: Path) -> bool:
+    """Whether the folder is a sweep directory."""
     return (folder / SWEEP_FILE).is_file()
 
 
 def read_record(folder: Path) -> Record:
-    """
+    """Read sweep.json.
+
     Raises:
         SettingsError: there is none, or it is damaged.
     """
@@ -76,4 +82,5 @@ def read_record(folder: Path) -> Record:
 
 
 def write_record(folder: Path, record: Record) -> None:
+    """Write sweep.json."""
     write_atomic(folder / SWEEP_FILE, json.dumps(asdict(record), indent=1).encode())

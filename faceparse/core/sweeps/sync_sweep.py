@@ -1,4 +1,4 @@
-"""A sweep and its trials, delivered to MLflow later."""
+"""Deliver a sweep and its trials to MLflow later."""
 
 from pathlib import Path
 
@@ -12,10 +12,10 @@ from faceparse.core.sweeps.sweep_file import best_of, read_record, write_record
 
 
 def sync_sweep(sweep_dir: Path) -> dict[Path, Synced]:
-    """Deliver what MLflow does not hold yet: first the sweep's own run, whose children the trials become.
+    """Deliver what MLflow does not hold yet: first the sweep's own run, which becomes the parent of its trials.
 
     Raises:
-        FaceparseError: as for a single run; what was delivered before stays so.
+        FaceparseError: as for a single run; what was delivered before stays delivered.
     """
     done = {sweep_dir: sync.sync(sweep_dir)}
     for state in sorted(sweep_dir.glob(f"trial-*/{TRACKING_FILE}")):
@@ -25,7 +25,7 @@ def sync_sweep(sweep_dir: Path) -> dict[Path, Synced]:
 
 
 def _name_best(sweep_dir: Path) -> None:
-    """Let the sweep's run know its best trial's id, which it could not as long as MLflow was away."""
+    """Tell the sweep's run the id of its best trial, which was unknown while MLflow was away."""
     directory = RunDirectory.reopen(sweep_dir)
     try:
         record = read_record(sweep_dir)

@@ -1,1 +1,1 @@
-"""Text that people and strangers write: paths, lists, TOML, JSON, addresses. What is none is refused here."""
+"""Text that people and strangers write: paths, lists, TOML, JSON, addresses. Bad text is refused here."""

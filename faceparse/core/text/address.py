@@ -1,7 +1,7 @@
-"""The address of an MLflow store, without what only its user may know.
+"""Address of an MLflow store, without the secrets that only its user may know.
 
-What is written or printed anywhere is the address without user and password. The whole of it stays in the
-environment, as MLFLOW_TRACKING_URI, where processes that are started find it, too.
+Files and messages show the address without user and password. The whole address stays in the environment, as
+MLFLOW_TRACKING_URI, where child processes find it, too.
 """
 
 import os
@@ -13,11 +13,11 @@ _SECRET = {
     *("user", "username", "password", "passwd", "pwd", "token", "access_token", "api_key", "apikey", "sslpassword"),
     "odbc_connect",
 }
-"""Keys of a database's address."""
+"""Query keys of a database's address that hold secrets."""
 
 
 def public_address(address: str) -> str:
-    """The address without user, password and token; one that has none stays as it is, letter by letter."""
+    """Return the address without user, password and token; an address that has none is returned unchanged."""
     try:
         parts = urlsplit(address)
         pairs = parse_qsl(parts.query, keep_blank_values=True)
@@ -33,38 +33,40 @@ def public_address(address: str) -> str:
 
 
 def _is_cut(address: str, parts: SplitResult) -> bool:
-    """Whether a scheme that was forgotten, or a / ? or # in a password, parts what belongs together."""
+    """Whether `urlsplit` cut the address wrongly: the scheme is missing, or a password holds `/`, `?` or `#`."""
     if "://" not in address:
         return ":" in address.partition("@")[0] and not address.startswith(("/", "."))
     try:
         return parts.port is None and ":" in parts.netloc and not parts.netloc.endswith("]")
-    except ValueError:  # what stands in a port's place is no number
+    except ValueError:  # the port is no number
         return True
 
 
 def _without_user(address: str) -> str:
-    """Of an address that is none: everything between its scheme and its last @ is taken for a user and a password."""
+    """Return a malformed address without the text between its scheme and its last @, which may hold a password."""
     scheme, sign, rest = address.rpartition("://")
     return f"{scheme}{sign}{rest.rpartition('@')[2]}"
 
 
 def keep_secrets(address: str) -> None:
-    """Let this process and those that it starts reach the address, which somebody typed, by its public form: with the
-    user and password in it, or those of the environment.
+    """Let this process and its children reach an address that somebody typed, when they know only its public form.
+
+    The user and password are those in the address, or those of the environment.
     """
     if public_address(address) != address or withheld(address):
         os.environ[VARIABLE] = address
 
 
 def whole_address(public: str) -> str:
-    """The address with user and password, where the environment holds them."""
+    """Return the address with user and password, if the environment holds them."""
     held = os.environ.get(VARIABLE, "")
     return held if public_address(held) == public else public
 
 
 def withheld(address: str) -> str:
-    """Why a server that a file of a run names is not asked: the environment's user and password may be for another
-    one. Empty where it may be asked.
+    """Reason not to contact a server that only a run's file names; empty if it may be contacted.
+
+    The user and password in the environment may be for another server.
     """
     names = ("MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD", "MLFLOW_TRACKING_TOKEN")
     held = [name for name in names if os.environ.get(name)]
@@ -75,5 +77,5 @@ def withheld(address: str) -> str:
 
 
 def without_secrets(text: str) -> str:
-    """A library's message without the user and password of any address in it."""
+    """Return a library's message without the user and password of any address in it."""
     return re.sub(r"(?<=://)[^/\s'\"]+@", "", text)

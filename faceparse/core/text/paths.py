@@ -1,4 +1,4 @@
-"""The gate of paths: what can be no file's name is said in words, and so are broken links; and texts of names."""
+"""Checks of paths: says in words why no file can have a name, or that a link is broken. Also decodes and shows text."""
 
 import codecs
 import errno
@@ -8,13 +8,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 LONGEST_NAME = 255
-"""Bytes of a file's name that file systems take."""
+"""Bytes of the longest file name that file systems take."""
 LONGEST_PATH = 4095
-"""Bytes of a whole path that systems take."""
+"""Bytes of the longest path that systems take."""
 
 
 def path_problem(path: str | Path) -> str | None:
-    """Why no file can be named so, with how to fix it; None where one can, be it there or not."""
+    """Reason why no file can have this path, and how to fix it. None if one can; the file need not exist."""
     text = str(path)
     if not text.strip():
         return "an empty path; name a file or folder"
@@ -37,7 +37,7 @@ def path_problem(path: str | Path) -> str | None:
 
 
 def utf8_problem(path: str | Path) -> str | None:
-    """`path_problem`, of a path that is written into settings and records: these are UTF-8."""
+    """Like `path_problem`, for a path that is written into settings and records, which are UTF-8."""
     text = str(path)
     if (problem := path_problem(text)) is None and not _is_utf8(text):
         return f"{_short(text)!r} is not UTF-8; rename it"
@@ -45,7 +45,7 @@ def utf8_problem(path: str | Path) -> str | None:
 
 
 def broken_link(path: Path) -> str | None:
-    """Which link keeps a path from being there, and what it leads to; None where none does."""
+    """Name the broken link in a path, and its target. None if there is none."""
     for part in (path, *path.parents):
         if part.is_symlink() and not part.exists():
             return f"{part} is a broken link to {part.readlink()}"
@@ -53,7 +53,7 @@ def broken_link(path: Path) -> str | None:
 
 
 def files_below(folder: Path) -> Iterator[Path]:
-    """All files in a folder and in those within, links to folders followed, each folder once; in order of names."""
+    """Yield all files in a folder and its subfolders, by name. Links to folders are followed, each folder once."""
     seen = set[str]()
     for here, folders, files in os.walk(folder, followlinks=True):
         real = os.path.realpath(here)
@@ -66,15 +66,15 @@ def files_below(folder: Path) -> Iterator[Path]:
 
 
 def visible(text: str) -> str:
-    """The text with control characters, such as those that command a terminal, as their codes: `\\x1b`."""
+    """Return the text with control characters, which could command a terminal, as codes: `\\x1b`."""
     return "".join(c if c in "\n\t" or unicodedata.category(c) != "Cc" else f"\\x{ord(c):02x}" for c in text)
 
 
 def decode_text(data: bytes, *, errors: str = "strict") -> str:
-    """A text in UTF-8 or, as its byte order mark says, in UTF-16; without the mark.
+    """Decode UTF-8, or UTF-16 if the text begins with its byte order mark; the mark is removed.
 
     Raises:
-        UnicodeDecodeError: it is neither, where `errors` is strict.
+        UnicodeDecodeError: the text is neither, and `errors` is strict.
     """
     if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         return data.decode("utf-16", "replace" if errors != "strict" else errors)

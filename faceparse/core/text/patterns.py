@@ -1,11 +1,11 @@
-"""Patterns and lists of files, as they are typed and shown."""
+"""Patterns that users type for files, and lists of files as messages show them."""
 
 from collections.abc import Sequence
 from pathlib import Path
 
 
 def any_case(pattern: str) -> str:
-    """`photos/*.jpg` -> a pattern that finds `a.JPG`, too: cameras and phones differ."""
+    """Return a pattern that ignores case in the suffix: `photos/*.jpg` finds `a.JPG`, too, which some cameras write."""
     before, dot, suffix = pattern.rpartition(".")
     if not suffix.isalnum():
         return pattern
@@ -13,7 +13,7 @@ def any_case(pattern: str) -> str:
 
 
 def some(files: Sequence[Path]) -> str:
-    """`3 others: a.txt, b.txt and 1 more`: how many, and the first of them by name."""
+    """Phrase for a list of files: how many, and the names of the first five, as in `2 others: a.txt, b.txt`."""
     names = ", ".join(path.name for path in files[:5])
     more = f" and {len(files) - 5} more" if len(files) > 5 else ""
     return f"{len(files)} other{'s' * (len(files) != 1)}: {names}{more}"

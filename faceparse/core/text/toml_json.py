@@ -1,4 +1,4 @@
-"""TOML and JSON from files that anybody may have written: their content, or one kind of error."""
+"""Reads TOML and JSON that anybody may have written: returns the content or raises one kind of error."""
 
 import json
 import tomllib
@@ -10,17 +10,18 @@ from pydantic import TypeAdapter, ValidationError
 T = TypeVar("T")
 
 LARGEST = 4 * 2**20
-"""Bytes of a TOML file: thousands of times what people write, and read within seconds."""
+"""Bytes of the largest TOML file: thousands of times what people write, and still read within seconds."""
 
 
 def read_toml(path: Path) -> dict[str, Any]:
-    """
+    """Read a TOML file.
+
     Raises:
         FileNotFoundError: there is no such file.
         ValueError: it cannot be read, or is not TOML; the message is one line.
     """
     try:
-        with path.open("rb") as file:  # a device never ends: no more is read than may be
+        with path.open("rb") as file:  # a device never ends: read no more than this
             data = file.read(LARGEST + 1)
     except FileNotFoundError:
         raise
@@ -34,14 +35,15 @@ def read_toml(path: Path) -> dict[str, Any]:
         raise ValueError("not a text file in UTF-8") from None
     except RecursionError:
         raise ValueError("not valid TOML: nested too deeply") from None
-    except ValueError as error:  # of a number of thousands of digits, too
+    except ValueError as error:  # also for a number of thousands of digits
         raise ValueError(f"not valid TOML: {error}") from None
 
 
 def parse_json(text: str | bytes) -> Any:
-    """
+    """Parse JSON.
+
     Raises:
-        ValueError: it is not JSON, or holds what is no number.
+        ValueError: it is not JSON, or holds NaN or Infinity.
     """
     try:
         return json.loads(text, parse_constant=_refuse)
@@ -50,7 +52,7 @@ def parse_json(text: str | bytes) -> Any:
 
 
 def parse_json_as(kind: type[T], text: str | bytes) -> T:
-    """JSON of a known shape, such as a dataclass or a pydantic model; numbers may be NaN.
+    """Parse JSON of a known shape, such as a dataclass or a pydantic model; numbers may be NaN.
 
     Raises:
         ValueError: it is not JSON, or of another shape; the message is one line.
@@ -62,7 +64,7 @@ def parse_json_as(kind: type[T], text: str | bytes) -> T:
 
 
 def explain(error: ValidationError) -> str:
-    """The first thing that a model has against what it was given: `scores.f1: input should be a number`."""
+    """Say the first problem of a validation error: `scores.f1: input should be a number`."""
     first = error.errors(include_url=False, include_input=False)[0]
     key = ".".join(map(str, first["loc"]))[:100]
     if first["type"] == "missing":

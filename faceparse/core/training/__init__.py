@@ -1,1 +1,1 @@
-"""From settings to a finished run: launch, plan, loss, optimizer, the loop, checkpoints."""
+"""From settings to a finished run: launch, plan, loss, optimizer, training loop, checkpoints."""

@@ -1,4 +1,4 @@
-"""A plan's moving parts: what is stepped, and what feeds it."""
+"""Build the trainer and the data loader of a training plan."""
 
 from typing import Any
 
@@ -13,7 +13,7 @@ from faceparse.core.training.trainer import Trainer
 
 
 def make_trainer(plan: TrainingPlan) -> Trainer:
-    """All processes must call this together."""
+    """Build the trainer of a plan. All processes must call this together."""
     settings, optim, loss, speed = plan.settings, plan.settings.optim, plan.settings.loss, plan.speed
     optimizer = make_optimizer(plan.model, optim)
     return Trainer(
@@ -41,7 +41,7 @@ def make_trainer(plan: TrainingPlan) -> Trainer:
 
 
 def make_loader(plan: TrainingPlan) -> Loader[Any, Any]:
-    """Of this process's part of each batch, in the order of `plan.batches`."""
+    """Build the loader of this process's part of each batch, in the order of `plan.batches`."""
     data = plan.settings.data
     return Loader(
         TrainingSet(plan.train, plan.label_set, data, seed=plan.settings.train.seed, cache=plan.cache),

@@ -1,4 +1,4 @@
-"""A running average of the weights: smoother than the weights themselves, and often better."""
+"""Running average of the weights: smoother than the weights themselves, and often better."""
 
 import copy
 from typing import Any
@@ -12,7 +12,7 @@ class WeightAverage:
     """Exponential moving average of all weights and running statistics of a network."""
 
     def __init__(self, model: ParsingModel, decay: float, group: Any = None) -> None:
-        """Starts as a copy of `model`; `group` is the process group that its norm layers share, if they do."""
+        """Start as a copy of `model`. `group` is the process group that its norm layers share, if any."""
         self.model = copy.deepcopy(model, {id(group): group}).requires_grad_(False)
         self.decay = decay
         pairs = list(zip(self.model.state_dict().values(), model.state_dict().values(), strict=True))
@@ -21,8 +21,9 @@ class WeightAverage:
 
     @torch.no_grad()
     def update(self, updates: int) -> None:
-        """Follow the network after its `updates`-th update. The first ones count for more: they are further on than
-        the start was.
+        """Follow the network after its `updates`-th update.
+
+        The first updates count for more, because they move furthest from the start.
         """
         decay = min(self.decay, (1 + updates) / (10 + updates))
         torch._foreach_lerp_([kept for kept, _ in self._averaged], [new for _, new in self._averaged], 1 - decay)

@@ -1,4 +1,4 @@
-"""Writing checkpoints: whole or not at all, the newest and one older."""
+"""Write checkpoints, each whole or not at all. A run keeps the newest and one older."""
 
 import os
 import shutil
@@ -19,22 +19,22 @@ def save(path: Path, content: Mapping[str, Any]) -> None:
     """Write a checkpoint so that `path` always holds a whole one.
 
     Raises:
-        OutputError: it could not be written; what `path` held before is still there.
+        OutputError: the file cannot be written; `path` still holds its earlier content.
     """
     write_atomic_with(path, lambda file: _write(file, content))
     _flush_folder(path.parent)
 
 
 def save_last(folder: Path, content: Mapping[str, Any]) -> None:
-    """Write last.pth, keeping the one before as previous.pth; there is a whole last.pth at every moment.
+    """Write last.pth, and keep the one before as previous.pth. last.pth is whole at every moment.
 
     Raises:
-        OutputError: it could not be written; both files are what they were.
+        OutputError: the file cannot be written; both files are unchanged.
     """
 
     def write(file: BinaryIO) -> None:
         _write(file, content)
-        _keep_previous(folder)  # only once the new one is whole does the oldest go
+        _keep_previous(folder)  # replace the oldest only when the new one is whole
 
     write_atomic_with(folder / LAST, write)
     _flush_folder(folder)
@@ -55,7 +55,7 @@ def _keep_previous(folder: Path) -> None:
 def _write(file: BinaryIO, content: Mapping[str, Any]) -> None:
     try:
         torch.save(dict(content), file)
-    except RuntimeError as error:  # the archive writer's word for a full disk
+    except RuntimeError as error:  # so the archive writer reports a full disk
         cause = error.__context__ if isinstance(error.__context__, OSError) else None
         raise cause or OSError(f"{first_line(error, 120)} (is the disk full?)") from error
     file.flush()
@@ -63,7 +63,7 @@ def _write(file: BinaryIO, content: Mapping[str, Any]) -> None:
 
 
 def _flush_folder(folder: Path) -> None:
-    """Let the new name survive a power failure, too."""
+    """Flush the folder's entries to disk, so that a new file name survives a power failure, too."""
     if os.name == "posix":
         handle = os.open(folder, os.O_RDONLY)
         try:
@@ -73,10 +73,10 @@ def _flush_folder(folder: Path) -> None:
 
 
 def read_last(folder: Path, *, warn: Callable[[str], None]) -> Checkpoint:
-    """The newest checkpoint that a run can go on from; an older one, with a warning, where the newest is broken.
+    """Read the newest checkpoint that a run can go on from. Where it is broken, warn and read the older one.
 
     Raises:
-        CheckpointError: there is none, or none that can be read.
+        CheckpointError: there is no checkpoint, or none can be read.
     """
     last, previous = folder / LAST, folder / PREVIOUS
     if not last.exists() and not previous.exists():

@@ -1,4 +1,4 @@
-"""Describes a run: to MLflow as tags and datasets, to the user in lines and pictures."""
+"""Describe a run: tags and datasets for MLflow, lines and pictures for the user."""
 
 import platform
 from collections.abc import Sequence
@@ -24,12 +24,12 @@ from faceparse.core.training.trainer import parameters
 
 
 def logged_name(metric: str, label_set: LabelSet) -> str:
-    """Returns the name of a score on `val` as metrics.jsonl and MLflow have it: `mean_f1` -> `val/f1_mean`."""
+    """Name of a score on `val` in metrics.jsonl and MLflow: `mean_f1` -> `val/f1_mean`."""
     return f"val/{flat_name(metric, label_set)}"
 
 
 def mlflow_tags(plan: TrainingPlan, run_dir: Path) -> dict[str, str]:
-    """Returns the tags of the MLflow run."""
+    """Tags of the MLflow run."""
     device = plan.device
     return {
         "mlflow.source.name": "faceparse train",
@@ -51,7 +51,7 @@ def mlflow_tags(plan: TrainingPlan, run_dir: Path) -> dict[str, str]:
 
 
 def input_datasets(plan: TrainingPlan) -> list[InputDataset]:
-    """Returns the splits as MLflow knows them; `val` is the one that chooses best.pth. Empty without fingerprints."""
+    """The splits as MLflow datasets; `val` is the one that chooses best.pth. Empty without fingerprints."""
     root, val_split = plan.settings.data.root.resolve(), plan.settings.data.val_split
     roles = (("train", "train", plan.train), ("val", val_split, plan.val))
     return [
@@ -62,7 +62,7 @@ def input_datasets(plan: TrainingPlan) -> list[InputDataset]:
 
 
 def opening_lines(plan: TrainingPlan, run_dir: Path | None) -> list[str]:
-    """Returns what the user is told before the first epoch, and train.log keeps."""
+    """Lines that the user reads before the first epoch; train.log keeps them, too."""
     settings, model = plan.settings, plan.settings.model
     norm = [type(module).__name__ for module in plan.model.modules() if hasattr(module, "running_mean")][-1]
     parts = [f"{model.stem} stem"] * (model.backbone in RESNETS) + ["light heads"] * model.light + [norm]
@@ -79,7 +79,7 @@ def opening_lines(plan: TrainingPlan, run_dir: Path | None) -> list[str]:
 
 
 def overlay_sheet(parser: Parser, samples: Sequence[Sample], label_set: LabelSet) -> bytes:
-    """Returns a PNG with a row for each sample: photograph, truth and prediction over it, prediction."""
+    """PNG with a row for each sample: photograph, truth and prediction over it, prediction."""
     palette = label_set.palette()
     rows = []
     parsed = parse_samples(parser, samples, len(label_set), ["label"])

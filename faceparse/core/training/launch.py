@@ -1,9 +1,9 @@
-"""Starts a run: in this process, in several on this machine, or as one machine of several.
+"""Start a run: in this process, in several on this machine, or on one machine of several.
 
 start                     here, or by PyTorch's launcher
-  _run_here               joins the other processes; a new run, or the one to go on with
-  _run_elastic            has PyTorch's launcher call _worker_main in each process, again when one is lost
-    _worker_main          calls _run_here; turns its errors into what the launcher understands
+  _run_here               joins the other processes; begins a new run or goes on with one
+  _run_elastic            PyTorch's launcher calls _worker_main in each process, and again when one is lost
+    _worker_main          calls _run_here; turns its errors into results and exit codes for the launcher
 run.train, run.resume     plan, run directory, epochs (run.py)
 """
 
@@ -46,36 +46,42 @@ from faceparse.core.training.run import RunResult
 from faceparse.core.training.signals import exit_code
 
 Display = Callable[[], AbstractContextManager[Observer]]
-"""Makes the observer, in the process that has something to tell; it must be picklable."""
+"""Makes the observer, in the process that shows progress. Must be picklable."""
 
 
 @dataclass(frozen=True)
 class Job:
-    """A run to start: what every process of it needs to know."""
+    """A run to start. Every process of the run gets a copy."""
 
     settings: Settings
-    """When resuming, they only say where it runs and in how many processes; the rest is the checkpoint's."""
+    """For a run that is resumed, they only say where it runs and in how many processes. The checkpoint has the rest."""
     display: Display
     resume: Path | Literal["auto"] | None = None
-    """A run directory to go on with; `auto`: the newest unfinished run with these settings, where there is one."""
+    """Run directory to go on with. `auto` takes the newest unfinished run with these settings, or begins a new one."""
 
 
 def resume_job(run_dir: Path, display: Display, options: Mapping[str, object]) -> Job:
-    """The job of going on with a run in as many processes as it had, but for `options` of where it runs.
+    """The job that goes on with a run, in as many processes as before unless `options` say otherwise.
+
+        job = resume_job(Path("runs/celebamask/20260101-120000-ab12"), display, {})
+        result = start(job)
+
+    Args:
+        options: settings that say where the run runs, by their dotted keys.
 
     Raises:
-        SettingsError: not a run directory, or a bad option.
+        SettingsError: `run_dir` is no run directory, or an option is bad.
     """
     RunDirectory.check(run_dir)
     return Job(load_settings(run_dir / SETTINGS_FILE, options), display, run_dir)
 
 
 def start(job: Job) -> RunResult:
-    """Train in this process, or in as many as the settings say.
+    """Train in this process, or in as many processes as the settings say.
 
     Raises:
-        FaceparseError: as `run.train` and `run.resume`; TrainingError also where processes were lost more often than
-            `launch.max_restarts`.
+        FaceparseError: as `run.train` and `run.resume`.
+        TrainingError: also where processes were lost more often than `launch.max_restarts` allows.
     """
     here = processes_here(job.settings)
     if is_joined() or here * job.settings.launch.nodes == 1:
@@ -86,7 +92,7 @@ def start(job: Job) -> RunResult:
 
 
 def processes_here(settings: Settings) -> int:
-    """Processes to start on this machine.
+    """Number of processes to start on this machine.
 
     Raises:
         SettingsError: the settings contradict each other.
@@ -103,11 +109,11 @@ def processes_here(settings: Settings) -> int:
 
 
 def _run_here(job: Job, notes: Notes) -> RunResult:
-    """Train in this process, alone or as one of several. Where an earlier attempt left a run, go on with that."""
+    """Train in this process, alone or as one of several. Go on with the run that an earlier attempt left, if any."""
     settings = job.settings
     device = check_device(settings.train.device, local_rank())
     with join(device, settings.launch.timeout) as world, _observer(job, world) as observer:
-        world.raise_in_all(notes.error)  # of an earlier attempt, by a process that could not tell the others
+        world.raise_in_all(notes.error)  # an error that a process of an earlier attempt could not tell the others
         earlier = next(filter(None, world.gather(notes.run_dir)), None)
         if earlier is not None:
             observer.warning(f"{notes.lost or 'a process was lost'}; all are started again")
@@ -122,12 +128,12 @@ def _run_here(job: Job, notes: Notes) -> RunResult:
 
 
 def _observer(job: Job, world: World) -> AbstractContextManager[Observer]:
-    """Make the job's observer in the first process; one voice is enough."""
+    """Make the job's observer in the first process. The other processes show nothing."""
     return job.display() if world.is_first else nullcontext(Bystander())
 
 
 def _run_elastic(job: Job, here: int) -> RunResult:
-    """Train in processes that PyTorch's launcher starts, watches, and starts again where one is lost."""
+    """Train in processes that PyTorch's launcher starts, watches, and starts again when one is lost."""
     launch = job.settings.launch
     with TemporaryDirectory(prefix="faceparse-") as folder, _handlers_kept(), _environment(job.settings, here):
         notes = Notes(Path(folder))
@@ -150,8 +156,10 @@ def _run_elastic(job: Job, here: int) -> RunResult:
 
 
 def _worker_main(job: Job, notes: Notes) -> RunResult | FaceparseError:
-    """What the launcher calls in each process. A process that ends with an exit code ends all, and all are started
-    again; an error that all know of is therefore returned. Where the launcher is killed, this process ends, too.
+    """Run the job in a process of the launcher. Return errors that all processes know of.
+
+    A process that ends with an exit code makes the launcher end and restart all processes. So an error that all know of
+    is returned, not raised. Where the launcher is killed, this process ends, too.
     """
     end_with_parent()
     try:
@@ -161,7 +169,7 @@ def _worker_main(job: Job, notes: Notes) -> RunResult | FaceparseError:
         sys.exit(1)
     except InterruptedRunError as stop:
         notes.error = stop
-        sys.exit(stop.exit_code)  # the launcher waits for that
+        sys.exit(stop.exit_code)  # the launcher waits until this process ends
     except FaceparseError as error:
         if error.agreed:
             return error
@@ -170,7 +178,8 @@ def _worker_main(job: Job, notes: Notes) -> RunResult | FaceparseError:
 
 
 def _before_meeting(job: Job, notes: Notes) -> None:
-    """
+    """Say that this machine waits for the others, before each meeting.
+
     Raises:
         InterruptedRunError: a signal to another machine stopped all; each has saved, and need not start again.
     """
@@ -200,7 +209,7 @@ def _config(settings: Settings, here: int, folder: str, before_meeting: Callable
 
 @contextmanager
 def _environment(settings: Settings, here: int) -> Iterator[None]:
-    """Variables that the processes inherit; what the user set stays."""
+    """Set the variables that the processes inherit. Keep those that the user set."""
     wanted = {
         "TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1",  # else processes that are started again wait for the old ones
         "PYTHONWARNINGS": "ignore::FutureWarning",
@@ -210,7 +219,7 @@ def _environment(settings: Settings, here: int) -> Iterator[None]:
     added = {name: value for name, value in wanted.items() if name not in os.environ}
     os.environ.update(added)
     before = logging.root.manager.disable
-    logging.disable(logging.CRITICAL)  # the launcher tells at length what we tell in one line
+    logging.disable(logging.CRITICAL)  # the launcher logs at length what our errors say in one line
     try:
         yield
     finally:
@@ -221,7 +230,7 @@ def _environment(settings: Settings, here: int) -> Iterator[None]:
 
 @contextmanager
 def _handlers_kept() -> Iterator[None]:
-    """The launcher leaves its own signal handlers behind."""
+    """Restore the signal handlers afterwards: the launcher leaves its own behind."""
     before = {number: signal.getsignal(number) for number in STOPPING}
     try:
         yield
@@ -233,7 +242,7 @@ def _handlers_kept() -> Iterator[None]:
 def _lost_too_often(failed: ChildFailedError, notes: Notes, restarts: int) -> Exception:
     rank, failure = failed.get_first_failure()
     if failure.exitcode > 0 and not notes.lost and failure.message:
-        return RuntimeError(failure.message)  # a fault of ours: its traceback
+        return RuntimeError(failure.message)  # a bug in faceparse: show its traceback
     how = signal.Signals(-failure.exitcode).name if failure.exitcode < 0 else notes.lost
     return TrainingError(
         f"process {rank} was lost ({how}), and launch.max_restarts = {restarts} is used up; if memory ran out, lower "
@@ -251,4 +260,4 @@ def _not_met(error: RendezvousError, notes: Notes, endpoint: str | None) -> Trai
 
 
 def _cause(error: BaseException) -> str:
-    return first_line(error.__cause__ or error)  # the launcher's own texts only say that there is one
+    return first_line(error.__cause__ or error)  # the launcher's own text only says that there was an error

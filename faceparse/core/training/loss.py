@@ -1,6 +1,6 @@
-"""The loss of EAGRNet (paper section 3.5): parsing, edge and boundary-attention cross-entropy; on demand, Dice as well.
+"""The loss of EAGRNet (paper section 3.5): parsing, edge and boundary-attention cross-entropy, and Dice if wanted.
 
-No term reads a value back to the host: the loss can be queued on a GPU without waiting.
+No term reads a value back to the host, so the loss can be queued on a GPU without waiting.
 """
 
 from collections.abc import Callable
@@ -15,7 +15,7 @@ from faceparse.core.model.parsing import Output
 
 
 class LossTerms(NamedTuple):
-    """Scalars on the logits' device; `total` is weighted and carries the gradient."""
+    """Terms of the loss: scalars on the logits' device. `total` is weighted and carries the gradient."""
 
     total: Tensor
     parsing: Tensor
@@ -25,20 +25,27 @@ class LossTerms(NamedTuple):
 
 
 Sum = Callable[[Tensor], Tensor]
-"""Over the processes of a run."""
+"""Sums a tensor over the processes of a run."""
 
 
 def count_pixels(label: Tensor, edge: Tensor) -> Tensor:
-    """What the terms are means over, 4 int64: labelled pixels, edge pixels, all pixels, images.
+    """Counts that the terms divide by, 4 int64: labelled pixels, edge pixels, all pixels, images.
 
-    Summed over the processes of a run, they make the losses of all processes add up to that of one large batch.
+    Summed over the processes of a run, these counts make the losses of all processes add up to the loss of one large
+    batch.
     """
     sizes = [edge.new_full((), size) for size in (edge.numel(), len(edge))]
     return torch.stack([(label != IGNORE).sum(), edge.sum(), *sizes])
 
 
 class EAGRNetLoss(nn.Module):
-    """total = scale x (parsing x P + edge x E + boundary_attention x B + dice x D)."""
+    """total = scale x (parsing x P + edge x E + boundary_attention x B + dice x D).
+
+    For example:
+
+        loss = EAGRNetLoss(dice=1.0)
+        loss(model(image), label, edge).total.backward()
+    """
 
     class_weights: Tensor | None
 
@@ -52,12 +59,13 @@ class EAGRNetLoss(nn.Module):
         scale: float = 1.0,
         class_weights: Tensor | None = None,
     ) -> None:
-        """
+        """Set the weight of each term.
+
         Args:
-            class_weights: one a class, on each pixel's part in P and B; the terms stay means over pixels. Weights w
-                alone would make a network see rare classes where they are not. So the loss sees logits that are raised
-                by log w, and what the network itself learns are plain probabilities p: the loss is least where
-                softmax(logits + log w) is in proportion to w p (Menon et al., Logit adjustment, ICLR 2021).
+            class_weights: one for each class, for each pixel's part in P and B; the terms stay means over pixels. With
+                weights w alone, a network would see rare classes where there are none. So the loss adds log w to the
+                logits, and the network itself learns plain probabilities p: the loss is lowest where softmax(logits +
+                log w) is proportional to w p (Menon et al., Logit adjustment, ICLR 2021).
         """
         super().__init__()
         self.register_buffer("class_weights", class_weights, persistent=False)
@@ -68,23 +76,25 @@ class EAGRNetLoss(nn.Module):
         self.scale = scale
 
     def forward(self, output: Output, label: Tensor, edge: Tensor, total: Sum = lambda part: part) -> LossTerms:
-        """label: N x H x W int64 ids, 255 ignored; edge: N x H x W int64, 1 at edges.
+        """Compute the terms of one batch. Where the batch is a part of a larger one, they are its share of the terms.
 
         Args:
-            total: sums over all parts of a larger batch that this one is a part of; the terms are then its share.
+            label: N x H x W int64 class ids; 255 is ignored.
+            edge: N x H x W int64, 1 on edges.
+            total: sums counts over all parts of the larger batch.
         """
         labelled, edges, pixels, images = total(count_pixels(label, edge))
         size = label.shape[-2:]
         parsing_logits = F.interpolate(output.parsing, size=size, mode="bilinear", align_corners=False)
         dice = parsing_logits.new_zeros(())
-        if self.dice:  # every fourth pixel is a fair sample, at a quarter of the cost
+        if self.dice:  # every fourth pixel is a fair sample at a quarter of the cost
             dice = _dice(parsing_logits[..., ::2, ::2], label[:, ::2, ::2], total)
         if self.class_weights is not None:
             parsing_logits = parsing_logits + self.class_weights.log().view(1, -1, 1, 1)
         per_pixel = F.cross_entropy(
             parsing_logits, label, weight=self.class_weights, ignore_index=IGNORE, reduction="none"
         )  # N x H x W
-        # An all-ignored batch has no pixel to average over: 0, not NaN.
+        # A batch whose pixels are all ignored has no mean: use 0, not NaN.
         parsing = per_pixel.sum() / labelled.clamp(min=1)
 
         edge_term = parsing.new_zeros(())
@@ -102,21 +112,22 @@ class EAGRNetLoss(nn.Module):
 
 
 def _edge_term(logits: Tensor, edge: Tensor, edges: Tensor, pixels: Tensor) -> Tensor:
-    """Cross-entropy in which each class weighs as much as the *other* is frequent, all over the batch."""
+    """Cross-entropy of the edge map. Each class weighs as much as the *other* class is frequent in the batch."""
     logits = F.interpolate(logits, size=edge.shape[-2:], mode="bilinear", align_corners=False)
     share = edges / pixels
     weight = torch.stack([share, 1 - share]).to(logits.dtype)
-    weighed = 2 * edges * (1 - share)  # the sum of the weights of all pixels; with one class only, 0
+    weighed = 2 * edges * (1 - share)  # sum of all pixels' weights; 0 where only one class is present
     return F.cross_entropy(logits, edge, weight=weight, reduction="sum") / weighed.clamp(min=1)
 
 
 def _dice(logits: Tensor, label: Tensor, total: Sum) -> Tensor:
-    """1 - 2 x shared / (found + true), each summed over the batch; the mean over the classes that are there.
+    """1 - 2 x shared / (found + true), each summed over the batch; the mean over the classes that are present.
 
-    One minus the F1 score of soft answers (Milletari et al., V-Net, 2016): a class weighs the same, however rare.
+    This is one minus the F1 score of soft answers (Milletari et al., V-Net, 2016). Each class weighs the same, however
+    rare it is.
     """
     classes = torch.arange(logits.shape[1], device=logits.device).view(1, -1, 1, 1)
-    truth = (label.unsqueeze(1) == classes).to(logits.dtype)  # N x C x H x W; all 0 where the label says nothing
+    truth = (label.unsqueeze(1) == classes).to(logits.dtype)  # N x C x H x W; all 0 on ignored pixels
     probabilities = logits.softmax(dim=1)
     over_pixels = (0, 2, 3)
     shared = (probabilities * truth).sum(over_pixels)
@@ -124,7 +135,8 @@ def _dice(logits: Tensor, label: Tensor, total: Sum) -> Tensor:
     true = truth.sum(over_pixels)
     all_shared, all_found, all_true = total(torch.stack([shared, found, true]).detach())
     size = (all_found + all_true).clamp(min=1)
-    # The sum over the parts is the whole batch's term, and so are the gradients: `found` changes what is divided by.
+    # Terms and gradients of all parts add up to those of the whole batch. The last summand has the value 0: it carries
+    # the gradient of `found`, which is in the divisor.
     share = true / all_true.clamp(min=1) - 2 * shared / size + 2 * all_shared / size**2 * (found - found.detach())
     present = all_true > 0
     return (share * present).sum() / present.sum().clamp(min=1)

@@ -39,15 +39,15 @@ from faceparse.core.settings import LaunchSettings
 
 SIOCGIFADDR = 0x8915
 MEETING = "faceparse"
-"""Under this name the launcher knows our way to meet."""
+"""Name of our rendezvous in the launcher's registry."""
 MEETING_PATIENCE = timedelta(hours=1)
-"""How long a machine waits for the others to come, or to come back."""
+"""Longest time that a machine waits for the others to come, or to come back."""
 READ_TIMEOUT = 60.0
-"""Seconds after which a rendezvous that does not answer is lost; `launch.timeout` where that is less."""
+"""Seconds without an answer after which the rendezvous counts as lost; `launch.timeout` where that is shorter."""
 
 
 def meeting_config(launch: LaunchSettings, before: Callable[[], None]) -> dict[str, Any]:
-    """What PyTorch's `LaunchConfig` needs for it.
+    """Arguments for PyTorch's `LaunchConfig` that make the machines meet by this module.
 
     Args:
         before: called before each meeting.
@@ -70,19 +70,20 @@ def meeting_config(launch: LaunchSettings, before: Callable[[], None]) -> dict[s
 
 
 def network_variables(launch: LaunchSettings) -> dict[str, str]:
-    """The network interface that leads to the rendezvous, for all that the processes send each other."""
+    """Environment variables that send all messages between processes over the interface to the rendezvous."""
     interface = _interface(own_address(launch.rendezvous)) if launch.rendezvous else None
     return {"GLOO_SOCKET_IFNAME": interface, "NCCL_SOCKET_IFNAME": interface} if interface else {}
 
 
 class _Meeting(DynamicRendezvousHandler):
-    """Where machines meet: at the start, and whenever one was lost."""
+    """PyTorch's rendezvous of the machines, at the start and after each loss of a machine."""
 
     _before: Callable[[], None]
     _first = True
 
     @classmethod
     def at(cls, parameters: RendezvousParameters) -> RendezvousHandler:
+        """Reach the rendezvous and make its handler. PyTorch's registry calls this."""
         parameters.config["before"]()
         backend, store = cls._reach(parameters)
         _bound_silence(split_address(parameters.endpoint)[1], parameters.config["read_timeout"])
@@ -100,7 +101,7 @@ class _Meeting(DynamicRendezvousHandler):
 
     @staticmethod
     def _reach(parameters: RendezvousParameters) -> Any:
-        """The machine that all meet at may come after this one."""
+        """Connect to the machine that all meet at. Wait for it, because it may start later than this one."""
         deadline = time.monotonic() + MEETING_PATIENCE.total_seconds()
         while True:
             try:
@@ -110,9 +111,11 @@ class _Meeting(DynamicRendezvousHandler):
                     raise
 
     def get_backend(self) -> str:
+        """Name of this rendezvous."""
         return MEETING
 
     def next_rendezvous(self) -> RendezvousInfo:
+        """Meet the other machines, again after one was lost."""
         if not self._first:
             self._before()
         self._first = False
@@ -120,24 +123,26 @@ class _Meeting(DynamicRendezvousHandler):
 
 
 def _bound_silence(port: int, seconds: int) -> None:
-    """Break this process's connections to `port` where nothing comes back: a write to the rendezvous has no time limit
-    of its own, and the system gives up only after a quarter of an hour.
+    """Break this process's connections to `port` after `seconds` without an answer.
+
+    A write to the rendezvous has no time limit of its own, and the system gives up only after a quarter of an hour.
     """
     for entry in Path("/proc/self/fd").iterdir():
         if not entry.is_socket():
             continue
-        with suppress(OSError), socket.socket(fileno=os.dup(int(entry.name))) as shared:  # it may have no peer
+        with suppress(OSError), socket.socket(fileno=os.dup(int(entry.name))) as shared:  # the socket may have no peer
             if shared.getpeername()[1] == port:
                 shared.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, 1000 * seconds)
 
 
 def split_address(endpoint: str) -> tuple[str, int]:
+    """Host and port of `HOST:PORT`; the host without brackets."""
     host, _, port = endpoint.rpartition(":")
     return host.strip("[]"), int(port)
 
 
 def own_address(endpoint: str) -> str:
-    """Of this machine, as the host of `endpoint` sees it.
+    """Address of this machine, as the host of `endpoint` sees it.
 
     Raises:
         SettingsError: there is no such host, or no way to it.
@@ -164,13 +169,13 @@ def _is_own(host: str) -> bool:
 
 
 def _interface(address: str) -> str | None:
-    """Name of the network interface with that IPv4 address."""
+    """Name of the network interface with that IPv4 address; None where there is none."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
         for _, name in socket.if_nameindex():
             try:
                 answer = fcntl.ioctl(probe, SIOCGIFADDR, struct.pack("256s", name.encode()[:15]))
             except OSError:
-                continue  # it has none
+                continue  # an interface without an IPv4 address
             if socket.inet_ntoa(answer[20:24]) == address:
                 return name
     return None

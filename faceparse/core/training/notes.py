@@ -1,4 +1,4 @@
-"""What the processes on a machine leave to those that are started after them, and to the launcher."""
+"""Notes that the processes on a machine leave for the launcher and for processes that start after them."""
 
 import pickle
 from pathlib import Path
@@ -8,14 +8,14 @@ from faceparse.core.files.writing import write_atomic
 
 
 class Notes:
-    """Files in a folder of the launcher's; without a folder, nothing is left and nothing found."""
+    """Small files in a folder of the launcher's. Without a folder, nothing is kept and nothing is found."""
 
     def __init__(self, folder: Path | None) -> None:
         self._folder = folder
 
     @property
     def error(self) -> FaceparseError | None:
-        """Why it is of no use to start again."""
+        """Error that makes another start useless; None where there is none."""
         content = self._read("error")
         return pickle.loads(content) if content else None
 
@@ -25,6 +25,7 @@ class Notes:
 
     @property
     def lost(self) -> str:
+        """Why a process was lost; empty where none was."""
         return self._read("lost").decode()
 
     @lost.setter
@@ -33,14 +34,17 @@ class Notes:
 
     @property
     def run_dir(self) -> Path | None:
+        """Run directory of the run under way; None before it exists."""
         name = self._read("run_dir").decode()
         return Path(name) if name else None
 
     def keep_run_dir(self, path: Path) -> None:
+        """Note the run directory."""
         self._write("run_dir", str(path).encode())
 
     @property
     def advice(self) -> str:
+        """How to go on, for the end of an error message."""
         return f"go on with: faceparse train --resume {self.run_dir}" if self.run_dir else "nothing was trained"
 
     def _read(self, name: str) -> bytes:

@@ -1,4 +1,4 @@
-"""Who watches a run."""
+"""Interface to a run's progress and messages."""
 
 from typing import Protocol
 
@@ -7,35 +7,42 @@ from faceparse.core.training.trainer import Progress
 
 
 class Observer(Protocol):
-    """Who watches a run."""
+    """Receives a run's progress and messages (terminal, tests)."""
 
     track: Track
 
     def message(self, text: str) -> None:
-        """Something worth a line."""
+        """Show one line of information."""
 
     def warning(self, text: str) -> None:
-        """Something that went wrong without ending the run."""
+        """Show a problem that does not end the run."""
 
-    def epoch_started(self, epoch: int, epochs: int, iterations: int) -> None: ...
+    def epoch_started(self, epoch: int, epochs: int, iterations: int) -> None:
+        """Called before the first iteration of an epoch."""
 
-    def progress(self, progress: Progress) -> None: ...
+    def progress(self, progress: Progress) -> None:
+        """Called every few iterations and at the end of an epoch."""
 
     def epoch_finished(self, epoch: int, metrics: dict[str, float], best: bool, metric: str) -> None:
-        """`metric` is the one that chooses the best epoch."""
+        """Called after an epoch. `metric` names the score that chooses the best epoch."""
 
 
 class Bystander:
-    """An `Observer` in all processes but the first: one voice is enough."""
+    """An `Observer` that shows nothing, in all processes but the first."""
 
     track: Track = staticmethod(untracked)
 
-    def message(self, text: str) -> None: ...
+    def message(self, text: str) -> None:
+        """Do nothing."""
 
-    def warning(self, text: str) -> None: ...
+    def warning(self, text: str) -> None:
+        """Do nothing."""
 
-    def epoch_started(self, epoch: int, epochs: int, iterations: int) -> None: ...
+    def epoch_started(self, epoch: int, epochs: int, iterations: int) -> None:
+        """Do nothing."""
 
-    def progress(self, progress: Progress) -> None: ...
+    def progress(self, progress: Progress) -> None:
+        """Do nothing."""
 
-    def epoch_finished(self, epoch: int, metrics: dict[str, float], best: bool, metric: str) -> None: ...
+    def epoch_finished(self, epoch: int, metrics: dict[str, float], best: bool, metric: str) -> None:
+        """Do nothing."""

@@ -1,4 +1,4 @@
-"""The optimizer, and which weights it treats how."""
+"""Build the optimizer and its groups of weights."""
 
 from typing import Any
 
@@ -12,7 +12,7 @@ from faceparse.core.settings import OptimSettings
 def make_optimizer(model: ParsingModel, settings: OptimSettings) -> Optimizer:
     """SGD over all weights as in the recipe, or AdamW without decay on norms and biases.
 
-    With a learning rate of its own, the backbone's weights are a group of their own.
+    With a learning rate of its own, the backbone has parameter groups of its own.
     """
     groups = _groups(model, settings)
     if settings.name == "adamw":
@@ -29,7 +29,7 @@ def make_optimizer(model: ParsingModel, settings: OptimSettings) -> Optimizer:
 
 
 def _groups(model: ParsingModel, settings: OptimSettings) -> list[dict[str, Any]]:
-    """Parameter groups, those of the heads first: what is shown as the learning rate is theirs."""
+    """Parameter groups. Those of the heads come first, because the learning rate that is shown is the first group's."""
     backbone = {id(parameter) for parameter in model.backbone.parameters()}
     parts: dict[tuple[bool, bool], list[nn.Parameter]] = {}
     for parameter in model.parameters():

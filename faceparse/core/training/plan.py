@@ -1,4 +1,4 @@
-"""Everything about a run that is found out before it has a directory."""
+"""Find out everything about a run before it has a directory."""
 
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -35,6 +35,8 @@ from faceparse.core.training.speed import Speed, resolve_speed
 
 @dataclass(frozen=True)
 class TrainingPlan:
+    """Everything that a training run needs: settings, data, device and network."""
+
     settings: Settings
     world: World
     label_set: LabelSet
@@ -47,27 +49,28 @@ class TrainingPlan:
     batches: EpochSampler
     model: ParsingModel
     class_weights: Tensor | None = None
-    """One a class, for the loss."""
+    """One weight for each class, for the loss."""
     geometry: FaceGeometry | None = None
-    """Where faces lie in the training crops, where the labels tell."""
+    """Where faces lie in the training crops; None where the labels do not tell."""
     start: LoadReport | None = None
-    """What `model.pretrained` gave to the network."""
+    """Report on the weights that came from `model.pretrained`; None where none did."""
     fingerprint: dict[str, str] = field(default_factory=dict)
-    """Of each split."""
+    """Split -> fingerprint of its data."""
     cache: SampleCache | None = None
     cached: str = ""
-    """What the user is told of the cache."""
+    """Line about the cache, for the user."""
 
     @property
     def update_size(self) -> int:
-        """Photographs whose gradients make one update."""
+        """Number of photographs whose gradients make one update."""
         return self.batches.batch_size * self.batches.size * self.batches.accumulate
 
 
 def plan_training(settings: Settings, track: Track, world: World, resumed: Checkpoint | None = None) -> TrainingPlan:
-    """
+    """Check settings, data, weights and device, and build the network. All processes must call this together.
+
     Raises:
-        FaceparseError: something in settings, dataset, weights or device stands in the way; in all processes.
+        FaceparseError: something in settings, dataset, weights or device stands in the way; raised in all processes.
     """
     counts = world.on_first(lambda: _count_classes(settings, track))
     plan = world.on_all(lambda: _look(settings, world, resumed, counts))
@@ -79,7 +82,7 @@ def plan_training(settings: Settings, track: Track, world: World, resumed: Check
     world.once_per_machine(
         lambda: make_missing_edges(settings.data.root, plan.train, processes=default_processes(), track=track)
     )
-    # It reads every label once: only where somebody will see it.
+    # The fingerprint reads every label once: only make it where MLflow will show it.
     splits = ("train", settings.data.val_split) if settings.tracking.enabled else ()
     prints = world.on_first(lambda: fingerprint(settings.data.root, splits))
     cache, cached = world.on_all(lambda: open_cache(plan.train, settings.data.cache, processes=world.local_size))
@@ -93,7 +96,7 @@ def _measure(plan: TrainingPlan, track: Track) -> FaceGeometry | None:
 
 
 def _count_classes(settings: Settings, track: Track) -> np.ndarray | None:
-    """Pixels by training sample and class, where a setting asks for them: every label is read for it."""
+    """Pixels by training sample and class; None unless a setting needs them, because this reads every label."""
     if not settings.data.rare_first and settings.loss.class_weights == "none":
         return None
     samples = DatasetFolder(settings.data.root).samples("train")
@@ -102,10 +105,10 @@ def _count_classes(settings: Settings, track: Track) -> np.ndarray | None:
 
 
 def _refuse_absent(plan: TrainingPlan, track: Track) -> None:
-    """
+    """Refuse a score that would make every epoch as good as the first.
+
     Raises:
-        SettingsError: the score that chooses best.pth is of a class that no label of `val` has: every epoch would be as
-            good as the first.
+        SettingsError: the score that chooses best.pth is of a class that no label of `val` has.
     """
     name = plan.metric.partition("/")[2]
     if not name:
@@ -119,10 +122,10 @@ def _refuse_absent(plan: TrainingPlan, track: Track) -> None:
 
 
 def _look(settings: Settings, world: World, resumed: Checkpoint | None, counts: np.ndarray | None) -> TrainingPlan:
-    """What each process finds out on its own."""
+    """The part of the plan that each process finds out on its own."""
     device = resolve_device(settings.train.device, world.local_rank)
     speed = resolve_speed(settings, device, world.size)
-    pins(settings.data.pin_memory, device)  # refused here, before there is a run
+    pins(settings.data.pin_memory, device)  # refuse a bad value here, before there is a run
     label_set = resolve_label_set(settings.data)
     metric = resolve_metric(settings.train.best_metric, label_set)
     folder = DatasetFolder(settings.data.root)
@@ -142,10 +145,10 @@ def _look(settings: Settings, world: World, resumed: Checkpoint | None, counts: 
 
 
 def _try_size(model: ParsingModel, settings: Settings) -> None:
-    """Some foreign backbones take one size only, or multiples of some number.
+    """Try `data.input_size` on a backbone of timm's: some take one size only, or multiples of some number.
 
     Raises:
-        SettingsError: this one does not take `data.input_size`, or its maps do not cover the picture.
+        SettingsError: the backbone does not take the size, or its maps do not cover the picture.
     """
     backbone = model.backbone
     if not isinstance(backbone, TimmFeatures):
@@ -161,7 +164,7 @@ def _try_size(model: ParsingModel, settings: Settings) -> None:
         ) from None
     model.train()
     for stride, (h, w) in zip(backbone.strides, (x.shape[2:] for x in maps), strict=True):
-        # Convolutions without padding lose the border: heads that enlarge such a map would put all of it elsewhere.
+        # Convolutions without padding lose the border. Heads that enlarge such a map would shift all of its content.
         if not (height // stride <= h <= -(-height // stride) and width // stride <= w <= -(-width // stride)):
             raise SettingsError(
                 f"model.backbone = {settings.model.backbone!r}: its map at 1/{stride} of {height} x {width} is "
@@ -179,7 +182,7 @@ def _initialise(model: ParsingModel, pretrained: str, backbone: str, track: Trac
 def _batches(
     settings: Settings, count: int, world: World, resumed: Checkpoint | None, shares: np.ndarray | None
 ) -> EpochSampler:
-    """With other processes than before, as many photographs as before still make one update."""
+    """Batches of an epoch. A resumed run keeps its photographs per update, with any number of processes."""
     train, accumulate = settings.train, settings.train.accumulate
     large = train.batch_size * world.size
     before = resumed.training["update_size"] if resumed is not None and resumed.training else large * accumulate
@@ -208,7 +211,7 @@ def _batches(
 
 
 def adopt_preprocessing(settings: Settings, observer: Observer) -> Settings:
-    """Take channel order, mean and std from what training starts from, where the user named none."""
+    """Take channel order, mean and std from the weights that training starts from, where the user set none."""
     start = _preprocessing(settings.model)
     chosen = settings.data.model_fields_set
     taken = {key: value for key, value in start.items() if key not in chosen}
@@ -219,13 +222,13 @@ def adopt_preprocessing(settings: Settings, observer: Observer) -> Settings:
 
 
 def _preprocessing(model: ModelSettings) -> dict[str, Any]:
-    """What the weights that training starts from expect; empty where the default fits or nothing says it."""
+    """Preprocessing of the weights that training starts from; empty where the default fits or nothing tells."""
     if model.pretrained == IMAGENET and model.backbone.startswith(TIMM):
         return timm_preprocessing(model.backbone)
     if model.pretrained in ("none", IMAGENET):
-        return {}  # the default preprocessing is that of torchvision's networks
+        return {}  # torchvision's networks use the default preprocessing
     try:
         start = read_checkpoint(find_model(model.pretrained).path).settings.data
     except CheckpointError:
-        return {}  # a backbone, or a file that `initialise` will have more to say about
+        return {}  # a backbone, or a bad file: `initialise` will explain it
     return {key: getattr(start, key) for key in ("channel_order", "mean", "std")}

@@ -1,4 +1,4 @@
-"""Where a training step's time goes."""
+"""Measure where the time of a training step goes."""
 
 import gzip
 import time
@@ -23,13 +23,13 @@ from faceparse.core.training.plan import TrainingPlan, adopt_preprocessing, plan
 
 WARM_UP, ITERATIONS = 3, 10
 PARTS = ("load", "to device", "forward", "loss", "backward", "update")
-"""Of a step, as the trainer names them."""
+"""Parts of a step, as the trainer names them."""
 TRACE, TABLE = "trace.json.gz", "table.txt"
 
 
 @dataclass(frozen=True)
 class Part:
-    """Milliseconds per iteration."""
+    """Time of one part of a step, in milliseconds per iteration."""
 
     name: str
     host: float
@@ -39,16 +39,18 @@ class Part:
 
 @dataclass(frozen=True)
 class StepProfile:
+    """Result of `profile_step`."""
+
     folder: Path
     parts: list[Part]
     iteration: float
-    """Milliseconds from one iteration to the next, with everything that is in no part."""
+    """Milliseconds from one iteration to the next, including time that is in no part."""
     update_size: int
-    """Photographs of an iteration."""
+    """Photographs per iteration."""
 
 
 def profile_step(settings: Settings, observer: Observer) -> StepProfile:
-    """Train a few iterations and keep nothing but a trace and a table of them.
+    """Train a few iterations, and keep only a trace and a table of their operators.
 
     The trace (Chrome's format, for ui.perfetto.dev) and the table of the costliest operators go into a new folder
     `profile-<time>-<id>` beside the runs.

@@ -1,4 +1,4 @@
-"""Keeps what a run leaves behind: files in its directory, points in MLflow, lines for whoever watches."""
+"""Record a run: files in its directory, points in MLflow, lines for its observer."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -15,42 +15,46 @@ from faceparse.core.training.observer import Observer
 
 
 class Recorder:
-    """Writes what a run leaves behind, in its first process.
+    """Writes the files and reports of a run, in its first process.
 
-    A disk that is full now need not be later: what cannot be written costs a warning, and training goes on.
+    A failed write costs a warning and training goes on: a disk that is full now may have room later.
     """
 
     def __init__(self, directory: RunDirectory, observer: Observer) -> None:
         self.directory = directory
         self.observer = observer
         self.unsaved: OutputError | None = None
-        """Why the newest checkpoint could not be written."""
+        """Why the newest checkpoint could not be written; None where it was."""
         self.tracker = Tracker()
-        """Delivers within `tracked` only."""
+        """Delivers only inside `tracked`."""
 
     def say(self, text: str) -> None:
+        """Show a line to the user, and write it to train.log."""
         self.directory.log(text)
         self.observer.message(text)
 
     def epoch(self, epoch: int, metrics: Mapping[str, float], best: bool) -> None:
+        """Record the metrics of a finished epoch."""
         with self.forgiving():
             self.directory.record(epoch, metrics)
             self.directory.log(_summary(epoch, metrics, best))
         self.tracker.deliver()
 
     def save_best(self, content: Mapping[str, Any], tags: Mapping[str, str]) -> None:
-        """
+        """Write best.pth and tag the MLflow run.
+
         Args:
-            tags: what the MLflow run says of it.
+            tags: epoch and score of this checkpoint, for the MLflow run.
 
         Raises:
-            OutputError: it could not be written; best.pth is what it was.
+            OutputError: the file cannot be written; best.pth is unchanged.
         """
         save(self.directory.path / BEST, content)
         self.tracker.upload_best(self.directory.path / BEST, "checkpoints", content["epoch"])
         self.tracker.tag(tags)
 
     def save_last(self, content: Mapping[str, Any]) -> None:
+        """Write last.pth. On failure, warn and keep the reason in `unsaved`."""
         self.unsaved = None
         try:
             save_last(self.directory.path, content)
@@ -59,11 +63,13 @@ class Recorder:
             self.observer.warning(f"{error}; the checkpoint before is still there, training goes on")
 
     def save_overlays(self, epoch: int, png: bytes) -> None:
+        """Write the PNG of truth and predictions of an epoch."""
         path = self.directory.path / "overlays" / f"epoch_{epoch:04d}.png"
         write_atomic(path, png)
         self.tracker.upload(path, "overlays")
 
     def finish(self) -> None:
+        """Mark the run as finished in train.log, and note its files for MLflow."""
         self.directory.log(FINISHED)
         self.tracker.upload(self.directory.path / LAST, "checkpoints")
         for name in (SETTINGS_FILE, METRICS_FILE, LOG_FILE):
@@ -71,6 +77,7 @@ class Recorder:
 
     @contextmanager
     def forgiving(self) -> Iterator[None]:
+        """Turn OutputError into a warning."""
         try:
             yield
         except OutputError as error:
@@ -85,7 +92,7 @@ class Recorder:
         tags: Mapping[str, str],
         datasets: Sequence[InputDataset],
     ) -> Iterator[None]:
-        """The MLflow run, closed as what it came to."""
+        """Keep the MLflow run open; at the end, give it the status that fits the outcome."""
         self.tracker = Tracker.start(
             settings,
             self.directory.path,

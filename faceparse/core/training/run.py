@@ -1,4 +1,4 @@
-"""Trains one run from settings to a finished run directory: what each of its processes does.
+"""Train one run from settings to a finished run directory. Each process of the run calls this.
 
 train, resume             plan, then the run directory, then
   Run.execute             the epochs
@@ -54,6 +54,8 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class RunResult:
+    """Outcome of a finished run."""
+
     run_dir: Path
     best: Path
     best_epoch: int
@@ -61,16 +63,16 @@ class RunResult:
     run_id: str | None
     tracking_uri: str | None
     metric: str
-    """The score on `val` that chose `best`, as metrics.jsonl names it."""
+    """Score on `val` that chose `best`, as metrics.jsonl names it."""
 
 
 @dataclass
 class _Best:
-    """The best score so far."""
+    """Best score so far."""
 
     score: float = 0.0
     epoch: int = 0
-    """0: nothing was scored yet."""
+    """0 before the first score."""
 
     def is_beaten_by(self, score: float) -> bool:
         return self.epoch == 0 or score > self.score
@@ -90,8 +92,11 @@ def train(
 ) -> RunResult:
     """Train as the settings say, in a new run directory.
 
+        settings = load_settings(Path("settings.toml"))
+        result = train(settings, Bystander())
+
     Args:
-        run_dir: the directory of a run that did not come to its first checkpoint, to be begun anew.
+        run_dir: directory of a run that never wrote a checkpoint; the run begins anew there.
 
     Raises:
         FaceparseError: something in settings, dataset, weights, device or disk stands in the way; nothing was trained.
@@ -106,10 +111,10 @@ def train(
 
 
 def check(settings: Settings, observer: Observer) -> None:
-    """Look at everything that `train` looks at before it writes anything.
+    """Check everything that `train` checks before it writes anything.
 
     Raises:
-        FaceparseError: what `train` would raise.
+        FaceparseError: `train` would raise the same error.
     """
     plan_training(adopt_preprocessing(settings, observer), observer.track, ALONE)
     check_experiment(settings.tracking, warn=observer.warning)
@@ -123,13 +128,13 @@ def resume(
     on_run_dir: OnRunDir = lambda _: None,
     here: Settings | None = None,
 ) -> RunResult:
-    """Go on with a run from its newest checkpoint, as if it had never stopped; one that is finished stays as it is.
+    """Go on with a run from its newest checkpoint, as if it had never stopped. A finished run stays as it is.
 
     Args:
-        here: the settings that say where the run runs from here on; nothing else of them counts.
+        here: settings that say where the run goes on; all their other values are ignored.
 
     Raises:
-        FaceparseError: there is no such run or checkpoint, or its settings file or dataset is no longer what it was.
+        FaceparseError: there is no such run or checkpoint, or its settings file or dataset has changed.
         InterruptedRunError, LostProcessError: as `train`.
     """
     with _directory(lambda: RunDirectory.reopen(run_dir), world, on_run_dir) as directory:
@@ -152,7 +157,7 @@ def resume(
 def resume_or_train(
     settings: Settings, observer: Observer, world: World = ALONE, *, on_run_dir: OnRunDir = lambda _: None
 ) -> RunResult:
-    """Go on with the newest unfinished run that has these settings, or start one: what a requeued job calls."""
+    """Go on with the newest unfinished run that has these settings, or start one. For jobs that are requeued."""
     run_dir = world.on_first(lambda: RunDirectory.find(adopt_preprocessing(settings, observer)))
     if run_dir is None:
         return train(settings, observer, world, on_run_dir=on_run_dir)
@@ -177,7 +182,7 @@ def _finished_result(run_dir: Path, last: Checkpoint) -> RunResult:
 def _directory(
     open_directory: Callable[[], RunDirectory], world: World, on_run_dir: OnRunDir
 ) -> Iterator[RunDirectory | None]:
-    """Held by the first process; None in the others, once it is there."""
+    """Open the run directory and hold it in the first process. The other processes get None once it exists."""
     held: list[RunDirectory] = []
 
     def hold() -> Path:
@@ -193,7 +198,7 @@ def _directory(
 
 
 class _StopRequestedError(Exception):
-    """Some process received a signal; all of them stop here."""
+    """Some process received a signal, so all processes stop here."""
 
     def __init__(self, number: int) -> None:
         super().__init__(number)
@@ -201,7 +206,7 @@ class _StopRequestedError(Exception):
 
 
 class Run:
-    """One run, in one of its processes. The first one keeps the record; the others only train."""
+    """One run, in one of its processes. The first process keeps the record; the others only train."""
 
     def __init__(
         self,
@@ -216,7 +221,7 @@ class Run:
         self.record = Recorder(directory, observer) if directory is not None else None
         self.best = _Best()
         self.scores: Mapping[str, float] = {}
-        """On `val`, when they were last counted."""
+        """Newest scores on `val`."""
         self.first_epoch = 1
         self.stop = StopSignals(handed_on=is_joined())
         self.model = plan.model
@@ -227,13 +232,13 @@ class Run:
             self._say(f"{self.settings.model.pretrained}: {plan.start}")
 
     def execute(self) -> RunResult:
-        """Train to the end.
+        """Train to the end and return the outcome.
 
         Raises:
             InterruptedRunError: a signal asked to stop; the checkpoint is written.
             TrainingError: the loss is not finite, or the device cannot go on.
             LostProcessError: another process is gone.
-            OutputError: trained to the end, but the last checkpoint could not be written.
+            OutputError: training came to its end, but the last checkpoint could not be written.
         """
         for line in opening_lines(self.plan, self.record.directory.path if self.record else None):
             self._say(line)
@@ -343,7 +348,7 @@ class Run:
         return epoch % self.settings.train.evaluate_every == 0 or epoch == self.settings.train.epochs
 
     def _evaluate(self) -> Scores:
-        """Each process counts its part of `val`; the sum does not depend on how many there are."""
+        """Scores on `val`. Each process counts a part of it; the sum does not depend on the number of processes."""
         val, world = self.plan.val, self.world
         rounds = -(-len(val) // world.size)
 
@@ -363,7 +368,7 @@ class Run:
         return compute_scores(counts.numpy(), self.label_set)
 
     def _in_step(self, items: Iterable[T], rounds: int) -> Iterator[T]:
-        """Each item once no process wants to stop."""
+        """Yield each item after all processes agree to go on."""
         for item, wish in self.world.in_step(items, rounds, lambda: self.stop.received or 0):
             if wish:
                 raise _StopRequestedError(wish)
@@ -388,7 +393,7 @@ class Run:
         )
 
     def _save_last(self, epoch: int) -> None:
-        """`epoch` is the last one that is finished."""
+        """Write last.pth; `epoch` is the last finished one."""
         self.trainer.check_finite()
         if self.record is not None:
             training = {

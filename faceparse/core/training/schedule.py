@@ -23,7 +23,7 @@ def _rise(iteration: int, warmup: int) -> float:
 
 
 def make_schedule(optimizer: Optimizer, settings: OptimSettings, iterations: int) -> LambdaLR:
-    """The schedule of the settings for all parameter groups; stepped once per iteration."""
+    """Learning-rate schedule of the settings, for all parameter groups. Step it once per iteration."""
     warmup = settings.warmup
     if settings.schedule == "cosine":
         return LambdaLR(optimizer, lambda step: cosine_factor(step, iterations=iterations, warmup=warmup))

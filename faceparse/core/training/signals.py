@@ -1,4 +1,4 @@
-"""Being told to stop: by Ctrl-C, by a scheduler, by a shutdown."""
+"""Signals that ask a run to stop: Ctrl-C, a scheduler, a shutdown."""
 
 import signal
 import threading
@@ -9,9 +9,9 @@ from faceparse.core.machine.parallel import STOPPING
 
 
 class StopSignals:
-    """While it is entered, the first such signal is only noted, for the training loop to stop at its next step.
+    """Context that notes the first stop signal, so that the training loop stops at its next step.
 
-    A second Ctrl-C interrupts at once, unless another process hands signals on: then one comes twice.
+    A second Ctrl-C interrupts at once, unless another process passes signals on: then a single Ctrl-C arrives twice.
     """
 
     def __init__(self, handed_on: bool = False) -> None:
@@ -35,5 +35,5 @@ class StopSignals:
 
 
 def exit_code(number: int) -> int:
-    """130 after Ctrl-C, 143 after anything else: 128 + SIGINT or SIGTERM."""
+    """130 after Ctrl-C, 143 after any other signal: 128 + SIGINT or SIGTERM."""
     return 128 + (signal.SIGINT if number == signal.SIGINT else signal.SIGTERM)

@@ -1,4 +1,4 @@
-"""The speed settings as this machine runs them, and which of them cannot go together."""
+"""Resolve the speed settings for this machine, and refuse combinations that cannot work."""
 
 import shutil
 from dataclasses import dataclass
@@ -15,8 +15,10 @@ DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 @dataclass(frozen=True)
 class Speed:
+    """Speed settings as this machine runs them."""
+
     dtype: torch.dtype
-    """Of forward and backward."""
+    """Type of the forward and backward computations."""
     norm: NormKind
     channels_last: bool
     compile: bool
@@ -27,9 +29,10 @@ class Speed:
 
 
 def resolve_speed(settings: Settings, device: torch.device, processes: int = 1) -> Speed:
-    """
+    """Speed settings with every `auto` decided for `device`.
+
     Raises:
-        SettingsError: a combination that cannot work on `device`.
+        SettingsError: the combination cannot work on `device`.
     """
     speed, norm, gpu = settings.speed, settings.model.norm, device.type == "cuda"
     precision = speed.precision
@@ -58,19 +61,22 @@ class FloatConv2d(nn.Conv2d):
 
     @classmethod
     def like(cls, conv: nn.Conv2d) -> "FloatConv2d":
-        """The same parameters and options."""
+        """A `FloatConv2d` that shares the parameters and options of `conv`."""
         twin = cls.__new__(cls)
         twin.__dict__.update(conv.__dict__)
         return twin
 
     def forward(self, x: Tensor) -> Tensor:
+        """Convolve in float32."""
         with torch.autocast(x.device.type, enabled=False):
             return super().forward(x.float())
 
 
 def keep_slow_in_float(model: nn.Module) -> None:
-    """Take strided depthwise convolutions out of bf16 on a CPU, which has no kernel for their gradient: it is 2 to 30
-    times slower than in float32, and was a third of a light network's step.
+    """Keep strided depthwise convolutions in float32 on a CPU.
+
+    A CPU has no bf16 kernel for their gradient: it is 2 to 30 times slower than in float32, and was a third of a light
+    network's step.
     """
     for name, child in model.named_children():
         if type(child) is nn.Conv2d and child.groups > 1 and child.stride != (1, 1):

@@ -1,4 +1,4 @@
-"""What a checkpoint keeps for a run to go on: checked as a whole before anything of it is used."""
+"""Training state in a checkpoint. All of it is checked before any of it is used."""
 
 from collections.abc import Mapping
 from typing import Annotated, Any
@@ -20,11 +20,15 @@ class _Part(BaseModel):
 
 
 class OptimizerState(_Part):
+    """State of a PyTorch optimizer."""
+
     state: dict[int, dict[str, Any]]
     param_groups: list[dict[str, Any]]
 
 
 class ScheduleState(_Part):
+    """State of a PyTorch learning-rate schedule."""
+
     base_lrs: list[Finite]
     last_epoch: Count
     step_count: Count = Field(alias="_step_count")
@@ -32,7 +36,7 @@ class ScheduleState(_Part):
 
 
 class ScalerState(_Part):
-    """Empty where no gradients are scaled."""
+    """State of the gradient scaler; empty where gradients are not scaled."""
 
     scale: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
     growth_factor: Annotated[float, Field(gt=1, allow_inf_nan=False)] | None = None
@@ -42,13 +46,15 @@ class ScalerState(_Part):
 
 
 class EpochState(_Part):
+    """Position in the epoch under way."""
+
     done: Count
     lr: Finite
     sums: Tensor
 
 
 class TrainerState(_Part):
-    """See `Trainer.state_dict`."""
+    """State of a trainer, see `Trainer.state_dict`."""
 
     optimizer: OptimizerState
     schedule: ScheduleState
@@ -60,12 +66,14 @@ class TrainerState(_Part):
 
 
 class BestState(_Part):
+    """Best score so far and its epoch."""
+
     score: Finite
     epoch: Count
 
 
 class TrainingState(_Part):
-    """The value of a checkpoint's key `training`."""
+    """Value of a checkpoint's key `training`."""
 
     trainer: TrainerState
     best: BestState
@@ -73,9 +81,10 @@ class TrainingState(_Part):
 
 
 def read_training_state(content: Mapping[str, Any] | None, where: object) -> TrainingState:
-    """
+    """Check the training state of a checkpoint.
+
     Raises:
-        CheckpointError: something is missing, or of another type.
+        CheckpointError: something is missing, or has another type.
     """
     try:
         state = TrainingState.model_validate(content)
@@ -83,17 +92,19 @@ def read_training_state(content: Mapping[str, Any] | None, where: object) -> Tra
         raise CheckpointError(f"{where}: damaged training state, {explain(error)}; copy it again") from None
     trainer = state.trainer
     if not _is_plain(trainer.rng, torch.get_rng_state()):
-        raise CheckpointError(f"{where}: damaged training state, trainer.rng is no state of dice; copy it again")
+        raise CheckpointError(
+            f"{where}: damaged training state, trainer.rng is not the state of a random generator; copy it again"
+        )
     if trainer.epoch.sums.dim() != 1 or trainer.epoch.sums.dtype != torch.float32:
         raise CheckpointError(f"{where}: damaged training state, trainer.epoch.sums are no sums; copy it again")
     return state
 
 
 def fitting_optimizer_state(saved: OptimizerState, optimizer: Optimizer) -> dict[str, Any]:
-    """What `optimizer.load_state_dict` takes: the saved state, with nothing in it that the optimizer does not know.
+    """Argument for `optimizer.load_state_dict`: the saved state, without keys that the optimizer does not know.
 
     Raises:
-        ValueError: it is of another optimizer, or of other parameters.
+        ValueError: the state is of another optimizer, or of other parameters.
     """
     own = optimizer.state_dict()["param_groups"]
     if [len(group["params"]) for group in own] != [_length(group.get("params")) for group in saved.param_groups]:
@@ -117,7 +128,7 @@ def _length(value: object) -> int:
 
 
 def _fitting_group(theirs: Mapping[str, Any], ours: Mapping[str, Any]) -> dict[str, Any]:
-    """Ours, with their values: those of other types would end the run at its first step."""
+    """Our group with their values. Refuse values of other types, which would end the run at its first step."""
     if not all(isinstance(index, int) for index in theirs["params"]) or theirs["params"] != ours["params"]:
         raise ValueError("its optimizer numbers the parameters otherwise")
     for key in theirs.keys() & ours.keys():
@@ -144,7 +155,7 @@ def _fits(name: str, value: object, parameter: Tensor) -> bool:
 
 
 def _is_plain(value: Tensor, like: Tensor) -> bool:
-    """Whether it is a tensor of that shape and type, whose file holds all of it."""
+    """Whether `value` is a plain tensor with the shape and dtype of `like`, and its file holds all of its data."""
     dense = value.layout == torch.strided and not value.is_quantized
     return (
         dense

@@ -29,24 +29,24 @@ from faceparse.core.training.speed import keep_slow_in_float
 from faceparse.core.training.state import TrainerState, fitting_optimizer_state
 
 REPORT_EVERY = 10
-"""Iterations between two looks at the loss: each look waits for the GPU."""
+"""Iterations between two reads of the loss: each read waits for the GPU."""
 
 
 @dataclass(frozen=True)
 class Progress:
-    """Where an epoch stands."""
+    """Position and averages of the epoch under way."""
 
     iteration: int
-    """Finished in this epoch."""
+    """Iterations finished in this epoch."""
     losses: dict[str, float]
-    """Mean over the epoch so far: loss, loss_parsing, loss_edge, loss_boundary_attention; loss_dice where it weighs."""
+    """Means over the epoch: loss, loss_parsing, loss_edge, loss_boundary_attention; loss_dice if it has a weight."""
     lr: float
     images_per_second: float
-    """In all processes together."""
+    """Speed of all processes together."""
 
 
 class NonFiniteLossError(TrainingError):
-    """The loss of a batch is infinite or not a number; the weights are those from before it."""
+    """The loss of a batch is infinite or not a number; the batch did not change the weights."""
 
     def __init__(self, iteration: int, indices: list[int]) -> None:
         super().__init__(f"the loss is not finite at iteration {iteration}; lower optim.lr or check the dataset")
@@ -56,7 +56,7 @@ class NonFiniteLossError(TrainingError):
 
 
 class Trainer:
-    """Takes the network through epochs. Everything it changes is in `state_dict`, but for the network itself."""
+    """Trains the network for whole epochs. `state_dict` has everything that it changes except the network itself."""
 
     def __init__(
         self,
@@ -75,14 +75,15 @@ class Trainer:
         channels_last: bool = True,
         compiled: bool = False,
     ) -> None:
-        """
+        """Move the network into the right memory format, and share the first process's weights with all.
+
         Args:
-            optimizer: fused, it passes over a bad update without the host knowing; otherwise each step waits.
-            world: the processes whose batches make one large batch; those of the first are everybody's first weights.
-            accumulate: batches for one update.
-            ema: share of the old in the running average of the weights; 0 keeps none.
-            clip: longest gradient, as a norm over all weights; 0 clips nothing.
-            dtype: of forward and backward; weights and loss stay float32.
+            optimizer: a fused one skips a bad update without waiting for the device; with any other, each step waits.
+            world: the processes whose batches make one large batch; all start from the weights of the first.
+            accumulate: batches per update.
+            ema: share of the old value in the running average of the weights; 0 keeps no average.
+            clip: longest allowed gradient, as a norm over all weights; 0 clips nothing.
+            dtype: type of the forward and backward computations; weights and loss stay float32.
         """
         self.model = model
         self.loss = loss
@@ -105,24 +106,23 @@ class Trainer:
         self._fused = bool(optimizer.defaults.get("fused"))
         self.iteration = 0
         self.done = 0
-        """Iterations of the epoch under way."""
+        """Finished iterations of the epoch under way."""
         self.lr = 0.0
-        """Of the last iteration."""
+        """Learning rate of the last iteration."""
         self.sums: Tensor = torch.zeros(len(LossTerms._fields), device=device)
-        """Of the loss terms, over the epoch under way."""
+        """Sums of the loss terms over the epoch under way."""
         self._unchecked: list[tuple[Tensor, Tensor]] = []
-        """Loss and sample indices of the iterations since the last look."""
+        """Loss and sample indices of the iterations since the last check."""
 
     @property
     def best_model(self) -> ParsingModel:
-        """The network to evaluate and to keep: the running average, where there is one."""
+        """Network to evaluate and to keep: the running average where there is one."""
         return self.average.model if self.average is not None else self.model
 
     def step(self, batches: Sequence[Batch]) -> Tensor:
-        """Forward and backward of each batch, then the update. Nothing here waits for the device (but inplace-abn's own
-        backward does, and an optimizer that is not fused).
+        """Run forward and backward on each batch, then update the weights. A loss that is not finite updates nothing.
 
-        A loss that is not finite updates nothing.
+        Nothing here waits for the device, except the backward of inplace-abn and an optimizer that is not fused.
 
         Returns:
             The loss terms (5, as `LossTerms`) over all processes; mean over `batches`.
@@ -153,16 +153,16 @@ class Trainer:
                 output = Output(output.parsing.float(), None if output.edge is None else output.edge.float())
             terms: LossTerms = self.loss(output, label, edge, self.world.sum)
         with record_function("backward"):
-            # Gradients are averaged over the processes, each of which has its share of the loss only.
+            # DDP averages gradients, but each process has only its share of the loss: multiply by their number.
             self._scaler.scale(terms.total * (self.world.size / batches)).backward()
         return self.world.sum(torch.stack([term.detach() for term in terms])) / batches
 
     def _update(self, loss: Tensor) -> None:
-        """Unless the loss is not finite, or with fp16 or clipping a gradient."""
+        """Update the weights, unless the loss is not finite or, with fp16 or clipping, a gradient is not."""
         judged = loss
         if self.clip:
             self._scaler.unscale_(self.optimizer)
-            # Not finite, the norm would make every gradient it shortens not finite, too.
+            # A norm that is not finite would make every gradient that it scales not finite, too.
             judged = loss + clip_grad_norm_(self.model.parameters(), self.clip)
         if self._scaler.is_enabled():
             self._scaler.step(self.optimizer)
@@ -174,20 +174,22 @@ class Trainer:
             self.optimizer.step()
 
     def start_epoch(self) -> None:
+        """Reset the counts and sums for a new epoch."""
         self.done = 0
         self.sums.zero_()
 
     def train_epoch(
         self, batches: Iterable[Batch], after_step: Callable[[], None] = lambda: None
     ) -> Iterator[Progress]:
-        """The rest of the epoch under way; reports every few iterations and once at the end.
+        """Train the rest of the epoch under way. Report every few iterations and once at the end.
 
         Args:
             batches: `accumulate` for each iteration.
-            after_step: called after every iteration, when the state is whole; what it raises ends the epoch there.
+            after_step: called after every iteration, when the state is whole; an error that it raises ends the epoch
+                there.
 
         Raises:
-            NonFiniteLossError: the loss is not finite; known at the next report, in all processes.
+            NonFiniteLossError: the loss is not finite; raised at the next report, in all processes.
             LostProcessError: another process is gone.
             ResourceError: memory ran out.
         """
@@ -214,7 +216,7 @@ class Trainer:
             yield self._progress(images / (time.perf_counter() - started))
 
     def check_finite(self) -> None:
-        """Look at the losses since the last look. Waits for the device.
+        """Check the losses since the last check. Waits for the device.
 
         Raises:
             NonFiniteLossError: one of them is not finite.
@@ -239,20 +241,20 @@ class Trainer:
         if self.world.size == 1:
             return None
         self.world.copy_from_first(model.state_dict().values())
-        # From here on the statistics stay the same everywhere: batch norm synchronises them itself.
+        # From here on batch norm itself keeps its statistics equal in all processes.
         return DistributedDataParallel(
             model, process_group=self.world.data, broadcast_buffers=False, gradient_as_bucket_view=True
         )
 
     def _gradients_kept_here(self, *, unless: bool) -> AbstractContextManager[None]:
-        """Gradients that those of another batch are to be added to need not go around yet."""
+        """Do not send gradients to other processes yet, while more batches will add to them."""
         return nullcontext() if unless or self._parallel is None else self._parallel.no_sync()
 
     def _autocast(self) -> torch.autocast:
         return torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32)
 
     def state_dict(self) -> dict[str, Any]:
-        """The same in all processes."""
+        """State of the training, the same in all processes."""
         return {
             "optimizer": self.optimizer.state_dict(),
             "schedule": self.schedule.state_dict(),
@@ -264,7 +266,9 @@ class Trainer:
         }
 
     def load_state_dict(self, state: TrainerState, where: Path) -> None:
-        """The network is loaded before; where an average is kept, that is the average's.
+        """Load the state of the training.
+
+        Load the network before: where an average is kept, the loaded weights are the average's.
 
         Args:
             where: the state's file, for errors.
@@ -298,12 +302,12 @@ class Trainer:
             self.average.model.load_state_dict(self.model.state_dict())
             load_exactly(self.model, state.weights, where)
         self.iteration, self.done, self.lr = state.iteration, state.epoch.done, state.epoch.lr
-        self.sums = F.pad(sums, (0, len(self.sums) - len(sums)))  # a run of before Dice has a term less
+        self.sums = F.pad(sums, (0, len(self.sums) - len(sums)))  # a run from before Dice existed has one term fewer
         torch.set_rng_state(state.rng)
 
 
 def _without_messages(network: nn.Module, model: ParsingModel) -> nn.Module:
-    """What sends messages to other processes is not to be compiled."""
+    """Exclude modules that send messages to other processes from compilation."""
     for module in model.modules():
         if getattr(module, "group", None) is not None:
             module.forward = torch.compiler.disable(module.forward)
@@ -311,4 +315,5 @@ def _without_messages(network: nn.Module, model: ParsingModel) -> nn.Module:
 
 
 def parameters(model: nn.Module) -> int:
+    """Number of parameters of a network."""
     return sum(parameter.numel() for parameter in model.parameters())

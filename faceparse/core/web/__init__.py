@@ -1,1 +1,1 @@
-"""A page on this machine to try a model: one photograph in, its parsing out, nothing kept."""
+"""A local page to try a model: it takes a photograph, shows its parsing, and keeps nothing."""

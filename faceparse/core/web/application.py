@@ -1,4 +1,4 @@
-"""The page and what it asks for: `GET /` and `POST /parse`."""
+"""The page and its requests: `GET /` and `POST /parse`."""
 
 import asyncio
 import base64
@@ -22,11 +22,11 @@ from faceparse.core.web.page import content_security_policy, web_page
 from faceparse.core.web.uploads import read_body, read_upload
 
 MAX_WAITING = 8
-"""Photographs that are arriving, waiting or computed at a time."""
+"""Most photographs at a time that arrive, wait or are computed."""
 
 
 def web_application(parser: FaceParser, name: str) -> ASGIApp:
-    """The page for `parser`, whose model is called `name`. Nothing that is sent to it is kept."""
+    """Application that serves the page for `parser`. `name` is shown as the model's name. No photograph is kept."""
     page = web_page(parser, name)
     policy = {"Content-Security-Policy": content_security_policy(page)}
 
@@ -43,7 +43,7 @@ async def _refuse(_request: Request, error: Exception) -> Response:
 
 
 class _Desk:
-    """Takes photographs and has them parsed one at a time, in a thread: the page stays answered meanwhile."""
+    """Takes photographs and parses them one at a time, in a thread. The page still gets answers meanwhile."""
 
     def __init__(self, parser: FaceParser) -> None:
         self._parser = parser
@@ -61,10 +61,10 @@ class _Desk:
         try:
             return await self._parse(request)
         except ClientDisconnect:
-            return Response(status_code=HTTPStatus.BAD_REQUEST)  # nobody is there to read it
+            return Response(status_code=HTTPStatus.BAD_REQUEST)  # nobody reads it
         except HTTPException:
             raise
-        except Exception as error:  # whatever a model or its device comes up with: the server goes on
+        except Exception as error:  # a model or its device may raise any error; the server goes on
             line = " ".join(str(error).split())[:300]
             raise HTTPException(
                 HTTPStatus.INTERNAL_SERVER_ERROR, f"the model failed: {type(error).__name__}: {line}"
@@ -82,11 +82,12 @@ class _Desk:
         return Response(answer, media_type="application/json")
 
     def _compute(self, data: bytes, where: str) -> bytes:
-        """JSON of a photograph's parsing.
+        """Parse a photograph, and return the answer as JSON.
 
-        `faces` is how many were found, null where the photograph was parsed as a whole. `notice` says what should be
-        known of the file, and is mostly empty. `ids` are its H x W class ids, deflated; `picture` is there where a
-        browser would show the file otherwise than it was parsed.
+        - `faces`: how many were found; null where the photograph was parsed as a whole.
+        - `notice`: what users should know about the file; mostly empty.
+        - `ids`: H x W class ids, deflated.
+        - `picture`: the photograph as it was parsed, where a browser would show the file differently; else null.
         """
         picture, shown_alike = read_upload(data, where)
         started = time.perf_counter()

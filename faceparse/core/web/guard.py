@@ -1,12 +1,13 @@
-"""Who may ask: pages of this server alone. Other sites that a browser has open can reach 127.0.0.1, too."""
+"""Refuse requests from other pages. Other sites in the same browser can reach 127.0.0.1, too."""
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 HOSTS = ("127.0.0.1", "localhost")
-"""Names of this machine. A site that makes its own name point here (DNS rebinding) asks by that name. Any port will do:
-it is another one at the far end of an SSH tunnel."""
+"""Names of this machine. Any port is allowed: behind an SSH tunnel it is another one.
+
+A site whose own name points here (DNS rebinding) asks by that name, and is refused."""
 
 HEADERS = {
     "Cache-Control": "no-store",
@@ -16,16 +17,17 @@ HEADERS = {
     "Referrer-Policy": "no-referrer",
     "X-Content-Type-Options": "nosniff",
 }
-"""Of every answer: kept nowhere, embedded nowhere, told to nobody."""
+"""Headers of every answer: nothing is cached, embedded elsewhere, or passed on."""
 
 
 class Guard:
-    """An application that answers only its own page, with headers that keep it to itself."""
+    """An application that answers only its own page, with headers that keep its answers private."""
 
     def __init__(self, application: ASGIApp) -> None:
         self._application = application
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer the request, or refuse it with status 403."""
         if scope["type"] != "http":
             await self._application(scope, receive, send)
             return

@@ -1,4 +1,4 @@
-"""The page, and the policy that lets it run its own script and nothing else."""
+"""The page, and the policy that lets it run only its own script."""
 
 import base64
 import hashlib
@@ -10,7 +10,7 @@ from faceparse.core.web.uploads import MAX_BYTES
 
 
 def web_page(parser: FaceParser, name: str) -> str:
-    """HTML with everything in it. `name` is what the model is called."""
+    """HTML of the page, complete in itself. `name` is shown as the model's name."""
     classes = [{"name": class_, "colour": colour} for class_, colour in parser.label_set.classes.items()]
     height, width = parser.input_size
     return render(
@@ -28,7 +28,7 @@ def web_page(parser: FaceParser, name: str) -> str:
 
 
 def content_security_policy(page: str) -> str:
-    """Of a page: its own script and style, told by their hashes, may ask its own server; nothing else loads."""
+    """Policy of a page: only its own script and style load, known by their hashes; it may ask its own server only."""
     return "; ".join(
         [
             "default-src 'none'",

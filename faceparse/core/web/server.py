@@ -1,4 +1,4 @@
-"""Serving an application to this machine alone."""
+"""Serve an application to this machine only."""
 
 import errno
 import socket
@@ -10,14 +10,14 @@ from faceparse.core.errors import ResourceError
 
 ADDRESS = "127.0.0.1"
 GRACE_SECONDS = 3
-"""For answers under way once a signal has come; a photograph that is being computed is waited for."""
+"""Seconds that open answers get after a signal. A photograph in work is finished first."""
 
 
 def listen(port: int) -> socket.socket:
-    """A socket on this machine's own address; port 0 takes a free one. Callers wait until it is served.
+    """Open a socket on this machine's own address; port 0 takes a free one. Clients wait until it is served.
 
     Raises:
-        ResourceError: the port is taken, or not ours to take.
+        ResourceError: the port is taken, or we may not use it.
     """
     listening = socket.socket()
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # so that a server can be started again at once
@@ -32,20 +32,21 @@ def listen(port: int) -> socket.socket:
 
 
 def url(listening: socket.socket) -> str:
+    """Address of the page."""
     return f"http://{ADDRESS}:{listening.getsockname()[1]}"
 
 
 def serve(application: ASGIApp, listening: socket.socket) -> None:
-    """Answer until a signal comes.
+    """Answer requests until a signal comes.
 
     Raises:
-        KeyboardInterrupt: it was Ctrl-C.
+        KeyboardInterrupt: the signal was Ctrl-C.
     """
     server(application).run(sockets=[listening])
 
 
 def server(application: ASGIApp) -> uvicorn.Server:
-    """Quiet, and deaf to what proxies say: there are none."""
+    """Server without log lines. It ignores the headers of proxies: there are none."""
     return uvicorn.Server(
         uvicorn.Config(
             application,

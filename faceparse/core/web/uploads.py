@@ -1,4 +1,4 @@
-"""What a page may send: one photograph, of a bounded size, known by its content."""
+"""Uploads to the page: one photograph, of limited size, recognised by its content."""
 
 import asyncio
 from http import HTTPStatus
@@ -12,13 +12,14 @@ from faceparse.core.images.opening import check_pixels, has_known_kind
 from faceparse.core.images.pictures import Picture, decode_picture
 
 MAX_BYTES = 25_000_000
-"""Of a photograph as a file: more than cameras' JPEGs have."""
+"""Largest photograph as a file. JPEGs from cameras are smaller."""
 READ_SECONDS = 60.0
-"""For a photograph to arrive in: a sender that dawdles must not keep its place for ever."""
+"""Seconds in which a photograph must arrive. A slow sender must not keep its place for ever."""
 
 SHOWN_ALIKE = ("JPEG", "MPO", "PNG", "BMP")
-"""Those that browsers show as the model sees them; MPO is a JPEG with more behind it. Browsers overlook the orientation
-in a WebP's EXIF, and read no TIFF."""
+"""Kinds that browsers show as the model sees them. MPO is a JPEG with more behind it.
+
+Browsers ignore the orientation in a WebP's EXIF, and read no TIFF."""
 
 
 class Upload(NamedTuple):
@@ -26,14 +27,14 @@ class Upload(NamedTuple):
 
     picture: Picture
     shown_alike: bool
-    """Whether a browser shows the file as this very picture."""
+    """Whether a browser shows the file as exactly this picture."""
 
 
 async def read_body(request: Request, where: str) -> bytes:
-    """The bytes that were posted. Never more than `MAX_BYTES` of them are kept, whatever length was announced.
+    """Read the bytes that were posted. At most `MAX_BYTES` are kept, whatever length was announced.
 
     Raises:
-        HTTPException: too many, too slowly, or none.
+        HTTPException: the body is too large, too slow, or empty.
         ClientDisconnect: the sender is gone.
     """
     too_large = HTTPException(
@@ -59,7 +60,7 @@ async def read_body(request: Request, where: str) -> bytes:
 
 
 def read_upload(data: bytes, where: str) -> Upload:
-    """Kind and size are read off the header, by the content, before anything is decoded.
+    """Check kind and size in the file's header, then decode it.
 
     Raises:
         HTTPException: too many pixels, another kind of file, or a damaged picture.

@@ -4,7 +4,7 @@ const $ = (id) => document.getElementById(id);
 const model = JSON.parse($("model").textContent);
 
 const VIEW = 2048; // longer side of what is drawn, pixels; downloads have the photograph's own
-const KEPT = 12; // photographs to go back to
+const KEPT = 12; // photographs that the user can go back to
 const STRIP = 256; // rows that are painted at a time at full size
 
 const chosen = new Set(model.classes.keys()); // ids that are switched on
@@ -17,14 +17,14 @@ let working = false;
 
 // ------------------------------------------------------------------------------------------------ one photograph
 
-/** Photograph and class ids at the size that is drawn; the files for downloads at full size. */
+/** Parse a file: photograph and class ids at the drawn size, and files at full size for downloads. */
 async function parse(file) {
   if (file.size > model.maxBytes)
     throw new Error(`${file.name}: more than ${model.maxBytes / 1e6} MB; make it smaller`);
-  const decoding = decode(file); // beside the server's work; shown as soon as it is there
+  const decoding = decode(file); // while the server works; shown as soon as it is ready
   decoding.then((preview) => preview && working && show({ ...preview, name: file.name }));
   const answer = await ask(file);
-  const seen = answer.picture ? new Blob([bytes(answer.picture)]) : file; // where a browser shows it otherwise
+  const seen = answer.picture ? new Blob([bytes(answer.picture)]) : file; // sent where browsers show another picture
   const preview = answer.picture ? await decode(seen) : await decoding;
   if (preview?.width !== answer.width || preview?.height !== answer.height)
     throw new Error(`${file.name}: this browser does not show it as the model saw it; save it as a JPEG`);
@@ -47,7 +47,7 @@ async function ask(file) {
   return answer;
 }
 
-/** Size of a photograph, and its picture small enough to be drawn; null where the browser cannot read it. */
+/** Size of a photograph, and its picture made small for drawing; null where the browser cannot read the file. */
 async function decode(file) {
   let bitmap;
   try {
@@ -78,7 +78,7 @@ async function inflate(packed) {
   return new Uint8Array(await new Response(stream).arrayBuffer());
 }
 
-/** Class ids at the size that is drawn: the nearest pixel's. */
+/** Class ids at the drawn size, from the nearest pixels. */
 function sample(ids, { width, height }, view) {
   if (view.width === width && view.height === height) return ids;
   const columns = Uint32Array.from({ length: view.width }, (_, x) => ((x + 0.5) * width) / view.width);
@@ -111,13 +111,13 @@ function colour(context, ids, table, y = 0) {
   context.putImageData(data, 0, y);
 }
 
-/** After a change of the classes. */
+/** Paint the classes again, after a change of the chosen ones. */
 function recolour() {
   if (current?.ids) colour(current.layer.getContext("2d"), current.ids, palette());
   draw();
 }
 
-/** After a change of the opacity. */
+/** Draw the photograph and its classes, after a change of the opacity. */
 function draw() {
   if (!current) return;
   const context = $("picture").getContext("2d");
@@ -146,7 +146,7 @@ function show(photograph) {
   $("picture").setAttribute("aria-label", `${name} with its classes painted over it: ${found}`);
 }
 
-/** Shares of the pixels beside the names, and the photographs to go back to. */
+/** Show each class's share of the pixels, and the photographs that the user can go back to. */
 function list() {
   model.classes.forEach(({ name }, id) => {
     const row = $("legend").children[id].firstChild;
@@ -172,7 +172,7 @@ function complain(text) {
   $("problems").append(Object.assign(document.createElement("li"), { textContent: text }));
 }
 
-// ---------------------------------------------------------------------------------------------- what is dropped in
+// -------------------------------------------------------------------------------------------- files from the user
 
 async function take(files) {
   if (!files.length) return;
@@ -199,7 +199,7 @@ async function take(files) {
   else clear();
 }
 
-/** Among those that one can go back to. */
+/** Add a photograph to those that the user can go back to. */
 function keep(photograph) {
   const button = Object.assign(document.createElement("button"), { type: "button", title: photograph.name });
   const { width, height } = photograph.view;
@@ -216,7 +216,7 @@ function keep(photograph) {
   return photograph;
 }
 
-/** As it was before the first photograph. */
+/** Show the page as it was before the first photograph. */
 function clear() {
   current = null;
   document.body.classList.remove("parsed");
