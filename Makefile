@@ -24,13 +24,15 @@ lint: .venv/ready
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-# A broken link or anchor, a page that stands nowhere, a setting or option that nobody described: each is an error.
-# (--quiet would silence the warnings that --strict counts.)
+# A setting or option that nobody described, a broken link or anchor, a page that stands nowhere, something fetched from
+# elsewhere: each is an error.
 docs: .venv/ready
-	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+	$(BIN)/python -m tools.reference
+	$(BIN)/zensical build --clean --strict
+	$(BIN)/python -m tools.site_check
 
 docs-serve: .venv/ready
-	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs serve --watch faceparse
+	$(BIN)/python -m tools.reference $(BIN)/zensical serve
 
 benchmark: .venv/ready
 	$(BIN)/python -m benchmarks
@@ -60,4 +62,4 @@ ship: .venv/ready
 	$(BIN)/python -m tools.ship "$(BUNDLE)" "$(NAME)" $(if $(NOTE),"$(NOTE)")
 
 clean:
-	rm -rf .venv site .mypy_cache .ruff_cache .pytest_cache
+	rm -rf .venv site build/docs .mypy_cache .ruff_cache .pytest_cache

@@ -1,18 +1,25 @@
-"""Fills the pages of reference/ from the code when the site is built, so that neither can say what the other does not.
+"""Write the site's pages into build/docs/: those of docs/, filled from the code, for any generator to build.
 
-A page has `<!-- commands -->` where the text of `commands()` goes, and so on. What nobody described fails the build.
+    python -m tools.reference              once
+    python -m tools.reference COMMAND ...  while the command runs, anew whenever a page or the code changes
+
+A page has `<!-- commands -->` where the text of `commands()` goes, and so on, so that neither can say what the other
+does not. What nobody described is an error.
 """
 
 import ast
+import contextlib
 import html
 import inspect
 import re
+import subprocess
+import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import typer
-from mkdocs.exceptions import PluginError
 
 import faceparse
 from faceparse.cli import app
@@ -20,21 +27,66 @@ from faceparse.commands.train import train
 from faceparse.core import settings
 from faceparse.core.labels import label_set as labels
 
+ROOT = Path(__file__).parents[1]
+DOCS = ROOT / "docs"
+PAGES = ROOT / "build" / "docs"
+
 Schema = dict[str, Any]
 """A piece of JSON schema."""
 
 
-def on_page_markdown(markdown: str, **_: Any) -> str:
-    return re.sub(r"<!-- ([a-z_]+) -->", lambda marker: FILL[marker[1]](), markdown)
+class PageError(Exception):
+    """A page cannot be written; the text is one line."""
 
 
-def on_post_page(output: str, *, page: Any, **_: Any) -> str:
-    """The site can be read without a network."""
-    if fetched := re.search(
-        r"<(?:script|img|iframe|source)\b[^>]*\bsrc=\"?(?:https?:)?//[^>]*|<link\b[^>]*stylesheet[^>]*//", output
-    ):
-        raise PluginError(f"{page.file.src_uri}: fetches something from elsewhere: {fetched[0][:120]}")
-    return output
+def write(source: Path, target: Path) -> None:
+    """Make `target` what `source` is with its pages filled; files that are so already are left alone."""
+    files = {path.relative_to(source): path for path in source.rglob("*") if path.is_file()}
+    texts = {name: path.read_bytes() for name, path in files.items()}
+    texts |= {name: filled(text.decode(), str(name)).encode() for name, text in texts.items() if name.suffix == ".md"}
+    for name, text in texts.items():
+        path = target / name
+        if not path.is_file() or path.read_bytes() != text:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(text)
+    for path in target.rglob("*"):
+        if path.is_file() and path.relative_to(target) not in files:
+            path.unlink()
+
+
+def filled(markdown: str, page: str) -> str:
+    """The page with the reference in place of its markers."""
+
+    def text(marker: re.Match[str]) -> str:
+        if marker[1] not in FILL:
+            raise PageError(f"{page}: nothing takes the place of {marker[0]}; there is {', '.join(FILL)}")
+        return FILL[marker[1]]()
+
+    return re.sub(r"<!-- ([a-z_]+) -->", text, markdown)
+
+
+def write_during(command: list[str]) -> int:
+    """Run a command and keep the pages up to date until it ends; its exit code."""
+    with subprocess.Popen(command) as running:
+        try:
+            known = _state()
+            while running.poll() is None:
+                time.sleep(0.5)
+                if (now := _state()) != known:
+                    known = now
+                    subprocess.run([sys.executable, "-m", "tools.reference"], cwd=ROOT)  # reads the code anew
+        finally:
+            running.terminate()
+    return running.returncode
+
+
+def _state() -> dict[Path, int]:
+    """When each page and each file of the code last changed."""
+    found = {}
+    for path in (*DOCS.rglob("*.*"), *(ROOT / "faceparse").rglob("*.py"), *(ROOT / "faceparse").rglob("*.toml")):
+        with contextlib.suppress(FileNotFoundError):  # an editor replaces files
+            found[path] = path.stat().st_mtime_ns
+    return found
 
 
 def commands() -> str:
@@ -206,7 +258,7 @@ def label_sets() -> str:
 
 def _described(text: str | None, what: str) -> str:
     if not text or not text.strip():
-        raise PluginError(f"{what}: has no description; write one beside it in the code")
+        raise PageError(f"{what}: has no description; write one beside it in the code")
     return text
 
 
@@ -221,3 +273,18 @@ def _code(text: str) -> str:
 
 FILL: dict[str, Callable[[], str]] = {one.__name__: one for one in (commands, setting_keys, python, label_sets)}
 """Marker -> what takes its place."""
+
+
+def main() -> int:
+    try:
+        write(DOCS, PAGES)
+        return write_during(sys.argv[1:]) if sys.argv[1:] else 0
+    except PageError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+
+
+if __name__ == "__main__":
+    sys.exit(main())
