@@ -89,7 +89,7 @@ def test_a_pickle_in_a_program_is_refused_and_not_run(
         for name, content in parts.items():
             archive.writestr(f"{root}/{name}", content)
     with pytest.raises(
-        CheckpointError, match=r"its part '.*' was not written by 'faceparse export'; export the checkpoint"
+        CheckpointError, match=r"its part '.*' was not written by 'faceparse export'; export "
     ):
         programs.run_program(path, CPU)
     assert not mark.exists()
