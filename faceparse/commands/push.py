@@ -15,7 +15,10 @@ def push(
 ) -> None:
     """Upload a bundle to the Hugging Face hub. Other machines load it by the name hf:ORG/NAME."""
     from faceparse.commands.console import out, silent_libraries
-    from faceparse.core.names.push import push_bundle
 
     silent_libraries()
+    from faceparse.core.export.bundle import read_bundle
+    from faceparse.core.names.push import push_bundle
+
+    read_bundle(bundle)  # nobody should get a model that does not load
     out.print(push_bundle(bundle, target, private=private))

@@ -27,8 +27,9 @@ def ui(
     from faceparse.core.web.server import listen
 
     listen(port).close()  # MLflow would print a traceback if the port is taken
+    found = experiments(store, warn=lambda text: err.print(f"warning: {text}"))  # first: it may be unreadable
     out.print(f"runs of {store} at http://127.0.0.1:{port} (Ctrl-C ends it)")
-    for name, number in experiments(store, warn=lambda text: err.print(f"warning: {text}")).items():
+    for name, number in found.items():
         # Without the last part, the UI opens on its pages for language models.
         out.print(f"  {name}: http://127.0.0.1:{port}/#/experiments/{number}/runs?workflowType=machine_learning")
     command = [

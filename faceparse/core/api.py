@@ -223,7 +223,9 @@ class FaceParser:
         Raises:
             DatasetError, SettingsError: as `predict`.
         """
-        if not images:
+        if not isinstance(images, Sequence | np.ndarray) or isinstance(images, str | bytes):
+            raise DatasetError(f"images: a {type(images).__name__}; give a list of photographs")
+        if not len(images):
             return []
         chosen = choose_finder(str(faces))
         finder = self._own if chosen == "auto" else chosen
@@ -300,6 +302,7 @@ def load(
     """
     if input_size is not None:
         input_size = parse_input_size(input_size)
+    check_min_face(min_face)
     model = load_model_from(source, trust=trust)
     parser = load_parser(model, model.device(device), input_size)
     return FaceParser(parser, model.label_set, model.geometry, min_face=min_face)
@@ -315,7 +318,7 @@ def as_picture(source: ImageSource) -> Picture:
     if isinstance(source, Picture):
         return source
     if isinstance(source, np.ndarray):
-        return Picture(_checked(source))
+        return Picture(_checked(source).copy())  # the caller may fill the same array with the next frame
     if isinstance(source, Image.Image):
         try:
             return from_pillow(source, "image")

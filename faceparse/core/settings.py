@@ -515,7 +515,7 @@ def _nest(dotted: Mapping[str, Any]) -> dict[str, Any]:
     for path, value in dotted.items():
         *sections, key = path.split(".")
         if len(sections) != 1:
-            raise SettingsError(f"{path}: a setting is written section.key{nearest(path, keys())}")
+            raise SettingsError(f"{path or repr(path)}: a setting is written section.key{nearest(path, keys())}")
         nested.setdefault(sections[0], {})[key] = value
     return nested
 

@@ -228,3 +228,27 @@ def test_importing_the_package_costs_nothing() -> None:
     assert done.stdout.split() == ["False", "True"]
     with pytest.raises(AttributeError, match="has no attribute 'lod'"):
         faceparse.lod  # noqa: B018
+
+
+def test_odd_arguments_are_one_line(bands: faceparse.FaceParser, photograph: np.ndarray) -> None:
+    with pytest.raises(DatasetError, match=r"^image: has no pixels; give another picture$"):
+        bands.predict(Image.new("RGB", (0, 5)))
+    for images in (None, "photo.jpg", 3):
+        with pytest.raises(DatasetError, match=rf"^images: a {type(images).__name__}; give a list of photographs$"):
+            bands.predict_batch(images)  # type: ignore[arg-type]
+    assert len(bands.predict_batch(np.stack([photograph, photograph]))) == 2  # type: ignore[arg-type]
+    for given in ("a", None):
+        with pytest.raises(SettingsError, match=rf"^--min-face {given!r}: a share of the picture's height"):
+            faceparse.load(min_face=given)  # type: ignore[arg-type]
+    with pytest.raises(DeviceError, match="device None: not one of auto, cpu"):
+        faceparse.load(device=None)  # type: ignore[arg-type]
+
+
+def test_a_result_keeps_its_photograph_when_the_caller_s_array_changes(
+    bands: faceparse.FaceParser, photograph: np.ndarray
+) -> None:
+    """Frame loops fill one array again and again."""
+    frame = photograph.copy()
+    result = bands.predict(frame)
+    frame[:] = 0
+    assert np.array_equal(result.image, photograph)

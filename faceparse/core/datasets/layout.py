@@ -6,7 +6,7 @@ labels_raw/<id>.png project/<id>.npy  label and 2 x 3 matrix aligned -> original
 """
 
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -180,6 +180,24 @@ def folder_label_set(root: Path) -> LabelSet | None:
 def write_label_set(root: Path, label_set: LabelSet) -> None:
     write_atomic(root / LABEL_SET_FILE, tomli_w.dumps(label_set.to_toml()).encode())
     write_atomic(root / LABEL_NAMES_FILE, ("\n".join(label_set.names) + "\n").encode())
+
+
+def listing_hash(samples: Iterable[Sample]) -> str:
+    """Short hash of the ids and the sizes of their files in bytes: cheap, to notice that a split was changed."""
+    digest = hashlib.sha256()
+    for sample in samples:
+        sizes = (sample.image.stat().st_size, sample.label.stat().st_size)
+        digest.update(f"{sample.id}\0{sizes}\n".encode("utf-8", "surrogateescape"))
+    return digest.hexdigest()[:16]
+
+
+def shared_with_train(root: Path, split: str, samples: Sequence[Sample]) -> int:
+    """Number of a split's samples that are also in the list of train; 0 for train itself, or without such a list."""
+    folder = DatasetFolder(root)
+    if split == "train" or not folder.list_path("train").is_file():
+        return 0
+    trained = {folder.parse("train", line).label for line in folder.lines("train") if line.text}
+    return sum(sample.label in trained for sample in samples)
 
 
 def fingerprint(root: Path, splits: Iterable[str] = SPLITS) -> dict[str, str]:

@@ -28,7 +28,8 @@ from faceparse.core.datasets.prepare_report import PrepareReport, report_of
 from faceparse.core.datasets.source import Item, Source
 from faceparse.core.errors import DatasetError, OutputError, SettingsError
 from faceparse.core.faces.alignment import Alignment
-from faceparse.core.files.writing import append_line, make_folder, write_atomic
+from faceparse.core.files.folder_lock import only_process
+from faceparse.core.files.writing import append_line, write_atomic
 from faceparse.core.machine.parallel import Track, map_files, untracked
 
 MANIFEST = "prepared.toml"
@@ -55,8 +56,20 @@ def prepare(
 
     Raises:
         DatasetError: the source cannot be read; all broken photographs are named in one message.
-        OutputError: `out` cannot be written, or holds something else.
+        OutputError: `out` cannot be written, holds something else, or another process is preparing it.
     """
+    with only_process(out):
+        return _prepare(source, out, alignment, archive, processes, track)
+
+
+def _prepare(
+    source: Source,
+    out: Path,
+    alignment: Alignment | None,
+    archive: Path | None,
+    processes: int,
+    track: Track,
+) -> PrepareReport:
     described = {**source.describe(), **(alignment.describe() if alignment else {})}
     known = identity(archive) if archive is not None else None
     if archive is not None:
@@ -70,7 +83,6 @@ def prepare(
     items = sorted(source.items(), key=lambda item: item.id)
     _refuse_same_ids(items)
     _refuse_impossible(source, alignment)
-    make_folder(out)
     write_atomic(out / MANIFEST, tomli_w.dumps(described).encode())
     noted = finished | begun
     if begun:  # a line that a kill cut short must not swallow the next

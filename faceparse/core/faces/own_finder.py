@@ -65,8 +65,9 @@ def check_min_face(min_face: float) -> float:
     Raises:
         SettingsError: it is no share that a face can have.
     """
-    if not 0.01 <= min_face <= 1:
-        raise SettingsError(f"--min-face {min_face:g}: a share of the picture's height, from 0.01 to 1")
+    if not isinstance(min_face, int | float) or not 0.01 <= min_face <= 1:
+        shown = f"{min_face:g}" if isinstance(min_face, int | float) else repr(min_face)
+        raise SettingsError(f"--min-face {shown}: a share of the picture's height, from 0.01 to 1")
     return min_face
 
 

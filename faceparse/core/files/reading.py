@@ -1,10 +1,28 @@
 """Reads a file's bytes, with errors that name the file."""
 
+import os
 import stat
 from pathlib import Path
+from typing import BinaryIO
 
 from faceparse.core.errors import DatasetError
 from faceparse.core.text.paths import broken_link, path_problem
+
+
+def open_regular(path: Path) -> BinaryIO:
+    """Open a regular file for reading. A pipe or a device in its place could be waited for without end.
+
+    Raises:
+        DatasetError: it cannot be opened, or is no regular file.
+    """
+    try:
+        handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+    except (OSError, ValueError) as error:
+        raise DatasetError(f"cannot read {path}: {getattr(error, 'strerror', None) or error}") from None
+    if not stat.S_ISREG(os.fstat(handle).st_mode):
+        os.close(handle)
+        raise DatasetError(f"cannot read {path}: it is no regular file; replace it by one")
+    return os.fdopen(handle, "rb")
 
 
 def read_bytes(path: Path, *, pipes: bool = False) -> bytes:

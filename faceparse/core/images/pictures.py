@@ -112,6 +112,8 @@ def from_pillow(picture: Image.Image, where: str) -> Picture:
         DAMAGED: it cannot be read.
     """
     silence_pillow()
+    if not picture.width or not picture.height:
+        raise DatasetError(f"{where}: has no pixels; give another picture")
     must_be_small_enough(picture.width * picture.height, where)
     frames, kind = _frames(picture), picture.format or ""
     depth = _depth(picture)

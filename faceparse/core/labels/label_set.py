@@ -57,6 +57,10 @@ class LabelSet(BaseModel):
     landmarks: dict[Literal["eyes", "nose", "mouth"], tuple[str, ...]] = {}
     """Classes whose pixels give the five points of alignment. Two eye classes are in image order, left first."""
 
+    def __eq__(self, other: object) -> bool:
+        """Whether both are the same, with the same ids: two dicts are equal in any order, and here the order counts."""
+        return isinstance(other, LabelSet) and self.names == other.names and super().__eq__(other)
+
     @model_validator(mode="after")
     def _names_exist(self) -> Self:
         if not 2 <= len(self.classes) <= IGNORE:

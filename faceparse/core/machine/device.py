@@ -27,7 +27,7 @@ def check_device(name: str, local_rank: int = 0) -> torch.device:
     Raises:
         DeviceError: the name is none of these, or this machine does not have the GPU.
     """
-    if not re.fullmatch(r"auto|cpu|cuda(:\d+(,\d+)*)?", name):
+    if not isinstance(name, str) or not re.fullmatch(r"auto|cpu|cuda(:\d+(,\d+)*)?", name):
         raise DeviceError(f"device {name!r}: not one of auto, cpu, cuda, cuda:N")
     count = torch.cuda.device_count() if torch.cuda.is_available() else 0
     if name == "cpu" or (name == "auto" and not count):

@@ -75,10 +75,16 @@ def gather(typed: Sequence[str], out: Path, *, recursive: bool, stdin: Callable[
             inputs.passed_over = list(dict.fromkeys([*inputs.passed_over, *others]))
             for path, base in found:
                 files.setdefault(path, base)
-    for path, name in _names(files, taken=[source.name for source in inputs.photographs]).items():
-        kind = inputs.videos if path.suffix.lower() in VIDEO_SUFFIXES else inputs.photographs
+    taken = [source.name for source in inputs.photographs] + [camera_name(number) for number in inputs.cameras]
+    for path, name in _names(files, taken).items():
+        kind = inputs.videos if _is_video(path) else inputs.photographs
         kind.append(Source(str(path), name))
     return inputs
+
+
+def camera_name(number: int) -> str:
+    """Name of a camera's outputs."""
+    return f"webcam-{number}"
 
 
 def read_list(data: bytes, where: str = "list") -> list[str]:
@@ -150,18 +156,27 @@ def _names(files: dict[Path, Path], taken: Sequence[str]) -> dict[Path, str]:
     The suffix stays where two files differ only in it, such as `a.jpg` and `a.png`.
     """
     relative = {path: PurePath(path.relative_to(base)) for path, base in files.items()}
+    # A film has a folder of its own name, for its frames: no photograph may have outputs in it.
+    folders = {str(parent) for path in relative.values() for parent in path.parents}
     stems = Counter([*(str(path.with_suffix("")) for path in relative.values()), *taken])
     names = {}
     for path, short in relative.items():
         alone = stems[str(short.with_suffix(""))] == 1
+        alone &= not (_is_video(path) and str(short.with_suffix("")) in folders)
         names[path] = _fitting(short.with_suffix("") if alone else short.with_name(short.name.replace(".", "_")))
     clash = [name for name, count in Counter([*names.values(), *taken]).items() if count > 1]
+    films = {name for path, name in names.items() if _is_video(path)} | set(taken)
+    clash += [name for name in names.values() if not films.isdisjoint(map(str, PurePath(name).parents))]
     if clash:
         raise DatasetError(
             f"two inputs would both be written as {clash[0]!r}; give the folder of both with --recursive, or run "
             "predict once per folder, each with its own --output"
         )
     return names
+
+
+def _is_video(path: Path) -> bool:
+    return path.suffix.lower() in VIDEO_SUFFIXES
 
 
 def _fitting(name: PurePath) -> str:

@@ -1,11 +1,12 @@
 """Checks a whole `faceparse predict` before anything is done, then does it."""
 
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
-from faceparse.core.errors import DatasetError, SettingsError
+from faceparse.core.errors import DatasetError, OutputError, SettingsError
 from faceparse.core.faces.face import Boxes, Finder
 from faceparse.core.faces.geometry import FaceGeometry, if_consistent
 from faceparse.core.faces.own_finder import AUTO, MIN_FACE, check_min_face, choose_finder, own_finder
@@ -14,7 +15,7 @@ from faceparse.core.machine.parallel import Track, untracked
 from faceparse.core.parser.inference import Parser
 from faceparse.core.prediction.camera import Camera
 from faceparse.core.prediction.films import Film, FilmReport, predict_film
-from faceparse.core.prediction.inputs import Inputs, gather
+from faceparse.core.prediction.inputs import Inputs, camera_name, gather
 from faceparse.core.prediction.photographs import predict_photographs
 from faceparse.core.prediction.saving import (
     PHOTOGRAPHS_ALONE,
@@ -89,7 +90,7 @@ class PredictionPlan:
                 track=track,
             )
         films: list[tuple[str, Film]] = [(source.name, Video(source.where)) for source in self.inputs.videos]
-        films += [(f"webcam-{number}", Camera(number)) for number in self.inputs.cameras]
+        films += [(camera_name(number), Camera(number)) for number in self.inputs.cameras]
         for name, film in films:
             try:
                 report.films.append(
@@ -159,4 +160,15 @@ def plan_prediction(
         check_pyav()
     outputs = Outputs(output, label_set, kinds or DEFAULT_SAVE, choose_classes(classes, label_set), model)
     of_films = replace(outputs, kinds=kinds or DEFAULT_SAVE_OF_FILMS)
+    _refuse_overwriting(inputs, outputs, of_films)
     return PredictionPlan(inputs, outputs, of_films, finder, check_min_face(min_face), smooth)
+
+
+def _refuse_overwriting(inputs: Inputs, *outputs: Outputs) -> None:
+    """Raise OutputError where an input lies in a folder that outputs go to: one of them could replace it."""
+    folders = {Path(os.path.realpath(one.folder / kind)) for one in outputs for kind in one.kinds}
+    for source in (*inputs.photographs, *inputs.videos):
+        if source.data is None and not folders.isdisjoint(Path(os.path.realpath(source.where)).parents):
+            raise OutputError(
+                f"{source.where}: lies where outputs are written, and one could replace it; choose another --output"
+            )

@@ -7,11 +7,13 @@ from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from fractions import Fraction
+from pathlib import Path
 from typing import Any, BinaryIO, Self
 
 import numpy as np
 
 from faceparse.core.errors import DatasetError, ResourceError
+from faceparse.core.files.reading import open_regular
 from faceparse.core.images.warp import Size
 
 CUT_SHORT = 0.5
@@ -58,12 +60,13 @@ class Video:
         import av
 
         try:
-            self._container = av.open(self.where)
+            self._file = _File(self.where)
         except av.FFmpegError as error:
             raise DatasetError(f"{self.where}: not a readable video ({error.strerror}); replace the file") from None
+        self._container = self._file.container
         stream: Any = self._container.streams.best("video")
         if stream is None:
-            self._container.close()
+            self._file.close()
             raise DatasetError(f"{self.where}: no pictures in it; replace the file")
         stream.thread_type = "AUTO"
         self._stream = stream
@@ -78,26 +81,42 @@ class Video:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._container.close()
+        self._file.close()
 
     def frames(self) -> Iterator[Frame]:
         """Yield the frames in their order; damaged ones are left out, and `problem` then says so."""
         import av
 
-        end, last = 0.0, -1
+        end, last, count, packets, damaged = 0.0, -1, 0, 0, 0
+        size: Size | None = None
         try:
             for packet in self._container.demux():
                 if packet.pts is not None and packet.time_base is not None:
                     end = max(end, float((packet.pts + (packet.duration or 0)) * packet.time_base) - self._start)
                 if packet.stream.index != self._stream.index:
                     continue
+                packets += packet.size > 0
                 for frame in self._decode(packet):
+                    image = _upright(frame)
+                    size, found = size or (image.shape[0], image.shape[1]), (image.shape[0], image.shape[1])
+                    if found != size:
+                        self.problem = (
+                            f"changes its size from {size[1]} x {size[0]} to {found[1]} x {found[0]} at frame {count}; "
+                            "what follows is left out"
+                        )
+                        return
+                    damaged += bool(frame.is_corrupt or packet.is_corrupt)
                     last = max(last + 1, frame.pts if frame.pts is not None else 0)
-                    yield Frame(_upright(frame), last)
+                    count += 1
+                    yield Frame(image, last)
         except av.FFmpegError as error:
             self.problem = f"damaged ({error.strerror})"
+        if damaged and self.problem is None:
+            self.problem = f"damaged ({damaged} of {count} pictures)"
         if end < self.seconds - CUT_SHORT:
             self.problem = f"ends after {end:.1f} of {self.seconds:.1f} s"
+        if "avi" in self._container.format.name and packets < self._stream.frames:  # its length is a guess
+            self.problem = f"holds {count} of {self._stream.frames} pictures"
 
     def _decode(self, packet: Any) -> list[Any]:
         """Frames of a packet; none if it is damaged."""
@@ -119,15 +138,43 @@ _BT709 = 1
 _MP4_SOUND = {"aac", "mp3", "ac3", "eac3", "opus", "flac", "alac"}
 
 
+_CONTAINERS = "mov,matroska,avi,mpeg,mpegts,mpegvideo,m4v,h264,hevc,asf"
+"""Formats that FFmpeg may take a file for. It knows others that name further files, which it would open."""
+
+
+class _File:
+    """A video file, opened by itself alone: FFmpeg would take a path such as `http:/...` for an address."""
+
+    def __init__(self, where: str) -> None:
+        """Open it.
+
+        Raises:
+            DatasetError: it is no regular file.
+            av.FFmpegError: it is no video.
+        """
+        import av
+
+        self._file = open_regular(Path(where))
+        try:
+            self.container: Any = av.open(self._file, container_options={"format_whitelist": _CONTAINERS})
+        except BaseException:
+            self._file.close()
+            raise
+
+    def close(self) -> None:
+        """Close the file."""
+        self.container.close()
+        self._file.close()
+
+
 class Sound:
     """Sound of a video file, in its packets; empty for a camera (None)."""
 
     def __init__(self, where: str | None) -> None:
-        import av
 
-        self._container = av.open(where) if where else None
-        self.streams = self._container.streams.audio if self._container else ()
-        self._packets = self._container.demux(*self.streams) if self._container and self.streams else iter(())
+        self._file = _File(where) if where else None
+        self.streams = self._file.container.streams.audio if self._file else ()
+        self._packets = self._file.container.demux(*self.streams) if self._file and self.streams else iter(())
         self._next: Any = None
 
     @property
@@ -156,8 +203,8 @@ class Sound:
 
     def close(self) -> None:
         """Close the file."""
-        if self._container:
-            self._container.close()
+        if self._file:
+            self._file.close()
 
 
 class VideoWriter:

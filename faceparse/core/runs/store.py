@@ -168,11 +168,13 @@ class Store:
         """The move of the database since its last use, in one line; None where it was not moved."""
         if is_local(uri):
             path = database_file(uri)
-            if must_exist and not path.is_file():
+            if must_exist and not (path.is_file() and _is_made(path)):
                 raise FileNotFoundError("the database is not there")
             _make_database(path)
             with closing(sqlite3.connect(path, timeout=5)) as database:
-                database.execute("pragma schema_version").fetchone()
+                tables = {name for (name,) in database.execute("select name from sqlite_master where type = 'table'")}
+            if "alembic_version" not in tables:  # MLflow would write its own tables into it
+                raise sqlite3.DatabaseError("this file is not a database of MLflow")
             self.moved = follow_move(path) if follow else None
         self.uri = uri
         if problem := withheld(uri):

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 
-from faceparse.core.datasets.layout import fingerprint
+from faceparse.core.datasets.layout import fingerprint, shared_with_train
 from faceparse.core.machine.parallel import Track, untracked
 from faceparse.core.parser.trained import TrainedModel
 from faceparse.core.runs import store as tracking
@@ -59,6 +59,13 @@ def run_evaluations(
     together = folders[0].with_name(f"{folders[0].name}.{COMPARISON}") if output is None else output / COMPARISON
     for folder in [*folders, together] if len(plans) > 1 else folders:
         prepare_folder(folder)
+    for plan in plans[:1]:  # all are scored on the same photographs
+        split = plan.split
+        if seen := shared_with_train(split.root, split.name, split.samples):
+            warn(
+                f"{seen} of the {len(split.samples)} photographs of {split.root} {split.name} are also in its list of "
+                "train; see faceparse check"
+            )
     evaluations, runs = [], []
     for plan, folder in zip(plans, folders, strict=True):
         evaluation = score_checkpoint(

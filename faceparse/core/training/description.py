@@ -74,6 +74,10 @@ def opening_lines(plan: TrainingPlan, run_dir: Path | None) -> list[str]:
         f"{len(plan.train)} training and {len(plan.val)} {settings.data.val_split} photographs, "
         f"{plan.batches.iterations} iterations an epoch, {plan.update_size} photographs each",
         plan.cached,
+        f"{plan.seen} of the {len(plan.val)} {settings.data.val_split} photographs are trained on, too: scores on them "
+        "say nothing of new photographs; see faceparse check"
+        if plan.seen
+        else "",
     ]
     return [line for line in lines if line]
 

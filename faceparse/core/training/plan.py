@@ -8,7 +8,14 @@ import torch
 from torch import Tensor
 
 from faceparse.core.datasets.edges import make_missing_edges
-from faceparse.core.datasets.layout import DatasetFolder, Sample, fingerprint, resolve_label_set
+from faceparse.core.datasets.layout import (
+    DatasetFolder,
+    Sample,
+    fingerprint,
+    listing_hash,
+    resolve_label_set,
+    shared_with_train,
+)
 from faceparse.core.datasets.training_geometry import measure_geometry
 from faceparse.core.errors import CheckpointError, SettingsError, first_line
 from faceparse.core.faces.geometry import FaceGeometry
@@ -56,6 +63,10 @@ class TrainingPlan:
     """Report on the weights that came from `model.pretrained`; None where none did."""
     fingerprint: dict[str, str] = field(default_factory=dict)
     """Split -> fingerprint of its data."""
+    listing: dict[str, str] = field(default_factory=dict)
+    """Hash of the photographs of train and val, to notice that they have changed when the run is resumed."""
+    seen: int = 0
+    """Number of val's photographs that are also trained on."""
     cache: SampleCache | None = None
     cached: str = ""
     """Line about the cache, for the user."""
@@ -85,9 +96,20 @@ def plan_training(settings: Settings, track: Track, world: World, resumed: Check
     # The fingerprint reads every label once: only make it where MLflow will show it.
     splits = ("train", settings.data.val_split) if settings.tracking.enabled else ()
     prints = world.on_first(lambda: fingerprint(settings.data.root, splits))
+    listing = world.on_first(lambda: {"train": listing_hash(plan.train), "val": listing_hash(plan.val)})
+    seen = shared_with_train(settings.data.root, settings.data.val_split, plan.val)
     cache, cached = world.on_all(lambda: open_cache(plan.train, settings.data.cache, processes=world.local_size))
     geometry = world.on_first(lambda: _measure(plan, track))
-    return replace(plan, start=start, fingerprint=prints, geometry=geometry, cache=cache, cached=cached)
+    return replace(
+        plan,
+        start=start,
+        fingerprint=prints,
+        geometry=geometry,
+        listing=listing,
+        seen=seen,
+        cache=cache,
+        cached=cached,
+    )
 
 
 def _measure(plan: TrainingPlan, track: Track) -> FaceGeometry | None:

@@ -19,7 +19,7 @@ import torch
 
 from faceparse.core.errors import CheckpointError, InterruptedRunError, TrainingError
 from faceparse.core.machine.distributed import ALONE, World, is_joined
-from faceparse.core.parser.checkpoint_file import Checkpoint
+from faceparse.core.parser.checkpoint_file import Checkpoint, read_checkpoint
 from faceparse.core.parser.checkpoint_format import pack
 from faceparse.core.parser.exact_weights import load_exactly
 from faceparse.core.parser.inference import Parser
@@ -31,7 +31,7 @@ from faceparse.core.runs.system import SystemMonitor
 from faceparse.core.sampling.loader import Loader
 from faceparse.core.scoring.counting import evaluate
 from faceparse.core.scoring.protocols import DEFAULT
-from faceparse.core.scoring.scores import Scores, compute_scores, resolve_metric
+from faceparse.core.scoring.scores import Scores, compute_scores, flat_name, resolve_metric
 from faceparse.core.settings import Settings, flatten
 from faceparse.core.training.assemble import make_loader, make_trainer
 from faceparse.core.training.checkpoint import read_last
@@ -46,7 +46,7 @@ from faceparse.core.training.observer import Bystander, Observer
 from faceparse.core.training.plan import TrainingPlan, adopt_preprocessing, plan_training
 from faceparse.core.training.recorder import Recorder
 from faceparse.core.training.signals import StopSignals, exit_code
-from faceparse.core.training.state import read_training_state
+from faceparse.core.training.state import TrainingState, read_training_state
 from faceparse.core.training.trainer import NonFiniteLossError
 
 T = TypeVar("T")
@@ -299,11 +299,39 @@ class Run:
         self.first_epoch = finished + 1
         if self.record is not None:
             self.record.directory.forget_after(finished)
+            self._compare(checkpoint, training)
         accumulate = self.plan.batches.accumulate
         if accumulate != self.settings.train.accumulate:
             self._say(f"{accumulate} batches make an update of {self.plan.update_size} photographs, as before")
         within = f" and {self.trainer.done} iterations of epoch {finished + 1}" if self.trainer.done else ""
         self._say(f"resumed after epoch {finished}{within}")
+
+    def _compare(self, checkpoint: Checkpoint, training: TrainingState) -> None:
+        """Warn where dataset or best.pth are no longer those of the run."""
+        if changed := [name for name, now in self.plan.listing.items() if training.listing.get(name, now) != now]:
+            self.observer.warning(
+                f"{self.settings.data.root}: photographs of {' and '.join(changed)} have changed since the run began; "
+                "it goes on with what is there now, and scores before and after are not of the same photographs"
+            )
+        best = checkpoint.path.parent / BEST
+        if self.best.epoch and not self._is_own_best(best, checkpoint):
+            self.observer.warning(
+                f"{best}: is not the best of this run, which is of epoch {self.best.epoch}; the next epoch that is "
+                "scored replaces it"
+            )
+            self.best = _Best()
+
+    def _is_own_best(self, path: Path, last: Checkpoint) -> bool:
+        """Whether best.pth is the one that the checkpoint names, or of an epoch that will be trained again."""
+        try:
+            found = read_checkpoint(path)
+        except CheckpointError:
+            return False
+        if found.settings != last.settings or found.label_set != last.label_set or found.epoch is None:
+            return False
+        name = flat_name(self.plan.metric, self.label_set)
+        same = found.epoch == self.best.epoch and abs((found.scores.get(name) or 0.0) - self.best.score) < 1e-6
+        return same or found.epoch > (last.epoch or 0)
 
     def _train_epoch(self, loader: Loader[Any, Any], epoch: int) -> dict[str, float]:
         every, batches = self.settings.train.checkpoint_every, self.plan.batches
@@ -399,6 +427,7 @@ class Run:
             training = {
                 "trainer": self.trainer.state_dict(),
                 "best": vars(self.best),
+                "listing": self.plan.listing,
                 "update_size": self.plan.update_size,
             }
             self.record.save_last(self._content(epoch) | {"training": training})

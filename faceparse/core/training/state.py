@@ -77,6 +77,8 @@ class TrainingState(_Part):
 
     trainer: TrainerState
     best: BestState
+    listing: dict[str, str] = Field(default_factory=dict)
+    """Hash of the photographs of train and val; empty in checkpoints of earlier versions."""
     update_size: Annotated[int, Field(gt=0, lt=2**31)]
 
 

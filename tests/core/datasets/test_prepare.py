@@ -19,6 +19,7 @@ from faceparse.core.datasets.prepare_report import PrepareReport
 from faceparse.core.datasets.source import Item, Raw
 from faceparse.core.datasets.synthetic import Synthetic
 from faceparse.core.errors import DatasetError, OutputError, SettingsError
+from faceparse.core.files.folder_lock import only_process
 from faceparse.core.images.label_pictures import read_label
 from faceparse.core.images.pictures import read_image
 from tests.core.datasets.given import ALIGNMENT, SIZE, Counted, Given, contents, lists, pair
@@ -271,3 +272,16 @@ def test_a_split_that_is_gone_from_the_source_is_gone_from_the_dataset(tmp_path:
         path.unlink()
     assert prepare(Lapa(raw), out).splits == {"train": 4, "test": 2}
     assert not (out / "val_list.txt").exists()
+
+
+def test_two_processes_do_not_prepare_one_folder_at_once(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    with only_process(out):
+        code = f"from faceparse.core.files.folder_lock import only_process; only_process({str(out)!r}).__enter__()"
+        code = f"from pathlib import Path; {code.replace(repr(str(out)), f'Path({str(out)!r})')}"
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+        assert "another process is writing to it; wait for it, or choose another folder" in done.stderr
+        with pytest.raises(OutputError, match="out: another process is writing to it"):
+            prepare(Given({"a": pair()}), out)
+    assert not out.exists()
+    assert prepare(Given({"a": pair()}), out).splits == {"train": 1}

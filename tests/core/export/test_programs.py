@@ -88,8 +88,6 @@ def test_a_pickle_in_a_program_is_refused_and_not_run(
     with zipfile.ZipFile(path, "w") as archive:
         for name, content in parts.items():
             archive.writestr(f"{root}/{name}", content)
-    with pytest.raises(
-        CheckpointError, match=r"its part '.*' was not written by 'faceparse export'; export "
-    ):
+    with pytest.raises(CheckpointError, match=r"its part '.*' was not written by 'faceparse export'; export "):
         programs.run_program(path, CPU)
     assert not mark.exists()

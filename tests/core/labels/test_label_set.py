@@ -350,3 +350,11 @@ def test_names_are_printable(name: str) -> None:
         label_set_from_dict({"name": "x", "side": "none", "classes": {"bg": "#000000", name: "#ffffff"}}, "x.toml")
     with pytest.raises(SettingsError, match="a name is of printable letters, not "):
         label_set_from_dict({"name": name, "side": "none", "classes": {"bg": "#000000", "s": "#ffffff"}}, "x.toml")
+
+
+def test_two_sets_with_their_classes_in_another_order_are_not_the_same() -> None:
+    classes = {"bg": "#000000", "skin": "#ffffff", "hair": "#ff0000"}
+    one = LabelSet(name="x", side="none", classes=classes)
+    other = LabelSet(name="x", side="none", classes={name: classes[name] for name in ("bg", "hair", "skin")})
+    assert one != other
+    assert one == LabelSet(name="x", side="none", classes=dict(classes))

@@ -116,3 +116,35 @@ def test_a_target_is_a_name_alone(own: Path) -> None:
         push_bundle(own, "hf:org/face@main")
     with pytest.raises(CheckpointError, match="^org/face: write hf:ORG/NAME or hf:ORG/NAME@REVISION$"):
         push_bundle(own, "org/face")
+
+
+def list_anew(bundle: Path) -> None:
+    (bundle / "SHA256SUMS").unlink()
+    write_sums(bundle)
+
+
+def test_a_name_is_no_pattern_and_a_link_is_not_followed(hub: Hub, push: Push, own: Path, tmp_path: Path) -> None:
+    """A stranger's bundle may list a file that is called `*`, and hold links to anything."""
+    (own / "*").write_text("a star")
+    list_anew(own)
+    (own / ".env").write_text("secret")
+    code, _, err = push(own, "hf:org/face")
+    assert code == 0, err
+    (files,) = hub.repositories["org/face"].values()
+    assert "*" in files
+    assert ".env" not in files
+    (tmp_path / "id_rsa").write_text("secret")
+    (own / "notes.txt").symlink_to(tmp_path / "id_rsa")
+    list_anew(own)
+    code, _, err = push(own, "hf:org/other")
+    assert (code, err.count("\n")) == (2, 1)
+    assert "notes.txt: a link leads out of the bundle; put the file itself there" in err
+    assert "org/other" not in hub.repositories
+
+
+def test_what_does_not_load_is_not_uploaded(hub: Hub, push: Push, own: Path) -> None:
+    next(own.glob("model*")).write_bytes(b"x")
+    list_anew(own)
+    code, _, err = push(own, "hf:org/face")
+    assert (code, err.count("\n")) == (2, 1)
+    assert hub.repositories == {}

@@ -177,3 +177,20 @@ def test_folders_that_are_linked_are_searched_once(album: Path) -> None:
 def test_a_camera_that_no_machine_has_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match="^webcam:99999.*: no such camera"):
         gather([f"webcam:{'9' * 20}"], tmp_path, recursive=False, stdin=bytes)
+
+
+def test_a_film_has_the_folder_of_its_frames_for_itself(tmp_path: Path) -> None:
+    """A photograph `clip/000000.png` and the first frame of `clip.mp4` would be written as the same."""
+    for name in ("clip.mp4", "clip/000000.png", "other.mp4"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    inputs = found([str(tmp_path)], recursive=True)
+    assert names(inputs) == ["clip/000000"]
+    assert [source.name for source in inputs.videos] == ["clip_mp4", "other"]
+
+
+def test_a_photograph_in_a_folder_called_like_a_camera_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "webcam-0").mkdir()
+    (tmp_path / "webcam-0" / "000000.png").touch()
+    with pytest.raises(DatasetError, match="two inputs would both be written as 'webcam-0/000000'"):
+        found([str(tmp_path), "webcam:0"], recursive=True)

@@ -122,3 +122,16 @@ def test_an_output_that_is_a_file_is_refused(parser: Parser, photographs: Path) 
 def test_inputs_that_do_not_exist_are_named() -> None:
     with pytest.raises(DatasetError, match="^nothing.jpg: no such photograph, video or folder$"):
         plan("nothing.jpg")
+
+
+@pytest.mark.parametrize("kind", ["overlays", "labels"])
+def test_an_input_is_never_written_over(photographs: Path, tmp_path: Path, kind: str) -> None:
+    inside = tmp_path / "in" / kind / "a.jpg"
+    inside.parent.mkdir(parents=True)
+    inside.write_bytes(next(photographs.glob("*.*")).read_bytes())
+    with pytest.raises(OutputError, match=r"a\.jpg: lies where outputs are written, and one could replace it; choose"):
+        plan(inside, output=tmp_path / "in")
+    (tmp_path / "link").symlink_to(tmp_path / "in")
+    with pytest.raises(OutputError, match="lies where outputs are written"):
+        plan(tmp_path / "link" / kind / "a.jpg", output=tmp_path / "in")
+    plan(inside, output=tmp_path / "in", save="json")  # nothing of it goes there

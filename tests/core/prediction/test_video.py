@@ -1,8 +1,10 @@
 import io
+import os
 import sys
 from fractions import Fraction
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 
@@ -160,7 +162,7 @@ def test_what_is_no_film_is_refused_in_one_line(tmp_path: Path, content: bytes) 
 
 def test_a_missing_file_and_sound_alone_are_refused(tmp_path: Path) -> None:
     with (
-        pytest.raises(DatasetError, match=r"a.mp4: not a readable video \(No such file or directory\)"),
+        pytest.raises(DatasetError, match=r"cannot read a.mp4: No such file or directory"),
         Video("a.mp4"),
     ):
         pass
@@ -192,3 +194,64 @@ def test_a_writer_that_is_left_early_does_not_complain(tmp_path: Path) -> None:
     ):
         writer.write(np.zeros((32, 32, 3), np.uint8), 0)
         raise KeyboardInterrupt
+
+
+def test_a_path_is_no_address_and_no_list_of_other_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """FFmpeg takes `http:/...` and `concat:...` for addresses, and a text that names files for a film of them."""
+    monkeypatch.chdir(tmp_path)
+    film = make_video(tmp_path / "a.mp4", pictures(3))
+    for name in ("http:", "concat:"):
+        (tmp_path / name).mkdir()
+        named = Path(name) / "a.mp4"
+        named.write_bytes(film.read_bytes())
+        assert len(read(named)[0]) == 3
+    (tmp_path / "list.mp4").write_text("ffconcat version 1.0\nfile a.mp4\n")
+    with pytest.raises(DatasetError, match=r"^list\.mp4: not a readable video \("):
+        read(Path("list.mp4"))
+
+
+def test_a_pipe_in_a_video_s_place_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "a.mp4")
+    with pytest.raises(DatasetError, match=r"a\.mp4: it is no regular file; replace it by one"):
+        read(tmp_path / "a.mp4")
+
+
+def test_a_film_that_changes_its_size_ends_there_and_says_so(tmp_path: Path) -> None:
+    path = tmp_path / "both.ts"
+    parts = [
+        make_video(tmp_path / f"{n}.ts", pictures(4, size), sound=None) for n, size in enumerate(((48, 64), (64, 96)))
+    ]
+    path.write_bytes(b"".join(part.read_bytes() for part in parts))
+    frames, problem = read(path)
+    assert {frame.image.shape[:2] for frame in frames} == {(48, 64)}
+    assert problem == "changes its size from 64 x 48 to 96 x 64 at frame 4; what follows is left out"
+
+
+def test_an_avi_that_was_cut_short_says_so(tmp_path: Path) -> None:
+    """Its length is guessed from the file's size; the number of its pictures is written in its header."""
+    path = tmp_path / "a.avi"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("mjpeg", rate=10)
+        stream.height, stream.width = 48, 64
+        stream.pix_fmt = "yuvj420p"
+        for image in pictures(12):
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
+        container.mux(stream.encode(None))
+    frames, problem = read(path)
+    assert (len(frames), problem) == (12, None)
+    data = path.read_bytes()
+    path.write_bytes(data[: len(data) // 2])
+    frames, problem = read(path)
+    assert 0 < len(frames) < 12
+    assert problem == f"holds {len(frames)} of 12 pictures"
+
+
+def test_pictures_that_the_decoder_calls_damaged_are_counted(tmp_path: Path) -> None:
+    path = make_video(tmp_path / "a.ts", pictures(30), sound=None)
+    data = bytearray(path.read_bytes())
+    middle = len(data) // 3 // 188 * 188
+    data[middle : middle + 188 * (len(data) // 188 // 3)] = bytes(188 * (len(data) // 188 // 3))
+    path.write_bytes(data)
+    _, problem = read(path)
+    assert problem is not None
+    assert problem.startswith("damaged (")

@@ -207,3 +207,18 @@ def test_a_server_that_only_a_run_names_is_not_asked(monkeypatch: pytest.MonkeyP
     warnings = list[str]()
     assert not log_folder("http://127.0.0.1:9", "run", Path("report"), "report", warn=warnings.append)
     assert "only a run's file names it" in warnings[0]
+
+
+def test_a_stranger_s_database_is_not_written(tmp_path: Path) -> None:
+    path = tmp_path / "other.db"
+    with sqlite3.connect(path) as database:
+        database.execute("create table experiments (a)")
+    before = path.read_bytes()
+    with pytest.raises(sqlite3.DatabaseError, match="this file is not a database of MLflow"):
+        Store(f"sqlite:///{path}", must_exist=True)
+    assert path.read_bytes() == before
+    empty = tmp_path / "empty.db"
+    empty.touch()
+    with pytest.raises(FileNotFoundError, match="the database is not there"):
+        Store(f"sqlite:///{empty}", must_exist=True)
+    assert empty.read_bytes() == b""

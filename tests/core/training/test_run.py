@@ -1,5 +1,6 @@
 import dataclasses
 import json
+import re
 import shutil
 import signal
 import subprocess
@@ -397,6 +398,58 @@ def test_resuming_a_finished_run_changes_nothing(trained: RunResult, tmp_path: P
     ]
     assert dataclasses.replace(result, run_dir=trained.run_dir, best=trained.best) == trained
     assert {path: path.read_bytes() for path in copied.rglob("*") if path.is_file()} == before
+
+
+def stopped(settings: Settings) -> Path:
+    """A run that was stopped after its first epoch, on a dataset of its own that may be changed."""
+    assert settings.train.run_dir is not None
+    with pytest.raises(KeyboardInterrupt):
+        train(settings, Watcher(stop_after=1))
+    return settings.train.run_dir
+
+
+def test_a_dataset_that_has_changed_is_told_on_resume(tiny: Tiny, faces: Path, tmp_path: Path) -> None:
+    data = Path(shutil.copytree(faces, tmp_path / "data"))
+    run_dir = stopped(tiny(data__root=data, train__epochs=2, tracking__enabled=False))
+    lines = (data / "val_list.txt").read_text().splitlines(keepends=True)
+    (data / "val_list.txt").write_text("".join(lines[1:]))
+    watcher = Watcher()
+    resume(run_dir, watcher)
+    (warning,) = watcher.warnings
+    assert warning.startswith(f"{data}: photographs of val have changed since the run began; it goes on with what is")
+
+
+def test_label_sets_in_another_order_are_refused_on_resume(tiny: Tiny, faces: Path, tmp_path: Path) -> None:
+    data = Path(shutil.copytree(faces, tmp_path / "data"))
+    run_dir = stopped(tiny(data__root=data, train__epochs=2, tracking__enabled=False))
+    text = (data / "label_set.toml").read_text()
+    (skin,) = re.findall(r"^skin = .*\n", text, re.MULTILINE)
+    (data / "label_set.toml").write_text(re.sub(r"(?m)^(hair = .*\n)", r"\1" + skin, text.replace(skin, "", 1)))
+    with pytest.raises(CheckpointError, match="its label set is no longer that of"):
+        resume(run_dir, Watcher())
+
+
+def test_a_best_checkpoint_of_another_run_is_replaced(tiny: Tiny, trained: RunResult) -> None:
+    run_dir = stopped(tiny(train__epochs=2, tracking__enabled=False))
+    shutil.copyfile(trained.best, run_dir / "best.pth")
+    watcher = Watcher()
+    result = resume(run_dir, watcher)
+    (warning,) = watcher.warnings
+    assert warning.startswith(f"{run_dir / 'best.pth'}: is not the best of this run, which is of epoch 1; the next")
+    assert result.best_epoch == 2
+    assert read_checkpoint(run_dir / "best.pth").epoch == 2
+
+
+def test_photographs_of_val_that_are_trained_on_are_told(tiny: Tiny, faces: Path, tmp_path: Path) -> None:
+    data = Path(shutil.copytree(faces, tmp_path / "data"))
+    shutil.copyfile(data / "train_list.txt", data / "val_list.txt")
+    watcher = Watcher()
+    run_dir = tiny(data__root=data, train__epochs=1, tracking__enabled=False).train.run_dir
+    train(tiny(data__root=data, train__epochs=1, tracking__enabled=False), watcher)
+    assert run_dir is not None
+    assert any(
+        "photographs are trained on, too: scores on them say nothing of new" in line for line in watcher.messages
+    )
 
 
 def test_an_edited_settings_file_is_refused_on_resume(trained: RunResult, tmp_path: Path) -> None:
