@@ -84,4 +84,4 @@ dist: $(UV)
 	.venv-dist/bin/python -I tools/dist.py dist .
 
 clean:
-	rm -rf .venv .venv-minimum .venv-dist build dist .coverage site .mypy_cache .ruff_cache .pytest_cache
+	rm -rf .venv .venv-minimum .venv-dist .coverage* build dist site .mypy_cache .ruff_cache .pytest_cache
