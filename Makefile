@@ -7,7 +7,7 @@ BIN := .venv/bin
 # The toolkit's own folder: torch is misled by an nvcc that is only a link or a wrapper on the PATH.
 NVCC := $(firstword $(wildcard $(if $(CUDA_HOME),$(CUDA_HOME)/bin/nvcc) /usr/local/cuda/bin/nvcc /usr/local/cuda-*/bin/nvcc /opt/cuda/bin/nvcc))
 
-.PHONY: setup inplace-abn demo test lint docs docs-serve benchmark ship clean
+.PHONY: setup inplace-abn demo test test-minimum coverage lint docs docs-serve benchmark ship dist clean
 
 setup: .venv/ready
 
@@ -19,10 +19,25 @@ demo: .venv/ready
 test: .venv/ready lint docs
 	$(BIN)/python -m pytest --numprocesses 2 --dist worksteal
 
+# The tests, and how much of the package they run; `fail_under` in pyproject.toml is the least.
+coverage: .venv/ready
+	$(BIN)/python -m pytest --numprocesses 2 --dist worksteal --cov
+
+# The oldest versions that pyproject.toml allows, in an environment of their own. TESTS names some of the tests.
+TESTS := tests
+test-minimum: $(UV)
+	$(UV) venv --quiet --allow-existing --python 3.11 .venv-minimum
+	$(UV) pip install --quiet $(if $(TORCH),--torch-backend $(TORCH)) --python .venv-minimum/bin/python \
+	  --resolution lowest-direct --editable '.[docs,heic,sweep,test,timm,video]'
+	.venv-minimum/bin/python -m pytest --numprocesses 2 --dist worksteal $(TESTS)
+
+# The package alone may not import what only the extras docs and dev install.
 lint: .venv/ready
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/deptry faceparse --optional-dependencies-dev-groups dev,docs,test
+	$(BIN)/deptry faceparse benchmarks tests tools
 
 # A setting or option that nobody described, a broken link or anchor, a page that stands nowhere, something fetched from
 # elsewhere: each is an error.
@@ -61,5 +76,14 @@ inplace-abn: $(UV)
 ship: .venv/ready
 	$(BIN)/python -m tools.ship "$(BUNDLE)" "$(NAME)" $(if $(NOTE),"$(NOTE)")
 
+# Wheel and sdist in dist/. The wheel is installed in an empty environment, and parses the portrait there.
+dist: $(UV)
+	rm -rf build dist .venv-dist
+	$(UV) build --quiet
+	$(UV) venv --quiet --python '>=3.11' .venv-dist
+	$(UV) pip install --quiet $(if $(TORCH),--torch-backend $(TORCH)) --python .venv-dist/bin/python \
+	  --constraint constraints.txt dist/*.whl
+	.venv-dist/bin/python -I tools/dist.py dist .
+
 clean:
-	rm -rf .venv site build/docs .mypy_cache .ruff_cache .pytest_cache
+	rm -rf .venv .venv-minimum .venv-dist .coverage* build dist site .mypy_cache .ruff_cache .pytest_cache
