@@ -11,9 +11,8 @@ def _palette(codes: str) -> Floats:
     return np.array([list(bytes.fromhex(code)) for code in codes.split()], np.float32)
 
 
-SKIN_TONES = _palette(
-    "fddfca f2c9ac e3b38e cd9870 b27c56 8f5f40 6c4631 4f3427"
-)  # neighbours mix into tones between them
+# Two neighbours mix into a tone between them.
+SKIN_TONES = _palette("fddfca f2c9ac e3b38e cd9870 b27c56 8f5f40 6c4631 4f3427")
 HAIR_COLOURS = _palette("1c1818 2c201a 4a3020 3a2a22 7e5636 a8794a c49a5c e2c692 8c3e20 bc6230 92908e d4d2ce")
 DARK_HAIR_COLOURS = HAIR_COLOURS[:4]
 LIPSTICKS = _palette("b02430 ce546c 80283f d66654")
