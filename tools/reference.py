@@ -1,10 +1,10 @@
-"""Write the site's pages into build/docs/: those of docs/, filled from the code, for any generator to build.
+"""Write the site's pages into build/docs/: the pages of docs/, filled from the code, for any generator to build.
 
     python -m tools.reference              once
-    python -m tools.reference COMMAND ...  while the command runs, anew whenever a page or the code changes
+    python -m tools.reference COMMAND ...  while the command runs, again whenever a page or the code changes
 
-A page has `<!-- commands -->` where the text of `commands()` goes, and so on, so that neither can say what the other
-does not. What nobody described is an error.
+A page has `<!-- commands -->` where the text of `commands()` goes, and so on, so that pages and code cannot disagree.
+A missing description is an error.
 """
 
 import ast
@@ -40,7 +40,7 @@ class PageError(Exception):
 
 
 def write(source: Path, target: Path) -> None:
-    """Make `target` what `source` is with its pages filled; files that are so already are left alone."""
+    """Make `target` a copy of `source` with its pages filled; up-to-date files are left alone."""
     files = {path.relative_to(source): path for path in source.rglob("*") if path.is_file()}
     texts = {name: path.read_bytes() for name, path in files.items()}
     texts |= {name: filled(text.decode(), str(name)).encode() for name, text in texts.items() if name.suffix == ".md"}
@@ -55,7 +55,7 @@ def write(source: Path, target: Path) -> None:
 
 
 def filled(markdown: str, page: str) -> str:
-    """The page with the reference in place of its markers."""
+    """The page with texts from the code in place of its markers."""
 
     def text(marker: re.Match[str]) -> str:
         if marker[1] not in FILL:
@@ -66,7 +66,7 @@ def filled(markdown: str, page: str) -> str:
 
 
 def write_during(command: list[str]) -> int:
-    """Run a command and keep the pages up to date until it ends; its exit code."""
+    """Run a command and keep the pages up to date until it ends; return its exit code."""
     with subprocess.Popen(command) as running:
         try:
             known = _state()
@@ -74,14 +74,14 @@ def write_during(command: list[str]) -> int:
                 time.sleep(0.5)
                 if (now := _state()) != known:
                     known = now
-                    subprocess.run([sys.executable, "-m", "tools.reference"], cwd=ROOT)  # reads the code anew
+                    subprocess.run([sys.executable, "-m", "tools.reference"], cwd=ROOT)  # it reads the code again
         finally:
             running.terminate()
     return running.returncode
 
 
 def _state() -> dict[Path, int]:
-    """When each page and each file of the code last changed."""
+    """Time of the last change of each page and each file of the code."""
     found = {}
     for path in (*DOCS.rglob("*.*"), *(ROOT / "faceparse").rglob("*.py"), *(ROOT / "faceparse").rglob("*.toml")):
         with contextlib.suppress(FileNotFoundError):  # an editor replaces files
@@ -127,7 +127,7 @@ def _parameter(parameter: Any, context: Any, command: str, sets: dict[str, str])
 
 
 def option_settings() -> dict[str, str]:
-    """Parameter of `faceparse train` -> the setting it gives, read off the tables in its source."""
+    """Parameter of `faceparse train` -> the setting that it gives, from the tables in its source."""
     known, known_settings = inspect.signature(train).parameters, settings.keys()
     tables = [node for node in ast.walk(ast.parse(inspect.getsource(train))) if isinstance(node, ast.Dict)]
     pairs = [
@@ -142,7 +142,7 @@ def option_settings() -> dict[str, str]:
 
 
 def setting_keys() -> str:
-    """Every setting: meaning, values, default, option, variable."""
+    """Every setting with its meaning, values, default, option and variable."""
     root: Any = typer.main.get_command(app)
     sets = option_settings()
     options = {sets[one.name]: one.opts[0] for one in reversed(root.commands["train"].params) if one.name in sets}
@@ -167,7 +167,7 @@ def setting_keys() -> str:
 
 
 def _values(schema: Schema) -> str:
-    """What may be written there."""
+    """Values that a setting may have."""
     choices = [one for one in schema.get("anyOf", [schema]) if one.get("type") != "null"]
     return " or ".join(map(_one_kind, choices))
 
@@ -198,7 +198,7 @@ def _default(value: Any) -> str:
 
 
 def python() -> str:
-    """What `import faceparse` offers, from its source: nothing heavy is imported for it."""
+    """Every name that `import faceparse` offers, from its source, so that nothing heavy is imported."""
     path = Path(inspect.getfile(faceparse)).parent / "core" / "api.py"
     module = ast.parse(path.read_text("utf-8"))
     found = {node.name: node for node in module.body if isinstance(node, ast.FunctionDef | ast.ClassDef)}
@@ -235,13 +235,13 @@ def _signature(node: ast.FunctionDef) -> str:
 
 
 def _docstring(text: str) -> str:
-    """Google's sections as lists."""
+    """Docstring as Markdown, with Google's sections as lists."""
     text = re.sub(r"^(Args|Raises):$", r"**\1**\n", text, flags=re.MULTILINE)
     return re.sub(r"^    (\w+): ", r"- `\1`: ", text, flags=re.MULTILINE) + "\n"
 
 
 def label_sets() -> str:
-    """Every built-in set: ids, names, colours, and what it merges and mirrors."""
+    """Every built-in set with its ids, names, colours, merged and mirrored classes."""
     lines = []
     for name, one in labels.builtin_label_sets().items():
         sides = {"viewer": "left is the image's left", "subject": "left is the subject's, the image's right"}
@@ -272,10 +272,11 @@ def _code(text: str) -> str:
 
 
 FILL: dict[str, Callable[[], str]] = {one.__name__: one for one in (commands, setting_keys, python, label_sets)}
-"""Marker -> what takes its place."""
+"""Marker -> function that returns the text for its place."""
 
 
 def main() -> int:
+    """Run the program and return its exit code."""
     try:
         write(DOCS, PAGES)
         return write_during(sys.argv[1:]) if sys.argv[1:] else 0

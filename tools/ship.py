@@ -21,7 +21,7 @@ def ship(bundle: Path, name: str, note: str = "") -> str:
     """Copy weights and card into the package and add them to its list; return a line that names the file.
 
     Raises:
-        CheckpointError: the bundle is changed, too large, holds a graph, or was exported without scores or a licence.
+        CheckpointError: the bundle was changed, is too large, holds a graph, or has no scores or no licence.
     """
     file = check_sums(bundle)
     if file.suffix != ".safetensors":

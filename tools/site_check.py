@@ -1,7 +1,7 @@
-"""Look through the built site for what must not be there, whatever built it: `python -m tools.site_check`.
+"""Check the built site, whatever built it: `python -m tools.site_check`.
 
-That is a link or a picture that leads nowhere, one that opens from a server only, something fetched from elsewhere, a
-page that stands nowhere in the nav, and an entry of the nav without a page. Each is a line, and any of them fails.
+Faults are links and pictures that lead nowhere, links that work only from a server, files fetched from elsewhere, pages
+that the nav lacks, and entries of the nav without a page. Each fault is a line, and any fault fails the check.
 """
 
 import re
@@ -19,11 +19,11 @@ CONFIG = ROOT / "zensical.toml"
 SITE = ROOT / "site"
 
 FROM_ELSEWHERE = re.compile(r"(?:url\(|@import)\s*[\"']?((?:https?:)?//[^\"')\s]+)")
-"""What a style sheet fetches over the network."""
+"""Pattern of an address in a style sheet that is fetched over the network."""
 
 
 class Page(HTMLParser):
-    """A built page: the anchors in it, where its links lead, and what it fetches to be shown."""
+    """A built page: its anchors, the targets of its links, and the files that it fetches."""
 
     def __init__(self, text: str) -> None:
         super().__init__()
@@ -34,6 +34,7 @@ class Page(HTMLParser):
         self.feed(text)
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        """Note the anchor, the links and the fetched files of a tag."""
         self._in_style = tag == "style"
         for key, value in attrs:
             if key == "id" or (tag == "a" and key == "name"):
@@ -48,17 +49,19 @@ class Page(HTMLParser):
                 self.fetched += FROM_ELSEWHERE.findall(value or "")
 
     def handle_endtag(self, tag: str) -> None:
+        """Note the end of a style sheet."""
         self._in_style = False
 
     def handle_data(self, data: str) -> None:
+        """Note the files that a style sheet in the page fetches."""
         if self._in_style:
             self.fetched += FROM_ELSEWHERE.findall(data)
 
 
 def faults(site: Path) -> Iterator[str]:
-    """What is wrong with the links of a built site and with what it fetches."""
+    """Yield a line for each wrong link of a built site, and for each file that it fetches from elsewhere."""
     pages = {path: Page(path.read_text("utf-8")) for path in sorted(site.rglob("*.html"))}
-    pages.pop(site / "404.html", None)  # a server shows it under any address: its links cannot be relative
+    pages.pop(site / "404.html", None)  # a server shows it under any address, so its links cannot be relative
     anchors = {path: pages[path].anchors if path in pages else None for path in site.rglob("*") if path.is_file()}
     for path, page in pages.items():
         found = [_misfetched(url) or _misled(url, path, anchors) for url in page.fetched]
@@ -76,7 +79,7 @@ def _misfetched(url: str) -> str | None:
 
 
 def _misled(url: str, page: Path, anchors: dict[Path, set[str] | None]) -> str | None:
-    """Why a link within the site leads nowhere. `anchors` has each file, and the anchors of those that are pages."""
+    """Reason why a link within the site leads nowhere. `anchors` has every file, and the anchors of each page."""
     parts = urlsplit(url)
     if parts.scheme or parts.netloc:
         return None
@@ -92,7 +95,7 @@ def _misled(url: str, page: Path, anchors: dict[Path, set[str] | None]) -> str |
 
 
 def nav_faults(nav: list[Any], docs: Path) -> Iterator[str]:
-    """Pages that the nav lacks, and entries of it that lack a page."""
+    """Yield a line for each page that the nav lacks, and for each entry of the nav without a page."""
     entries = set(_entries(nav))
     pages = {path.relative_to(docs).as_posix() for path in docs.rglob("*.md")}
     yield from (
@@ -108,8 +111,9 @@ def _entries(nav: list[Any]) -> Iterator[str]:
 
 
 def main() -> int:
+    """Run the program and return its exit code."""
     nav = tomllib.loads(CONFIG.read_text("utf-8"))["project"]["nav"]
-    found = list(nav_faults(nav, PAGES)) or list(faults(SITE.resolve()))  # each page has the links of the nav
+    found = list(nav_faults(nav, PAGES)) or list(faults(SITE.resolve()))  # every page repeats the links of the nav
     for fault in found:
         print(f"error: {fault}", file=sys.stderr)
     return 1 if found else 0

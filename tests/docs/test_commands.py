@@ -90,14 +90,14 @@ def fits(words: str, stage: tuple[str, ...]) -> bool:
 
 
 def parse(words: tuple[str, ...]) -> None:
-    """faceparse's words are a command, its options, and its arguments; else typer's UsageError."""
+    """faceparse's words are a command, its options, and its arguments; else a TyperException."""
     command: Any = typer.main.get_command(cli.app)
     rest = list(words[1:])
     while hasattr(command, "commands") and not (rest and rest[0].startswith("-")):
         if not rest and command.invoke_without_command:
             break
         if not rest or rest[0] not in command.commands:
-            raise cli.UsageError(f"no such command: {' '.join(words)}")
+            raise typer.TyperException(f"no such command: {' '.join(words)}")
         command = command.commands[rest.pop(0)]
     context = command.make_context(words[0], rest)
     for given in (context.params.get("set_") or []) + (context.params.get("over") or []):
@@ -292,7 +292,7 @@ def test_a_command_that_does_not_exist_is_found(
     session = Session(Path("page.md"), tmp_path, monkeypatch)
     monkeypatch.setattr(sys.modules[__name__], "PROGRAMS", PROGRAMS | {"true"})
     (block,) = blocks(f"# Page\n\n```sh\n{line}\n```\n")
-    with pytest.raises((AssertionError, pytest.fail.Exception, cli.UsageError), match=expected):
+    with pytest.raises((AssertionError, pytest.fail.Exception, typer.TyperException), match=expected):
         session.do(block)
 
 

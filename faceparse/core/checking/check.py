@@ -1,4 +1,4 @@
-"""Finds everything that is wrong with a dataset, before hours are spent on it."""
+"""Find everything that is wrong with a dataset, before hours are spent on it."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -75,7 +75,7 @@ def check_dataset(
         check_dataset(Path("dataset/Helen")).problems
 
     Args:
-        dataset: label set, where the folder does not name it.
+        dataset: name of the label set, where the folder does not name one.
 
     Raises:
         DatasetError: `root` is no folder, has no list at all, or is half remapped.

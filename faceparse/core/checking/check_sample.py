@@ -1,4 +1,4 @@
-"""Everything wrong with one sample's files."""
+"""Find everything that is wrong with one sample's files."""
 
 import hashlib
 from collections.abc import Sequence
@@ -22,7 +22,7 @@ from faceparse.core.labels.label_set import IGNORE
 
 
 class SampleLook(NamedTuple):
-    """The findings in one sample's files: small, whatever their size, since a set has many."""
+    """Findings in one sample's files. They take little memory whatever the files' size, since a set has many."""
 
     problems: list[str]
     image_hash: str | None
@@ -32,20 +32,20 @@ class SampleLook(NamedTuple):
     thumbnail: np.ndarray | None
     moments: Moments | None
     ignored: int
-    """Pixels of the label."""
+    """Number of the label's pixels with the value 255."""
     notice: str
-    """All that should be known of the image's file."""
+    """Note on the image's file; empty if there is none."""
     turned: bool
-    """Whether the image is turned upright by its EXIF orientation."""
+    """Whether the EXIF orientation turns the image upright."""
     stored: bool
-    """Whether the label fits better as the image is stored, before that turn."""
+    """Whether the label fits the stored image, before that turn, better."""
 
 
 def look_at(sample: Sample, *, classes: int) -> SampleLook:
-    """Read one sample's files, whatever their state.
+    """Read one sample's files, whatever their state, and return the findings.
 
     Args:
-        classes: how many the label set has.
+        classes: number of classes in the label set.
     """
     problems: list[str] = []
     picture = _picture(sample.image, problems)
@@ -114,7 +114,7 @@ def _label(path: Path, classes: int, problems: list[str]) -> np.ndarray | None:
 
 
 def _edge_differs(sample: Sample, label: np.ndarray, problems: list[str]) -> bool:
-    """Whether the edge map is of another label; judged by content, since a copied file has a new date."""
+    """Whether the edge map is of another label. The content decides, since a copied file has a new date."""
     try:
         edge = read_label(sample.edge)
     except FaceparseError as error:

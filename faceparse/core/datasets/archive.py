@@ -1,7 +1,7 @@
-"""Zip and tar files, unpacked with care: nothing outside the folder, no links, a bounded size and count, and all of it.
+"""Unpack zip and tar files safely: nothing outside the folder, no links, a limited size and count, nothing missing.
 
-What a format can tell of its own wholeness is heeded: checksums of what is compressed, which are known at a stream's
-end alone, those of a tar's headers, and the blocks of zeros that a tar ends with.
+Checks all that a format tells about its own completeness: the checksums of compressed data, which are known only at a
+stream's end, the checksums of a tar's headers, and the blocks of zeros that end a tar.
 """
 
 import hashlib
@@ -27,7 +27,7 @@ from faceparse.core.text.paths import LONGEST_NAME
 MAX_FILES = 2_000_000
 MAX_BYTES = 400 * 2**30
 COMPLETE = ".complete"
-"""Written into the folder last: the identity of the archive that all of it is from."""
+"""Name of the file that is written into the folder last. It holds the identity of the archive that was unpacked."""
 
 _BROKEN = (
     zipfile.BadZipFile,
@@ -39,11 +39,11 @@ _BROKEN = (
     OSError,
     OverflowError,
     MemoryError,
-    RuntimeError,  # NotImplementedError, too: a kind of compression that nobody knows
+    RuntimeError,  # also NotImplementedError: an unknown kind of compression
     LookupError,
     ValueError,
 )
-"""What the libraries raise on damaged archives."""
+"""Errors that the libraries raise on damaged archives."""
 
 _ZIP = (b"PK\3\4", b"PK\5\6")
 _TARS: tuple[tuple[int, bytes, Literal["r:gz", "r:bz2", "r:xz", "r:"]], ...] = (
@@ -52,7 +52,7 @@ _TARS: tuple[tuple[int, bytes, Literal["r:gz", "r:bz2", "r:xz", "r:"]], ...] = (
     (0, b"\xfd7zXZ\0", "r:xz"),
     (257, b"ustar", "r:"),
 )
-"""At which byte what stands in a tar, and the mode that opens it."""
+"""For each kind of tar: position of its magic bytes, these bytes, and the mode that opens it."""
 
 
 @dataclass(frozen=True)
@@ -62,21 +62,21 @@ class _Member:
     name: str
     bytes: int
     seconds: float
-    """Its date, so that the unpacked file is the same each time."""
+    """Its date (seconds since 1970). The unpacked file gets the same date each time."""
 
 
 class _Archive(Protocol):
     def members(self) -> Iterator[_Member]:
-        """Files alone; raises DatasetError at a link or a device."""
+        """Yield the files only; raise DatasetError at a link or a device."""
 
     def open(self, member: _Member) -> IO[bytes]: ...
 
 
 def identity(archive: Path) -> str:
-    """Hash of the archive's content: two with the same size and date may still be two.
+    """SHA-256 of the archive's content: size and date alone do not tell two archives apart.
 
     Raises:
-        DatasetError: it cannot be read.
+        DatasetError: the archive cannot be read.
     """
     try:
         with archive.open("rb") as file:
@@ -86,16 +86,16 @@ def identity(archive: Path) -> str:
 
 
 def unpack(archive: Path, folder: Path, track: Track = untracked, *, known: str | None = None) -> None:
-    """Unpack all of `archive` into `folder`, which holds nothing else afterwards.
+    """Unpack all of `archive` into `folder`, and remove everything else from it.
 
-    What was unpacked completely before, from this very archive, is left alone.
+    A folder that already holds all of this very archive is left alone.
 
     Args:
-        known: the archive's `identity`, where it was computed before.
+        known: the archive's `identity`, if it is already computed.
 
     Raises:
-        DatasetError: not a zip or tar, damaged, or with a member that does not belong into the folder.
-        OutputError: no space.
+        DatasetError: not a zip or tar, damaged, or a member does not belong into the folder.
+        OutputError: no space, or the folder cannot be written.
     """
     known = known or identity(archive)
     complete = folder / COMPLETE
@@ -104,7 +104,7 @@ def unpack(archive: Path, folder: Path, track: Track = untracked, *, known: str 
     with _opened(archive) as opened:
         members = _checked(archive, opened)
         try:
-            _empty(folder)  # another archive's, or half of this one
+            _empty(folder)  # files of another archive, or half of this one
         except OSError as error:
             raise cannot_write(folder, error) from error
         make_folder(folder)
@@ -116,7 +116,7 @@ def unpack(archive: Path, folder: Path, track: Track = untracked, *, known: str 
             complete.write_text(known)
         except OSError as error:
             raise cannot_write(folder, error) from error
-        except DatasetError:  # nothing of a damaged archive is of use
+        except DatasetError:  # the files of a damaged archive are useless
             shutil.rmtree(folder, ignore_errors=True)
             raise
 
@@ -137,7 +137,7 @@ def _write(blocks: Iterator[bytes], path: Path) -> None:
 
 
 def _content(archive: Path, opened: "_Archive", member: _Member) -> Iterator[bytes]:
-    """All of a member, read to its end, where its checksum is compared."""
+    """Yield the blocks of a member, up to its end, where its checksum is compared."""
     with _damage_named(archive), opened.open(member) as source:
         left = member.bytes
         while block := source.read(min(2**20, left + 1)):
@@ -159,13 +159,13 @@ def _damage_named(archive: Path) -> Iterator[None]:
 
 
 def _checked(archive: Path, opened: _Archive) -> list[_Member]:
-    """All members, once it is known that all of them may be written."""
+    """All members, after a check that each of them may be written."""
     with _damage_named(archive):
         return _all_members(archive, opened)
 
 
 def _all_members(archive: Path, opened: _Archive) -> list[_Member]:
-    members: dict[str, _Member] = {}  # of two with one name the later one counts, as everywhere
+    members: dict[str, _Member] = {}  # where two have the same name, the later one counts, as everywhere
     total = 0
     for member in opened.members():
         path = PurePosixPath(member.name.replace("\\", "/"))
@@ -206,7 +206,7 @@ def _opened(archive: Path) -> Iterator[_Archive]:
 
 
 def _open(archive: Path) -> zipfile.ZipFile | tarfile.TarFile:
-    """By the first bytes: a tar may end with a zip, and what is damaged is still what it was."""
+    """Open an archive by its first bytes. A tar may end with a zip, and a damaged archive keeps its kind."""
     with archive.open("rb") as file:
         start = file.read(tarfile.BLOCKSIZE)
     if start.startswith(_ZIP):
@@ -221,7 +221,7 @@ def _open(archive: Path) -> zipfile.ZipFile | tarfile.TarFile:
 
 
 def _date(seconds: float) -> float:
-    """The same, or 1970 where a file cannot have it."""
+    """`seconds`, or 0 (1970) where a file cannot have that date."""
     return seconds if 0 <= seconds < 2**33 else 0.0
 
 
@@ -246,7 +246,7 @@ class _Zip:
 class _Tar:
     def __init__(self, path: Path, file: tarfile.TarFile) -> None:
         self.path, self.file = path, file
-        self.infos: dict[str, tarfile.TarInfo] = {}  # looking a name up in the file itself reads all names
+        self.infos: dict[str, tarfile.TarInfo] = {}  # to look up a name in the file itself reads all names
 
     def members(self) -> Iterator[_Member]:
         for info in self.file:
@@ -262,9 +262,10 @@ class _Tar:
         self._must_be_ended()
 
     def _must_be_ended(self) -> None:
-        """Raise where the last header that was read is not the end's: Python's library takes whatever is none for it.
+        """Raise ReadError unless the tar ends with its end blocks.
 
-        What follows the end is read, too: a compressed tar's checksum comes last.
+        Python's library takes any invalid header for the end. The bytes after the end are read, too: a compressed
+        tar's checksum comes last.
         """
         file = self.file.fileobj
         assert file is not None

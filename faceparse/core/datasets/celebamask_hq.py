@@ -20,17 +20,21 @@ from faceparse.core.text.paths import decode_text
 
 IMAGES, MASKS, MAPPING = "CelebA-HQ-img", "CelebAMask-HQ-mask-anno", "CelebA-HQ-to-CelebA-mapping.txt"
 LAST_TRAIN, LAST_VAL = 162770, 182637
-"""CelebA's own splits, by the number of the original file: 24183 / 2993 / 2824 of the 30000."""
+"""Last number of the original file in CelebA's own train and val splits: 24183 / 2993 / 2824 of the 30000 images."""
 
 
 class CelebAMaskHQ(WithoutLandmarks):
-    """Parts are painted in the order of their ids, later over earlier; photographs shrink to the masks' size."""
+    """CelebAMask-HQ as a source.
+
+    Parts are painted in the order of their ids, later over earlier; photographs shrink to the masks' size.
+    """
 
     def __init__(self, raw: Path) -> None:
         self.raw = raw
         self.label_set = get_label_set("celebamask-hq")
 
     def items(self) -> list[Item]:
+        """Every photograph with its split."""
         root = find_root(self.raw, IMAGES, MASKS, MAPPING)
         originals, masks = self._originals(root / MAPPING), self._masks(root / MASKS)
         items, unknown = [], []
@@ -76,6 +80,7 @@ class CelebAMaskHQ(WithoutLandmarks):
         return found
 
     def load(self, item: Item) -> Raw:
+        """Read one photograph and paint its label from the part masks."""
         path, *masks = item.files
         if not masks:
             raise DatasetError(f"{path}: no part masks; unpack {MASKS} again")
@@ -97,6 +102,7 @@ class CelebAMaskHQ(WithoutLandmarks):
         return Raw(cv2.resize(image, label.shape[::-1], interpolation=cv2.INTER_AREA), label)
 
     def describe(self) -> dict[str, Any]:
+        """Facts that the result depends on."""
         return {"source": "celebamask-hq", "raw": str(self.raw.resolve())}
 
 

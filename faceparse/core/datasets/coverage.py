@@ -1,18 +1,19 @@
-"""Whether labels teach what the label set says."""
+"""Notes on classes and pixels from which a network cannot learn."""
 
 from collections.abc import Sequence
 
 from faceparse.core.labels.label_set import IGNORE, LabelSet
 
 MUCH_IGNORED = 0.3
-"""Share of the pixels."""
+"""Share of ignored pixels above which a note is written."""
 
 
 def coverage_notes(label_set: LabelSet, pixels: Sequence[int], ignored: int) -> list[str]:
-    """A line for classes that no label has, a line for many ignored pixels.
+    """Notes on the labels: one line for classes that no label has, one line for many ignored pixels.
 
     Args:
-        pixels: of each class, in all labels together.
+        pixels: number of pixels of each class, in all labels together.
+        ignored: number of ignored pixels.
     """
     notes = []
     if absent := [name for name, count in zip(label_set.names, pixels, strict=True) if not count]:

@@ -1,4 +1,4 @@
-"""Edge maps: `labels/` -> `edges/`, redoing only what is stale."""
+"""Make the edge maps in `edges/` from `labels/`; up-to-date ones are not made again."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -33,18 +33,24 @@ def label_edges(label: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True)
 class EdgesReport:
+    """Result of `update_edges`."""
+
     made: int
+    """Number of edge maps that were written."""
     fresh: int
-    """Edge maps that were newer than their label and left alone."""
+    """Number of edge maps that were up to date and left alone."""
 
 
 def update_edges(root: Path, *, force: bool = False, processes: int = 1, track: Track = untracked) -> EdgesReport:
-    """Make `root/edges/<id>.png` for every `root/labels/<id>.png`; nothing is ever deleted.
+    """Make `root/edges/<id>.png` for every `root/labels/<id>.png` where it is stale; delete nothing.
 
     An edge map is stale when it is missing or older than its label.
 
+    Args:
+        force: make the other edge maps again, too.
+
     Raises:
-        DatasetError: no labels, or one that cannot be read.
+        DatasetError: no labels, or a label cannot be read.
         OutputError: `root/edges` cannot be written, or a link leads out of `root`.
     """
     folder = root / "labels"
@@ -65,7 +71,7 @@ def update_edges(root: Path, *, force: bool = False, processes: int = 1, track: 
 
 
 def make_missing_edges(root: Path, samples: Sequence[Sample], *, processes: int = 1, track: Track = untracked) -> int:
-    """Make the edge maps that `samples` lack, and no other; returns how many.
+    """Make the edge maps that `samples` lack, and no others; return how many.
 
     Raises:
         DatasetError: a label cannot be read.

@@ -15,11 +15,11 @@ from faceparse.core.labels.label_set import get_label_set
 
 
 class Fasseg(WithoutLandmarks):
-    """14 training photographs, of which every `val_every`-th becomes `val`, and the 50 of the test set.
+    """FASSEG as a source: 14 training photographs and the 50 of the test set.
 
-    Six of the 20 training photographs are test photographs under another number; they are left out of training, since
-    scores on them would be recall, not parsing. The labels carry thousands of anti-aliased colours; each pixel takes
-    the nearest palette colour.
+    Every `val_every`-th training photograph becomes `val`. Six of the 20 training photographs are test photographs
+    under another number. They are left out of training: scores on them would measure memory, not parsing. The labels
+    have thousands of anti-aliased colours; each pixel takes the class of the nearest palette colour.
     """
 
     def __init__(self, raw: Path, *, val_every: int = 7) -> None:
@@ -28,6 +28,7 @@ class Fasseg(WithoutLandmarks):
         self.label_set = get_label_set("fasseg")
 
     def items(self) -> list[Item]:
+        """Every photograph with its split."""
         root = find_root(self.raw, "Train_RGB", "Train_Labels", "Test_RGB", "Test_Labels")
         test = _images(root / "Test_RGB")
         seen = {_digest(path) for path in test}
@@ -38,10 +39,12 @@ class Fasseg(WithoutLandmarks):
         ]
 
     def load(self, item: Item) -> Raw:
+        """Read one photograph and its label."""
         image, label = item.files
         return Raw(read_image(image), nearest_colour(read_image(label), self.label_set.palette()))
 
     def describe(self) -> dict[str, Any]:
+        """Facts that the result depends on."""
         return {"source": "fasseg", "raw": str(self.raw.resolve()), "val_every": self.val_every}
 
 

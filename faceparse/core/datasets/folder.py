@@ -1,4 +1,4 @@
-"""A folder of one's own: images and label pictures that belong together by their names."""
+"""Your own folder of images and label pictures, paired by name."""
 
 import re
 from collections.abc import Iterable
@@ -26,10 +26,12 @@ from faceparse.core.text.patterns import any_case, some
 
 
 class Folder(WithoutLandmarks):
-    """Photographs matching one pattern, labels another; what `*` stands for is the same in both.
+    """Photographs that match one pattern, and labels that match another; `*` is the same name in both.
 
-    Labels are single-channel ids, palette PNGs, or pictures painted in the label set's colours; in greys alone where
-    the label set has such, and as 0 and 255 where it has two classes.
+    Labels are single-channel ids, palette PNGs, or pictures painted in the label set's colours. Labels of one channel
+    may also hold the label set's grey colours, or 0 and 255 where it has two classes.
+
+        Folder(Path("raw"), label_set=get_label_set("helen"), images="photos/*.jpg", labels="masks/*.png")
     """
 
     def __init__(
@@ -56,12 +58,13 @@ class Folder(WithoutLandmarks):
         if Path(images).is_absolute() or Path(labels).is_absolute():
             raise SettingsError(f"--images {images!r} and --labels {labels!r}: patterns are relative to {raw}")
         self.raw = raw
-        # './photos/*.jpg' matches what 'photos/*.jpg' does, and must give the same names.
+        # './photos/*.jpg' matches the same files as 'photos/*.jpg', and must give the same names.
         self.images, self.labels = str(PurePosixPath(images)), str(PurePosixPath(labels))
         self.label_set = label_set
         self.val, self.test, self.seed = val, test, seed
 
     def items(self) -> list[Item]:
+        """Every photograph with its split, and how the label values are read."""
         must_be_a_folder(self.raw)
         found: dict[str, Path] = {}
         seen: dict[str, Path] = {}
@@ -82,15 +85,16 @@ class Folder(WithoutLandmarks):
         return [Item(_id(name), split[name], (path, labels[name]), reading) for name, path in found.items()]
 
     def notes(self) -> list[str]:
+        """Note on files that are skipped because they are no photographs."""
         others = [path for path in self._found() if path.is_file() and path.suffix.lower() not in IMAGE_SUFFIXES]
         return [f"passed over, being no photographs: {some(others)}"] if others else []
 
     def _found(self) -> list[Path]:
-        """What the pattern matches, less hidden files."""
+        """Files that match the pattern, without hidden ones."""
         return [path for path in sorted(self.raw.glob(any_case(self.images))) if not path.name.startswith(".")]
 
     def _label(self, name: str) -> Path:
-        """Of the photograph of that name, whose label's suffix may be in capitals, too."""
+        """Path of the label of the photograph `name`; its suffix may be in small letters or capitals."""
         named = self.labels.replace("*", name)
         path = self.raw / named
         if path.exists():
@@ -102,21 +106,27 @@ class Folder(WithoutLandmarks):
         )
 
     def _levels(self) -> dict[int, int]:
-        """Grey -> id, of the label set's colours; of two classes in others 0 and 255, as most tools paint them."""
+        """Grey value -> id.
+
+        The greys are the label set's colours. A set of two classes without greys gets 0 and 255, as most tools paint.
+        """
         greys = {int(colour[0]): i for i, colour in enumerate(self.label_set.palette()) if np.ptp(colour) == 0}
         if len(greys) > 1:
             return greys
         return {0: 0, 255: 1} if len(self.label_set) == 2 else {}
 
     def _reading(self, labels: Iterable[Path]) -> str:
-        """How values are read where all labels of one channel hold greys of `_levels` alone, which are no ids."""
+        """Note on how label values are read; empty where they are ids.
+
+        Values are greys where all labels of one channel hold only greys of `_levels`, and these are not the ids.
+        """
         levels, seen = self._levels(), set[int]()
         if not levels:
             return ""
         for path in labels:
             try:
                 values = set(np.unique(_one_channel(path)).tolist())
-            except FaceparseError:  # painted, missing or damaged: `load` sees to it
+            except FaceparseError:  # painted, missing or damaged: `load` reads or refuses it
                 continue
             if not values <= levels.keys():
                 return ""
@@ -126,13 +136,14 @@ class Folder(WithoutLandmarks):
         return ", ".join(f"{value} is {self.label_set.names[levels[value]]}" for value in sorted(seen))
 
     def _name(self, path: Path) -> str:
-        """What the pattern's `*` stands for in `path`, without the file's suffix."""
+        """Part of `path` that the pattern's `*` stands for, without the file's suffix."""
         before, after = self.images.split("*")
         relative = path.relative_to(self.raw).as_posix()
         name = relative[len(before) : len(relative) - len(after)]
         return name if after else str(Path(name).with_suffix(""))
 
     def load(self, item: Item) -> Raw:
+        """Read one photograph and its label."""
         image, label = item.files
         data = read_bytes(image)
         picture = decode_picture(data, str(image))
@@ -164,10 +175,10 @@ class Folder(WithoutLandmarks):
         picture, palette = _colours(path), self.label_set.palette()
         label = nearest_colour(picture, palette)
         hits = (palette[label] == picture).all(axis=2)
-        # Anti-aliased borders are off the palette; a picture that is so for the most part has another palette.
+        # Anti-aliased borders have no palette colour. Where most pixels have none, the picture has another palette.
         painted = ~(hits & (label == 0))
         exact = float(hits[painted].mean()) if painted.any() else 1.0
-        # A label set may have greys for colours; ids in three channels hit its black alone.
+        # A label set may have grey colours, so greys alone are no error. Ids in three channels match only its black.
         if exact < 0.5 and (np.ptp(picture, axis=2) == 0).all():
             raise DatasetError(
                 f"{path}: three equal channels, and not only colours of label set {self.label_set.name!r}; save the "
@@ -181,6 +192,7 @@ class Folder(WithoutLandmarks):
         return label
 
     def describe(self) -> dict[str, Any]:
+        """Facts that the result depends on."""
         return {
             "source": "folder",
             "raw": str(self.raw.resolve()),
@@ -194,15 +206,15 @@ class Folder(WithoutLandmarks):
 
 
 def _colours(path: Path) -> np.ndarray:
-    """H x W x 3: the colours that a label is painted in, whether they can be seen or not."""
+    """H x W x 3: the colours that a label is painted in, also where it is transparent."""
     return decode_picture(read_bytes(path), str(path)).own[..., :3]
 
 
 def _one_channel(path: Path) -> np.ndarray:
-    """H x W: a label's values, which may stand in three equal channels.
+    """H x W: a label's values, from one channel or from three equal ones.
 
     Raises:
-        ColourLabelError: they differ.
+        ColourLabelError: the three channels differ.
     """
     try:
         return read_label(path)
@@ -214,5 +226,5 @@ def _one_channel(path: Path) -> np.ndarray:
 
 
 def _id(name: str) -> str:
-    """A name that a list line can hold: its fields are separated by blanks, and it is UTF-8."""
+    """Id made from a name. Blanks, which separate a list's fields, and characters outside UTF-8 become `_`."""
     return re.sub(r"\s+|[\ud800-\udfff]", "_", name)

@@ -23,7 +23,7 @@ POINTS = 194
 
 
 class Helen(WithoutNotes):
-    """Soft maps are warped before argmax; unaligned, the label is their argmax."""
+    """Helen as a source. Soft maps are warped before argmax; without alignment, the label is their argmax."""
 
     def __init__(self, raw: Path) -> None:
         self.raw = raw
@@ -32,14 +32,17 @@ class Helen(WithoutNotes):
 
     @property
     def root(self) -> Path:
+        """Folder that holds the images, the labels and the lists."""
         self._root = self._root or find_root(self.raw, "images", "labels", LISTS["train"])
         return self._root
 
     @property
     def has_landmarks(self) -> bool:
+        """Whether the folder has S. Liu's `points/`."""
         return (self.root / "points").is_dir()
 
     def items(self) -> list[Item]:
+        """Every photograph with its split."""
         points = self._points_by_id()
         return [
             Item(name, split, (self.root / "images" / f"{name}.jpg", *self._maps(name), *points.get(name, ())))
@@ -64,7 +67,7 @@ class Helen(WithoutNotes):
         return [folder / f"{name}_lbl{i:02d}.png" for i in range(len(self.label_set))]
 
     def _points_by_id(self) -> dict[str, tuple[Path]]:
-        """The files are numbered; the id is their first line."""
+        """Id -> its points file. The files are numbered; the id is their first line."""
         if not self.has_landmarks:
             return {}
         found = {}
@@ -74,6 +77,7 @@ class Helen(WithoutNotes):
         return found
 
     def load(self, item: Item) -> Raw:
+        """Read one photograph and its soft maps."""
         image, *maps = item.files
         missing = [path for path in maps[: len(self.label_set)] if not path.is_file()]
         if missing:
@@ -89,8 +93,10 @@ class Helen(WithoutNotes):
         return Raw(read_image(image), np.stack(soft), read_bytes(image))
 
     def points(self, item: Item) -> np.ndarray | None:
+        """Five points of the alignment, 5 x 2, or None where the photograph has none."""
         files = item.files[1 + len(self.label_set) :]
         return read_five_points(files[0], count=POINTS, header=True) if files else None
 
     def describe(self) -> dict[str, Any]:
+        """Facts that the result depends on."""
         return {"source": "helen", "raw": str(self.raw.resolve())}

@@ -1,7 +1,7 @@
 """iBugMask (Lin et al., RoI Tanh-polar Transformer Network for Face Parsing in the Wild, IVC 2021).
 
-{train,test}/{<id>.jpg, <id>.png, <id>_landmark.txt}. How many points a landmark file holds was not checked against a
-download: 5, 68 and 106 are understood.
+{train,test}/{<id>.jpg, <id>.png, <id>_landmark.txt}. The number of points in a landmark file was not checked
+against a download: 5, 68 and 106 are understood.
 """
 
 from pathlib import Path
@@ -19,7 +19,7 @@ from faceparse.core.labels.label_set import LabelSet
 
 
 class IBugMask(WithoutNotes):
-    """The published split has no val: a share of train becomes it."""
+    """iBugMask as a source. The published split has no val, so a share of train becomes val."""
 
     has_landmarks = True
 
@@ -29,6 +29,7 @@ class IBugMask(WithoutNotes):
         self.val, self.seed = val, seed
 
     def items(self) -> list[Item]:
+        """Every photograph with its split."""
         root = find_root(self.raw, "train", "test")
         train, test = ({path.stem: path for path in jpegs(root / part)} for part in ("train", "test"))
         if not train or not test:
@@ -44,14 +45,17 @@ class IBugMask(WithoutNotes):
         return Item(name, split, files)
 
     def load(self, item: Item) -> Raw:
+        """Read one photograph and its label."""
         image, label, _ = item.files
         return Raw(read_image(image), read_label(label), read_bytes(image))
 
     def points(self, item: Item) -> np.ndarray | None:
+        """Five points of the alignment, 5 x 2, or None where the photograph has none."""
         path = item.files[2]
         return read_five_points(path) if path.is_file() else None
 
     def describe(self) -> dict[str, Any]:
+        """Facts that the result depends on."""
         return {
             "source": "ibugmask",
             "raw": str(self.raw.resolve()),

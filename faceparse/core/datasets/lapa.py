@@ -21,7 +21,7 @@ POINTS = 106
 
 
 class Lapa(WithoutNotes):
-    """The published splits are folders: 18176 train, 2000 val, 2000 test."""
+    """LaPa as a source. The published splits are folders: 18176 train, 2000 val, 2000 test."""
 
     has_landmarks = True
 
@@ -30,6 +30,7 @@ class Lapa(WithoutNotes):
         self.label_set = get_label_set("lapa")
 
     def items(self) -> list[Item]:
+        """Every photograph with its split."""
         root = find_root(self.raw, *(f"{split}/images" for split in SPLITS))
         items = [self._item(root / split, path) for split in SPLITS for path in jpegs(root / split / "images")]
         if not items:
@@ -42,12 +43,15 @@ class Lapa(WithoutNotes):
         return Item(name, folder.name, files)
 
     def load(self, item: Item) -> Raw:
+        """Read one photograph and its label."""
         image, label, _ = item.files
         return Raw(read_image(image), read_label(label), read_bytes(image))
 
     def points(self, item: Item) -> np.ndarray | None:
+        """Five points of the alignment, 5 x 2, or None where the photograph has none."""
         path = item.files[2]
         return read_five_points(path, count=POINTS, header=True) if path.is_file() else None
 
     def describe(self) -> dict[str, Any]:
+        """Facts that the result depends on."""
         return {"source": "lapa", "raw": str(self.raw.resolve())}

@@ -1,4 +1,4 @@
-"""The canonical layout: what every dataset looks like on disk once it is prepared.
+"""The canonical layout: the files of a prepared dataset on disk.
 
 images/<id>.jpg   labels/<id>.png   edges/<id>.png   {train,val,test}_list.txt   label_names.txt
 label_set.toml                       what the ids mean (optional: the paper's own layout has none)
@@ -26,7 +26,7 @@ LABEL_NAMES_FILE = "label_names.txt"
 
 @dataclass(frozen=True)
 class Sample:
-    """The files of one photograph. Only image and label are certain to be named by a list."""
+    """Files of one photograph. A list names the image and the label; the other files may be missing."""
 
     id: str
     """Path of the label below `labels/`, without suffix."""
@@ -39,8 +39,10 @@ class Sample:
 
 @dataclass(frozen=True)
 class ListLine:
+    """One line of a split's list."""
+
     number: int
-    """From 1."""
+    """Number of the line, from 1."""
     text: str
 
 
@@ -48,15 +50,17 @@ class DatasetFolder:
     """A dataset in the canonical layout."""
 
     def __init__(self, root: Path) -> None:
-        """
+        """Use the dataset in `root`, which need not exist yet.
+
         Raises:
-            DatasetError: no folder can be named so.
+            DatasetError: `root` cannot be the name of a folder.
         """
         if problem := path_problem(root):
             raise DatasetError(problem)
         self.root = root
 
     def list_path(self, split: str) -> Path:
+        """Path of the split's list."""
         return self.root / f"{split}_list.txt"
 
     def lines(self, split: str) -> list[ListLine]:
@@ -79,10 +83,10 @@ class DatasetFolder:
         return [ListLine(number, line.strip()) for number, line in enumerate(text.splitlines(), 1)]
 
     def parse(self, split: str, line: ListLine) -> Sample:
-        """The files that a list line names.
+        """Files that a list line names.
 
         Raises:
-            DatasetError: the line has not two fields, or names a file outside the dataset folder.
+            DatasetError: the line does not have two fields, or names a file outside the dataset folder.
         """
         where = f"{self.list_path(split)}:{line.number}"
         fields = line.text.split()
@@ -107,7 +111,7 @@ class DatasetFolder:
         )
 
     def samples(self, split: str) -> list[Sample]:
-        """The split's samples, each file of which exists; empty lines are passed over.
+        """Samples of the split. Image and label of each exist; empty lines are skipped.
 
         Raises:
             DatasetError: no list, no samples, a bad line, or a missing file.
@@ -128,8 +132,9 @@ class DatasetFolder:
         return samples
 
     def _inside(self, field: str, where: str) -> Path:
-        """A name, which may be a link or lie in a linked folder: photographs may fill another disk. A list cannot lead
-        outside by itself.
+        """Path of a file that a list names; DatasetError where the name leads out of the dataset folder.
+
+        The path may be a link or lie in a linked folder: photographs may be on another disk.
         """
         path = self.root / field
         if PurePosixPath(field).is_absolute() or ".." in PurePosixPath(field).parts:
@@ -140,10 +145,10 @@ class DatasetFolder:
 
 
 def resolve_label_set(settings: DataSettings) -> LabelSet:
-    """What the dataset's ids mean: the setting, else the dataset's own files, else the paper's set of that size.
+    """Label set of the dataset: the setting's, else that of the dataset's own files, else the paper's set of that size.
 
     Raises:
-        SettingsError, DatasetError: nothing says it, or what says it disagrees with `num_classes`.
+        SettingsError, DatasetError: the label set is not known, or disagrees with `num_classes`.
     """
     label_set = _find_label_set(settings)
     if settings.num_classes is not None and settings.num_classes != len(label_set):
@@ -162,7 +167,7 @@ def _find_label_set(settings: DataSettings) -> LabelSet:
 
 
 def folder_label_set(root: Path) -> LabelSet | None:
-    """What the dataset folder itself says of its classes, or None where it says nothing, as the paper's own do."""
+    """Label set that the dataset folder itself names; None where it names none, as in the paper's own layout."""
     if (own := root / LABEL_SET_FILE).is_file():
         return read_label_set(own)
     names = root / LABEL_NAMES_FILE
@@ -178,6 +183,7 @@ def folder_label_set(root: Path) -> LabelSet | None:
 
 
 def write_label_set(root: Path, label_set: LabelSet) -> None:
+    """Write the label set and its class names into the dataset folder."""
     write_atomic(root / LABEL_SET_FILE, tomli_w.dumps(label_set.to_toml()).encode())
     write_atomic(root / LABEL_NAMES_FILE, ("\n".join(label_set.names) + "\n").encode())
 
@@ -203,7 +209,7 @@ def shared_with_train(root: Path, split: str, samples: Sequence[Sample]) -> int:
 def fingerprint(root: Path, splits: Iterable[str] = SPLITS) -> dict[str, str]:
     """Split -> short hash of its ids, its labels' contents and its images' sizes in bytes, for splits that exist.
 
-    It tells datasets apart wherever they lie; images are too large to be read just for that.
+    It identifies a dataset wherever it lies. Images are too large to be read just for that.
     """
     source = DatasetFolder(root)
     return {split: _hash(source, split) for split in splits if source.list_path(split).is_file()}

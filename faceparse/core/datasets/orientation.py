@@ -1,21 +1,22 @@
-"""Whether a label is drawn on its photograph as that is stored, before its EXIF orientation turns it upright.
+"""Detect labels that fit the stored photograph, before its EXIF orientation turns it upright.
 
-Tools that overlook EXIF draw so. Where a turn changes height and width, sizes tell; here it is told by the pixels.
+Tools that ignore EXIF draw such labels. Where a turn swaps height and width, the sizes tell; here the pixels tell.
 """
 
 import cv2
 import numpy as np
 
 MARGIN = 1.05
-"""How much better the turned label has to fit. Of 200 labels of CelebAMask-HQ, none does as it is; turned, all do."""
+"""Factor by which the turned label must fit better. Of 200 labels of CelebAMask-HQ, none does; once turned, all do."""
 
 
 def is_drawn_as_stored(image: np.ndarray, label: np.ndarray, orientation: int) -> bool:
-    """Whether a label fits an upright photograph better once it is turned as EXIF turns the photograph.
+    """Whether a label fits an upright photograph better after the turn that EXIF gives the photograph.
 
     Args:
         image: H x W x 3 uint8 RGB, upright.
         label: H x W uint8 class ids.
+        orientation: the photograph's EXIF orientation, 1 to 8.
     """
     if orientation == 1:
         return False
@@ -24,8 +25,11 @@ def is_drawn_as_stored(image: np.ndarray, label: np.ndarray, orientation: int) -
 
 
 def drawn_as_stored(turned: int, stored: int) -> str:
-    """What is wrong with labels of which so many belong to turned photographs, and so many fit those as they are
-    stored; empty where most fit.
+    """Problem of labels that fit the stored photographs, as one line; empty unless most labels do.
+
+    Args:
+        turned: number of labels whose photographs EXIF turns upright.
+        stored: number of these that fit the stored photograph better.
     """
     if 2 * stored <= turned:
         return ""
@@ -44,7 +48,7 @@ def _turn(label: np.ndarray, orientation: int) -> np.ndarray:
 
 
 def _fit(image: np.ndarray, label: np.ndarray) -> float:
-    """Mean gradient of the photograph where the label's classes meet."""
+    """Mean gradient of the photograph along the borders between the label's classes."""
     grey = cv2.GaussianBlur(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), (0, 0), 2).astype(np.float32)
     gradient = np.hypot(cv2.Sobel(grey, cv2.CV_32F, 1, 0), cv2.Sobel(grey, cv2.CV_32F, 0, 1))
     meet = np.zeros(label.shape, bool)

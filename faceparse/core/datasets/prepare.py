@@ -1,4 +1,4 @@
-"""Raw dataset -> canonical layout, in processes, resumable: a killed run goes on where it stopped."""
+"""Prepare a raw dataset in the canonical layout, in several processes. A killed run continues where it stopped."""
 
 import shutil
 from collections.abc import Collection, Sequence
@@ -33,7 +33,7 @@ from faceparse.core.files.writing import append_line, write_atomic
 from faceparse.core.machine.parallel import Track, map_files, untracked
 
 MANIFEST = "prepared.toml"
-"""Says what the folder was made from, and with which options."""
+"""File that names the source and the options that the folder was made with."""
 
 
 def prepare(
@@ -47,15 +47,17 @@ def prepare(
 ) -> PrepareReport:
     """Write `source` to `out` in the canonical layout.
 
-    Every photograph's files are written whole and then noted in a journal; one that is noted, and whose source files
-    have not changed since, is not touched again. The lists come last.
+        prepare(Synthetic(count=20), Path("dataset/synthetic"))
+
+    Every photograph's files are written whole and then noted in a journal. A noted photograph is not touched again
+    unless its source files change. The lists are written last.
 
     Args:
         alignment: None leaves every photograph as it is.
-        archive: zip or tar that holds the source; it is unpacked to `unpacked_folder(out)`, where the source looks.
+        archive: zip or tar that holds the source. It is unpacked to `unpacked_folder(out)`, which the source reads.
 
     Raises:
-        DatasetError: the source cannot be read; all broken photographs are named in one message.
+        DatasetError: the source cannot be read; one message names all broken photographs.
         OutputError: `out` cannot be written, holds something else, or another process is preparing it.
     """
     with only_process(out):
@@ -77,7 +79,7 @@ def _prepare(
     _refuse_foreign(out, described)
     finished, begun = read_outcomes(out / RECORD), read_outcomes(out / JOURNAL)
     if archive is not None and finished and is_whole(out, finished.values()):
-        return report_of(finished, 0, source.label_set, alignment)  # not even unpacked
+        return report_of(finished, 0, source.label_set, alignment)  # up to date: the archive need not be unpacked
     if archive is not None:
         unpack(archive, unpacked_folder(out), track, known=known)
     items = sorted(source.items(), key=lambda item: item.id)
@@ -100,7 +102,7 @@ def _prepare(
 
 
 def unpacked_folder(out: Path) -> Path:
-    """The folder in which an archive is unpacked while `out` is prepared from it."""
+    """Folder into which an archive is unpacked while `out` is prepared from it."""
     return out / ".unpacked"
 
 
@@ -114,10 +116,10 @@ def _prepare_all(
     processes: int,
     track: Track,
 ) -> None:
-    """Prepare what is left to do, adding to `outcomes` and to the journal.
+    """Prepare the photographs of `todo`; add them to `outcomes` and to the journal.
 
     Raises:
-        DatasetError: some are broken; all others are done.
+        DatasetError: some photographs are broken; all others are done.
     """
     broken: list[Outcome] = []
     work = partial(prepare_photograph, source, out, alignment)
@@ -141,14 +143,14 @@ def _refuse_stored(outcomes: Collection[Outcome]) -> None:
 
 
 def _finish(source: Source, out: Path, outcomes: dict[str, Outcome]) -> None:
-    """Lists, label set and record, now that every photograph is done."""
+    """Write lists, label set and record, after every photograph is done."""
     write_label_set(out, source.label_set)
     ordered = [outcomes[key] for key in sorted(outcomes)]
     for split in SPLITS:
         lines = [f"images/{o.id}.jpg labels/{o.id}.png\n" for o in ordered if o.split == split and is_listed(o)]
         if lines:
             write_atomic(out / f"{split}_list.txt", "".join(lines).encode())
-        else:  # of photographs that are gone from the source
+        else:  # its photographs are gone from the source
             (out / f"{split}_list.txt").unlink(missing_ok=True)
     write_atomic(out / RECORD, "".join(outcome.line() + "\n" for outcome in ordered).encode())
     (out / JOURNAL).unlink(missing_ok=True)
@@ -167,7 +169,7 @@ def _refuse_impossible(source: Source, alignment: Alignment | None) -> None:
 
 
 def _refuse_foreign(out: Path, described: dict[str, Any]) -> None:
-    """Raise where `out` is somebody else's, or was made from something else."""
+    """Raise OutputError if `out` holds another dataset, or one from another source or with other options."""
     manifest, lists = out / MANIFEST, [out / f"{split}_list.txt" for split in SPLITS]
     if manifest.is_file():
         if manifest.read_bytes() == tomli_w.dumps(described).encode():
@@ -177,7 +179,7 @@ def _refuse_foreign(out: Path, described: dict[str, Any]) -> None:
                 f"{out}: was prepared from another source or with other options (see {manifest.name}); "
                 "choose another folder"
             )
-        _forget(out)  # unfinished, and of something else: it is begun anew
+        _forget(out)  # unfinished, and from another source: start again
     elif any(path.exists() for path in (out / "images", out / "labels", *lists)):
         raise OutputError(
             f"{out}: already holds a dataset that 'faceparse prepare' did not write; choose another folder"
@@ -185,7 +187,7 @@ def _refuse_foreign(out: Path, described: dict[str, Any]) -> None:
 
 
 def _forget(out: Path) -> None:
-    """Remove what an earlier start that never ended has done, so that nothing of it is mixed into what comes now."""
+    """Remove the files of an earlier run that never ended, so that they do not mix with the new ones."""
     for outcome in read_outcomes(out / JOURNAL).values():
         for name in files_of(outcome):
             (out / name).unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""One photograph of a raw dataset -> its files in the canonical layout."""
+"""Prepare one photograph of a raw dataset: write its files in the canonical layout."""
 
 from functools import partial
 from pathlib import Path
@@ -19,13 +19,13 @@ from faceparse.core.labels.label_set import IGNORE, unknown_values
 
 
 def prepare_photograph(source: Source, out: Path, alignment: Alignment | None, stamped: tuple[Item, str]) -> Outcome:
-    """Write one photograph's files, in whatever process.
+    """Write one photograph's files, in any process.
 
     Args:
-        stamped: the photograph, and the hash that tells whether its source files change.
+        stamped: the photograph, and the hash that tells later whether its source files changed.
 
     Raises:
-        OutputError: they cannot be written. All else that is wrong makes a broken outcome.
+        OutputError: the files cannot be written. Any other error makes a broken outcome.
     """
     item, stamp = stamped
     outcome = partial(Outcome, item.id, item.split, stamp)
@@ -64,12 +64,12 @@ def prepare_photograph(source: Source, out: Path, alignment: Alignment | None, s
 
 
 def points_come_from_labels(source: Source, alignment: Alignment) -> bool:
-    """Whether the points come from the label map."""
+    """Whether the five points come from the label map."""
     return alignment.method == "labels" or (alignment.method == "auto" and not source.has_landmarks)
 
 
 def _matrix(source: Source, item: Item, raw: Raw, alignment: Alignment) -> np.ndarray:
-    """2 x 3, original -> aligned; raises UnusablePointsError."""
+    """2 x 3 matrix, original -> aligned. Raises UnusablePointsError without usable points."""
     if points_come_from_labels(source, alignment):
         points: np.ndarray | None = label_points(harden(raw.label), source.label_set)
     else:

@@ -1,4 +1,4 @@
-"""The journal and the record of a preparation: what became of each photograph, and whether it is still there."""
+"""The journal and the record of a preparation: the outcome of each photograph, and whether its files still exist."""
 
 import hashlib
 import json
@@ -23,35 +23,37 @@ Status = Literal["kept", "aligned", "unaligned", "skipped", "broken"]
 
 @dataclass(frozen=True)
 class Outcome:
-    """The end of one photograph's preparation: a line of the record."""
+    """Result of one photograph's preparation: a line of the record."""
 
     id: str
     split: str
     source: str
     """Hash of the names, sizes and dates of its source files."""
     status: Status
-    """kept: not meant to be aligned; unaligned and skipped: without usable points."""
+    """kept: alignment is off. unaligned, skipped: no usable points. broken: it cannot be prepared."""
     reason: str = ""
     ceiling: tuple[tuple[int, int, int], ...] = ()
-    """For each class the pixels of intersection, of truth and of its way to the aligned image and back."""
+    """Per class: pixels of the intersection, of the label, and of the label warped to the aligned image and back."""
     reading: str = ""
-    """As the item's."""
+    """The item's `reading`."""
     turned: bool = False
-    """Whether the image was turned upright, as its EXIF orientation says."""
+    """Whether the EXIF orientation turned the image upright."""
     stored: bool = False
-    """Whether the label fits better as the image is stored, before that turn."""
+    """Whether the label fits the stored image, before that turn, better."""
     notice: str = ""
-    """All that should be known of the image's file."""
+    """Note on the image's file; empty if there is none."""
     pixels: tuple[int, ...] = ()
-    """The number of each class, then of those that are ignored."""
+    """Number of pixels of each class, then of ignored pixels."""
 
     def line(self) -> str:
+        """The outcome as one line of JSON, without a line break."""
         return json.dumps(vars(self))
 
 
 def read_outcomes(path: Path) -> dict[str, Outcome]:
-    """Outcomes by id. Skips lines that are damaged, such as the last of a process that was killed: what they told of is
-    prepared again.
+    """Outcomes by id. Skips damaged lines, such as the last line of a killed process.
+
+    The photographs of skipped lines are prepared again.
     """
     if not path.is_file():
         return {}
@@ -59,7 +61,7 @@ def read_outcomes(path: Path) -> dict[str, Outcome]:
     for line in path.read_bytes().splitlines(keepends=True):
         with suppress(ValueError, DatasetError):
             outcome = parse_json_as(Outcome, line)
-            Item(outcome.id, outcome.split)  # an id that leads out of the folder is refused
+            Item(outcome.id, outcome.split)  # raises where the id leads out of the folder
             found[outcome.id] = outcome
     return found
 
@@ -70,7 +72,7 @@ def is_listed(outcome: Outcome) -> bool:
 
 
 def files_of(outcome: Outcome) -> list[str]:
-    """The files that a photograph's preparation leaves, relative to the dataset folder."""
+    """Files that a photograph's preparation writes, relative to the dataset folder."""
     names = [f"images/{outcome.id}.jpg", f"labels/{outcome.id}.png"] if is_listed(outcome) else []
     if outcome.status == "aligned":
         names += [f"labels_raw/{outcome.id}.png", f"project/{outcome.id}.npy"]
@@ -78,12 +80,12 @@ def files_of(outcome: Outcome) -> list[str]:
 
 
 def is_fresh(out: Path, outcome: Outcome | None, stamp: str) -> bool:
-    """Whether a photograph is done, with its files there and its source files unchanged."""
+    """Whether a photograph is done: its files exist, and its source files are unchanged."""
     return outcome is not None and outcome.source == stamp and _files_exist(out, outcome)
 
 
 def is_whole(out: Path, outcomes: Iterable[Outcome]) -> bool:
-    """Whether a finished folder still has all that it is made of."""
+    """Whether a finished folder still has all its files."""
     splits = {outcome.split for outcome in outcomes if is_listed(outcome)}
     return bool(splits) and (
         all((out / f"{split}_list.txt").is_file() for split in splits)
@@ -96,7 +98,7 @@ def _files_exist(out: Path, outcome: Outcome) -> bool:
 
 
 def stamp_of(files: Sequence[Path], reading: str = "") -> str:
-    """Hash of names, sizes and dates; a file that is not there counts as such."""
+    """Hash of `reading` and of the files' names, sizes and dates; a missing file counts as missing."""
     digest = hashlib.sha256(reading.encode())
     for file in files:
         digest.update(os.fsencode(file.name))

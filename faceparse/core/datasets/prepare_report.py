@@ -15,32 +15,33 @@ from faceparse.core.labels.label_set import LabelSet
 
 @dataclass(frozen=True)
 class PrepareReport:
-    """The sums of a preparation, for people."""
+    """Summary of a preparation, for people."""
 
     splits: dict[str, int]
-    """Split -> photographs."""
+    """Number of listed photographs by split."""
     done: int
-    """Photographs prepared now; the others were up to date."""
+    """Number of photographs prepared in this run; the others were up to date."""
     without_points: tuple[Outcome, ...] = ()
     """Photographs that could not be aligned."""
     ceiling: dict[str, float] | None = None
-    """Class -> F1 of the label against itself after the way to the aligned image and back; None without alignment."""
+    """Class -> F1 of the labels against themselves, warped to the aligned image and back; None without alignment."""
     ceiling_split: str = "test"
+    """Split that `ceiling` is measured on."""
     notices: tuple[str, ...] = ()
-    """All that should be known of the labels and photographs, one line each."""
+    """Notes on the labels and photographs, one line each."""
 
 
 def report_of(
     outcomes: dict[str, Outcome], done: int, label_set: LabelSet, alignment: Alignment | None
 ) -> PrepareReport:
-    """The report of outcomes by id.
+    """Report of a preparation, from its outcomes by id.
 
     Args:
-        done: photographs prepared now.
+        done: number of photographs prepared in this run.
     """
     every = [outcomes[key] for key in sorted(outcomes)]
     counts = {split: sum(o.split == split and is_listed(o) for o in every) for split in SPLITS}
-    # Scores are counted on test: that is where the ceiling matters.
+    # Models are scored on test, so the ceiling matters there.
     split = "test" if counts["test"] else "train"
     counted = [o.ceiling for o in every if o.split == split and o.status == "aligned"]
     ceiling = None

@@ -1,4 +1,4 @@
-"""What a raw dataset must offer. A new source is a file with such a class, and a command in `commands/prepare.py`."""
+"""Interface of raw datasets. A new source is a file with such a class, and a command in `commands/prepare.py`."""
 
 import re
 from collections.abc import Iterable, Sequence
@@ -13,7 +13,7 @@ from faceparse.core.labels.label_set import LabelSet
 from faceparse.core.text.paths import LONGEST_NAME, broken_link
 
 _NAME = re.compile(r"[^\s\\:\x00-\x1f\x7f\ud800-\udfff]+")
-"""What a list's line and any file system can hold."""
+"""Pattern of the names that a list's line and any file system can hold."""
 LONGEST_ID = LONGEST_NAME - len(".png")
 
 
@@ -22,16 +22,16 @@ class Item:
     """One photograph of a raw dataset, not read yet.
 
     Raises:
-        DatasetError: the id, which may come from a list, an archive or a file's name, names no file inside a dataset.
+        DatasetError: the id (from a list, an archive or a file's name) cannot name a file inside a dataset.
     """
 
     id: str
     """Name of its files in the canonical layout."""
     split: str
     files: tuple[Path, ...] = ()
-    """Everything that `load` and `points` read: what has changed since is prepared again. The image comes first."""
+    """Every file that `load` and `points` read, the image first. If one changes, the photograph is prepared again."""
     reading: str = ""
-    """How the values of its label are read, where they are not taken as ids: `0 is background, 255 is hair`."""
+    """Meaning of the label's values where they are not ids: `0 is background, 255 is hair`; else empty."""
 
     def __post_init__(self) -> None:
         parts = self.id.split("/")
@@ -54,44 +54,44 @@ class Raw:
     label: np.ndarray
     """H x W uint8 class ids, or C x H x W uint8 soft maps."""
     jpeg: bytes | None = None
-    """The image's file, where it can be kept as it is: encoding anew would lose a little."""
+    """Content of the image's file where it can be kept as it is: encoding again would lose a little."""
     orientation: int = 1
-    """By which the image was turned upright, as EXIF counts; 1 is upright already."""
+    """EXIF orientation by which the image was turned upright; 1 if it was upright already."""
     notice: str = ""
-    """What should be known of the image's file, such as that it is an animation's first picture."""
+    """Note on the image's file, such as that it is an animation's first picture; empty if there is none."""
 
 
 class Source(Protocol):
-    """A raw dataset. Picklable: `load` and `points` run in other processes."""
+    """A raw dataset. It can be pickled, since `load` and `points` run in other processes."""
 
     label_set: LabelSet
 
     @property
     def has_landmarks(self) -> bool:
-        """Whether `points` knows any."""
+        """Whether the dataset has landmarks for `points`."""
 
     def items(self) -> Sequence[Item]:
-        """Every photograph with its split, without reading any."""
+        """Every photograph with its split. No photograph is read."""
 
     def load(self, item: Item) -> Raw:
         """Read one photograph and its label.
 
         Raises:
-            DatasetError: it cannot be read.
+            DatasetError: one of them cannot be read.
         """
 
     def points(self, item: Item) -> np.ndarray | None:
-        """The five points of alignment, 5 x 2, or None where this photograph has none.
+        """Five points of the alignment, 5 x 2, or None where this photograph has none.
 
         Raises:
-            DatasetError: there is a landmark file that cannot be read.
+            DatasetError: its landmark file cannot be read.
         """
 
     def notes(self) -> Sequence[str]:
-        """What should be known of the raw dataset, such as files that were passed over."""
+        """Notes on the raw dataset, such as files that were skipped."""
 
     def describe(self) -> dict[str, Any]:
-        """What the result depends on: written into the dataset folder, and compared on a second run."""
+        """Facts that the result depends on. They are written into the dataset folder and compared on a second run."""
 
 
 def jpegs(folder: Path) -> list[Path]:
@@ -100,33 +100,32 @@ def jpegs(folder: Path) -> list[Path]:
 
 
 class WithoutNotes:
-    """For sources of which nothing need be said."""
+    """Base class of sources that have no notes."""
 
     def notes(self) -> Sequence[str]:
+        """Nothing."""
         return ()
 
 
 class WithoutLandmarks(WithoutNotes):
-    """For sources that come without landmark files."""
+    """Base class of sources without landmark files."""
 
     has_landmarks = False
 
     def points(self, item: Item) -> np.ndarray | None:
+        """None: no photograph has landmarks."""
         return None
 
 
 def must_be_a_folder(raw: Path) -> None:
-    """
-    Raises:
-        DatasetError: no such folder, or a link to none.
-    """
+    """Raise DatasetError unless `raw` is a folder or a link to one."""
     if not raw.is_dir():
         link = broken_link(raw)
         raise DatasetError(f"{link}; fix the link" if link else f"{raw}: no such folder")
 
 
 def find_root(raw: Path, *inside: str) -> Path:
-    """`raw`, or the folder up to two levels below it, that holds all of `inside`: archives often wrap their content.
+    """Folder that holds all of `inside`: `raw`, or one up to two levels below, since archives often wrap their content.
 
     Raises:
         DatasetError: no such folder.
@@ -150,7 +149,11 @@ def nearest_colour(picture: np.ndarray, palette: np.ndarray) -> np.ndarray:
 
 
 def split_by_share(ids: Iterable[str], *, val: float, test: float, seed: int) -> dict[str, str]:
-    """id -> split, shuffled by `seed`; a share above 0 gives at least one photograph."""
+    """Splits by id, shuffled by `seed`; a share above 0 gives at least one photograph.
+
+    Raises:
+        DatasetError: no photograph is left for train.
+    """
     ordered = sorted(ids)
     shuffled = [ordered[i] for i in np.random.default_rng(seed).permutation(len(ordered))]
     counts = [max(1, round(share * len(ordered))) if share > 0 else 0 for share in (test, val)]

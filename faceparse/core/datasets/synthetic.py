@@ -10,7 +10,7 @@ from faceparse.core.labels.label_set import get_label_set
 
 
 class Synthetic(WithoutNotes):
-    """`count` faces of `size` x `size` pixels; face i depends on (seed, i) alone."""
+    """Source of `count` drawn faces of `size` x `size` pixels; face i depends only on (seed, i)."""
 
     has_landmarks = True
 
@@ -21,15 +21,18 @@ class Synthetic(WithoutNotes):
         self.label_set = get_label_set("helen")
 
     def items(self) -> list[Item]:
+        """Every photograph with its split."""
         names = [f"face_{index:05d}" for index in range(self.count)]
         split = split_by_share(names, val=self.val, test=self.test, seed=self.seed)
         return [Item(name, split[name]) for name in names]
 
     def load(self, item: Item) -> Raw:
+        """Draw one face and its label."""
         face = self._draw(item)
         return Raw(face.image, face.label)
 
     def points(self, item: Item) -> np.ndarray:
+        """Five points of the drawn face, 5 x 2."""
         return self._draw(item).points
 
     def _draw(self, item: Item) -> DrawnFace:
@@ -37,6 +40,7 @@ class Synthetic(WithoutNotes):
         return draw_face(np.random.default_rng([self.seed, index]), self.size)
 
     def describe(self) -> dict[str, Any]:
+        """Facts that the result depends on."""
         return {
             "source": "synthetic",
             "count": self.count,

@@ -1,4 +1,4 @@
-"""The geometry of the faces in a training set, read from its labels."""
+"""Measure the geometry of the faces in a training set from its labels."""
 
 from collections.abc import Sequence
 from functools import partial
@@ -14,13 +14,13 @@ from faceparse.core.labels.label_set import LabelSet
 from faceparse.core.machine.parallel import Track, map_files
 
 ENOUGH = 500
-"""Labels that are measured, evenly spread over the set: means of 500 are sure to a thousandth of the side."""
+"""Number of labels to measure, spread evenly over the set. Means of 500 are accurate to a thousandth of the side."""
 
 
 def measure_geometry(
     samples: Sequence[Sample], label_set: LabelSet, size: Size, *, processes: int, track: Track
 ) -> FaceGeometry | None:
-    """Where eyes, nose and mouth lie in the crops of `size`; None where the label set or the labels do not tell.
+    """Positions of eyes, nose and mouth in crops of `size`; None where the label set or the labels do not show them.
 
     Raises:
         DatasetError: a label cannot be read.

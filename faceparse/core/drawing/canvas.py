@@ -19,9 +19,9 @@ Window = tuple[slice, slice]  # rows, columns
 class Canvas:
     """A picture and its label map, painted together with shapes given in the face frame (see `FaceParameters`).
 
-    One similarity maps that frame to pixels (centres at integer coordinates), so the size of a picture changes its
-    resolution and nothing else. A shape is rasterised once, as the fraction of each pixel that it covers: that coverage
-    blends the image and, where it reaches one half, sets the label, so that the two cannot disagree.
+    One similarity maps that frame to pixels (centres at integer coordinates), so the size of a picture changes only its
+    resolution. A shape is rasterised once, as the fraction of each pixel that it covers. This coverage blends the image
+    and, where it reaches one half, sets the label, so that the two cannot disagree.
     """
 
     def __init__(self, face: FaceParameters, size: int) -> None:
@@ -30,7 +30,7 @@ class Canvas:
         self.rotation = np.array([[cos, -sin], [sin, cos]])
         self.origin = size * np.array(face.centre) - 0.5
         x, y = np.meshgrid(*(np.arange(size) - self.origin[:, None]) / self.unit)
-        self.x = (cos * x + sin * y).astype(np.float32)  # of every pixel, in the face frame
+        self.x = (cos * x + sin * y).astype(np.float32)  # coordinates of every pixel, in the face frame
         self.y = (cos * y - sin * x).astype(np.float32)
         self.image = backdrop(face, size)
         self.label = np.full((size, size), BACKGROUND, np.uint8)

@@ -3,7 +3,7 @@
 import numpy as np
 import numpy.typing as npt
 
-Floats = npt.NDArray[np.float32]  # a colour (3), RGB 0..255; an image H x W x 3 of them; a mask H x W, 0..1
+Floats = npt.NDArray[np.float32]  # a colour (3), RGB 0..255; an image of colours, H x W x 3; a mask H x W, 0..1
 
 
 def _palette(codes: str) -> Floats:
@@ -11,7 +11,8 @@ def _palette(codes: str) -> Floats:
     return np.array([list(bytes.fromhex(code)) for code in codes.split()], np.float32)
 
 
-SKIN_TONES = _palette("fddfca f2c9ac e3b38e cd9870 b27c56 8f5f40 6c4631 4f3427")  # neighbours mix into a tone between
+# Two neighbours mix into a tone between them.
+SKIN_TONES = _palette("fddfca f2c9ac e3b38e cd9870 b27c56 8f5f40 6c4631 4f3427")
 HAIR_COLOURS = _palette("1c1818 2c201a 4a3020 3a2a22 7e5636 a8794a c49a5c e2c692 8c3e20 bc6230 92908e d4d2ce")
 DARK_HAIR_COLOURS = HAIR_COLOURS[:4]
 LIPSTICKS = _palette("b02430 ce546c 80283f d66654")
@@ -25,7 +26,7 @@ def mix(a: npt.ArrayLike, b: npt.ArrayLike, amount: float) -> Floats:
 
 
 def tint(rng: np.random.Generator, colour: Floats, spread: float) -> Floats:
-    """The colour moved at random by about `spread` grey levels a channel."""
+    """The colour moved at random by about `spread` grey levels per channel."""
     return np.clip(colour + rng.normal(0, spread, 3), 0, 255).astype(np.float32)
 
 

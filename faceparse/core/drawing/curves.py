@@ -10,7 +10,7 @@ Scalars = npt.NDArray[np.float64]  # N
 
 
 def spline(knots: npt.ArrayLike, *, closed: bool = True, steps: int = 10) -> Points:
-    """The Catmull-Rom curve through the knots (N x 2), `steps` points a span."""
+    """The Catmull-Rom curve through the knots (N x 2), `steps` points between two knots."""
     inner = np.asarray(knots, np.float64)
     before, after = (inner[-1:], inner[:2]) if closed else (2 * inner[:1] - inner[1:2], 2 * inner[-1:] - inner[-2:-1])
     padded = np.concatenate([before, inner, after])
@@ -21,12 +21,13 @@ def spline(knots: npt.ArrayLike, *, closed: bool = True, steps: int = 10) -> Poi
 
 
 def mirrored(half: Sequence[tuple[float, float]]) -> Points:
-    """A closed outline from the knots of its right half, the first and the last of them on the axis x = 0."""
+    """A closed outline from the knots of its right half, the first and the last of which lie on the axis x = 0."""
     right = np.asarray(half, np.float64)
     return spline(np.concatenate([right, right[-2:0:-1] * (-1, 1)]))
 
 
 def ellipse(centre: npt.ArrayLike, radii: tuple[float, float], steps: int = 40) -> Points:
+    """The outline of an upright ellipse, as `steps` points."""
     angle = np.linspace(0, 2 * np.pi, steps, endpoint=False)
     return np.asarray(centre) + np.stack([np.cos(angle), np.sin(angle)], axis=1) * radii
 
@@ -57,5 +58,5 @@ def arc(steps: int) -> Scalars:
 
 
 def dome(t: Scalars, power: float) -> Scalars:
-    """1 at t = 0, falling to 0 at t = -1 and 1; the lower the power, the blunter the ends."""
+    """1 at t = 0, falling to 0 at t = -1 and 1. A lower power gives blunter ends."""
     return np.asarray(np.maximum(1 - t**2, 0.0) ** power)

@@ -1,4 +1,4 @@
-"""Procedural faces with exact labels: a picture, its label map and its five points from one random generator."""
+"""Draw faces with exact labels: a picture, its label map and its five points from one random generator."""
 
 from dataclasses import dataclass
 
@@ -27,8 +27,8 @@ from faceparse.core.drawing.painting import (
 class DrawnFace:
     """A drawn face.
 
-    The points are the centre of the eye at the image left, of the eye at the image right, the tip of the nose, and the
-    mouth corners at the image left and right.
+    The points are the centres of the eyes at the image left and right, the tip of the nose, and the mouth corners at
+    the image left and right.
     """
 
     image: npt.NDArray[np.uint8]  # H x W x 3, RGB
@@ -39,7 +39,9 @@ class DrawnFace:
 def draw_face(rng: np.random.Generator, size: int) -> DrawnFace:
     """Draw one random face in a picture of size x size pixels.
 
-    The result depends on the state of `rng` and on `size` alone; from equal states, two sizes show the same face.
+        draw_face(np.random.default_rng(0), 256).label
+
+    The result depends only on the state of `rng` and on `size`. From equal states, two sizes show the same face.
     """
     face = sample_parameters(rng)
     canvas = Canvas(face, size)

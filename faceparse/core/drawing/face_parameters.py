@@ -1,4 +1,4 @@
-"""All that one drawn face is made from, drawn at random."""
+"""The parameters of one drawn face, chosen at random."""
 
 from dataclasses import dataclass
 
@@ -26,7 +26,7 @@ HAIRLINES = (
 
 @dataclass(frozen=True, eq=False)
 class FaceParameters:
-    """All that makes one picture except its size and its noise; lengths in the face frame unless said otherwise.
+    """Everything that makes one picture except its size and its noise. Lengths are in the face frame unless noted.
 
     The face frame has x to the image right, y down, the origin in the middle of the head, the crown of the skull at
     y = -1 and the chin near y = +1.
@@ -91,7 +91,7 @@ class FaceParameters:
 
 
 def sample_parameters(rng: np.random.Generator) -> FaceParameters:
-    """Draw one face at random; the number of draws does not depend on a picture's size."""
+    """Choose one face at random. The number of random draws does not depend on a picture's size."""
     u = rng.uniform
 
     def chance(probability: float) -> bool:

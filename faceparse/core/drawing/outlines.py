@@ -6,9 +6,9 @@ import numpy.typing as npt
 from faceparse.core.drawing.curves import Points, arc, between, centroid, dome, ellipse, mirrored, ribbon
 from faceparse.core.drawing.face_parameters import FaceParameters
 
-LEFT, RIGHT = SIDES = (-1, 1)  # the sign of x, so the viewer's left and right
+LEFT, RIGHT = SIDES = (-1, 1)  # the sign of x: the viewer's left and right
 
-LONG_HAIR = 0.5  # hair whose ends hang lower than this y is long
+LONG_HAIR = 0.5  # hair is long where its ends hang lower than this y
 
 
 def turn(face: FaceParameters, points: npt.ArrayLike, reach: npt.ArrayLike = 0.0) -> Points:
@@ -19,7 +19,7 @@ def turn(face: FaceParameters, points: npt.ArrayLike, reach: npt.ArrayLike = 0.0
 
 
 def turn_nose(face: FaceParameters, points: npt.ArrayLike) -> Points:
-    """Points of the nose, which stands out the further the lower it gets, after the head has turned."""
+    """Points of the nose after the head has turned. The lower a point is, the further it stands out."""
     y = np.asarray(points)[..., 1]
     return turn(face, points, reach=0.3 * np.clip((y - face.eye_line) / face.nose_length, 0, 1))
 
@@ -40,6 +40,7 @@ def nose_line(face: FaceParameters) -> float:
 
 
 def head_outline(face: FaceParameters) -> Points:
+    """The outline of the head from skull to chin."""
     w, chin = face.width, chin_line(face)
     skull = [(0, -1), (0.60 * w, -0.87), (0.93 * w, -0.50), (w, -0.08), (0.96 * w, 0.30)]
     outline = mirrored([*skull, (face.jaw * w, 0.64), (face.chin * w, chin - 0.09), (0, chin)])
@@ -48,6 +49,7 @@ def head_outline(face: FaceParameters) -> Points:
 
 
 def ear_outline(face: FaceParameters, side: int) -> Points:
+    """The outline of one ear."""
     return ellipse((side * (face.width + 0.01) - 0.35 * np.sin(face.yaw), face.eye_line + 0.14), (0.10, 0.20))
 
 
@@ -61,6 +63,7 @@ def lids(face: FaceParameters, side: int) -> tuple[Points, Points]:
 
 
 def brow_outline(face: FaceParameters, side: int) -> Points:
+    """The outline of one brow."""
     t = np.linspace(0, 1, 24)  # outwards
     x = side * face.width * (face.eye_spacing + face.eye_width * (2.35 * t - 1.05))
     y = _brow_line(face) - face.brow_arch * np.sin(np.pi * np.minimum(1.25 * t, 1.1)) - 0.6 * face.eye_tilt * t
@@ -69,6 +72,7 @@ def brow_outline(face: FaceParameters, side: int) -> Points:
 
 
 def nose_outline(face: FaceParameters) -> Points:
+    """The outline of the nose, with its bridge and wings."""
     w, top, base = face.nose_width * face.width, face.eye_line - 0.05, nose_line(face)
     bridge = [(0, top - 0.01), (0.36 * w + 0.012, top + 0.02), (0.40 * w, top + 0.15), (0.56 * w, base - 0.18)]
     wing = [(0.94 * w, base - 0.11), (w, base - 0.05), (0.72 * w, base - 0.01), (0.3 * w, base + 0.01)]
@@ -76,11 +80,12 @@ def nose_outline(face: FaceParameters) -> Points:
 
 
 def nose_tip(face: FaceParameters) -> Points:
+    """The tip of the nose, (x, y)."""
     return turn_nose(face, (0, nose_line(face) - 0.06))
 
 
 def lip_edges(face: FaceParameters) -> tuple[Points, Points, Points, Points]:
-    """Top of the upper lip, its bottom, top of the lower lip, its bottom: from corner to corner, left to right."""
+    """Top and bottom of the upper lip, top and bottom of the lower lip: from corner to corner, left to right."""
     t = arc(49)
     x = face.mouth_width * face.width * t
     y = nose_line(face) + 0.36 * (1 - nose_line(face)) + face.smile * (0.4 - t**2)
@@ -116,7 +121,7 @@ def crown(face: FaceParameters) -> Points:
 
 
 def hairline_edge(face: FaceParameters) -> Points:
-    """The edge of the hair over the forehead, from the left temple to the right one; it stays off the brows."""
+    """The edge of the hair over the forehead, from the left temple to the right one; it stays above the brows."""
     s = np.linspace(-1, 1, 81)
     lowest = _brow_line(face) - 0.7 * face.brow_arch - 0.5 * face.brow_thickness
     y = np.minimum(face.hairline + face.arch * np.abs(s - face.parting) ** face.sweep, lowest)

@@ -41,7 +41,7 @@ from faceparse.core.drawing.outlines import (
     turn_nose,
 )
 
-SHADE = np.array((0.56, 0.48, 0.46), np.float32)  # factors of the skin's RGB: shadows on it are redder, too
+SHADE = np.array((0.56, 0.48, 0.46), np.float32)  # factors of the skin's RGB: shadows on skin are also redder
 ROUGE = np.array((1.02, 0.72, 0.70), np.float32)
 
 
@@ -70,13 +70,14 @@ def hair_ink(canvas: Canvas, face: FaceParameters) -> Floats:
 
 
 def paint_back_hair(canvas: Canvas, face: FaceParameters, strands: Floats) -> None:
+    """Paint the hair behind the head, and a bun if there is one."""
     if face.bun:
         canvas.fill(ellipse((0, -1 - face.volume), (1.2 * face.bun, face.bun)), strands, HAIR)
     canvas.fill(back_hair_outline(face), strands * np.float32(0.75), HAIR)
 
 
 def paint_body(canvas: Canvas, face: FaceParameters) -> None:
-    """Paint neck and clothes: background, as in Helen."""
+    """Paint neck and clothes. Their class is background, as in Helen."""
     w, chin = face.width, chin_line(face)
     neck = mirrored([(0, 0.5), (0.56 * w, 0.5), (0.6 * w, 1.1), (0.85 * w, 1.36), (2.2 * w, 1.65), (2, 4), (0, 4)])
     canvas.fill(neck, 0.86 * face.skin, BACKGROUND)
@@ -86,6 +87,7 @@ def paint_body(canvas: Canvas, face: FaceParameters) -> None:
 
 
 def paint_head(canvas: Canvas, face: FaceParameters) -> None:
+    """Paint ears and head, with light, shadow, cheeks and stubble."""
     for side in () if face.locks else SIDES:
         ear = ear_outline(face, side)
         canvas.fill(ear, 0.93 * face.skin, SKIN)
@@ -105,6 +107,7 @@ def paint_head(canvas: Canvas, face: FaceParameters) -> None:
 
 
 def paint_eye(canvas: Canvas, face: FaceParameters, side: int) -> None:
+    """Paint one eye with iris, pupil and lids."""
     upper, lower = lids(face, side)
     outline = between(upper, lower)
     canvas.fill(outline, mix(SCLERA, face.skin, 0.15), LEFT_EYE if side == LEFT else RIGHT_EYE)
@@ -122,10 +125,12 @@ def paint_eye(canvas: Canvas, face: FaceParameters, side: int) -> None:
 
 
 def paint_brow(canvas: Canvas, face: FaceParameters, side: int) -> None:
+    """Paint one brow."""
     canvas.fill(brow_outline(face, side), face.brow, LEFT_BROW if side == LEFT else RIGHT_BROW, opacity=0.9)
 
 
 def paint_nose(canvas: Canvas, face: FaceParameters) -> None:
+    """Paint the nose with its light, shadow, nostrils and wings."""
     outline = nose_outline(face)
     canvas.fill(outline, _shade(face), NOSE, opacity=0.13)
     nose = canvas.stencil(outline)
@@ -146,6 +151,7 @@ def paint_nose(canvas: Canvas, face: FaceParameters) -> None:
 
 
 def paint_mouth(canvas: Canvas, face: FaceParameters) -> None:
+    """Paint both lips and, if the mouth is open, what is inside."""
     top, upper, lower, bottom = lip_edges(face)
     middle = len(top) // 2
     canvas.glow(bottom[middle] + (0, 0.05), (0.28, 0.08), _shade(face), 0.5)
@@ -165,11 +171,12 @@ def paint_mouth(canvas: Canvas, face: FaceParameters) -> None:
 
 
 def paint_front_hair(canvas: Canvas, face: FaceParameters, strands: Floats) -> None:
+    """Paint the hair over the forehead and in front of the ears, with its shadow."""
     cap = np.concatenate([crown(face), hairline_edge(face)[::-1]])
     locks = [lock_outline(face, side) for side in SIDES] if face.locks else []
     skin = canvas.stencil(head_outline(face))
     for outline in (cap, *locks):
-        canvas.fill(outline * (0.97, 1) + (0, 0.035), _shade(face), opacity=0.4, within=skin)  # the shadow it casts
+        canvas.fill(outline * (0.97, 1) + (0, 0.035), _shade(face), opacity=0.4, within=skin)  # the shadow of the hair
     for outline in (cap, *locks):
         canvas.fill(outline, strands, HAIR)
 

@@ -1,4 +1,4 @@
-"""From a photograph to a network's input, in NumPy: what training, scoring and a server without PyTorch share."""
+"""Turn a photograph into a network's input, in NumPy. Training, scoring and a server without PyTorch share it."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -8,7 +8,7 @@ import numpy as np
 from faceparse.core.images.warp import Size, crop_matrix, warp_image
 
 STEP, SMALLEST, LARGEST = 32, 64, 2048
-"""Sides of what a network of any size is given: multiples of the first, from the second to the third."""
+"""Sides of the input of a network that takes any size: multiples of STEP, from SMALLEST to LARGEST."""
 
 
 class Photo(NamedTuple):
@@ -19,24 +19,24 @@ class Photo(NamedTuple):
     matrix: np.ndarray
     """2 x 3, photograph -> crop."""
     size: Size
-    """Of the photograph."""
+    """Size of the photograph."""
 
 
 def prepare_photo(image: np.ndarray, crop: Size) -> Photo:
-    """The crop that evaluation and prediction use: the whole photograph, no augmentation."""
+    """Crop that evaluation and prediction use: the whole photograph, no augmentation."""
     size = (image.shape[0], image.shape[1])
     matrix = crop_matrix(size, crop)
     return Photo(warp_image(image, matrix, crop), matrix, size)
 
 
 def scale_and_shift(mean: Sequence[float], std: Sequence[float]) -> tuple[np.ndarray, np.ndarray]:
-    """(x / 255 - mean) / std as one multiply and one add: float32, one number a channel."""
+    """Factor and offset that make (x / 255 - mean) / std one multiply and one add: float32, one number per channel."""
     means, stds = np.array(mean, np.float32), np.array(std, np.float32)
     return 1 / (255 * stds), -means / stds
 
 
 def normalise(crops: np.ndarray, *, bgr: bool, mean: Sequence[float], std: Sequence[float]) -> np.ndarray:
-    """N x H x W x 3 uint8 RGB -> N x 3 x H x W float32: channels ordered, scaled to 0..1, less mean, by std."""
+    """N x H x W x 3 uint8 RGB -> N x 3 x H x W float32: channels ordered, then (x / 255 - mean) / std."""
     planes = crops[..., :: -1 if bgr else 1].transpose(0, 3, 1, 2)
     scale, shift = (numbers[:, None, None] for numbers in scale_and_shift(mean, std))
     result = np.multiply(planes, scale, dtype=np.float32, order="C")

@@ -1,4 +1,4 @@
-"""Pictures and labels as PNG and JPEG."""
+"""Encode pictures and labels as PNG and JPEG."""
 
 import io
 from pathlib import Path
@@ -24,7 +24,7 @@ def encode_jpeg(image: np.ndarray, quality: int = 95) -> bytes:
 
 
 def encode_palette_png(label: np.ndarray, palette: np.ndarray) -> bytes:
-    """Indexed PNG of an H x W uint8 label: ids for programs, colours for eyes."""
+    """Indexed PNG of an H x W uint8 label: programs read ids, people see colours."""
     picture = Image.fromarray(label, mode="P")
     picture.putpalette(palette.tobytes())
     buffer = io.BytesIO()
@@ -33,9 +33,9 @@ def encode_palette_png(label: np.ndarray, palette: np.ndarray) -> bytes:
 
 
 def write_palette_png(path: Path, label: np.ndarray, palette: np.ndarray) -> None:
-    """Write `encode_palette_png`'s.
+    """Write a label as an indexed PNG (see `encode_palette_png`).
 
     Raises:
-        OutputError: it cannot be written.
+        OutputError: the file cannot be written.
     """
     write_atomic(path, encode_palette_png(label, palette))

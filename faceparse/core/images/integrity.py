@@ -1,7 +1,7 @@
-"""What a picture's file says of its own length and checksums, compared with what is there.
+"""Detect damaged pictures: compare a file with the lengths and checksums in it.
 
-Decoders fill what is missing with grey, or pass over a wrong checksum. Only what a format carries can be told: the
-pixels of a BMP have no checksum.
+Decoders fill missing parts with grey, or ignore a wrong checksum. Only lengths and checksums that a format has can be
+checked: the pixels of a BMP have no checksum.
 """
 
 import struct
@@ -14,7 +14,7 @@ PNG = b"\x89PNG\r\n\x1a\n"
 
 
 def damage(data: bytes) -> str:
-    """What is wrong with an encoded picture, such as `truncated JPEG`; empty where nothing is seen."""
+    """Damage of an encoded picture, such as `truncated JPEG`; empty where none is found."""
     for begins, kind, is_whole in _KINDS:
         if begins(data):
             try:
@@ -27,11 +27,12 @@ def damage(data: bytes) -> str:
 
 
 def is_heic(data: bytes) -> bool:
-    """Whether it says that it is HEIC, of whose kind AVIF is, too."""
+    """Whether a file says that it is HEIC, and not AVIF, which has the same container."""
     return _is_isobmff(data) and any(brand in data[8:64] for brand in (b"heic", b"heix", b"heim", b"heis", b"hevc"))
 
 
 def is_tiff(data: bytes) -> bool:
+    """Whether a file begins as a TIFF."""
     return data[:4] in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 
 
@@ -40,13 +41,13 @@ def _is_isobmff(data: bytes) -> bool:
 
 
 def tiff_pixels(data: bytes) -> int:
-    """Of the first picture of a TIFF that is not damaged."""
+    """Number of pixels of the first picture of an undamaged TIFF."""
     tags = dict(_directory(data))
     return int(tags[256][0] * tags[257][0])
 
 
 def _lacks_end(jpeg: bytes) -> bool:
-    """Whether a JPEG's scan has no end marker. A thumbnail before it and a film behind it may have markers, too."""
+    """Whether a JPEG's scan has no end marker. A thumbnail before it and a film after it may have markers, too."""
     position = 2
     while jpeg[position : position + 1] == b"\xff" and jpeg[position + 1 : position + 2] != b"\xda":
         filler = jpeg[position + 1 : position + 2] == b"\xff"
@@ -55,7 +56,7 @@ def _lacks_end(jpeg: bytes) -> bool:
 
 
 def _png(data: bytes) -> bool:
-    """The checksum of each chunk, an animation's too, as far as IEND."""
+    """Whether the checksum of each chunk, an animation's too, is right, up to IEND."""
     view, position = memoryview(data), len(PNG)
     while True:
         length, kind = struct.unpack_from(">I4s", data, position)
@@ -68,7 +69,7 @@ def _png(data: bytes) -> bool:
 
 
 def _webp(data: bytes) -> bool:
-    """The chunks fill what RIFF says is there, and that is the file."""
+    """Whether the chunks fill the length in the RIFF header, and that is the length of the file."""
     (size,) = struct.unpack_from("<I", data, 4)
     position, end = 12, 8 + size
     if end not in (len(data), len(data) - 1):  # some writers pad
@@ -80,23 +81,23 @@ def _webp(data: bytes) -> bool:
 
 
 def _bmp(data: bytes) -> bool:
-    """The length of the file, which some writers leave at 0, and that of its pixels."""
+    """Whether the header has the right lengths of the file (some writers leave it at 0) and of the pixels."""
     length, first, header = struct.unpack_from("<I4xII", data, 2)
     if length not in (0, len(data)):
         return False
-    if header < 40:  # of OS/2
+    if header < 40:  # OS/2's header
         width, height, bits = struct.unpack_from("<HHxxH", data, 18)
         compression = said = 0
     else:
         width, height, bits, compression, said = struct.unpack_from("<iixxHII", data, 18)
-    if compression not in (0, 3):  # run lengths: as many bytes as it says
+    if compression not in (0, 3):  # run-length encoded: only the header knows the number of bytes
         return bool(first + said <= len(data))
     pixels = ceil(width * bits / 32) * 4 * abs(height)
     return first + pixels <= len(data) and (said == 0 or pixels <= said < pixels + 4)
 
 
 def _gif(data: bytes) -> bool:
-    """Its blocks, one after the other, lead to the trailer."""
+    """Whether the blocks, one after the other, lead to the trailer."""
     position = 13 + _colours(data[10])
     while data[position] != 0x3B:
         if data[position] == 0x2C:
@@ -112,7 +113,7 @@ def _gif(data: bytes) -> bool:
 
 
 def _colours(flags: int) -> int:
-    """Bytes of the colour table that the flags promise."""
+    """Number of bytes of the colour table that the flags announce."""
     return 3 << ((flags & 7) + 1) if flags & 0x80 else 0
 
 
@@ -121,7 +122,7 @@ def _jp2(data: bytes) -> bool:
 
 
 def _boxes(data: bytes) -> bool:
-    """The boxes fill the file."""
+    """Whether the boxes fill the file."""
     position = 0
     while position < len(data):
         (length,) = struct.unpack_from(">I", data, position)
@@ -139,7 +140,7 @@ _TYPES = {1: "B", 3: "H", 4: "I", 16: "Q"}
 
 
 def _tiff(data: bytes) -> bool:
-    """The strips or tiles of its first picture lie in the file, are as long as they must be, and inflate whole."""
+    """Whether the strips or tiles of the first picture lie in the file, are long enough, and inflate completely."""
     tags = dict(_directory(data))
     offsets, lengths = (tags.get(strip) or tags.get(tile) for strip, tile in ((273, 324), (279, 325)))
     if not offsets or not lengths or len(offsets) != len(lengths):
@@ -161,14 +162,14 @@ def _tiff(data: bytes) -> bool:
 
 
 def _inflates(strip: bytes, size: int) -> bool:
-    """Whether it ends by its own checksum, and gives `size` bytes or some rows of padding more."""
+    """Whether a strip ends with a right checksum, and inflates to `size` bytes or more (rows of padding)."""
     stream = zlib.decompressobj()
     inflated = stream.decompress(strip, 2 * size + 4096)
     return stream.eof and len(inflated) >= size
 
 
 def _directory(data: bytes) -> Iterator[tuple[int, tuple[Any, ...]]]:
-    """Tag -> its numbers, of the first picture of a TIFF."""
+    """Yield each tag of the first picture of a TIFF, with its numbers."""
     order = "<" if data[:2] == b"II" else ">"
     big = struct.unpack_from(order + "H", data, 2)[0] == 43
     word, step = ("Q", 20) if big else ("I", 12)
@@ -188,7 +189,7 @@ def _directory(data: bytes) -> Iterator[tuple[int, tuple[Any, ...]]]:
 
 
 def _strip(tags: dict[int, tuple[Any, ...]]) -> Callable[[int], int] | None:
-    """Number of a strip or tile -> bytes that it holds before compression; None where they are packed otherwise."""
+    """Function from the number of a strip or tile to its bytes before compression; None where pixels lie otherwise."""
     width, height = tags[256][0], tags[257][0]
     bits = tags.get(258, (1,))
     if tags.get(262, (0,))[0] == 6:  # colour at a lower resolution
@@ -217,4 +218,4 @@ _KINDS: tuple[tuple[_Test, str, _Test], ...] = (
     (lambda data: data[:4] == b"\xff\x4f\xff\x51", "JPEG 2000", lambda data: data[-2:] == b"\xff\xd9"),
     (_is_isobmff, "AVIF or HEIC", _boxes),
 )
-"""How files begin, what they are, and whether they are whole."""
+"""For each kind: test of the first bytes, name, and test whether the file is complete."""

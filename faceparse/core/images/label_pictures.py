@@ -1,4 +1,4 @@
-"""Reading labels and masks strictly, without changing a value."""
+"""Read labels and masks strictly, without changing a value."""
 
 import io
 from pathlib import Path
@@ -15,7 +15,7 @@ def read_label(path: Path) -> np.ndarray:
     """H x W uint8 class ids of a single-channel or palette PNG (a palette's indices, not its colours).
 
     Raises:
-        DatasetError: missing, unreadable, a colour picture, or of a format that changes values.
+        DatasetError: missing, unreadable, a colour picture, or in a format that changes values.
     """
     data = read_bytes(path)
     must_be_lossless(data, path)
@@ -41,10 +41,7 @@ def read_label(path: Path) -> np.ndarray:
 
 
 def must_be_lossless(data: bytes, path: Path) -> None:
-    """
-    Raises:
-        DatasetError: a label's file is a JPEG or a lossy WebP: values along borders are others than were saved.
-    """
+    """Raise DatasetError if a label's file is a JPEG or a lossy WebP: they change the values along borders."""
     lossy_webp = data[:4] == b"RIFF" and data[8:12] == b"WEBP" and b"VP8 " in data[12:64]
     if data[:2] == b"\xff\xd8" or lossy_webp:
         kind = "WebP" if lossy_webp else "JPEG"
@@ -52,7 +49,7 @@ def must_be_lossless(data: bytes, path: Path) -> None:
 
 
 def read_mask(path: Path) -> np.ndarray:
-    """H x W bool: where a picture of any kind is not black.
+    """H x W bool: True where a picture of any kind is not black.
 
     Raises:
         DatasetError: missing or unreadable.
@@ -66,13 +63,13 @@ def read_mask(path: Path) -> np.ndarray:
 
 
 def is_palette_png(path: Path) -> bool:
-    """Whether a PNG holds indices of colours."""
+    """Whether a PNG holds indices into a palette."""
     with path.open("rb") as file:
         return file.read(26)[25:26] == b"\x03"
 
 
 def _narrow(label: np.ndarray, path: Path) -> np.ndarray:
-    """16-bit ids as bytes."""
+    """16-bit ids as uint8."""
     if label.max(initial=0) > 255:
         raise DatasetError(f"{path}: 16-bit value {label.max()} is no class id; ids go to 255")
     return label.astype(np.uint8)

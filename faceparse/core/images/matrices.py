@@ -1,4 +1,4 @@
-"""The matrices of warps as files."""
+"""Write and read the matrices of warps."""
 
 import io
 from pathlib import Path
@@ -12,21 +12,21 @@ from faceparse.core.errors import (
 
 
 def encode_matrix(matrix: np.ndarray) -> bytes:
-    """A .npy file."""
+    """Content of a .npy file with the matrix."""
     buffer = io.BytesIO()
     np.save(buffer, matrix, allow_pickle=False)
     return buffer.getvalue()
 
 
 _MATRIX_BYTES = 4096
-"""Many times what a file of `encode_matrix` has."""
+"""Largest number of bytes to read: many times the size of a file of `encode_matrix`."""
 
 
 def read_matrix(path: Path) -> np.ndarray:
     """2 x 3 float64 from a .npy file.
 
     Raises:
-        DatasetError: missing, not such a file, or not finite.
+        DatasetError: the file is missing, is no .npy file with such a matrix, or has a number that is not finite.
     """
     try:
         with path.open("rb") as file:

@@ -1,4 +1,4 @@
-"""Opening pictures by their content: the one place that does, and that knows which are safe and small enough."""
+"""Open pictures by their content. Only this module does so: it knows the safe formats and the largest size."""
 
 import io
 import struct
@@ -14,28 +14,30 @@ from faceparse.core.errors import DatasetError, ResourceError
 from faceparse.core.images.integrity import damage, is_heic
 
 MAX_PIXELS = 150_000_000
-"""The most that a photograph may have, which takes 450 MB then: more than cameras make, less than what fills a small
-machine's memory. OpenCV's own limit is 2^30 pixels."""
+"""Largest number of pixels of a photograph; it takes 450 MB of memory.
+
+Cameras make smaller ones, and a small machine has more memory. OpenCV's own limit is 2^30 pixels.
+"""
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF", "JPEG2000", "PPM", "AVIF")
-"""All that Pillow may take a file's content for. It knows others, and some start programs: EPS calls Ghostscript."""
+"""Formats that Pillow may recognise. It knows others, and some of those start programs: EPS calls Ghostscript."""
 
 DAMAGED = (
     *(OSError, SyntaxError, ValueError, TypeError, LookupError, ArithmeticError, EOFError, RuntimeError, struct.error),
     Image.DecompressionBombError,
 )
-"""All that PIL raises on damaged files, whose headers it believes."""
+"""Errors that Pillow raises on damaged files, since it trusts their headers."""
 
 _SILENT = ("ignore", None, Image.DecompressionBombWarning, None, 0)
-"""The filter as `warnings` keeps it."""
+"""The filter in the form in which `warnings` keeps it."""
 
 
 def open_picture(source: Path | BinaryIO, where: str = "") -> Image.Image:
-    """A picture of one of `FORMATS`, or HEIC, by its content; its pixels are not read yet.
+    """Open a picture of one of `FORMATS`, or HEIC, by its content; its pixels are not read yet.
 
     Raises:
-        DAMAGED: it is none.
-        ResourceError: it is a HEIC, and nothing is installed that reads one.
+        DAMAGED: the file is no such picture.
+        ResourceError: it is a HEIC, and no package that reads HEIC is installed.
     """
     silence_pillow()
     try:
@@ -54,10 +56,10 @@ def open_picture(source: Path | BinaryIO, where: str = "") -> Image.Image:
 
 
 def silence_pillow() -> None:
-    """Keep Pillow's opinion of a limit lower than `MAX_PIXELS` from being shown, now and when pixels are read later.
+    """Hide Pillow's warning about its own, lower limit of pixels, now and when pixels are read later.
 
-    The filter stays: to take it back, as `warnings.catch_warnings` does, is for programs of one thread, and pictures
-    are read in several at once.
+    The filter stays. Only a program with one thread may remove it again, as `warnings.catch_warnings` does, and
+    several threads read pictures at once.
     """
     if _SILENT not in warnings.filters:
         warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
@@ -75,34 +77,28 @@ def has_known_kind(data: bytes) -> bool:
 
 
 def must_be_whole(data: bytes, where: str) -> None:
-    """
-    Raises:
-        DatasetError: an encoded picture's own lengths and checksums say that it is damaged.
-    """
+    """Raise DatasetError if an encoded picture's own lengths and checksums show damage."""
     if found := damage(data):
         raise DatasetError(f"{where}: {found}; replace the file")
 
 
 def check_pixels(data: bytes, where: str) -> None:
-    """Look at what an encoded picture's header promises, before memory is spent on it.
+    """Check the size in an encoded picture's header, before memory is spent on its pixels.
 
     Raises:
-        DatasetError: more than `MAX_PIXELS`.
+        DatasetError: it has more than `MAX_PIXELS`.
     """
     must_be_small_enough(_pixels(data), where)
 
 
 def must_be_small_enough(pixels: float, where: str) -> None:
-    """
-    Raises:
-        DatasetError: more than `MAX_PIXELS`.
-    """
+    """Raise DatasetError if `pixels` is more than `MAX_PIXELS`."""
     if pixels > MAX_PIXELS:
         raise DatasetError(f"{where}: more than {MAX_PIXELS // 10**6} megapixels; make it smaller")
 
 
 def read_size(path: Path) -> tuple[int, int]:
-    """Height and width that a picture's header promises; neither pixels nor orientation are looked at.
+    """Height and width in a picture's header. Reads no pixels and ignores the orientation.
 
     Raises:
         DatasetError: missing, or not a picture.
@@ -115,7 +111,7 @@ def read_size(path: Path) -> tuple[int, int]:
 
 
 def read_orientation(data: bytes) -> int:
-    """The orientation by which EXIF says a photograph is to be turned upright; 1 where it says nothing."""
+    """EXIF orientation by which a photograph is turned upright; 1 where EXIF gives none."""
     try:
         with open_picture(io.BytesIO(data)) as picture:
             orientation = picture.getexif().get(0x0112, 1)
@@ -125,7 +121,7 @@ def read_orientation(data: bytes) -> int:
 
 
 def decode_with_opencv(data: bytes, flags: int) -> np.ndarray | None:
-    """The pixels as OpenCV reads them with these flags; None where it cannot."""
+    """Pixels as OpenCV reads them with these flags; None where it cannot read them."""
     try:
         return cv2.imdecode(np.frombuffer(data, np.uint8), flags) if data else None
     except cv2.error:  # a damaged header that promises an impossible size
@@ -143,7 +139,7 @@ def _is_heic(source: Path | BinaryIO) -> bool:
 
 
 def _pixels(data: bytes) -> float:
-    """The number that the header says; 0 where Pillow knows nothing of it, and OpenCV has the last word."""
+    """Number of pixels in the header; 0 where Pillow cannot read it, and OpenCV decides later."""
     try:
         with open_picture(io.BytesIO(data)) as picture:
             return picture.width * picture.height

@@ -1,4 +1,4 @@
-"""Labels made visible."""
+"""Make labels visible."""
 
 from collections.abc import Collection, Sequence
 
@@ -17,14 +17,17 @@ def colour_label(label: np.ndarray, palette: np.ndarray) -> np.ndarray:
 
 
 def overlay(image: np.ndarray, label: np.ndarray, palette: np.ndarray, *, opacity: float = 0.55) -> np.ndarray:
-    """The photograph with its classes painted over it; background (id 0) stays as it is. H x W x 3 uint8 RGB."""
+    """H x W x 3 uint8 RGB: the photograph with its classes painted over it. Background (id 0) stays as it is."""
     painted = cv2.addWeighted(colour_label(label, palette), opacity, image, 1 - opacity, 0)
     return cv2.copyTo(image, (label == 0).view(np.uint8), painted)
 
 
 def cut_out(image: np.ndarray, label: np.ndarray, ids: Collection[int]) -> np.ndarray:
-    """H x W x 4 uint8 RGBA: the photograph (RGB, or RGBA, whose transparency stays) where its class is one of `ids`;
-    elsewhere transparent, and black beneath, so that nothing of what was cut away is left in the file."""
+    """H x W x 4 uint8 RGBA: the photograph where its class is one of `ids`, transparent elsewhere.
+
+    The photograph is RGB, or RGBA, whose transparency stays. Transparent pixels are black, so that the file holds
+    nothing of the parts that were cut away.
+    """
     table = np.zeros(256, np.uint8)
     table[list(ids)] = 255
     *colours, alpha = cv2.split(image if image.shape[2] == 4 else cv2.merge([image, np.full_like(label, 255)]))

@@ -1,4 +1,4 @@
-"""Reading photographs strictly: upright, with 8 bits a channel, whatever their files hold."""
+"""Read photographs strictly: upright, with 8 bits per channel, whatever their files hold."""
 
 import io
 from dataclasses import dataclass
@@ -26,24 +26,24 @@ IMAGE_SUFFIXES = (
     *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".tif", ".tiff"),
     *(".gif", ".jp2", ".ppm", ".pgm", ".avif", ".heic"),
 )
-"""Those of photographs that are looked for in folders, in any case of letters."""
+"""Suffixes of the photographs that are searched for in folders, in small letters or capitals."""
 
 MEAN_COLOUR = (124, 116, 104)
-"""RGB: what lies behind transparent pixels. It is ImageNet's mean, which most networks see as 0."""
+"""RGB colour behind transparent pixels. It is ImageNet's mean, which most networks see as 0."""
 
 
 @dataclass(frozen=True, eq=False)
 class Picture:
-    """A photograph as it was read: upright, with 8 bits a channel."""
+    """A photograph as it was read: upright, with 8 bits per channel."""
 
     image: np.ndarray
-    """H x W x 3 uint8 RGB; what is transparent lies over `MEAN_COLOUR`."""
+    """H x W x 3 uint8 RGB; transparent pixels lie over `MEAN_COLOUR`."""
     rgba: np.ndarray | None = None
-    """H x W x 4 uint8, as it is in the file; None where all is opaque."""
+    """H x W x 4 uint8, as in the file; None where all pixels are opaque."""
     frames: int = 1
-    """Pictures in the file, such as those of an animation. This is the first."""
+    """Number of pictures in the file, such as those of an animation. This is the first."""
     kind: str = ""
-    """One of `FORMATS`, or what Pillow makes of one."""
+    """One of `FORMATS`, or Pillow's own name for such a file."""
 
     @property
     def size(self) -> tuple[int, int]:
@@ -57,13 +57,13 @@ class Picture:
 
     @cached_property
     def clear(self) -> np.ndarray | None:
-        """H x W bool: where nothing of it can be seen; None where there is something everywhere."""
+        """H x W bool: True at fully transparent pixels; None where there are none."""
         clear = None if self.rgba is None else self.rgba[..., 3] == 0
         return clear if clear is not None and clear.any() else None
 
     @property
     def notice(self) -> str:
-        """A line for whoever gave the file; empty where there is nothing."""
+        """One line for the person who gave the file; empty where there is nothing to say."""
         return f"holds {self.frames} pictures; only the first is taken" if self.frames > 1 else ""
 
 
@@ -72,21 +72,23 @@ def read_image(path: Path) -> np.ndarray:
 
     Raises:
         DatasetError: missing, truncated, not an image, or more than `MAX_PIXELS`.
-        ResourceError: nothing is installed that reads its format.
+        ResourceError: no package that reads its format is installed.
     """
     return decode_image(read_bytes(path), str(path))
 
 
 def decode_image(data: bytes, where: str) -> np.ndarray:
-    """`read_image` of a file's content; `where` it came from is what errors name."""
+    """Read an image, as `read_image` does, from a file's content; errors name `where` it came from."""
     return decode_picture(data, where).image
 
 
 def decode_picture(data: bytes, where: str) -> Picture:
-    """The picture in a file's content: the one way in which photographs are read.
+    """Read the picture in a file's content. Every photograph is read this way.
+
+    The size is checked before memory is spent on the pixels.
 
     Raises:
-        DatasetError, ResourceError: as `read_image`. The size is looked at before memory is spent on it.
+        DatasetError, ResourceError: as `read_image`.
     """
     try:
         picture = open_picture(io.BytesIO(data), where)
@@ -105,10 +107,10 @@ def decode_picture(data: bytes, where: str) -> Picture:
 
 
 def from_pillow(picture: Image.Image, where: str) -> Picture:
-    """A picture that Pillow opened.
+    """Read a picture that Pillow opened.
 
     Raises:
-        DatasetError: its values are no colours, or there are more than `MAX_PIXELS`.
+        DatasetError: its values are no colours, or it has more than `MAX_PIXELS`.
         DAMAGED: it cannot be read.
     """
     silence_pillow()
@@ -129,20 +131,20 @@ def from_pillow(picture: Image.Image, where: str) -> Picture:
 
 
 def _read(picture: Image.Image, data: bytes, where: str) -> Picture | None:
-    """None where it is damaged."""
+    """Read an opened picture; None where it is damaged."""
     try:
         if _is_plain(picture):
             image = decode_with_opencv(data, cv2.IMREAD_COLOR_RGB)
             return None if image is None else Picture(image, kind=picture.format or "")
         if picture.format == "PNG" and decode_with_opencv(data, cv2.IMREAD_UNCHANGED) is None:
-            return None  # Pillow takes rows that are missing for black
+            return None  # Pillow fills missing rows with black
         return from_pillow(picture, where)
     except DAMAGED:
         return None
 
 
 def _is_plain(picture: Image.Image) -> bool:
-    """Whether OpenCV, which is faster, reads it as Pillow would."""
+    """Whether OpenCV, which is faster, reads the same pixels as Pillow."""
     if picture.format in ("JPEG", "MPO"):
         return True
     opaque = picture.mode in ("L", "RGB") and not picture.has_transparency_data
@@ -150,7 +152,7 @@ def _is_plain(picture: Image.Image) -> bool:
 
 
 def _frames(picture: Image.Image) -> int:
-    """Pictures in the file that are meant to be seen: a camera's MPO has one, and others to look up."""
+    """Number of pictures in the file that are meant to be seen: a camera's MPO has one, and other auxiliary ones."""
     return 1 if picture.format in ("JPEG", "MPO") else getattr(picture, "n_frames", 1)
 
 
@@ -161,8 +163,8 @@ def _over_mean(rgba: np.ndarray) -> np.ndarray:
 
 
 def _depth(picture: Image.Image) -> int:
-    """Bits that a value of a picture with more than 8 has: TIFFs of 12 bits are widened, not scaled."""
-    if picture.mode == "I" and np.asarray(picture).max(initial=0) < 256:  # bytes that were widened
+    """Bits per value of a picture with more than 8 bits. TIFFs of 12 bits are widened, not scaled."""
+    if picture.mode == "I" and np.asarray(picture).max(initial=0) < 256:  # 8-bit values that were widened
         return 8
     bits = getattr(picture, "tag_v2", {}).get(258, (16,))
     return min(int(bits[0]), 16)
@@ -172,7 +174,7 @@ def _in_bytes(values: np.ndarray, where: str, depth: int = 16) -> np.ndarray:
     """H x W (x 3) integers of `depth` bits, or floats from 0 to 1 -> H x W x 3 uint8.
 
     Raises:
-        DatasetError: there are others.
+        DatasetError: a value is outside that range.
     """
     low, high = float(values.min(initial=0)), float(values.max(initial=0))
     if values.dtype.kind == "f":
@@ -188,16 +190,15 @@ def _in_bytes(values: np.ndarray, where: str, depth: int = 16) -> np.ndarray:
 
 
 def _odd_tiff(data: bytes, where: str) -> Picture | None:
-    """A TIFF of a depth that Pillow does not know in colour, such as 12 bits or floats: OpenCV gives 16 bits or floats.
-    None where it is none.
+    """Read a colour TIFF of a depth that Pillow does not know, such as 12 bits or floats; None for any other file.
+
+    OpenCV gives its values as 16 bits or floats.
     """
     if not is_tiff(data):
         return None
     must_be_small_enough(tiff_pixels(data), where)
     cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
-    values = decode_with_opencv(
-        data, cv2.IMREAD_COLOR_BGR | cv2.IMREAD_ANYDEPTH
-    )  # asked for RGB, OpenCV 5.0 spoils 12 bits
-    if values is None or values.dtype == np.uint8:  # of 8 bits Pillow knows all: this one is damaged
+    values = decode_with_opencv(data, cv2.IMREAD_COLOR_BGR | cv2.IMREAD_ANYDEPTH)  # with RGB, OpenCV 5.0 spoils 12 bits
+    if values is None or values.dtype == np.uint8:  # Pillow knows all TIFFs of 8 bits: this one is damaged
         return None
     return Picture(np.ascontiguousarray(_in_bytes(values, where)[..., ::-1]), kind="TIFF")

@@ -1,4 +1,4 @@
-"""Masks as polygons that run along the edges of pixels, so that nothing is lost.
+"""Turn masks into polygons that run along the edges of pixels, so that nothing is lost.
 
 Coordinates (x, y) are pixel corners: pixel (row, column) is the square from (column, row) to (column + 1, row + 1).
 """
@@ -11,20 +11,22 @@ def polygons(mask: np.ndarray) -> list[np.ndarray]:
     """H x W bool -> rings, each K x 2 int32 (x, y), not closed by a repeated point.
 
     Outlines run clockwise as seen on a screen, holes counter-clockwise; a point lies in the mask where an odd number
-    of rings surround it. Filled by that rule they are the mask again, pixel for pixel.
+    of rings surround it. Filled by that rule, the rings give the same mask, pixel for pixel.
     """
     return [ring for part in _parts(mask) for ring in part]
 
 
 def joined_polygons(mask: np.ndarray) -> list[np.ndarray]:
-    """The same with one ring for each connected part (pixels that touch by a corner are connected), for formats that
-    know no holes: a hole is joined to its outline by a cut that is walked twice, there and back.
+    """H x W bool -> rings as in `polygons`, but one for each connected part, for formats without holes.
+
+    Pixels that touch at a corner are connected. A cut joins each hole to its outline; the ring follows the cut twice,
+    there and back.
     """
     return [_join_holes(*part) for part in _parts(mask)]
 
 
 def _parts(mask: np.ndarray) -> list[list[np.ndarray]]:
-    """Each connected part's outline and its holes."""
+    """Outline and holes of each connected part."""
     # OpenCV walks along pixel centres. With every pixel doubled, its two centres stand for its two edges, and where
     # OpenCV takes a short cut across an inner corner, both ends of that step are the corner.
     doubled = mask.astype(np.uint8).repeat(2, axis=0).repeat(2, axis=1)
@@ -40,7 +42,7 @@ def _parts(mask: np.ndarray) -> list[list[np.ndarray]]:
 
 
 def _ring(contour: np.ndarray) -> np.ndarray:
-    """OpenCV's contour of the doubled mask -> pixel corners, in the opposite sense."""
+    """OpenCV's contour of the doubled mask -> pixel corners, in the opposite direction."""
     corners = (contour.reshape(-1, 2)[::-1] + 1) // 2
     return corners[(corners != np.roll(corners, 1, axis=0)).any(axis=1)]
 

@@ -1,4 +1,4 @@
-"""Warping images and labels by 2 x 3 matrices.
+"""Warp images and labels by 2 x 3 matrices.
 
 Coordinates are pixel centres: an image of width w spans x = 0 .. w - 1. Sizes are (height, width).
 """
@@ -26,12 +26,12 @@ def crop_matrix(image: Size, crop: Size, *, scale: float = 1.0, rotation: float 
     zoom = crop_width / (max(width, height * crop_width / crop_height) * scale)
     angle = math.radians(rotation)
     c, s = zoom * math.cos(angle), zoom * math.sin(angle)
-    x, y = (image[1] - 1) / 2, (image[0] - 1) / 2  # the image's centre goes to the crop's
+    x, y = (image[1] - 1) / 2, (image[0] - 1) / 2  # the image's centre maps to the crop's
     return np.array([[c, s, crop_width / 2 - c * x - s * y], [-s, c, crop_height / 2 + s * x - c * y]])
 
 
 def warp_image(image: np.ndarray, matrix: np.ndarray, size: Size) -> np.ndarray:
-    """Bilinear, black outside. Any number of channels up to four."""
+    """Warp an image of up to four channels: bilinear, black outside."""
     if image.ndim == 3 and image.shape[2] == 3:  # OpenCV warps four channels in less time than three
         return cv2.cvtColor(warp_image(cv2.cvtColor(image, cv2.COLOR_RGB2RGBA), matrix, size), cv2.COLOR_RGBA2RGB)
     return cv2.warpAffine(
@@ -40,44 +40,43 @@ def warp_image(image: np.ndarray, matrix: np.ndarray, size: Size) -> np.ndarray:
 
 
 def warp_label(label: np.ndarray, matrix: np.ndarray, size: Size, *, border: int = IGNORE) -> np.ndarray:
-    """Nearest neighbour, `border` outside."""
+    """Warp a label: nearest neighbour, `border` outside."""
     return cv2.warpAffine(
         label, matrix, size[::-1], flags=cv2.INTER_NEAREST, borderMode=cv2.BORDER_CONSTANT, borderValue=border
     )
 
 
 def unwarp_label(label: np.ndarray, matrix: np.ndarray, size: Size) -> np.ndarray:
-    """Back through a source -> crop matrix, nearest neighbour, background outside."""
+    """Warp a label back through a source -> crop matrix: nearest neighbour, background outside."""
     flags = cv2.INTER_NEAREST | cv2.WARP_INVERSE_MAP
     return cv2.warpAffine(label, matrix, size[::-1], flags=flags, borderMode=cv2.BORDER_CONSTANT, borderValue=0)
 
 
 def invert(matrix: np.ndarray) -> np.ndarray:
-    """The 2 x 3 float64 matrix that leads back."""
+    """Inverse of a 2 x 3 matrix: 2 x 3 float64."""
     return cv2.invertAffineTransform(matrix.astype(np.float64))
 
 
 def chain(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """2 x 3: `first`, then `second`."""
+    """2 x 3 matrix that applies `first`, then `second`."""
     return second[:, :2] @ first + np.hstack([np.zeros((2, 2)), second[:, 2:]])
 
 
 def apply(matrix: np.ndarray, points: np.ndarray) -> np.ndarray:
-    """N x 2 points (x, y) through a 2 x 3 matrix."""
+    """Map N x 2 points (x, y) through a 2 x 3 matrix."""
     return points @ matrix[:, :2].T + matrix[:, 2]
 
 
 def enlarge_logits(logits: np.ndarray, matrix: np.ndarray, size: Size) -> np.ndarray:
-    """C x h x w float32 logits of a crop -> H x W uint8 ids of a picture of `size`, through the picture -> crop matrix:
-    bilinear, then the largest; 0 outside the crop.
+    """C x h x w float32 logits of a crop -> H x W uint8 ids of a picture of `size`, through the picture -> crop matrix.
 
-    Where the four logits around a pixel have one winner, it wins between them, too: only what lies along borders has to
-    be interpolated.
+    Each pixel takes the largest of its bilinearly interpolated logits, or 0 outside the crop. Where one class wins in
+    all four logits around a pixel, it wins between them, too: only pixels along borders have to be interpolated.
     """
     ids = logits.argmax(axis=0).astype(np.uint8)
     labels = unwarp_label(ids, matrix, size)
     low, high = cv2.erode(ids, _BLOCK, anchor=(0, 0)), cv2.dilate(ids, _BLOCK, anchor=(0, 0))
-    mixed = cv2.dilate((low != high).astype(np.uint8), np.ones((3, 3), np.uint8))  # one more all around: warps round
+    mixed = cv2.dilate((low != high).astype(np.uint8), np.ones((3, 3), np.uint8))  # one more on each side: warps round
     rows, columns = np.nonzero(unwarp_label(mixed, matrix, size))
     if not len(rows):
         return labels
@@ -90,11 +89,11 @@ def enlarge_logits(logits: np.ndarray, matrix: np.ndarray, size: Size) -> np.nda
 
 _BLOCK = np.ones((2, 2), np.uint8)
 _WIDTH = 4096
-"""OpenCV remaps to pictures, whose sides must not be too long: points are laid out in rows of this many."""
+"""Points in a row. OpenCV remaps to pictures, whose sides must not be too long, so the points are laid out in rows."""
 
 
 def _sampled(planes: np.ndarray, places: np.ndarray) -> np.ndarray:
-    """Up to four planes (C x h x w) at N places (x, y), bilinear; the border's values beyond it. C x N."""
+    """C x N: up to four planes (C x h x w) at N places (x, y), bilinear; the border's values repeat beyond it."""
     height = -(-len(places) // _WIDTH)
     grid = np.zeros((height * _WIDTH, 2), np.float32)
     grid[: len(places)] = places

@@ -1,1 +1,1 @@
-"""A trained network as a function from photographs to label maps, and the weights files that it is read from."""
+"""A trained network as a function from photographs to label maps, and the weights files that hold it."""

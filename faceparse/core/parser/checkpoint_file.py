@@ -1,4 +1,4 @@
-"""Checkpoints read from files: ours, safetensors files and released ones; nothing in any file is ever executed."""
+"""Read checkpoints from files: our own, safetensors files and released ones. Nothing in any file is executed."""
 
 import pickle
 import warnings
@@ -33,13 +33,15 @@ class Checkpoint(TrainedModel):
     """Keys as in the network's `state_dict()`."""
     origin: Literal["faceparse", "released"] = "faceparse"
     training: Mapping[str, Any] | None = None
-    """All that a resumed run needs beside the weights: only in last.pth and its older one."""
+    """Everything else that a resumed run needs: only in last.pth and the older copy of it."""
 
     @property
     def names_are_known(self) -> bool:
+        """Whether the label set was written with the weights: true of our own files only."""
         return self.origin == "faceparse"
 
     def network(self, device: torch.device, input_size: Size | None = None) -> ParsingNetwork:
+        """The network in eval mode on `device`, with its preprocessing; `input_size` replaces its own."""
         data = self.settings.data
         if input_size is not None:
             data = data.model_copy(update={"input_size": input_size})
@@ -49,8 +51,8 @@ class Checkpoint(TrainedModel):
 def load_model(checkpoint: Checkpoint, device: torch.device) -> ParsingModel:
     """The checkpoint's network in eval mode on `device`.
 
-    With plain norms, whichever it was trained with: they have the same state, compute the same, exist everywhere and
-    can be exported. What in-place norms save is memory in training.
+    It gets plain norms, whichever norms it was trained with. Both kinds have the same state and compute the same, but
+    plain norms exist everywhere and can be exported. In-place norms only save memory in training.
     """
     settings = checkpoint.settings.model.model_copy(update={"norm": "torch"})
     model = build_model(settings, len(checkpoint.label_set), device)
@@ -59,11 +61,14 @@ def load_model(checkpoint: Checkpoint, device: torch.device) -> ParsingModel:
 
 
 def read_checkpoint(path: Path) -> Checkpoint:
-    """One of our checkpoints or safetensors files, or a released one (a bare state dict, keys perhaps prefixed
-    `module.`).
+    """Read one of our checkpoints or safetensors files, or a released one.
+
+        read_checkpoint(Path("best.pth")).scores
+
+    A released one is a bare state dict; its keys may begin with `module.`.
 
     Raises:
-        CheckpointError: missing, truncated, not a checkpoint, wants to run code, or a key missing, extra, mis-shaped.
+        CheckpointError: missing, truncated, not a checkpoint, wants to run code, or a key is unknown.
     """
     found = read_weights_file(path)
     if isinstance(found, Checkpoint):
@@ -76,7 +81,7 @@ def read_checkpoint(path: Path) -> Checkpoint:
 
 
 def read_weights_file(path: Path) -> Checkpoint | State:
-    """One of our checkpoints or safetensors files, or the tensors of anybody else's file by their key.
+    """Read one of our checkpoints or safetensors files; of any other weights file, return the tensors by key.
 
     Raises:
         CheckpointError: missing, truncated, no weights, or wants to run code.
@@ -88,10 +93,10 @@ def read_weights_file(path: Path) -> Checkpoint | State:
 
 
 def read_portable(path: Path) -> Checkpoint:
-    """A safetensors file of `faceparse export`, whatever its name.
+    """Read a safetensors file of `faceparse export`, whatever its name.
 
     Raises:
-        CheckpointError: missing, another kind of file, or written by somebody else.
+        CheckpointError: missing, another kind of file, or not written by faceparse.
     """
     if not path.is_file():
         raise CheckpointError(f"{path}: no such checkpoint file")
@@ -103,7 +108,7 @@ def read_portable(path: Path) -> Checkpoint:
 
 
 def label_set_of_size(classes: int) -> LabelSet:
-    """The paper's label set with this many classes, else one with numbered names."""
+    """Label set of the paper with this many classes; if there is none, a set with numbered names."""
     known = {len(builtin_label_sets()[name]): builtin_label_sets()[name] for name in ("helen", "celebamask-hq")}
     if classes in known:
         return known[classes]
@@ -112,17 +117,17 @@ def label_set_of_size(classes: int) -> LabelSet:
 
 
 def _read(path: Path) -> dict[str, Any]:
-    """A file of PyTorch, read with `weights_only=True`."""
+    """Content of a PyTorch file, read with `weights_only=True`."""
     if path.is_dir():
         raise CheckpointError(f"{path}: is a folder; give a checkpoint in it, such as {path / 'best.pth'}")
     if not path.is_file():
         raise CheckpointError(f"{path}: no such checkpoint file")
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # on a foreign pickle's protocol: the error says enough
+            warnings.simplefilter("ignore")  # about a foreign pickle's protocol: the error says enough
             content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
-        # A function or class that is not allowed is called a GLOBAL; anything else is not the format.
+        # PyTorch calls a function or class that is not allowed a GLOBAL. Any other error means another format.
         if "GLOBAL" in str(error):
             raise CheckpointError(
                 f"{path}: refused, the file holds code or objects beside tensors; save a plain state_dict instead"
@@ -173,7 +178,7 @@ def _released(path: Path, state: State) -> Checkpoint:
 
 
 def _tensors(path: Path, content: Mapping[str, Any]) -> State:
-    """The file's tensors by their key, less the `module.` that DataParallel puts before each."""
+    """Tensors of the file by key, without the `module.` that DataParallel puts before each."""
     state = content.get("state_dict", content)
     named = isinstance(state, Mapping) and all(isinstance(key, str) for key in state)
     if not named or not state or not all(isinstance(value, Tensor) for value in state.values()):
@@ -183,7 +188,8 @@ def _tensors(path: Path, content: Mapping[str, Any]) -> State:
 
 
 def _must_be_plain(path: Path, state: State) -> None:
-    """
+    """Check that all tensors are plain and finite.
+
     Raises:
         CheckpointError: a tensor is sparse, quantised, complex, a view of more than its file holds, or not finite.
     """

@@ -1,4 +1,4 @@
-"""The content of our checkpoints: packed for writing, unpacked and checked after reading."""
+"""Pack the content of our checkpoints for writing; unpack and check it after reading."""
 
 import reprlib
 from collections.abc import Mapping
@@ -18,7 +18,7 @@ from faceparse.core.text.toml_json import explain
 
 FORMAT = "faceparse-checkpoint"
 VERSION = 1
-"""The only one that is written and read."""
+"""The only version that is written and read."""
 
 
 def pack(
@@ -36,7 +36,7 @@ def pack(
     """A checkpoint's content: tensors and plain containers only, so that `weights_only=True` reads it back.
 
     Args:
-        training: optimizer, schedule and what else a resumed run needs; None in a checkpoint that is only used.
+        training: optimizer, schedule and everything else that a resumed run needs; None where no run is resumed.
     """
     return {
         "format": FORMAT,
@@ -54,7 +54,7 @@ def pack(
 
 
 class CheckpointContent(BaseModel):
-    """A checkpoint's keys, but for the settings, whose errors have a way of their own to be told."""
+    """Keys of a checkpoint. The settings are checked elsewhere, since their errors have texts of their own."""
 
     model_config = ConfigDict(arbitrary_types_allowed=True, strict=True)
 
@@ -67,20 +67,20 @@ class CheckpointContent(BaseModel):
     tracking_uri: str | None
     geometry: Geometry = None
     training: dict[str, Any] | None = None
-    """Checked by who resumes: it depends on what is trained."""
+    """Checked by the code that resumes a run, since it depends on the training."""
 
 
 def is_packed(content: Mapping[str, Any]) -> bool:
-    """Whether a file's content is one of our checkpoints, of whatever version."""
-    said = content.get("format")  # a tensor would be compared by element
+    """Whether a file's content is one of our checkpoints, of any version."""
+    said = content.get("format")  # a tensor would be compared element by element
     return isinstance(said, str) and said == FORMAT
 
 
 def unpack(path: Path, content: Mapping[str, Any]) -> tuple[CheckpointContent, Settings]:
-    """The parts that `pack` put into a checkpoint, checked; only that the tensors are plain ones is not.
+    """Check and return the parts that `pack` put into a checkpoint, but do not check that its tensors are plain.
 
     Raises:
-        CheckpointError: it is of another version, damaged, or its settings are not known.
+        CheckpointError: the checkpoint has another version, is damaged, or has unknown settings.
     """
     version = content.get("version")
     if not isinstance(version, int) or version != VERSION:

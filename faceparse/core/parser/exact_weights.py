@@ -1,4 +1,4 @@
-"""Weights copied into the network that they fit exactly."""
+"""Copy weights into the network that they fit exactly."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -9,11 +9,18 @@ from faceparse.core.errors import CheckpointError
 from faceparse.core.parser.released_names import to_released
 
 State = Mapping[str, Tensor]
-"""Tensors by their key, as a network's `state_dict()` has them."""
+"""Tensors by key, as in a network's `state_dict()`."""
 
 
 def load_exactly(model: nn.Module, weights: State, path: Path, *, released: bool = False) -> None:
-    """Copy `weights` into `model`, which must have just these keys and shapes."""
+    """Copy `weights` into `model`, which must have exactly these keys and shapes.
+
+    Args:
+        released: name keys in errors as the released code does.
+
+    Raises:
+        CheckpointError: a key is missing, unknown or of another shape.
+    """
     expected = model.state_dict()
     name = (lambda key: to_released(key)) if released else (lambda key: key)
     if missing := [key for key in expected if key not in weights]:

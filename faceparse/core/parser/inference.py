@@ -1,4 +1,4 @@
-"""A network as a function from photographs to label maps."""
+"""Run a network as a function from photographs to label maps."""
 
 from collections.abc import Callable, Sequence
 
@@ -15,14 +15,20 @@ from faceparse.core.parser.trained import Network, PictureNetwork, TrainedModel
 NOT_FINITE = "the network answers with what is no number (nan or inf); its weights are damaged, copy them again"
 
 PendingArray = Callable[[], np.ndarray]
-"""An array that a device may still be busy with: calling waits for it."""
+"""Function that waits until a device has computed an array, and returns it."""
 
 
 class Parser:
-    """Crops and photographs -> labels."""
+    """Turns crops and photographs into labels.
+
+    Each label has the size of its photograph:
+
+        parser = load_parser(read_checkpoint(Path("best.pth")), torch.device("cpu"))
+        labels = parser.parse([image])
+    """
 
     def __init__(self, network: Network, device: torch.device) -> None:
-        """`network` is on `device`."""
+        """Use `network`, which is already on `device`."""
         self.network = network
         self.input_size = network.input_size
         self.device = device
@@ -34,14 +40,21 @@ class Parser:
 
     @property
     def picture_sizes(self) -> PictureSizes:
-        """Of what `part_maps` takes."""
+        """Sizes of the pictures that `part_maps` takes."""
         any_size = isinstance(self.network, PictureNetwork) and self.network.any_size
         return ANY if any_size else fixed(self.input_size)
 
     @torch.inference_mode()
     def part_maps(self, pictures: np.ndarray, parts: Sequence[Sequence[int]]) -> np.ndarray:
-        """N x H x W x 3 uint8 RGB pictures -> N x P x h x w float32 probabilities of P sets of classes, at 1/4 of the
-        pictures' size or finer.
+        """N x H x W x 3 uint8 RGB pictures -> N x P x h x w float32 probabilities of P sets of classes.
+
+        The maps have 1/4 of the pictures' size or more.
+
+        Args:
+            parts: the class ids of each set.
+
+        Raises:
+            CheckpointError: a probability is no number.
         """
         assert isinstance(self.network, PictureNetwork)
         logits = self.network.coarse(torch.from_numpy(pictures).to(self.device, non_blocking=True))
@@ -69,7 +82,7 @@ def classes_of(logits: Tensor) -> np.ndarray:
     """(N x) C x H x W logits -> (N x) H x W uint8 ids of the largest.
 
     Raises:
-        CheckpointError: the largest is no number.
+        CheckpointError: a largest logit is no number.
     """
     largest = logits.max(dim=-3)  # `argmax` takes five times as long on a CPU
     ids = largest.indices.to(torch.uint8).cpu().numpy()
@@ -79,8 +92,10 @@ def classes_of(logits: Tensor) -> np.ndarray:
 
 
 def copy_to_host(logits: Tensor) -> PendingArray:
-    """C x h x w logits as float32 on the CPU, without waiting for the device: whoever needs them calls for them, in
-    whatever thread. The call raises CheckpointError where the largest is no number.
+    """Copy C x h x w logits to the CPU as float32, without waiting for the device.
+
+    Call the result, in any thread, to wait for the array. The call raises CheckpointError where the largest logit is
+    no number.
     """
     here = logits.float().to("cpu", non_blocking=True)
     arrived = None

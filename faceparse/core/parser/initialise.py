@@ -1,4 +1,4 @@
-"""A new network's start from the weights of another, or of its backbone."""
+"""Start a new network from the weights of another network, or of its backbone."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +16,7 @@ from faceparse.core.parser.released_names import from_released, is_released, und
 
 @dataclass(frozen=True)
 class LoadReport:
-    """The part that a weights file gave to a new network."""
+    """Result of an initialisation: the weights that a new network took from a file."""
 
     kind: str
     loaded: int
@@ -36,10 +36,13 @@ class LoadReport:
 def initialise(model: ParsingModel, path: Path, backbone: str) -> LoadReport:
     """Start `model` from a checkpoint (ours or released, which must fit exactly) or from the weights of its backbone.
 
-    A ResNet may have another stem than the network: what does not fit stays as it is and is reported.
+    A ResNet may have another stem than the network. Tensors that do not fit stay as they are and are reported.
 
     Args:
-        backbone: as in `model.backbone`.
+        backbone: value of the setting `model.backbone`.
+
+    Raises:
+        CheckpointError: the file cannot be read, or is of another network.
     """
     found = read_weights_file(path)
     if isinstance(found, Checkpoint):
@@ -59,17 +62,20 @@ def initialise(model: ParsingModel, path: Path, backbone: str) -> LoadReport:
 def initialise_from_timm(
     model: ParsingModel, backbone: str, state: State | None = None, path: Path | None = None
 ) -> LoadReport:
-    """Start the backbone from timm's own weights for it, or from `state`, a whole network's of timm, read from `path`.
+    """Start the backbone from timm's own weights for it, or from `state`, read from `path`.
+
+    Args:
+        state: weights of a whole timm network.
 
     Raises:
-        CheckpointError: they are of another network, or cannot be had.
+        CheckpointError: the weights are of another network, or cannot be loaded.
     """
     try:
-        # timm passes over keys that it does not know: what two networks differ in came from nowhere.
+        # timm ignores keys that it does not know. Tensors that differ between two networks were not loaded.
         source, again = (timm_backbone(backbone, weights=state, pretrained=True).network.state_dict() for _ in range(2))
     except FaceparseError:
         raise
-    except Exception as error:  # the hub's client and timm raise anything
+    except Exception as error:  # the hub's client and timm may raise any error
         where = path or f"timm's weights of {backbone}"
         reason = str(error).splitlines()[0][:120] if str(error) else type(error).__name__
         raise CheckpointError(
@@ -90,10 +96,7 @@ def _initialise_exactly(model: ParsingModel, checkpoint: Checkpoint) -> LoadRepo
 
 
 def _must_have_its_classes(model: ParsingModel, weights: State, path: Path) -> None:
-    """
-    Raises:
-        CheckpointError: the weights are those of such a network, but for other classes.
-    """
+    """Raise CheckpointError if the weights are of the same network, but with another number of classes."""
     own = {key: tensor.shape for key, tensor in model.state_dict().items()}
     theirs = {key: tensor.shape for key, tensor in weights.items()}
     differing = [key for key in own if own[key] != theirs.get(key)]
@@ -127,12 +130,12 @@ def _initialise_resnet(model: ParsingModel, state: State, path: Path) -> LoadRep
     }
     found = {ours: state[key] for ours, key in theirs.items()}
     fitting = {key: tensor for key, tensor in found.items() if key in target and target[key].shape == tensor.shape}
-    if not _stem(target) <= fitting.keys():  # a stem is one whole: a norm without its convolution is of no use
+    if not _stem(target) <= fitting.keys():  # a stem is one whole: a norm without its convolution is useless
         fitting = {key: tensor for key, tensor in fitting.items() if not key.startswith("stem.")}
     if not fitting:
         raise CheckpointError(f"{path}: none of its {len(state)} keys belongs to a ResNet backbone or an EAGRNet")
     left = [key for key in {**target, **found} if key not in fitting and not key.endswith("num_batches_tracked")]
-    # Another stem leaves itself and the first block's 1x1 convolutions out; anything more is another ResNet.
+    # With another stem, only the stem and the first block's 1x1 convolutions do not fit. More is another ResNet.
     foreign = [key for key in left if not key.startswith(("stem.", "stages.0.0."))]
     if foreign:
         raise CheckpointError(

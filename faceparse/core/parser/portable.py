@@ -1,4 +1,4 @@
-"""Weights as a safetensors file: tensors and a header of text. Nothing in it can be executed."""
+"""Weights as a safetensors file: tensors and a text header. Nothing in it can be executed."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,11 +13,11 @@ SAFETENSORS = ".safetensors"
 
 
 def pack_weights(weights: Mapping[str, Tensor], metadata: Mapping[str, str], *, half: bool) -> bytes:
-    """The content of such a file.
+    """Content of a safetensors file.
 
     Args:
-        half: matrices and kernels in float16. Vectors stay as they are: they are few, and a norm's variances may be
-            too small or too large for it.
+        half: store matrices and kernels in float16. Vectors stay as they are: they are few, and a norm's variances may
+            be too small or too large for float16.
     """
     return safetensors.torch.save(
         {key: _stored(tensor, half=half) for key, tensor in weights.items()}, metadata=dict(metadata)
@@ -30,10 +30,10 @@ def _stored(tensor: Tensor, *, half: bool) -> Tensor:
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:
-    """Key -> tensor on the CPU, floats in float32.
+    """Tensors by key on the CPU, floats in float32.
 
     Raises:
-        CheckpointError: not such a file, or a damaged one.
+        CheckpointError: not a safetensors file, or a damaged one.
     """
     try:
         stored = safetensors.torch.load_file(path)

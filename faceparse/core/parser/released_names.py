@@ -1,4 +1,4 @@
-"""The released code's names for the tensors of an EAGRNet, and ours."""
+"""Translate between the released code's names for the tensors of an EAGRNet and ours."""
 
 from collections.abc import Iterator, Mapping
 from functools import cache
@@ -10,7 +10,7 @@ from faceparse.core.errors import CheckpointError
 from faceparse.core.model.parsing import ParsingModel
 
 CLASSIFIER = "layer6.conv4.weight"
-"""The tensor by which a released file is known; its first axis is the classes."""
+"""Tensor by which a released file is recognised; its first axis is the classes."""
 
 
 def is_released(state: Mapping[str, Tensor]) -> bool:
@@ -19,7 +19,7 @@ def is_released(state: Mapping[str, Tensor]) -> bool:
 
 
 def from_released(key: str) -> str | None:
-    """Our key for a released one; None where it is of another network."""
+    """Our key for a released one; None for a key of another network."""
     module, _, leaf = key.rpartition(".")
     ours = _tables()[0].get(module)
     return None if ours is None else f"{ours}.{leaf}"
@@ -58,7 +58,7 @@ def _tables() -> tuple[dict[str, str], dict[str, str]]:
 
 
 def _names() -> Iterator[tuple[str, str]]:
-    """(released module, our module): the one table between the released key names and ours."""
+    """Yield (released module, our module): the only table between the released key names and ours."""
     for i in range(3):
         yield f"conv{i + 1}", f"backbone.stem.{i}.conv"
         yield f"bn{i + 1}", f"backbone.stem.{i}.norm"

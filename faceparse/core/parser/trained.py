@@ -1,4 +1,4 @@
-"""What a trained model is to those who use it, whatever file it comes from."""
+"""Interface of a trained model, whatever file it comes from."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
@@ -22,10 +22,11 @@ from faceparse.core.settings import DataSettings, Settings
 
 
 class Network(Protocol):
-    """Crops of photographs -> logits, with whatever preprocessing that takes inside."""
+    """A network with its preprocessing: crops of photographs -> logits."""
 
     @property
-    def input_size(self) -> Size: ...
+    def input_size(self) -> Size:
+        """Height and width of the crops."""
 
     def __call__(self, crops: Tensor) -> Tensor:
         """N x H x W x 3 uint8 RGB crops of `input_size` -> N x C x H x W float32 logits."""
@@ -33,7 +34,7 @@ class Network(Protocol):
 
 @runtime_checkable
 class PictureNetwork(Network, Protocol):
-    """A network that can look over whole pictures, too."""
+    """A network that can also look over whole pictures."""
 
     @property
     def any_size(self) -> bool:
@@ -45,7 +46,7 @@ class PictureNetwork(Network, Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class TrainedModel(ABC):
-    """A network, what its classes mean, and where it came from. A checkpoint is one, an exported file another."""
+    """A network, the meaning of its classes, and its origin: a checkpoint or an exported file."""
 
     path: Path
     settings: Settings
@@ -54,17 +55,19 @@ class TrainedModel(ABC):
     """MLflow run that made it."""
     tracking_uri: str | None = None
     address: str | None = None
-    """What it was loaded by, where `path` is a copy: models:/NAME/VERSION, hf:ORG/NAME@COMMIT, a URL, or the name of a
-    shipped model."""
+    """Name that the model was loaded by, where `path` is a copy; else None.
+
+    It is models:/NAME/VERSION, hf:ORG/NAME@COMMIT, a URL, or the name of a shipped model.
+    """
     epoch: int | None = None
     scores: Mapping[str, float] = field(default_factory=dict)
     """Scores on `val` when it was written."""
     geometry: FaceGeometry | None = None
-    """Where faces lie in its training crops; None where nobody measured it."""
+    """Where faces lie in its training crops; None where this was not measured."""
     own_licence: str | None = None
-    """Its terms of use, where its file says them."""
+    """Terms of use that its file states."""
     copy: object = field(default=None, compare=False, repr=False)
-    """What keeps the temporary copy of a registered model, as long as the model is there."""
+    """Object that keeps the temporary copy of a registered model, as long as the model exists."""
 
     @property
     def names_are_known(self) -> bool:
@@ -73,44 +76,44 @@ class TrainedModel(ABC):
 
     @property
     def licence(self) -> str | None:
-        """Its terms of use: a sentence, or a name such as `cc-by-4.0`. None where nobody knows."""
+        """Terms of use: a sentence, or a name such as `cc-by-4.0`. None where they are unknown."""
         return self.own_licence or LICENCES.get(self.label_set.name)
 
     @property
     def source(self) -> str:
-        """What people know it by."""
+        """Name that people know the model by: its address, or the path of its file."""
         return self.address or str(self.path)
 
     @property
     def short_name(self) -> str:
-        """Of what is made of it: `best.pth`, or `face-3` of a registered one."""
+        """Short name for files made from the model: `best.pth`, or `face-3` for a registered one."""
         return short_name(self.address) if self.address else self.path.name
 
     @property
     def home(self) -> Path:
-        """Folder for what is made of it: its own, or the working folder where it is a copy."""
+        """Folder for files made from the model: its own, or the working folder where `path` is a copy."""
         return Path() if self.address else self.path.parent
 
     def device(self, name: str) -> torch.device:
-        """The device of that name; `auto` is the best that the model runs on here.
+        """Device of that name; `auto` is the best device here that the model runs on.
 
         Raises:
-            DeviceError: it is not there.
+            DeviceError: there is no such device.
         """
         return resolve_device(name)
 
     @abstractmethod
     def network(self, device: torch.device, input_size: Size | None = None) -> Network:
-        """The network, ready for use; `input_size` in place of its own.
+        """Return the network, ready for use; `input_size` replaces its own.
 
         Raises:
-            CheckpointError: the file does not hold what it should, or takes no other input size.
-            DeviceError: it does not run on `device`.
+            CheckpointError: the file has missing or wrong content, or takes no other input size.
+            DeviceError: the network does not run on `device`.
         """
 
 
 def model_fields(said: ExportedMetadata) -> dict[str, Any]:
-    """The fields of `TrainedModel` that an exported file says."""
+    """Fields of `TrainedModel` that an exported file states."""
     return {
         "settings": said.settings,
         "label_set": said.label_set,
@@ -129,6 +132,7 @@ class ParsingLogits(nn.Module):
         self.model = model
 
     def forward(self, image: Tensor) -> Tensor:
+        """Parsing logits of normalised images."""
         return self.model.parse(image)
 
 
@@ -136,7 +140,7 @@ class ParsingNetwork(nn.Module):
     """N x H x W x 3 uint8 RGB crops -> N x C x H x W parsing logits: the settings' preprocessing and the network."""
 
     def __init__(self, model: ParsingModel, settings: DataSettings) -> None:
-        """The model's mode (train or eval) is the caller's to set."""
+        """Use `model`, whose mode (train or eval) the caller sets."""
         super().__init__()
         self.normalise = Normalise(settings)
         self.logits = ParsingLogits(model)
@@ -145,7 +149,9 @@ class ParsingNetwork(nn.Module):
     any_size = True
 
     def forward(self, crops: Tensor) -> Tensor:
+        """Parsing logits of crops."""
         return self.logits(self.normalise(crops))
 
     def coarse(self, pictures: Tensor) -> Tensor:
+        """Parsing logits of whole pictures, at the network's own lower resolution."""
         return self.logits.model(self.normalise(pictures)).parsing
