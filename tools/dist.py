@@ -56,6 +56,7 @@ def parse_portrait(portrait: Path) -> int:
 
 
 def main() -> int:
+    """Check the files and the installed wheel; returns the exit code."""
     dist, checkout = (Path(name).resolve() for name in sys.argv[1:])
     found = problems(dist, checkout)
     classes = parse_portrait(checkout / PORTRAIT)

@@ -56,12 +56,15 @@ def open_picture(source: Path | BinaryIO, where: str = "") -> Image.Image:
 
 
 def silence_pillow() -> None:
-    """Hide Pillow's warning about its own, lower limit of pixels, now and when pixels are read later.
+    """Hide Pillow's warnings, now and when pixels are read later: of its own, lower limit of pixels, and of damage.
+
+    Damage that matters is an error of ours; the rest, such as in EXIF, users cannot read out of Pillow's words.
 
     The filter stays. Only a program with one thread may remove it again, as `warnings.catch_warnings` does, and
     several threads read pictures at once.
     """
     if _SILENT not in warnings.filters:
+        warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
         warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
 
 

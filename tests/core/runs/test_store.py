@@ -76,7 +76,11 @@ def test_a_server_that_is_away_is_no_mistake(server: Server) -> None:
 
 def test_a_server_that_hangs_is_no_mistake(monkeypatch: pytest.MonkeyPatch) -> None:
     released = threading.Event()
-    replace_client(monkeypatch, get_experiment_by_name=lambda *_: released.wait(60))
+
+    def hang(*_: object) -> None:
+        released.wait(60)
+
+    replace_client(monkeypatch, get_experiment_by_name=hang)
     monkeypatch.setattr(store_module, "START_PATIENCE", 0.05)
     check_experiment(TrackingSettings(uri="http://127.0.0.1:9"), warn=pytest.fail)
     released.set()
