@@ -7,18 +7,19 @@ from pathlib import Path
 
 from faceparse.core.errors import OutputError
 from faceparse.core.files.writing import make_folder
+from faceparse.core.text.paths import path_problem
 
 
 @contextmanager
 def only_process(folder: Path) -> Iterator[None]:
-    """Make the folder and hold it while the block runs. A folder that is still empty then is removed again.
+    """Make the folder and hold it while the block runs. What was made and is still empty then is removed again.
 
     The lock is on the folder itself and ends with the process. Systems without `flock` have no lock.
 
     Raises:
         OutputError: the folder cannot be written, or another process holds it.
     """
-    there = folder.exists()
+    new = [] if path_problem(folder) else [one for one in (folder, *folder.parents) if not one.exists()]
     make_folder(folder)
     handle = os.open(folder, os.O_RDONLY) if hasattr(os, "O_DIRECTORY") else None
     try:
@@ -28,9 +29,9 @@ def only_process(folder: Path) -> Iterator[None]:
     finally:
         if handle is not None:
             os.close(handle)
-        if not there:
-            with suppress(OSError):  # it holds something
-                folder.rmdir()
+        with suppress(OSError):  # one holds something
+            for one in new:
+                one.rmdir()
 
 
 def _is_locked(handle: int) -> bool:
