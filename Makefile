@@ -24,12 +24,13 @@ coverage: .venv/ready
 	$(BIN)/python -m pytest --numprocesses 2 --dist worksteal --cov
 
 # The oldest versions that pyproject.toml allows, in an environment of their own. TESTS names some of the tests.
+# Old versions warn of what is new to them.
 TESTS := tests
 test-minimum: $(UV)
 	$(UV) venv --quiet --allow-existing --python 3.11 .venv-minimum
 	$(UV) pip install --quiet $(if $(TORCH),--torch-backend $(TORCH)) --python .venv-minimum/bin/python \
 	  --resolution lowest-direct --editable '.[docs,heic,sweep,test,timm,video]'
-	.venv-minimum/bin/python -m pytest --numprocesses 2 --dist worksteal $(TESTS)
+	.venv-minimum/bin/python -m pytest --numprocesses 2 --dist worksteal -o filterwarnings=default $(TESTS)
 
 # The package alone may not import what only the extras docs and dev install.
 lint: .venv/ready
