@@ -30,9 +30,9 @@ from faceparse.core.model.normalise import Normalise
 from faceparse.core.model.parsing import Output, ParsingModel
 from faceparse.core.parser.inference import Parser
 from faceparse.core.parser.trained import ParsingNetwork
+from faceparse.core.sampling.batch_order import EpochSampler
 from faceparse.core.sampling.cache import open_cache
 from faceparse.core.sampling.loader import Loader
-from faceparse.core.sampling.order import EpochSampler
 from faceparse.core.sampling.samples import TrainingSet, collate
 from faceparse.core.scoring.counting import evaluate
 from faceparse.core.scoring.scores import Scores, compute_scores

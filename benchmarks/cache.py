@@ -10,9 +10,9 @@ import torch
 from benchmarks.harness import Result, make_faces, medians, one_thread, speedup
 from faceparse.core.datasets.layout import DatasetFolder, Sample
 from faceparse.core.labels.label_set import get_label_set
+from faceparse.core.sampling.batch_order import EpochSampler
 from faceparse.core.sampling.cache import open_cache
 from faceparse.core.sampling.loader import Loader
-from faceparse.core.sampling.order import EpochSampler
 from faceparse.core.sampling.samples import TrainingSet, collate
 from faceparse.core.settings import DataSettings
 

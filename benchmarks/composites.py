@@ -10,8 +10,8 @@ import numpy as np
 from faceparse.core.datasets.layout import Sample
 from faceparse.core.faces.alignment import UnusablePointsError, label_points
 from faceparse.core.faces.finder import FACE_SHARE
-from faceparse.core.images.label_pictures import read_label
-from faceparse.core.images.pictures import read_image
+from faceparse.core.images.read_label import read_label
+from faceparse.core.images.read_photograph import read_image
 from faceparse.core.images.warp import apply
 from faceparse.core.labels.label_set import LabelSet
 

@@ -13,7 +13,7 @@ from faceparse.core.datasets.edges import label_edges
 from faceparse.core.drawing.drawn_face import draw_face
 from faceparse.core.files.writing import write_atomic
 from faceparse.core.images.encoding import encode_png
-from faceparse.core.images.label_pictures import read_label
+from faceparse.core.images.read_label import read_label
 from faceparse.core.machine.parallel import default_processes, map_files
 
 SIZE, LABELS, DISTINCT = 512, 200, 8

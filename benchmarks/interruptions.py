@@ -20,7 +20,7 @@ from faceparse.core.model.build import build_model
 from faceparse.core.parser.checkpoint_format import pack
 from faceparse.core.runs.directory import LAST
 from faceparse.core.settings import ModelSettings, Settings
-from faceparse.core.training.checkpoint import save_last
+from faceparse.core.training.run_checkpoints import save_last
 
 ROUNDS = 3
 

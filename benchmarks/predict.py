@@ -12,7 +12,7 @@ from benchmarks.harness import Result, medians, one_thread
 from faceparse.core.datasets.synthetic import Synthetic
 from faceparse.core.files.writing import write_atomic
 from faceparse.core.images.encoding import encode_jpeg, encode_png
-from faceparse.core.images.pictures import read_image
+from faceparse.core.images.read_photograph import read_image
 from faceparse.core.labels.label_set import get_label_set
 from faceparse.core.model.build import build_model
 from faceparse.core.parser.inference import Parser

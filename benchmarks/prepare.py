@@ -19,8 +19,8 @@ from faceparse.core.datasets.prepare import prepare
 from faceparse.core.datasets.source import Item, Source
 from faceparse.core.faces.alignment import Alignment, alignment_matrix, make_alignment
 from faceparse.core.images.encoding import encode_jpeg, encode_png
-from faceparse.core.images.label_pictures import read_label, read_mask
-from faceparse.core.images.pictures import read_image
+from faceparse.core.images.read_label import read_label, read_mask
+from faceparse.core.images.read_photograph import read_image
 from tests.raw import make_celebamask_hq, make_lapa
 
 PHOTOGRAPHS = 30

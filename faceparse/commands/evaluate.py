@@ -78,8 +78,8 @@ def evaluate(
     from faceparse.core.load import load_model_from
     from faceparse.core.machine.device import resolve_device
     from faceparse.core.scoring.evaluation import run_evaluations
+    from faceparse.core.scoring.plain_data import comparison_dict, evaluation_dict
     from faceparse.core.scoring.score_model import plan_evaluation
-    from faceparse.core.scoring.serial import comparison_dict, evaluation_dict
     from faceparse.core.scoring.tta import resolve_augmentation
 
     silent_libraries()

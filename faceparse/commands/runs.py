@@ -8,8 +8,8 @@ import typer
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from faceparse.core.runs.logged import LoggedRun
-    from faceparse.core.runs.runs import Ranked, RunComparison
+    from faceparse.core.runs.mlflow_run import LoggedRun
+    from faceparse.core.runs.rank_runs import Ranked, RunComparison
 
 app = typer.Typer(no_args_is_help=False, rich_markup_mode=None)
 
@@ -42,7 +42,7 @@ def runs(
     from faceparse.commands.console import out, silent_libraries
 
     silent_libraries()  # before the libraries are imported
-    from faceparse.core.runs.runs import rank_runs
+    from faceparse.core.runs.rank_runs import rank_runs
 
     store = _store(uri)
     ranked = rank_runs(store, experiment=experiment, by=by)
@@ -73,7 +73,7 @@ def compare(
     from faceparse.commands.console import silent_libraries
 
     silent_libraries()
-    from faceparse.core.runs.runs import compare_runs
+    from faceparse.core.runs.rank_runs import compare_runs
 
     comparison = compare_runs(references, _store(uri))
     if as_json:
@@ -83,7 +83,7 @@ def compare(
 
 
 def _store(uri: str | None) -> str:
-    from faceparse.core.runs.store import tracking_uri
+    from faceparse.core.runs.mlflow_store import tracking_uri
     from faceparse.core.settings import load_settings
 
     return tracking_uri(load_settings(options={"tracking.uri": uri} if uri else {}).tracking)

@@ -14,7 +14,7 @@ def ui(
     import sys
 
     from faceparse.commands.console import err, out, silent_libraries
-    from faceparse.core.runs.store import tracking_uri
+    from faceparse.core.runs.mlflow_store import tracking_uri
     from faceparse.core.settings import load_settings
     from faceparse.core.text.address import whole_address
 
@@ -23,7 +23,7 @@ def ui(
         out.print(f"the runs are on a server: open {store} in a browser")
         return
     silent_libraries()  # before the libraries are imported
-    from faceparse.core.runs.runs import experiments
+    from faceparse.core.runs.rank_runs import experiments
     from faceparse.core.web.server import listen
 
     listen(port).close()  # MLflow would print a traceback if the port is taken

@@ -33,8 +33,8 @@ def load_model_from(source: str | Path = DEFAULT, *, trust: bool = False) -> Tra
 
 
 def _registered(source: str) -> TrainedModel:
+    from faceparse.core.runs.mlflow_store import tracking_uri
     from faceparse.core.runs.registry import download  # MLflow takes seconds to import
-    from faceparse.core.runs.store import tracking_uri
 
     copy = _Copy()
     uri, bundle = download(source, tracking_uri(load_settings().tracking), copy.folder)

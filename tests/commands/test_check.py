@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from faceparse.core.checking.class_orders import ORDERS
-from faceparse.core.images.label_pictures import read_label
+from faceparse.core.images.read_label import read_label
 from tests.core.checking.celeba import write_celeba
 
 ONE = ("--processes", 1)

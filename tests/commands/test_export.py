@@ -17,8 +17,8 @@ from faceparse.core.model.build import build_model
 from faceparse.core.parser.checkpoint_format import pack
 from faceparse.core.scoring.scores import Scores
 from faceparse.core.settings import load_settings
-from faceparse.core.training.checkpoint import save
 from faceparse.core.training.run import RunResult
+from faceparse.core.training.run_checkpoints import save
 
 Tree = Callable[[], dict[Path, bytes]]
 BEGINNING = "exporting {} to {}, then comparing it with PyTorch ..."

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from faceparse.core.images.pictures import read_image
+from faceparse.core.images.read_photograph import read_image
 from faceparse.core.training.run import RunResult
 from tests.core.prediction.films import make_video
 

@@ -10,8 +10,8 @@ import pytest
 from rich.console import Console
 
 from faceparse.commands import console, runs
-from faceparse.core.runs.logged import LoggedRun, Point
-from faceparse.core.runs.runs import Ranked, RunComparison
+from faceparse.core.runs.mlflow_run import LoggedRun, Point
+from faceparse.core.runs.rank_runs import Ranked, RunComparison
 from faceparse.core.training.run import RunResult
 
 STARTED = 1_790_000_000.0
@@ -40,7 +40,7 @@ def ranked(monkeypatch: pytest.MonkeyPatch) -> dict[str, list[Ranked]]:
     trials = [Ranked(logged(f"trial-{number:03d}", parent=sweep.id), 0.9 - number / 10) for number in (1, 2, 3)]
     running = logged("20261127-234741-ab12", status="RUNNING", ended=None)
     found = {"fasseg": [Ranked(sweep, 0.8, trials), Ranked(running, None)]}
-    monkeypatch.setattr("faceparse.core.runs.runs.rank_runs", lambda uri, **_: found)
+    monkeypatch.setattr("faceparse.core.runs.rank_runs.rank_runs", lambda uri, **_: found)
     return found
 
 
@@ -118,7 +118,7 @@ def comparison(monkeypatch: pytest.MonkeyPatch) -> RunComparison:
     }
     settings: dict[str, list[str | None]] = {"data.root": ["/a/very/long/path/to/a/dataset/Helen", "dataset/LaPa"]}
     found = RunComparison([logged("a"), logged("b")], settings, {"device": ["x86_64", None]}, scores)
-    monkeypatch.setattr("faceparse.core.runs.runs.compare_runs", lambda references, uri: found)
+    monkeypatch.setattr("faceparse.core.runs.rank_runs.compare_runs", lambda references, uri: found)
     return found
 
 

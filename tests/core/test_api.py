@@ -12,8 +12,8 @@ from PIL import Image
 
 import faceparse
 from faceparse.core.errors import CheckpointError, DatasetError, DeviceError, SettingsError
-from faceparse.core.images.label_pictures import read_label
-from faceparse.core.images.pictures import read_image
+from faceparse.core.images.read_label import read_label
+from faceparse.core.images.read_photograph import read_image
 from faceparse.core.labels.label_set import get_label_set
 from faceparse.core.names.shipped import DEFAULT
 from faceparse.core.parser.inference import Parser

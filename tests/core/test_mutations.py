@@ -18,7 +18,7 @@ from torch.optim import SGD, AdamW, Optimizer
 
 from faceparse.core.errors import FaceparseError
 from faceparse.core.export.exported import to_metadata
-from faceparse.core.faces.face import Boxes
+from faceparse.core.faces.finders_from_files import Boxes
 from faceparse.core.images.matrices import read_matrix
 from faceparse.core.labels.label_set import get_label_set, read_label_set
 from faceparse.core.load import load_model_from
@@ -29,7 +29,7 @@ from faceparse.core.runs.ledger import read_ledger
 from faceparse.core.runtime.checksums import write_sums
 from faceparse.core.runtime.onnx_model import open_onnx
 from faceparse.core.settings import read_settings, settings_from_dict, to_dict, to_toml
-from faceparse.core.training.checkpoint import read_last
+from faceparse.core.training.run_checkpoints import read_last
 from faceparse.core.training.state import TrainerState, fitting_optimizer_state
 from tests.core.prediction.painted import painted_onnx
 from tests.mutations import changed_bytes, changed_fields

@@ -4,9 +4,9 @@ from pathlib import Path
 
 from faceparse.core.checking.check import CheckReport, ImageSizes
 from faceparse.core.datasets.layout import Sample
-from faceparse.core.images.label_pictures import read_label
 from faceparse.core.images.overlay import overlay
-from faceparse.core.images.pictures import read_image
+from faceparse.core.images.read_label import read_label
+from faceparse.core.images.read_photograph import read_image
 from faceparse.core.pages.html import data_uri, render
 
 PICTURE_SIDE = 320

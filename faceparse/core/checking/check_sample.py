@@ -14,10 +14,10 @@ from faceparse.core.datasets.layout import Sample
 from faceparse.core.datasets.orientation import is_drawn_as_stored
 from faceparse.core.errors import FaceparseError
 from faceparse.core.files.reading import read_bytes
-from faceparse.core.images.label_pictures import is_palette_png, read_label
 from faceparse.core.images.matrices import read_matrix
 from faceparse.core.images.opening import DAMAGED, open_picture, read_orientation
-from faceparse.core.images.pictures import Picture, decode_picture
+from faceparse.core.images.read_label import is_palette_png, read_label
+from faceparse.core.images.read_photograph import Picture, decode_picture
 from faceparse.core.labels.label_set import IGNORE
 
 

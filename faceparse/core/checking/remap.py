@@ -22,7 +22,7 @@ from faceparse.core.errors import DatasetError, OutputError
 from faceparse.core.files.reading import read_bytes
 from faceparse.core.files.writing import cannot_write, write_atomic
 from faceparse.core.images.encoding import encode_png
-from faceparse.core.images.label_pictures import read_label
+from faceparse.core.images.read_label import read_label
 from faceparse.core.labels.label_set import LabelSet
 from faceparse.core.machine.parallel import Track, map_files, untracked
 from faceparse.core.settings import DataSettings

@@ -1,1 +1,1 @@
-"""Raw datasets -> the canonical layout: one file for each dataset, alignment, edge maps, archives."""
+"""Raw datasets -> the canonical layout: one file for each dataset, edge maps, archives."""

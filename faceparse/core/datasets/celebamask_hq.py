@@ -13,8 +13,8 @@ import numpy as np
 from faceparse.core.datasets.source import Item, Raw, WithoutLandmarks, find_root
 from faceparse.core.errors import DatasetError
 from faceparse.core.files.reading import read_bytes
-from faceparse.core.images.label_pictures import read_mask
-from faceparse.core.images.pictures import read_image
+from faceparse.core.images.read_label import read_mask
+from faceparse.core.images.read_photograph import read_image
 from faceparse.core.labels.label_set import get_label_set
 from faceparse.core.text.paths import decode_text
 

@@ -11,7 +11,7 @@ from faceparse.core.datasets.layout import Sample
 from faceparse.core.errors import DatasetError
 from faceparse.core.files.writing import make_folder, refuse_links_out, write_atomic
 from faceparse.core.images.encoding import encode_png
-from faceparse.core.images.label_pictures import read_label
+from faceparse.core.images.read_label import read_label
 from faceparse.core.machine.parallel import Track, map_files, untracked
 from faceparse.core.text.paths import broken_link, files_below
 

@@ -10,7 +10,7 @@ from typing import Any
 from faceparse.core.datasets.source import Item, Raw, WithoutLandmarks, find_root, nearest_colour
 from faceparse.core.errors import DatasetError
 from faceparse.core.files.reading import read_bytes
-from faceparse.core.images.pictures import read_image
+from faceparse.core.images.read_photograph import read_image
 from faceparse.core.labels.label_set import get_label_set
 
 

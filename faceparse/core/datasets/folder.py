@@ -17,9 +17,9 @@ from faceparse.core.datasets.source import (
 )
 from faceparse.core.errors import ColourLabelError, DatasetError, FaceparseError, SettingsError
 from faceparse.core.files.reading import read_bytes
-from faceparse.core.images.label_pictures import read_label
 from faceparse.core.images.opening import read_orientation
-from faceparse.core.images.pictures import IMAGE_SUFFIXES, decode_picture
+from faceparse.core.images.read_label import read_label
+from faceparse.core.images.read_photograph import IMAGE_SUFFIXES, decode_picture
 from faceparse.core.labels.label_set import LabelSet
 from faceparse.core.text.paths import broken_link
 from faceparse.core.text.patterns import any_case, some

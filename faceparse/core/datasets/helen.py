@@ -12,8 +12,8 @@ from faceparse.core.datasets.source import Item, Raw, WithoutNotes, find_root
 from faceparse.core.errors import DatasetError
 from faceparse.core.faces.alignment import read_five_points
 from faceparse.core.files.reading import read_bytes
-from faceparse.core.images.label_pictures import read_label
-from faceparse.core.images.pictures import read_image
+from faceparse.core.images.read_label import read_label
+from faceparse.core.images.read_photograph import read_image
 from faceparse.core.labels.label_set import get_label_set
 from faceparse.core.text.paths import broken_link, decode_text
 

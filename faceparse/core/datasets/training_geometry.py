@@ -8,7 +8,7 @@ import numpy as np
 from faceparse.core.datasets.layout import Sample
 from faceparse.core.faces.alignment import UnusablePointsError, label_points
 from faceparse.core.faces.geometry import FaceGeometry, square_to_crop, summarise
-from faceparse.core.images.label_pictures import read_label
+from faceparse.core.images.read_label import read_label
 from faceparse.core.images.warp import Size, apply, chain, crop_matrix, invert
 from faceparse.core.labels.label_set import LabelSet
 from faceparse.core.machine.parallel import Track, map_files

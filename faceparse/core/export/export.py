@@ -26,7 +26,7 @@ from faceparse.core.export.read import load_file
 from faceparse.core.export.verify import CHECKED_BATCHES, Check, compare_numbers, drawn_crops, score
 from faceparse.core.files.writing import make_folder, write_atomic_with, write_folder_with
 from faceparse.core.images.crop import prepare_photo
-from faceparse.core.images.pictures import read_image
+from faceparse.core.images.read_photograph import read_image
 from faceparse.core.images.warp import Size
 from faceparse.core.machine.parallel import Track, untracked
 from faceparse.core.names.model_file import SUFFIXES
@@ -34,10 +34,10 @@ from faceparse.core.parser.checkpoint_file import Checkpoint
 from faceparse.core.parser.trained import Network, TrainedModel
 from faceparse.core.runtime.checksums import MODEL, is_bundle
 from faceparse.core.runtime.metadata import Kind, Sizes
+from faceparse.core.scoring.image_thirds import skin_lightness
 from faceparse.core.scoring.scores import Scores
 from faceparse.core.scoring.split import Split
 from faceparse.core.scoring.summary import Summary
-from faceparse.core.scoring.thirds import skin_lightness
 
 CALIBRATION = 64
 """Training photographs that the ranges of int8 are measured on."""

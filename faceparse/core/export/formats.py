@@ -1,4 +1,7 @@
-"""The formats that a network can be exported to: how to write, read and judge each. Add an entry for a new format."""
+"""The formats that a network can be exported to: how to write, read and judge each.
+
+A new one needs an entry in `FORMATS` and one in `writers`.
+"""
 
 import math
 from collections.abc import Callable, Iterator

@@ -11,8 +11,8 @@ from faceparse.core.export.bundle import fill_bundle
 from faceparse.core.export.export import ExportReport
 from faceparse.core.export.formats import FORMATS
 from faceparse.core.parser.checkpoint_file import Checkpoint
+from faceparse.core.runs.mlflow_store import tracking_uri
 from faceparse.core.runs.registry import LATEST, OURS, Registration
-from faceparse.core.runs.store import tracking_uri
 from faceparse.core.runtime.checksums import BUNDLE, MODEL
 from faceparse.core.scoring.evaluation import tracked_at, tracked_run
 from faceparse.core.scoring.split import Split

@@ -1,1 +1,1 @@
-"""Find and align faces: five points, alignment, the finder that needs no second model, YuNet, and crops of faces."""
+"""Find faces, read their five points, align and crop them."""

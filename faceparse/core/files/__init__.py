@@ -1,1 +1,1 @@
-"""Reads whole files, writes whole files or nothing, and knows files by their content. All writing happens here."""
+"""Read files whole, write files whole or not at all, and tell files by their content. All output goes through here."""

@@ -1,1 +1,1 @@
-"""Pictures as arrays: strict reading of photographs and labels, encoding, warping, cropping, overlays."""
+"""Pictures as arrays: read photographs and labels strictly (and by which suffixes), encode, warp, crop, overlay."""

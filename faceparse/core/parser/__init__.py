@@ -1,1 +1,1 @@
-"""A trained network as a function from photographs to label maps, and the weights files that hold it."""
+"""A trained network as a function from photographs to label maps, and the checkpoints that it is read from."""

@@ -12,7 +12,7 @@ from faceparse.core.errors import FaceparseError
 from faceparse.core.faces.crops import Crop, crop_picture, paste, settle
 from faceparse.core.faces.face import Face, Finder
 from faceparse.core.faces.geometry import FaceGeometry
-from faceparse.core.images.pictures import Picture, decode_picture
+from faceparse.core.images.read_photograph import Picture, decode_picture
 from faceparse.core.machine.parallel import Track, default_processes, map_threads, untracked
 from faceparse.core.parser.inference import Parser, PendingArray, copy_to_host
 from faceparse.core.prediction.batches import batch_logits

@@ -15,7 +15,7 @@ from faceparse.core.files.writing import make_folder, write_atomic
 from faceparse.core.images.encoding import encode_jpeg, encode_png, write_palette_png
 from faceparse.core.images.matrices import encode_matrix
 from faceparse.core.images.overlay import cut_out, overlay
-from faceparse.core.images.pictures import Picture
+from faceparse.core.images.read_photograph import Picture
 from faceparse.core.labels.label_set import LabelSet, nearest
 
 KINDS = ("labels", "overlays", "cutouts", "coco", "json", "instances", "crops")

@@ -1,1 +1,1 @@
-"""A run on disk and in MLflow: run directory, ledger of what MLflow still lacks, store, model registry."""
+"""A run on disk and in MLflow: its directory, and delivery to MLflow, for which training never waits."""

@@ -14,8 +14,7 @@ from pathlib import Path
 
 from faceparse.core.errors import TrackingError
 from faceparse.core.runs.ledger import TRACKING_FILE, Evaluated, Line, Parcel, lacks_model, read_ledger, undelivered
-from faceparse.core.runs.shared_ledger import SharedLedger
-from faceparse.core.runs.store import (
+from faceparse.core.runs.mlflow_store import (
     FAILURES,
     Held,
     Refused,
@@ -28,6 +27,7 @@ from faceparse.core.runs.store import (
     reason,
     told,
 )
+from faceparse.core.runs.shared_ledger import SharedLedger
 
 _ASIDE = ".upload"
 

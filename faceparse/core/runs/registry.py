@@ -27,12 +27,12 @@ from mlflow.utils.mlflow_tags import MLFLOW_MODEL_VERSIONS
 import faceparse
 from faceparse.core.drawing.drawn_face import draw_face
 from faceparse.core.errors import CheckpointError, SettingsError, TrackingError
-from faceparse.core.faces.own_finder import AUTO
+from faceparse.core.faces.choose_finder import AUTO
 from faceparse.core.images.encoding import encode_jpeg
 from faceparse.core.labels.label_set import nearest
 from faceparse.core.names.model_file import SCHEME
 from faceparse.core.runs.database import beside, database_file, is_local
-from faceparse.core.runs.store import FAILURES, Say, Store, advice, mlflow_name, open_store, reason
+from faceparse.core.runs.mlflow_store import FAILURES, Say, Store, advice, mlflow_name, open_store, reason
 from faceparse.core.runtime.checksums import BUNDLE
 from faceparse.core.text.address import whole_address
 

@@ -1,1 +1,1 @@
-"""Exported files without PyTorch: their metadata, their checksums, and how to run them."""
+"""Run exported ONNX files without PyTorch; read and check their metadata and checksums."""

@@ -1,1 +1,1 @@
-"""From the canonical layout to batches: samples, augmentation, order, cache, loader processes."""
+"""From the canonical layout to batches: samples, augmentation, batch size and order, cache, loader processes."""

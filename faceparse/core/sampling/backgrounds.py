@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 
 from faceparse.core.errors import DatasetError
-from faceparse.core.images.pictures import IMAGE_SUFFIXES, read_image
+from faceparse.core.images.read_photograph import IMAGE_SUFFIXES, read_image
 from faceparse.core.images.warp import Size
 from faceparse.core.sampling.augmentation import Window
 from faceparse.core.text.paths import files_below

@@ -7,7 +7,7 @@ from typing import Literal
 import numpy as np
 
 from faceparse.core.datasets.layout import Sample
-from faceparse.core.images.label_pictures import read_label
+from faceparse.core.images.read_label import read_label
 from faceparse.core.machine.parallel import Track, map_files
 
 

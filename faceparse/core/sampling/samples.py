@@ -11,8 +11,8 @@ from torch.utils.data import Dataset
 
 from faceparse.core.datasets.layout import Sample
 from faceparse.core.errors import DatasetError
-from faceparse.core.images.label_pictures import read_label
-from faceparse.core.images.pictures import read_image
+from faceparse.core.images.read_label import read_label
+from faceparse.core.images.read_photograph import read_image
 from faceparse.core.images.warp import Size, crop_matrix, warp_label
 from faceparse.core.labels.label_set import IGNORE, LabelSet, unknown_values
 from faceparse.core.sampling.augmentation import (
@@ -24,8 +24,8 @@ from faceparse.core.sampling.augmentation import (
     warp_image_and_edge,
 )
 from faceparse.core.sampling.backgrounds import Backgrounds
+from faceparse.core.sampling.batch_order import Draw
 from faceparse.core.sampling.cache import SampleCache
-from faceparse.core.sampling.order import Draw
 from faceparse.core.settings import DataSettings
 
 

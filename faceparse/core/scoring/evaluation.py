@@ -9,7 +9,7 @@ import torch
 from faceparse.core.datasets.layout import fingerprint, shared_with_train
 from faceparse.core.machine.parallel import Track, untracked
 from faceparse.core.parser.trained import TrainedModel
-from faceparse.core.runs import store as tracking
+from faceparse.core.runs import mlflow_store as tracking
 from faceparse.core.runs.database import present_uri
 from faceparse.core.runs.ledger import Evaluated, InputDataset, read_ledger
 from faceparse.core.runs.sync import leave_to_sync

@@ -25,8 +25,8 @@ from torch import Tensor
 from faceparse.core.datasets.layout import Sample
 from faceparse.core.errors import DatasetError, SettingsError
 from faceparse.core.images.crop import prepare_photo
-from faceparse.core.images.label_pictures import read_label
 from faceparse.core.images.matrices import read_matrix
+from faceparse.core.images.read_label import read_label
 from faceparse.core.images.warp import Size, crop_matrix, invert, unwarp_label, warp_label
 from faceparse.core.labels.label_set import nearest
 from faceparse.core.parser.inference import classes_of

@@ -10,9 +10,9 @@ from faceparse.core.labels.label_set import LabelSet
 from faceparse.core.pages.html import data_uri, render
 from faceparse.core.scoring.bootstrap import LEVEL, Difference, Interval
 from faceparse.core.scoring.comparison import Comparison, short_names
+from faceparse.core.scoring.image_thirds import Third
 from faceparse.core.scoring.scores import AT, percent
 from faceparse.core.scoring.summary import Evaluation, Summary
-from faceparse.core.scoring.thirds import Third
 
 PICTURE_SIDE = 360
 """Longer side of the pictures in the page, in pixels."""

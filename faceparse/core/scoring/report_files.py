@@ -10,8 +10,8 @@ from faceparse.core.files.leftovers import new_folder, remove_leftovers
 from faceparse.core.files.writing import cannot_write, make_folder, write_folder_with
 from faceparse.core.images.encoding import encode_jpeg
 from faceparse.core.scoring.comparison import Comparison
+from faceparse.core.scoring.plain_data import comparison_dict, evaluation_dict, images_csv
 from faceparse.core.scoring.report import comparison_page, evaluation_page
-from faceparse.core.scoring.serial import comparison_dict, evaluation_dict, images_csv
 from faceparse.core.scoring.summary import Evaluation
 
 Files = dict[str, bytes]

@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 
 from faceparse.core.images.overlay import overlay
-from faceparse.core.images.pictures import read_image
+from faceparse.core.images.read_photograph import read_image
 from faceparse.core.images.warp import Size
 from faceparse.core.machine.parallel import Track, default_processes, untracked
 from faceparse.core.pages.html import shrink
@@ -15,10 +15,10 @@ from faceparse.core.parser.inference import Parser
 from faceparse.core.parser.trained import TrainedModel
 from faceparse.core.scoring.bootstrap import RESAMPLES
 from faceparse.core.scoring.counting import count_samples, parse_samples
+from faceparse.core.scoring.image_thirds import skin_lightness
 from faceparse.core.scoring.protocols import DEFAULT, resolve_protocols
 from faceparse.core.scoring.split import Split, find_split
 from faceparse.core.scoring.summary import Evaluation, Summary, WorstImage
-from faceparse.core.scoring.thirds import skin_lightness
 from faceparse.core.scoring.tta import NONE, Augmentation, augmented_network, check_augmentation
 
 WORST = 12

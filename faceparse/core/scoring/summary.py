@@ -10,10 +10,10 @@ import numpy as np
 from faceparse.core.images.warp import Size
 from faceparse.core.labels.label_set import LabelSet
 from faceparse.core.scoring.bootstrap import Interval, intervals, resampled_scores
+from faceparse.core.scoring.image_thirds import Third, face_shares, split_in_thirds
 from faceparse.core.scoring.records import Counts
 from faceparse.core.scoring.scores import ScoreArrays, Scores, compute_all_scores, score_arrays
 from faceparse.core.scoring.sizes import face_sides, size_bins
-from faceparse.core.scoring.thirds import Third, face_shares, split_in_thirds
 
 
 @dataclass(frozen=True)

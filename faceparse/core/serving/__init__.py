@@ -1,1 +1,1 @@
-"""Answers of a model server, without PyTorch."""
+"""Answers of MLflow's model server, built upon `runtime`, without PyTorch."""

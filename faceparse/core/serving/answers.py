@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from typing import Any
 
 from faceparse.core.errors import DatasetError, SettingsError
+from faceparse.core.faces.choose_finder import AUTO, NONE, own_finder
 from faceparse.core.faces.crops import crop_picture, paste, settle
 from faceparse.core.faces.face import Finder
-from faceparse.core.faces.own_finder import AUTO, NONE, own_finder
 from faceparse.core.images.encoding import encode_palette_png
-from faceparse.core.images.pictures import decode_picture
+from faceparse.core.images.read_photograph import decode_picture
 from faceparse.core.runtime.onnx_model import OnnxModel
 
 

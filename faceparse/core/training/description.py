@@ -10,7 +10,7 @@ import faceparse
 from faceparse.core.datasets.layout import Sample
 from faceparse.core.images.encoding import encode_png
 from faceparse.core.images.overlay import colour_label, contact_sheet, overlay
-from faceparse.core.images.pictures import read_image
+from faceparse.core.images.read_photograph import read_image
 from faceparse.core.labels.label_set import LabelSet
 from faceparse.core.parser.inference import Parser
 from faceparse.core.runs.git import git_tags

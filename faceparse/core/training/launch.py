@@ -39,9 +39,9 @@ from faceparse.core.machine.parallel import STOPPING, default_processes, end_wit
 from faceparse.core.runs.directory import LAST, SETTINGS_FILE, RunDirectory
 from faceparse.core.settings import Settings, load_settings
 from faceparse.core.training import run
-from faceparse.core.training.meeting import meeting_config, network_variables
-from faceparse.core.training.notes import Notes
 from faceparse.core.training.observer import Bystander, Observer
+from faceparse.core.training.process_notes import Notes
+from faceparse.core.training.rendezvous import meeting_config, network_variables
 from faceparse.core.training.run import RunResult
 from faceparse.core.training.signals import exit_code
 
@@ -83,12 +83,12 @@ def start(job: Job) -> RunResult:
         FaceparseError: as `run.train` and `run.resume`.
         TrainingError: also where processes were lost more often than `launch.max_restarts` allows.
     """
-    here = processes_here(job.settings)
-    if is_joined() or here * job.settings.launch.nodes == 1:
+    count = processes_here(job.settings)
+    if is_joined() or count * job.settings.launch.nodes == 1:
         return _run_here(job, Notes(None))
-    for number in range(here):
+    for number in range(count):
         check_device(job.settings.train.device, number)
-    return _run_elastic(job, here)
+    return _run_elastic(job, count)
 
 
 def processes_here(settings: Settings) -> int:
@@ -114,17 +114,18 @@ def _run_here(job: Job, notes: Notes) -> RunResult:
     device = check_device(settings.train.device, local_rank())
     with join(device, settings.launch.timeout) as world, _observer(job, world) as observer:
         world.raise_in_all(notes.error)  # an error that a process of an earlier attempt could not tell the others
-        earlier = next(filter(None, world.gather(notes.run_dir)), None)
+        earlier = next(filter(None, world.gather(notes.run_dir)), None)  # the run directory of a lost attempt
+        keep = notes.keep_run_dir
         if earlier is not None:
             observer.warning(f"{notes.lost or 'a process was lost'}; all are started again")
             if world.on_first(lambda: (earlier / LAST).exists()):
-                return run.resume(earlier, observer, world, on_run_dir=notes.keep_run_dir, here=settings)
-            return run.train(settings, observer, world, on_run_dir=notes.keep_run_dir, run_dir=earlier)
+                return run.resume(earlier, observer, world, on_run_dir=keep, where=settings)
+            return run.train(settings, observer, world, on_run_dir=keep, run_dir=earlier)
         if job.resume is None:
-            return run.train(settings, observer, world, on_run_dir=notes.keep_run_dir)
+            return run.train(settings, observer, world, on_run_dir=keep)
         if job.resume == "auto":
-            return run.resume_or_train(settings, observer, world, on_run_dir=notes.keep_run_dir)
-        return run.resume(job.resume, observer, world, on_run_dir=notes.keep_run_dir, here=settings)
+            return run.resume_or_train(settings, observer, world, on_run_dir=keep)
+        return run.resume(job.resume, observer, world, on_run_dir=keep, where=settings)
 
 
 def _observer(job: Job, world: World) -> AbstractContextManager[Observer]:
@@ -132,13 +133,13 @@ def _observer(job: Job, world: World) -> AbstractContextManager[Observer]:
     return job.display() if world.is_first else nullcontext(Bystander())
 
 
-def _run_elastic(job: Job, here: int) -> RunResult:
+def _run_elastic(job: Job, count: int) -> RunResult:
     """Train in processes that PyTorch's launcher starts, watches, and starts again when one is lost."""
     launch = job.settings.launch
-    with TemporaryDirectory(prefix="faceparse-") as folder, _handlers_kept(), _environment(job.settings, here):
+    with TemporaryDirectory(prefix="faceparse-") as folder, _handlers_kept(), _environment(job.settings, count):
         notes = Notes(Path(folder))
         try:
-            config = _config(job.settings, here, folder, lambda: _before_meeting(job, notes))
+            config = _config(job.settings, count, folder, lambda: _before_meeting(job, notes))
             outcomes = elastic_launch(config, _worker_main)(job, notes)
         except SignalException as stop:
             name = signal.Signals(stop.sigval).name
@@ -192,12 +193,12 @@ def _before_meeting(job: Job, notes: Notes) -> None:
             observer.message(f"{why}waiting for {launch.nodes} machines at {launch.rendezvous}")
 
 
-def _config(settings: Settings, here: int, folder: str, before_meeting: Callable[[], None]) -> LaunchConfig:
+def _config(settings: Settings, count: int, folder: str, before_meeting: Callable[[], None]) -> LaunchConfig:
     launch = settings.launch
     return LaunchConfig(
         min_nodes=launch.nodes,
         max_nodes=launch.nodes,
-        nproc_per_node=here,
+        nproc_per_node=count,
         run_id="faceparse" if launch.rendezvous else secrets.token_hex(8),
         max_restarts=launch.max_restarts,
         logs_specs=DefaultLogsSpecs(log_dir=folder),
@@ -208,12 +209,12 @@ def _config(settings: Settings, here: int, folder: str, before_meeting: Callable
 
 
 @contextmanager
-def _environment(settings: Settings, here: int) -> Iterator[None]:
+def _environment(settings: Settings, count: int) -> Iterator[None]:
     """Set the variables that the processes inherit. Keep those that the user set."""
     wanted = {
         "TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1",  # else processes that are started again wait for the old ones
         "PYTHONWARNINGS": "ignore::FutureWarning",
-        "OMP_NUM_THREADS": str(max(1, default_processes() // here)),
+        "OMP_NUM_THREADS": str(max(1, default_processes() // count)),
         **network_variables(settings.launch),
     }
     added = {name: value for name, value in wanted.items() if name not in os.environ}

@@ -30,10 +30,10 @@ from faceparse.core.model.parsing import ParsingModel
 from faceparse.core.names.find import find_model
 from faceparse.core.parser.checkpoint_file import Checkpoint, read_checkpoint
 from faceparse.core.parser.initialise import LoadReport, initialise, initialise_from_timm
+from faceparse.core.sampling.batch_order import EpochSampler
 from faceparse.core.sampling.cache import SampleCache, open_cache
 from faceparse.core.sampling.frequency import class_weights, count_classes, sampling_shares
 from faceparse.core.sampling.loader import pins
-from faceparse.core.sampling.order import EpochSampler
 from faceparse.core.scoring.scores import resolve_metric
 from faceparse.core.settings import TIMM, ModelSettings, Settings
 from faceparse.core.training.observer import Observer

@@ -10,8 +10,8 @@ from faceparse.core.runs.directory import BEST, FINISHED, LAST, LOG_FILE, METRIC
 from faceparse.core.runs.ledger import InputDataset
 from faceparse.core.runs.tracker import Tracker
 from faceparse.core.settings import TrackingSettings
-from faceparse.core.training.checkpoint import save, save_last
 from faceparse.core.training.observer import Observer
+from faceparse.core.training.run_checkpoints import save, save_last
 
 
 class Recorder:

@@ -4,7 +4,10 @@ train, resume             plan, then the run directory, then
   Run.execute             the epochs
     Run._train_epoch      trainer.train_epoch: the steps (trainer.py)
     Run._evaluate         scores on `val`
-    Run._finish_epoch     metrics, best.pth, last.pth (recorder.py)
+    Run._finish_epoch     metrics; best.pth and last.pth where the epoch was scored (recorder.py)
+
+`on_first`, `on_all`, `in_step` and `raise_in_all` are calls that all processes make together: see the table in
+machine/distributed.py.
 """
 
 import signal
@@ -26,7 +29,7 @@ from faceparse.core.parser.inference import Parser
 from faceparse.core.parser.trained import ParsingNetwork
 from faceparse.core.runs.directory import BEST, LAST, RunDirectory, is_finished
 from faceparse.core.runs.ledger import read_ledger
-from faceparse.core.runs.store import check_experiment
+from faceparse.core.runs.mlflow_store import check_experiment
 from faceparse.core.runs.system import SystemMonitor
 from faceparse.core.sampling.loader import Loader
 from faceparse.core.scoring.counting import evaluate
@@ -34,7 +37,6 @@ from faceparse.core.scoring.protocols import DEFAULT
 from faceparse.core.scoring.scores import Scores, compute_scores, flat_name, resolve_metric
 from faceparse.core.settings import Settings, flatten
 from faceparse.core.training.assemble import make_loader, make_trainer
-from faceparse.core.training.checkpoint import read_last
 from faceparse.core.training.description import (
     input_datasets,
     logged_name,
@@ -45,6 +47,7 @@ from faceparse.core.training.description import (
 from faceparse.core.training.observer import Bystander, Observer
 from faceparse.core.training.plan import TrainingPlan, adopt_preprocessing, plan_training
 from faceparse.core.training.recorder import Recorder
+from faceparse.core.training.run_checkpoints import read_last
 from faceparse.core.training.signals import StopSignals, exit_code
 from faceparse.core.training.state import TrainingState, read_training_state
 from faceparse.core.training.trainer import NonFiniteLossError
@@ -126,12 +129,12 @@ def resume(
     world: World = ALONE,
     *,
     on_run_dir: OnRunDir = lambda _: None,
-    here: Settings | None = None,
+    where: Settings | None = None,
 ) -> RunResult:
     """Go on with a run from its newest checkpoint, as if it had never stopped. A finished run stays as it is.
 
     Args:
-        here: settings that say where the run goes on; all their other values are ignored.
+        where: settings that say where the run goes on; all their other values are ignored.
 
     Raises:
         FaceparseError: there is no such run or checkpoint, or its settings file or dataset has changed.
@@ -145,7 +148,7 @@ def resume(
                 f"from its weights, with a learning rate that falls anew: --restore-from {run_dir / LAST} --epochs N"
             )
             return world.on_first(lambda: _finished_result(run_dir, checkpoint))
-        settings = checkpoint.settings.moved_to(here) if here is not None else checkpoint.settings
+        settings = checkpoint.settings.moved_to(where) if where is not None else checkpoint.settings
         plan = plan_training(settings, observer.track, world, resumed=checkpoint)
         if plan.label_set != checkpoint.label_set:
             raise CheckpointError(
@@ -161,7 +164,7 @@ def resume_or_train(
     run_dir = world.on_first(lambda: RunDirectory.find(adopt_preprocessing(settings, observer)))
     if run_dir is None:
         return train(settings, observer, world, on_run_dir=on_run_dir)
-    return resume(run_dir, observer, world, on_run_dir=on_run_dir, here=settings)
+    return resume(run_dir, observer, world, on_run_dir=on_run_dir, where=settings)
 
 
 def _read_last(run_dir: Path, directory: RunDirectory | None, observer: Observer) -> Checkpoint:
@@ -263,7 +266,7 @@ class Run:
         return RunResult(path, path / BEST, self.best.epoch, self.best.score, tracker.run_id, tracker.uri, metric)
 
     def _finish_epoch(self, epoch: int, metrics: dict[str, float], scores: Scores | None) -> None:
-        self.trainer.start_epoch()
+        self.trainer.start_epoch()  # first: last.pth is to say that nothing of the next epoch is done
         if scores is not None:
             self.scores = scores.flat()
             metrics |= {f"val/{name}": value for name, value in self.scores.items()}
@@ -354,7 +357,7 @@ class Run:
                 f"or look at these files; {LAST} is from before it"
             )
             self.world.raise_in_all(named)
-            raise named from None
+            raise named from None  # not reached: the line above raises it in all processes
         losses = {f"train/{name}": value for name, value in progress.losses.items()}
         return losses | {"train/lr": progress.lr, "train/images_per_second": progress.images_per_second}
 

@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -98,6 +99,7 @@ class Trainer:
         if dtype == torch.bfloat16 and device.type == "cpu":
             keep_slow_in_float(model)
         model.to(memory_format=torch.channels_last if channels_last else torch.contiguous_format)
+        # `model` has the weights, `_parallel` sums gradients over processes, `_network` is the one to call.
         self._parallel = self._parallelised(model)
         self.average = WeightAverage(model, ema, world.data) if ema else None
         network: nn.Module = self._parallel or model
@@ -120,8 +122,9 @@ class Trainer:
         return self.average.model if self.average is not None else self.model
 
     def step(self, batches: Sequence[Batch]) -> Tensor:
-        """Run forward and backward on each batch, then update the weights. A loss that is not finite updates nothing.
+        """Run forward and backward on each batch, then update the weights.
 
+        A loss that is not finite leaves the weights as they are; schedule and running average go on all the same.
         Nothing here waits for the device, except the backward of inplace-abn and an optimizer that is not fused.
 
         Returns:
@@ -168,6 +171,7 @@ class Trainer:
             self._scaler.step(self.optimizer)
             self._scaler.update()
         elif self._fused:
+            # A fused optimizer skips its update by itself, without telling the host.
             self.optimizer.found_inf = (~torch.isfinite(judged)).float()  # type: ignore[attr-defined]
             self.optimizer.step()
         elif judged.isfinite():
@@ -198,7 +202,7 @@ class Trainer:
         iterator = iter(batches)
         while True:
             with record_function("load"):
-                group = [batch for _, batch in zip(range(self.accumulate), iterator, strict=False)]
+                group = list(islice(iterator, self.accumulate))
             if not group:
                 break
             self.lr = self.optimizer.param_groups[0]["lr"]

@@ -9,7 +9,7 @@ from starlette.requests import Request
 
 from faceparse.core.errors import DatasetError, FaceparseError
 from faceparse.core.images.opening import check_pixels, has_known_kind
-from faceparse.core.images.pictures import Picture, decode_picture
+from faceparse.core.images.read_photograph import Picture, decode_picture
 
 MAX_BYTES = 25_000_000
 """Largest photograph as a file. JPEGs from cameras are smaller."""

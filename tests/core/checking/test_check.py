@@ -13,8 +13,8 @@ from faceparse.core.datasets.edges import update_edges
 from faceparse.core.datasets.layout import SPLITS, DatasetFolder
 from faceparse.core.errors import DatasetError
 from faceparse.core.images.encoding import encode_jpeg, encode_png
-from faceparse.core.images.label_pictures import read_label
-from faceparse.core.images.pictures import read_image
+from faceparse.core.images.read_label import read_label
+from faceparse.core.images.read_photograph import read_image
 from faceparse.core.labels.label_set import get_label_set
 from tests.core.checking.celeba import write_celeba
 from tests.core.checking.damage import add_sample, append, first, problems, truncate

@@ -10,7 +10,7 @@ import pytest
 from faceparse.core.checking.duplicates import BLOCK, Picture, shared_images, thumbnail
 from faceparse.core.datasets.synthetic import Synthetic
 from faceparse.core.images.encoding import encode_jpeg
-from faceparse.core.images.pictures import read_image
+from faceparse.core.images.read_photograph import read_image
 from tests.conftest import PHOTOGRAPHS
 
 

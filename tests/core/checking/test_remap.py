@@ -15,7 +15,7 @@ from faceparse.core.checking.class_orders import ORDERS
 from faceparse.core.checking.remap import RemapReport, remap_labels
 from faceparse.core.errors import DatasetError, OutputError
 from faceparse.core.images.encoding import encode_png, write_palette_png
-from faceparse.core.images.label_pictures import read_label
+from faceparse.core.images.read_label import read_label
 from tests.core.checking.celeba import CELEBA, write_celeba
 
 COUNT = 8

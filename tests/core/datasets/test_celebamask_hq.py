@@ -11,8 +11,8 @@ from faceparse.core.datasets.layout import DatasetFolder
 from faceparse.core.datasets.prepare import prepare
 from faceparse.core.errors import DatasetError
 from faceparse.core.images.encoding import encode_png
-from faceparse.core.images.label_pictures import read_label
-from faceparse.core.images.pictures import read_image
+from faceparse.core.images.read_label import read_label
+from faceparse.core.images.read_photograph import read_image
 from faceparse.core.labels.label_set import get_label_set
 from tests.raw import HELEN_TO_CELEBA, face, make_celebamask_hq
 

@@ -13,8 +13,8 @@ from faceparse.core.datasets.fasseg import Fasseg
 from faceparse.core.datasets.layout import SPLITS, DatasetFolder
 from faceparse.core.datasets.prepare import prepare
 from faceparse.core.errors import DatasetError
-from faceparse.core.images.label_pictures import read_label
-from faceparse.core.images.pictures import read_image
+from faceparse.core.images.read_label import read_label
+from faceparse.core.images.read_photograph import read_image
 from tests.conftest import PHOTOGRAPHS
 
 COLOURS = [(255, 0, 0), (127, 0, 0), (255, 255, 0), (0, 0, 255), (0, 255, 0), (0, 255, 255)]

@@ -12,8 +12,8 @@ from faceparse.core.datasets.prepare import prepare
 from faceparse.core.errors import DatasetError
 from faceparse.core.faces.alignment import make_alignment, similarity
 from faceparse.core.images.encoding import encode_png
-from faceparse.core.images.label_pictures import read_label
-from faceparse.core.images.pictures import read_image
+from faceparse.core.images.read_label import read_label
+from faceparse.core.images.read_photograph import read_image
 from faceparse.core.images.warp import invert
 from tests.raw import face, make_helen
 

@@ -9,7 +9,7 @@ from faceparse.core.datasets.ibugmask import IBugMask
 from faceparse.core.datasets.prepare import prepare
 from faceparse.core.errors import DatasetError
 from faceparse.core.images.encoding import encode_png
-from faceparse.core.images.label_pictures import read_label
+from faceparse.core.images.read_label import read_label
 from faceparse.core.labels.label_set import get_label_set
 from tests.raw import face, make_ibugmask
 

@@ -10,7 +10,7 @@ from faceparse.core.datasets.layout import DatasetFolder, folder_label_set
 from faceparse.core.datasets.prepare import prepare
 from faceparse.core.errors import DatasetError
 from faceparse.core.faces.alignment import make_alignment
-from faceparse.core.images.label_pictures import read_label
+from faceparse.core.images.read_label import read_label
 from tests.raw import face, make_lapa
 
 LANDMARKS = make_alignment("landmarks", size=96, template="farl", on_missing="identity")

@@ -16,7 +16,7 @@ from faceparse.core.datasets.layout import (
 )
 from faceparse.core.errors import DatasetError, FaceparseError, SettingsError
 from faceparse.core.images.encoding import encode_png
-from faceparse.core.images.label_pictures import read_label
+from faceparse.core.images.read_label import read_label
 from faceparse.core.labels.label_set import get_label_set
 from faceparse.core.settings import DataSettings
 

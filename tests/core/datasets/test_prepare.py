@@ -20,8 +20,8 @@ from faceparse.core.datasets.source import Item, Raw
 from faceparse.core.datasets.synthetic import Synthetic
 from faceparse.core.errors import DatasetError, OutputError, SettingsError
 from faceparse.core.files.folder_lock import only_process
-from faceparse.core.images.label_pictures import read_label
-from faceparse.core.images.pictures import read_image
+from faceparse.core.images.read_label import read_label
+from faceparse.core.images.read_photograph import read_image
 from tests.core.datasets.given import ALIGNMENT, SIZE, Counted, Given, contents, lists, pair
 from tests.raw import make_lapa
 

@@ -12,8 +12,8 @@ from faceparse.core.datasets.source import Raw
 from faceparse.core.errors import DatasetError
 from faceparse.core.faces.alignment import harden
 from faceparse.core.images.encoding import encode_jpeg
-from faceparse.core.images.label_pictures import read_label
-from faceparse.core.images.pictures import read_image
+from faceparse.core.images.read_label import read_label
+from faceparse.core.images.read_photograph import read_image
 from tests.core.datasets.given import ALIGNMENT, RANDOM, SIZE, Given, Turned, lists, pair, turned_template
 
 

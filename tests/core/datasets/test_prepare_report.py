@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from faceparse.core.datasets.prepare import prepare
-from faceparse.core.images.label_pictures import read_label
+from faceparse.core.images.read_label import read_label
 from faceparse.core.labels.label_set import get_label_set
 from tests.core.datasets.given import ALIGNMENT, Turned, turned_template
 

@@ -6,7 +6,7 @@ import pytest
 from faceparse.core.datasets.layout import DatasetFolder
 from faceparse.core.datasets.training_geometry import measure_geometry
 from faceparse.core.faces.geometry import FaceGeometry
-from faceparse.core.images.label_pictures import read_label
+from faceparse.core.images.read_label import read_label
 from faceparse.core.images.warp import Size
 from faceparse.core.labels.label_set import get_label_set
 from faceparse.core.machine.parallel import untracked

@@ -13,7 +13,7 @@ import faceparse
 from faceparse.core.errors import CheckpointError
 from faceparse.core.export.bundle import read_bundle
 from faceparse.core.export.export import read_exportable
-from faceparse.core.images.pictures import read_image
+from faceparse.core.images.read_photograph import read_image
 from faceparse.core.labels.label_set import label_set_from_dict
 from faceparse.core.load import load_model_from
 from faceparse.core.parser.checkpoint_file import Checkpoint, read_checkpoint

@@ -29,7 +29,7 @@ from faceparse.core.export.exported import read_exported
 from faceparse.core.export.formats import FORMATS
 from faceparse.core.export.verify import score
 from faceparse.core.images.encoding import encode_png
-from faceparse.core.images.pictures import read_image
+from faceparse.core.images.read_photograph import read_image
 from faceparse.core.parser import checkpoint_file
 from faceparse.core.parser.checkpoint_file import Checkpoint, read_checkpoint
 from faceparse.core.runtime.onnx_model import OnnxModel, open_onnx

@@ -9,7 +9,7 @@ from PIL import Image
 
 from faceparse.core.errors import DatasetError
 from faceparse.core.images.integrity import damage
-from faceparse.core.images.pictures import decode_image
+from faceparse.core.images.read_photograph import decode_image
 
 RANDOM = np.random.default_rng(5)
 PICTURE = RANDOM.integers(0, 256, (24, 30, 3), dtype=np.uint8)

@@ -12,9 +12,9 @@ import pytest
 from PIL import EpsImagePlugin, Image
 
 from faceparse.core.errors import DatasetError, ResourceError
-from faceparse.core.images.label_pictures import read_label, read_mask
 from faceparse.core.images.opening import open_picture, read_size
-from faceparse.core.images.pictures import IMAGE_SUFFIXES, decode_image, read_image
+from faceparse.core.images.read_label import read_label, read_mask
+from faceparse.core.images.read_photograph import IMAGE_SUFFIXES, decode_image, read_image
 from tests.core.images.made import SMOOTH, encoded, placed, refusal, uniform_png
 
 POSTSCRIPT = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 8 8\n%%EndComments\nshowpage\n%%EOF\n"
@@ -60,7 +60,7 @@ def test_an_import_changes_nothing_of_the_process() -> None:
     code = (
         "import os, warnings, cv2, numpy, PIL.Image;"
         "before = list(warnings.filters), dict(os.environ);"
-        "import faceparse, faceparse.core.images.pictures, faceparse.core.images.label_pictures;"
+        "import faceparse, faceparse.core.images.read_photograph, faceparse.core.images.read_label;"
         "import faceparse.core.drawing.drawn_face, faceparse.core.datasets.prepare;"
         "assert (list(warnings.filters), dict(os.environ)) == before"
     )

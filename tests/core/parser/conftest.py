@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from faceparse.core.model.eagrnet import EAGRNet
-from faceparse.core.training.checkpoint import save
+from faceparse.core.training.run_checkpoints import save
 from tests.core.parser.small import packed, small
 
 

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from faceparse.core.errors import CheckpointError
-from faceparse.core.images.pictures import read_image
+from faceparse.core.images.read_photograph import read_image
 from faceparse.core.model.build import build_model
 from faceparse.core.model.eagrnet import EAGRNet
 from faceparse.core.model.parsing import Output, ParsingModel

@@ -12,7 +12,7 @@ from faceparse.core.files.writing import write_atomic
 from faceparse.core.images.encoding import encode_jpeg, encode_png
 from faceparse.core.images.matrices import read_matrix
 from faceparse.core.images.overlay import cut_out
-from faceparse.core.images.pictures import read_image
+from faceparse.core.images.read_photograph import read_image
 from faceparse.core.images.warp import apply, warp_image
 from faceparse.core.labels.label_set import LabelSet, get_label_set
 from faceparse.core.parser.inference import Parser

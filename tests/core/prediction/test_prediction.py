@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from faceparse.core.errors import DatasetError, OutputError, ResourceError, SettingsError
-from faceparse.core.images.pictures import read_image
+from faceparse.core.images.read_photograph import read_image
 from faceparse.core.labels.label_set import get_label_set
 from faceparse.core.parser.inference import Parser
 from faceparse.core.prediction.prediction import PredictionPlan, plan_prediction

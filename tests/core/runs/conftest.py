@@ -9,7 +9,7 @@ import pytest
 from mlflow.entities import LoggedModel
 from mlflow.tracking import MlflowClient
 
-from faceparse.core.runs import store as store_module
+from faceparse.core.runs import mlflow_store as store_module
 from faceparse.core.runs import tracker
 from faceparse.core.runs.delivery import open_delivery
 from faceparse.core.runs.directory import RunDirectory

@@ -14,15 +14,15 @@ from mlflow.tracking._tracking_service import utils
 from faceparse.core.errors import SettingsError
 from faceparse.core.runs.database import beside, database_file, follow_move, present_uri
 from faceparse.core.runs.ledger import read_ledger
+from faceparse.core.runs.mlflow_store import check_experiment, log_evaluation, log_folder
+from faceparse.core.runs.rank_runs import find_run
 from faceparse.core.runs.registry import Registration, download
-from faceparse.core.runs.runs import find_run
-from faceparse.core.runs.store import check_experiment, log_evaluation, log_folder
 from faceparse.core.settings import TrackingSettings
 from tests.core.runs.conftest import Run, evaluated
 
 BEGIN = """
 from faceparse.core.settings import TrackingSettings
-from faceparse.core.runs.store import check_experiment
+from faceparse.core.runs.mlflow_store import check_experiment
 check_experiment(TrackingSettings(experiment="faces"), warn=print)
 print("ok")
 """

@@ -24,8 +24,8 @@ from faceparse.core.load import load_model_from
 from faceparse.core.parser.checkpoint_file import read_checkpoint
 from faceparse.core.parser.inference import load_parser
 from faceparse.core.runs import registry
+from faceparse.core.runs.mlflow_store import mlflow_name
 from faceparse.core.runs.registry import Registration, download, requirements
-from faceparse.core.runs.store import mlflow_name
 from faceparse.core.training.run import RunResult
 from tests.conftest import Server
 

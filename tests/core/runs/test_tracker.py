@@ -14,7 +14,7 @@ from mlflow.tracking import MlflowClient
 from faceparse.core.errors import InterruptedRunError, TrackingError, TrainingError
 from faceparse.core.runs import tracker
 from faceparse.core.runs.ledger import Parcel
-from faceparse.core.runs.store import check_experiment, log_evaluation, mlflow_name
+from faceparse.core.runs.mlflow_store import check_experiment, log_evaluation, mlflow_name
 from tests.conftest import Server
 from tests.core.runs.conftest import (
     NAMES,

@@ -14,14 +14,14 @@ import torch
 from faceparse.core.datasets.layout import DatasetFolder, Sample
 from faceparse.core.errors import DatasetError, SettingsError
 from faceparse.core.images.encoding import encode_png
-from faceparse.core.images.label_pictures import read_label
-from faceparse.core.images.pictures import read_image
+from faceparse.core.images.read_label import read_label
+from faceparse.core.images.read_photograph import read_image
 from faceparse.core.labels.label_set import get_label_set
 from faceparse.core.sampling import cache as cache_module
 from faceparse.core.sampling.augmentation import Augmentation
+from faceparse.core.sampling.batch_order import EpochSampler
 from faceparse.core.sampling.cache import SampleCache, open_cache
 from faceparse.core.sampling.loader import Loader
-from faceparse.core.sampling.order import EpochSampler
 from faceparse.core.sampling.samples import Arrays, Batch, TrainingSet, augment, collate
 from faceparse.core.settings import DataSettings
 

@@ -8,7 +8,7 @@ import pytest
 
 from faceparse.core.datasets.layout import DatasetFolder
 from faceparse.core.errors import DatasetError
-from faceparse.core.images.label_pictures import read_label
+from faceparse.core.images.read_label import read_label
 from faceparse.core.machine.parallel import untracked
 from faceparse.core.sampling.frequency import class_weights, count_classes, sampling_shares
 

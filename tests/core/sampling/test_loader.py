@@ -20,8 +20,8 @@ from faceparse.core.datasets.layout import DatasetFolder
 from faceparse.core.errors import DatasetError, FaceparseError, SettingsError
 from faceparse.core.images.encoding import encode_png
 from faceparse.core.labels.label_set import get_label_set
+from faceparse.core.sampling.batch_order import EpochSampler
 from faceparse.core.sampling.loader import Loader, _GuardedCollate, _Packed, pins
-from faceparse.core.sampling.order import EpochSampler
 from faceparse.core.sampling.samples import Batch, TrainingSet, collate
 from faceparse.core.settings import DataSettings
 

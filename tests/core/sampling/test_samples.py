@@ -12,8 +12,8 @@ from faceparse.core.datasets.layout import DatasetFolder, Sample
 from faceparse.core.errors import DatasetError
 from faceparse.core.files.writing import write_atomic
 from faceparse.core.images.encoding import encode_jpeg, encode_png
-from faceparse.core.images.label_pictures import read_label
-from faceparse.core.images.pictures import read_image
+from faceparse.core.images.read_label import read_label
+from faceparse.core.images.read_photograph import read_image
 from faceparse.core.images.warp import apply, invert
 from faceparse.core.labels.label_set import IGNORE, get_label_set
 from faceparse.core.model.normalise import Normalise

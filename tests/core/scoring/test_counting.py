@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from faceparse.core.datasets.layout import DatasetFolder, Sample
 from faceparse.core.errors import DatasetError
 from faceparse.core.images.encoding import encode_png
-from faceparse.core.images.label_pictures import read_label
-from faceparse.core.images.pictures import read_image
+from faceparse.core.images.read_label import read_label
+from faceparse.core.images.read_photograph import read_image
 from faceparse.core.labels.counts import confusion_counts
 from faceparse.core.model.parsing import Output, ParsingModel
 from faceparse.core.parser.inference import Parser

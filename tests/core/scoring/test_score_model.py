@@ -12,8 +12,8 @@ from torch import Tensor
 from faceparse.core.datasets.layout import write_label_set
 from faceparse.core.errors import CheckpointError, DatasetError, SettingsError
 from faceparse.core.images.crop import prepare_photo
-from faceparse.core.images.label_pictures import read_label
-from faceparse.core.images.pictures import read_image
+from faceparse.core.images.read_label import read_label
+from faceparse.core.images.read_photograph import read_image
 from faceparse.core.images.warp import unwarp_label
 from faceparse.core.labels.label_set import LabelSet, get_label_set
 from faceparse.core.model.build import build_model

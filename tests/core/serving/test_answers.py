@@ -97,7 +97,7 @@ def test_a_photograph_too_large_is_refused_before_it_is_decoded(
     model: OnnxModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("faceparse.core.images.opening.MAX_PIXELS", 150 * 150 - 1)
-    monkeypatch.setattr("faceparse.core.images.pictures.decode_image", None)
+    monkeypatch.setattr("faceparse.core.images.read_photograph.decode_image", None)
     with pytest.raises(DatasetError, match=r"^image 0: more than 0 megapixels; make it smaller$"):
         answer(model, [JPEG])
 

@@ -20,7 +20,7 @@ from starlette.testclient import TestClient
 
 from faceparse.core.api import FaceParser, Result
 from faceparse.core.images.encoding import encode_jpeg, encode_png
-from faceparse.core.images.pictures import decode_image
+from faceparse.core.images.read_photograph import decode_image
 from faceparse.core.web import application, uploads
 from tests.core.web.conftest import HELEN
 

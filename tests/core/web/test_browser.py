@@ -12,8 +12,8 @@ from PIL import Image
 
 from faceparse.core.api import FaceParser
 from faceparse.core.images.encoding import encode_jpeg, encode_png
-from faceparse.core.images.label_pictures import read_label
 from faceparse.core.images.overlay import overlay
+from faceparse.core.images.read_label import read_label
 from tests.core.web.conftest import HELEN
 
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")

@@ -12,8 +12,8 @@ from mlflow.tracking import MlflowClient
 from mlflow.utils.validation import _validate_metric_name
 
 from faceparse.core.errors import SettingsError
-from faceparse.core.runs import store as store_module
-from faceparse.core.runs.store import (
+from faceparse.core.runs import mlflow_store as store_module
+from faceparse.core.runs.mlflow_store import (
     Store,
     WithheldError,
     check_experiment,

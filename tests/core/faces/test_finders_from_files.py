@@ -8,7 +8,8 @@ import pytest
 from onnx import TensorProto, helper
 
 from faceparse.core.errors import DatasetError, SettingsError
-from faceparse.core.faces.face import MOST_FACES, Boxes, Face, YuNet, face_finder
+from faceparse.core.faces.face import MOST_FACES, Face
+from faceparse.core.faces.finders_from_files import Boxes, YuNet, face_finder
 from tests.core.prediction.detector import POINTS, SIDE, make_detector
 
 DARK = np.zeros((96, 160, 3), np.uint8)

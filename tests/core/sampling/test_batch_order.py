@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from faceparse.core.sampling.order import Draw, EpochSampler
+from faceparse.core.sampling.batch_order import Draw, EpochSampler
 
 
 def order(count: int, *, batch_size: int = 4, seed: int = 0, epoch: int = 0) -> list[list[Draw]]:

@@ -10,8 +10,8 @@ import torch
 
 from faceparse.core.errors import CheckpointError, OutputError
 from faceparse.core.runs.directory import BEST, LAST, PREVIOUS
-from faceparse.core.training.checkpoint import read_last, save, save_last
 from faceparse.core.training.run import RunResult
+from faceparse.core.training.run_checkpoints import read_last, save, save_last
 
 
 def content(epoch: int, size: int = 1000) -> dict[str, object]:
@@ -66,7 +66,7 @@ import resource, signal, sys
 from pathlib import Path
 import torch
 from faceparse.core.errors import OutputError
-from faceparse.core.training.checkpoint import save, save_last
+from faceparse.core.training.run_checkpoints import save, save_last
 
 folder = Path(sys.argv[1])
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
@@ -99,7 +99,7 @@ KILLED = """
 import io, os, signal, sys
 from pathlib import Path
 import torch
-from faceparse.core.training import checkpoint
+from faceparse.core.training import run_checkpoints
 
 write = torch.save
 

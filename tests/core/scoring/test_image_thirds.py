@@ -8,13 +8,13 @@ import pytest
 from faceparse.core.datasets.layout import DatasetFolder
 from faceparse.core.errors import DatasetError
 from faceparse.core.images.encoding import encode_png
-from faceparse.core.images.label_pictures import read_label
-from faceparse.core.images.pictures import read_image
+from faceparse.core.images.read_label import read_label
+from faceparse.core.images.read_photograph import read_image
 from faceparse.core.labels.label_set import LabelSet, get_label_set
+from faceparse.core.scoring.image_thirds import face_shares, median_lightness, skin_lightness, split_in_thirds
 from faceparse.core.scoring.records import Counts, count_image
 from faceparse.core.scoring.scores import compute_all_scores
 from faceparse.core.scoring.summary import Summary
-from faceparse.core.scoring.thirds import face_shares, median_lightness, skin_lightness, split_in_thirds
 from tests.core.scoring.images import stacked
 
 HELEN = get_label_set("helen")

@@ -11,8 +11,8 @@ from PIL import Image
 
 from faceparse.core.errors import DatasetError
 from faceparse.core.files.reading import read_bytes
-from faceparse.core.images.label_pictures import read_label
-from faceparse.core.images.pictures import MEAN_COLOUR, decode_image, decode_picture, from_pillow, read_image
+from faceparse.core.images.read_label import read_label
+from faceparse.core.images.read_photograph import MEAN_COLOUR, decode_image, decode_picture, from_pillow, read_image
 from tests.core.images.made import COLOURS, LABEL, RANDOM, SMOOTH, encoded, palette_png, placed, refusal
 
 

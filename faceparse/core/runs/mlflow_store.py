@@ -34,7 +34,7 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from faceparse.core.errors import SettingsError
 from faceparse.core.runs.database import ARTIFACTS, SQLITE, database_file, follow_move, is_local
 from faceparse.core.runs.ledger import Evaluated, InputDataset, Line, Status, report_files
-from faceparse.core.runs.logged import LoggedRun, Point
+from faceparse.core.runs.mlflow_run import LoggedRun, Point
 from faceparse.core.settings import TrackingSettings, folder_name
 from faceparse.core.text.address import VARIABLE, public_address, whole_address, withheld, without_secrets
 

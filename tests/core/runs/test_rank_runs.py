@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from faceparse.core.errors import SettingsError, TrackingError
-from faceparse.core.runs.runs import Ranked, compare_runs, find_run, rank_runs
+from faceparse.core.runs.rank_runs import Ranked, compare_runs, find_run, rank_runs
 from tests.conftest import Server
 from tests.core.runs.conftest import Run, until
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from faceparse.core.images.encoding import encode_png
-from faceparse.core.images.label_pictures import is_palette_png, read_label
+from faceparse.core.images.read_label import is_palette_png, read_label
 from tests.core.images.made import COLOURS, LABEL, encoded, palette_png, placed, refusal
 
 

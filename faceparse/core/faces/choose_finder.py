@@ -9,9 +9,10 @@ from typing import Literal, Protocol
 import numpy as np
 
 from faceparse.core.errors import SettingsError
-from faceparse.core.faces.face import Face, Finder, face_finder
+from faceparse.core.faces.face import Face, Finder
 from faceparse.core.faces.film_tracker import FaceTracker
 from faceparse.core.faces.finder import FaceFinder, FinderOptions, FoundFace
+from faceparse.core.faces.finders_from_files import face_finder
 from faceparse.core.faces.geometry import FaceGeometry
 from faceparse.core.faces.windows import PictureSizes, by_windows
 from faceparse.core.images.warp import apply, invert
