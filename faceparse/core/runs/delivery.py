@@ -14,19 +14,8 @@ from pathlib import Path
 
 from faceparse.core.errors import TrackingError
 from faceparse.core.runs.ledger import TRACKING_FILE, Evaluated, Line, Parcel, lacks_model, read_ledger, undelivered
-from faceparse.core.runs.mlflow_store import (
-    FAILURES,
-    Held,
-    Refused,
-    Say,
-    Store,
-    advice,
-    as_named,
-    is_refusal,
-    open_store,
-    reason,
-    told,
-)
+from faceparse.core.runs.mlflow_failures import FAILURES, Refused, advice, is_refusal, reason, told
+from faceparse.core.runs.mlflow_store import Held, Say, Store, as_named, open_store
 from faceparse.core.runs.shared_ledger import SharedLedger
 
 _ASIDE = ".upload"

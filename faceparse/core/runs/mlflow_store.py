@@ -29,14 +29,14 @@ from mlflow.entities import (
 from mlflow.exceptions import MlflowException
 from mlflow.store.entities import PagedList
 from mlflow.tracking import MlflowClient
-from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from faceparse.core.errors import SettingsError
 from faceparse.core.runs.database import ARTIFACTS, SQLITE, database_file, follow_move, is_local
 from faceparse.core.runs.ledger import Evaluated, InputDataset, Line, Status, report_files
+from faceparse.core.runs.mlflow_failures import FAILURES, GoneError, Refused, WithheldError, is_refusal, reason, told
 from faceparse.core.runs.mlflow_run import LoggedRun, Point
 from faceparse.core.settings import TrackingSettings, folder_name
-from faceparse.core.text.address import VARIABLE, public_address, whole_address, withheld, without_secrets
+from faceparse.core.text.address import VARIABLE, public_address, whole_address, withheld
 
 CLIENT_DEFAULTS = {
     # The tracker itself tries again, after it asks what MLflow holds. Retries of the client would repeat points.
@@ -51,17 +51,6 @@ CLIENT_DEFAULTS = {
 START_PATIENCE = 5.0
 """Longest time in seconds that a run waits for MLflow, for each of its first two questions."""
 
-
-class GoneError(Exception):
-    """The run was deleted in MLflow."""
-
-
-class WithheldError(Exception):
-    """The server is not asked, because it would get the environment's user and password."""
-
-
-FAILURES = (MlflowException, SQLAlchemyError, sqlite3.Error, OSError, ImportError, GoneError, WithheldError)
-"""Errors of a store that does not work; errors of requests are OSErrors."""
 
 PAGE = 1000
 """Experiments or runs per request."""
@@ -78,8 +67,6 @@ _EPOCH_TAG = "faceparse.best_epoch"
 Held = dict[tuple[str, int], Metric]
 """(metric, step) -> the newest point that a run has there."""
 
-Refused = dict[str, str]
-"""Name -> why MLflow refuses it for its content, however often it is asked."""
 
 Say = Callable[[str], None]
 """Called with one line of text."""
@@ -109,18 +96,6 @@ def mlflow_name(name: str) -> str:
 def as_named(line: Line) -> Line:
     """The line, with its metrics named as MLflow takes them."""
     return {**line, "metrics": {mlflow_name(name): value for name, value in line["metrics"].items()}}
-
-
-def is_refusal(error: BaseException) -> bool:
-    """Whether MLflow refuses a value for its content, so that another try is useless."""
-    return isinstance(error, MlflowException) and error.error_code == "INVALID_PARAMETER_VALUE"
-
-
-def advice(error: BaseException) -> str:
-    """End of an error message: try again, or nothing where waiting does not help."""
-    code = error.error_code if isinstance(error, MlflowException) else ""
-    lasting = isinstance(error, GoneError | WithheldError) or is_refusal(error) or code == "RESOURCE_DOES_NOT_EXIST"
-    return "" if lasting else "; try again when it is back"
 
 
 def _make_database(path: Path) -> None:
@@ -480,13 +455,6 @@ def log_folder(uri: str, run_id: str, folder: Path, name: str, *, warn: Say) -> 
     return True
 
 
-def told(uri: str, refused: Refused) -> str:
-    """One-line warning about what MLflow refuses."""
-    names, why = list(refused), next(iter(refused.values()))
-    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
-    return f"MLflow at {uri} refuses {', '.join(names[:3])}{more} ({why}); left out there, all the rest is delivered"
-
-
 def check_experiment(settings: TrackingSettings, *, warn: Say = lambda _: None) -> None:
     """Before a run directory exists, raise errors that waiting would not fix. A silent server is no such error.
 
@@ -530,17 +498,3 @@ def check_store(uri: str) -> None:
 
 def _unusable(uri: str, error: Exception) -> SettingsError:
     return SettingsError(f"MLflow store {uri} cannot be opened: {reason(error)}")
-
-
-def reason(error: BaseException) -> str:
-    """Cause of an error in one line.
-
-    MLflow wraps the message of a socket or a database in pages of text; this returns the message itself.
-    """
-    said, root = error, error
-    while root.__context__ is not None:
-        root = root.__context__
-        if isinstance(root, DBAPIError) and root.orig is not None:
-            said = root.orig
-    text = (root.strerror or str(root) if isinstance(root, OSError) else str(said)).strip()
-    return without_secrets(text.splitlines()[0])[:160] if text else type(error).__name__

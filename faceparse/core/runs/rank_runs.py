@@ -9,8 +9,9 @@ from faceparse.core.errors import SettingsError, TrackingError
 from faceparse.core.labels.label_set import nearest
 from faceparse.core.runs.database import database_file, is_local
 from faceparse.core.runs.ledger import TRACKING_FILE, read_ledger
+from faceparse.core.runs.mlflow_failures import FAILURES, reason
 from faceparse.core.runs.mlflow_run import LoggedRun
-from faceparse.core.runs.mlflow_store import FAILURES, Store, mlflow_name, reason
+from faceparse.core.runs.mlflow_store import Store, mlflow_name
 
 PLACES = ("train.run_dir", "tracking.run_name")
 """Params that differ between any two runs, so their difference means nothing."""

@@ -14,7 +14,8 @@ from typing import Any, Self
 from faceparse.core.errors import InterruptedRunError
 from faceparse.core.runs.delivery import Delivery
 from faceparse.core.runs.ledger import InputDataset, Ledger, Line, Status, read_ledger
-from faceparse.core.runs.mlflow_store import START_PATIENCE, Say, reason, tracking_uri
+from faceparse.core.runs.mlflow_failures import reason
+from faceparse.core.runs.mlflow_store import START_PATIENCE, Say, tracking_uri
 from faceparse.core.runs.shared_ledger import LedgerClosedError, SharedLedger
 from faceparse.core.settings import TrackingSettings
 from faceparse.core.text.address import VARIABLE, whole_address

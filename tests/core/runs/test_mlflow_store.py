@@ -13,15 +13,14 @@ from mlflow.utils.validation import _validate_metric_name
 
 from faceparse.core.errors import SettingsError
 from faceparse.core.runs import mlflow_store as store_module
+from faceparse.core.runs.mlflow_failures import WithheldError, reason
 from faceparse.core.runs.mlflow_store import (
     Store,
-    WithheldError,
     check_experiment,
     check_store,
     log_evaluation,
     log_folder,
     mlflow_name,
-    reason,
     tracking_uri,
 )
 from faceparse.core.settings import TrackingSettings
