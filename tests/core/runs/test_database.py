@@ -98,7 +98,7 @@ def database(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def before(database: Path, tmp_path: Path) -> Path:
     """A working folder with a database, a run's directory and its files."""
-    folder = tmp_path / f"be fore_%{secrets.token_hex(2)}"  # MLflow keeps what it opened, by its path
+    folder = tmp_path / f"be fore{secrets.token_hex(2)}_%"  # MLflow keeps what it opened, by its path
     folder.mkdir()
     shutil.copy(database, folder / "mlflow.db")
     run = Run(f"sqlite:///{folder}/mlflow.db", folder / "runs" / "one").start()
