@@ -20,7 +20,7 @@ from faceparse.core.checking.moments import Moments, label_moments, stack_moment
 from faceparse.core.datasets.layout import SPLITS, DatasetFolder, resolve_label_set
 from faceparse.core.errors import DatasetError, OutputError
 from faceparse.core.files.reading import read_bytes
-from faceparse.core.files.writing import cannot_write, write_atomic
+from faceparse.core.files.writing import cannot_write, refuse_links_out, write_atomic
 from faceparse.core.images.encoding import encode_png
 from faceparse.core.images.read_label import read_label
 from faceparse.core.labels.label_set import LabelSet
@@ -59,6 +59,7 @@ def remap_labels(
         OutputError: the folder cannot be written, or another remap is at work.
     """
     with _alone(root):
+        _refuse_links(root)
         finished = _is_decided(root)
         if finished:
             _exchange(root)
@@ -138,6 +139,12 @@ def _is_png(path: Path) -> bool:
 def _rewrite(root: Path, table: np.ndarray, path: Path) -> None:
     source, target = root / path, root / UNDECIDED / path
     write_atomic(target, encode_png(table[read_label(source)]) if _is_png(path) else read_bytes(source))
+
+
+def _refuse_links(root: Path) -> None:
+    """Raise OutputError if a link leads out of the folders of a remap: labels would be moved from or to elsewhere."""
+    own = [root / name for name in (UNDECIDED, DECIDED, REPLACED)]
+    refuse_links_out(root, *own, *(folder / name for folder in own for name in FOLDERS))
 
 
 def _is_decided(root: Path) -> bool:

@@ -20,12 +20,14 @@ from faceparse.core.export.exported import ExportedModel, to_metadata
 from faceparse.core.export.formats import format_of
 from faceparse.core.export.read import read_model
 from faceparse.core.files.writing import write_atomic
+from faceparse.core.labels.label_set import read_label_set
 from faceparse.core.parser.trained import TrainedModel
 from faceparse.core.runtime.checksums import COPY_AGAIN, MODEL, SUMS, check_sums, write_sums
 from faceparse.core.scoring.split import Split
 from faceparse.core.scoring.summary import Summary
 from faceparse.core.settings import to_toml
 
+LABELS = "labels.toml"
 _PREPROCESSING = ("kind", "input_size", "sizes", "channel_order", "mean", "std", "preprocessing")
 
 
@@ -43,7 +45,7 @@ def fill_bundle(
     scores = summary.scores if summary else None
     config = hub_config(model, file.name, format_name, steps, scores, scored_on)
     texts = {
-        "labels.toml": tomli_w.dumps(model.label_set.to_toml()),
+        LABELS: tomli_w.dumps(model.label_set.to_toml()),
         "settings.toml": to_toml(model.settings),
         "preprocessing.json": json.dumps(steps, indent=2) + "\n",
         "config.json": json.dumps(config, indent=2) + "\n",
@@ -67,7 +69,13 @@ def read_bundle(folder: Path, *, where: str | None = None, fix: str = COPY_AGAIN
     model = check_sums(folder, where=where, fix=fix)
     if format_of(model) is None:
         raise CheckpointError(f"{where or folder}/{SUMS}: names no model; export the bundle again")
-    return read_model(model, trust=trust)
+    found = read_model(model, trust=trust)
+    labels = folder / LABELS
+    if labels.is_file() and read_label_set(labels) != found.label_set:
+        raise CheckpointError(
+            f"{where or folder}/{LABELS}: has other classes than {model.name}; export the bundle again"
+        )
+    return found
 
 
 def _as_json(text: str) -> object:

@@ -35,9 +35,15 @@ def read_label(path: Path) -> np.ndarray:
                     f"{path}: a {picture.mode} picture, not single-channel class ids; "
                     "convert it with 'faceparse prepare folder'"
                 )
-            return np.array(picture, np.uint8)
+            return np.array(picture, np.uint8) // _steps(data)
     except DAMAGED as error:
         raise DatasetError(f"{path}: not a readable label picture ({error}); replace the file") from None
+
+
+def _steps(data: bytes) -> int:
+    """Factor by which Pillow makes greys of the values of a PNG with 2 or 4 bits; 1 for all other pictures."""
+    grey = data[:8] == b"\x89PNG\r\n\x1a\n" and data[25:26] == b"\x00"
+    return {2: 85, 4: 17}.get(data[24], 1) if grey else 1
 
 
 def must_be_lossless(data: bytes, path: Path) -> None:

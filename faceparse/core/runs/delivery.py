@@ -13,10 +13,12 @@ from functools import partial
 from pathlib import Path
 
 from faceparse.core.errors import TrackingError
+from faceparse.core.runs.database import database_file, is_local
 from faceparse.core.runs.ledger import TRACKING_FILE, Evaluated, Line, Parcel, lacks_model, read_ledger, undelivered
 from faceparse.core.runs.mlflow_failures import FAILURES, Refused, advice, is_refusal, reason, told
-from faceparse.core.runs.mlflow_store import Held, Say, Store, as_named, open_store
+from faceparse.core.runs.mlflow_store import Held, Say, Store, as_named, open_store, tracking_uri
 from faceparse.core.runs.shared_ledger import SharedLedger
+from faceparse.core.settings import load_settings
 
 _ASIDE = ".upload"
 
@@ -34,6 +36,7 @@ class Delivery:
         *,
         warn: Say,
         on_contact: Callable[[], object] = lambda: None,
+        make: bool = True,
     ) -> None:
         """Prepare the delivery. Deliver nothing yet.
 
@@ -45,6 +48,7 @@ class Delivery:
         self.shared = self._shared = shared
         self._ledger = shared.ledger
         self._lines, self._warn, self._on_contact = lines, warn, on_contact
+        self._make = make
         self._store: Store | None = None
         self._run_id = ""
         self._held: Held | None = None  # points that need no delivery; None: ask MLflow
@@ -114,7 +118,7 @@ class Delivery:
 
     def _open(self) -> Store:
         run_id = self._ledger.run_id
-        store = open_store(self._ledger.uri, warn=self._warn, must_exist=run_id is not None)
+        store = open_store(self._ledger.uri, warn=self._warn, must_exist=run_id is not None or not self._make)
         if run_id is not None:
             store.check_run(run_id)
         return store
@@ -270,7 +274,10 @@ def open_delivery(folder: Path, lines: Callable[[], list[Line]], *, warn: Say = 
     ledger = read_ledger(folder)
     if ledger is None:
         raise TrackingError(f"{folder}: not tracked in MLflow (no {TRACKING_FILE} in it); nothing to deliver")
-    return Delivery(SharedLedger(folder, ledger), lines, warn=warn)
+    # A stranger's tracking.json may name any file: one is made only where a run in this folder would make it.
+    own = ledger.uri == tracking_uri(load_settings().tracking) or not is_local(ledger.uri)
+    near = own or database_file(ledger.uri).parent in folder.resolve().parents
+    return Delivery(SharedLedger(folder, ledger), lines, warn=warn, make=near)
 
 
 @contextmanager

@@ -13,9 +13,11 @@ runs/<experiment>/<time>-<id>/
 """
 
 import json
+import os
 import secrets
 import time
 from collections.abc import Mapping
+from itertools import chain
 from pathlib import Path
 from typing import Annotated
 
@@ -54,7 +56,7 @@ class RunDirectory:
         """
         self.path = path
         make_folder(path)
-        refuse_links_out(path, *path.iterdir())
+        refuse_links_out(path, *(Path(here, name) for here, *names in os.walk(path) for name in chain(*names)))
         self._lock = FileLock(path / ".lock")
         try:
             self._lock.acquire(timeout=0)
@@ -187,10 +189,10 @@ def _is_begun_again(path: Path, settings: Settings) -> bool:
         ledger = read_ledger(path)
     except SettingsError:
         return False
-    return ledger is not None and ledger.status in ("RUNNING", "KILLED") and _has_settings(path, settings)
+    return ledger is not None and ledger.status in ("RUNNING", "KILLED") and has_settings(path, settings)
 
 
-def _has_settings(path: Path, settings: Settings) -> bool:
+def has_settings(path: Path, settings: Settings) -> bool:
     """Whether the run has these settings, apart from where it ran."""
     file = path / SETTINGS_FILE
     try:
@@ -200,4 +202,4 @@ def _has_settings(path: Path, settings: Settings) -> bool:
 
 
 def _is_unfinished(path: Path, settings: Settings) -> bool:
-    return (path / LAST).exists() and _has_settings(path, settings) and not is_finished(path)
+    return (path / LAST).exists() and has_settings(path, settings) and not is_finished(path)

@@ -13,6 +13,9 @@ SUMS = "SHA256SUMS"
 BUNDLE = "bundle"
 """Name of the bundle's folder within a registered model."""
 
+_TEXTS = (".txt", ".md", ".json", ".toml")
+"""Suffixes of files beside the model."""
+
 COPY_AGAIN = "copy the bundle again"
 
 
@@ -48,7 +51,9 @@ def check_sums(folder: Path, *, where: str | None = None, fix: str = COPY_AGAIN)
             raise CheckpointError(f"{name}/{path.name}: is missing from the bundle; {fix}") from None
         if found != expected:
             raise CheckpointError(f"{name}/{path.name}: was changed since it was exported (SHA-256 differs); {fix}")
-        if path.name.startswith(MODEL):
+        if path.name.startswith(MODEL) and path.suffix not in _TEXTS:
+            if model is not None:
+                raise CheckpointError(f"{name}/{SUMS}: names two models, {model.name} and {path.name}; {fix}")
             model = path
     if model is None:
         raise CheckpointError(f"{name}/{SUMS}: names no model; export the bundle again")

@@ -91,7 +91,7 @@ class OnnxModel:
             graph_input = normalise(crops, bgr=data.channel_order == "bgr", mean=data.mean, std=data.std)
         (answer,) = run_session(self._session, self._where, graph_input)
         check_answer(self._where, self.kind, len(self.label_set), crops.shape, answer.shape, lambda: int(answer.max()))
-        if self.kind == "logits" and not np.isfinite(answer.max()):
+        if self.kind == "logits" and not np.isfinite(answer.max(axis=1)).all():
             raise CheckpointError(f"{self._where}: answers with what is no number (nan or inf); export it again")
         return answer
 
@@ -241,4 +241,7 @@ def new_session(
     options.log_severity_level = 3
     # The runtime takes such files from this folder only. This "folder" is a file: nothing can lie in it.
     options.add_session_config_entry("session.model_external_initializers_file_folder_path", str(path))
-    return onnxruntime.InferenceSession(path.read_bytes(), options, providers=list(providers))
+    data = path.read_bytes()
+    if loop := next((name for name in (b"Loop", b"Scan") if b"\x22\x04" + name in data), None):  # op_type of a node
+        raise ValueError(f"its graph has a {loop.decode()}, which could run for ever")
+    return onnxruntime.InferenceSession(data, options, providers=list(providers))

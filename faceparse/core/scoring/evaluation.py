@@ -7,6 +7,7 @@ from pathlib import Path
 import torch
 
 from faceparse.core.datasets.layout import fingerprint, shared_with_train
+from faceparse.core.files.writing import refuse_links_out
 from faceparse.core.machine.parallel import Track, untracked
 from faceparse.core.parser.trained import TrainedModel
 from faceparse.core.runs import mlflow_store as tracking
@@ -58,6 +59,8 @@ def run_evaluations(
     folders = output_folders(plans, output)
     together = folders[0].with_name(f"{folders[0].name}.{COMPARISON}") if output is None else output / COMPARISON
     for folder in [*folders, together] if len(plans) > 1 else folders:
+        if output is None:
+            refuse_links_out(plans[0].model.home, folder)
         prepare_folder(folder)
     for plan in plans[:1]:  # all are scored on the same photographs
         split = plan.split

@@ -77,14 +77,25 @@ def write_folder(folder: Path, files: Mapping[str, bytes]) -> None:
             return
         for other in folder.iterdir() if folder.is_dir() else ():
             if other.name not in _OURS and not other.name.startswith(_TEMPORARY):
-                copy = shutil.copytree if other.is_dir() else shutil.copy2
-                copy(other, new / other.name)
+                _keep(other, new / other.name)
 
     here = Path.cwd().is_relative_to(folder.resolve())  # the working folder itself must stay
     if here:
         _write_into(folder, fill)
     else:
         write_folder_with(folder, fill)
+
+
+def _keep(other: Path, copy: Path) -> None:
+    """Copy a file or a folder of the user's. Links stay links. Pipes and devices are left out: they could never end."""
+    if other.is_symlink():
+        copy.symlink_to(other.readlink())
+    elif other.is_dir():
+        copy.mkdir()
+        for one in other.iterdir():
+            _keep(one, copy / one.name)
+    elif other.is_file():
+        shutil.copy2(other, copy)
 
 
 def _write_into(folder: Path, fill: Callable[[Path], None]) -> None:

@@ -33,6 +33,10 @@ class Choices:
         """Value at a position."""
         return self.values[position]
 
+    def has(self, value: Value) -> bool:
+        """Whether it is one of the values."""
+        return value in self.values
+
 
 @dataclass(frozen=True)
 class IntRange:
@@ -52,6 +56,10 @@ class IntRange:
         """Value at a position."""
         return self.low + position
 
+    def has(self, value: Value) -> bool:
+        """Whether it is one of the values."""
+        return isinstance(value, int) and self.low <= value <= self.high
+
 
 @dataclass(frozen=True)
 class FloatRange:
@@ -61,6 +69,10 @@ class FloatRange:
     low: float
     high: float
     log: bool
+
+    def has(self, value: Value) -> bool:
+        """Whether it lies in the range."""
+        return isinstance(value, int | float) and self.low <= value <= self.high
 
 
 Axis = Choices | IntRange | FloatRange

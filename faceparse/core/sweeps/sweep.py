@@ -13,7 +13,7 @@ from faceparse.core.errors import (
     SettingsError,
 )
 from faceparse.core.machine.distributed import is_joined
-from faceparse.core.runs.directory import BEST, LAST, RunDirectory, new_name
+from faceparse.core.runs.directory import BEST, LAST, RunDirectory, has_settings, new_name
 from faceparse.core.runs.git import git_tags
 from faceparse.core.runs.tracker import Tracker
 from faceparse.core.settings import Settings, chosen, override, settings_from_dict
@@ -24,6 +24,7 @@ from faceparse.core.sweeps.sweep_file import (
     Record,
     Trial,
     best_of,
+    check_record,
     is_sweep,
     ranked,
     read_record,
@@ -32,6 +33,7 @@ from faceparse.core.sweeps.sweep_file import (
 from faceparse.core.training import launch, run
 from faceparse.core.training.launch import Display
 from faceparse.core.training.observer import Observer
+from faceparse.core.training.plan import adopt_preprocessing
 from faceparse.core.training.run import RunResult
 
 
@@ -79,6 +81,8 @@ def sweep(
     path = sweep_dir or settings.experiment_dir / f"sweep-{new_name()}"
     if is_sweep(path):
         raise OutputError(f"{path}: already holds a sweep; go on with it by --resume {path}, or choose another folder")
+    if leftover := min(path.glob("trial-*"), default=None):
+        raise OutputError(f"{leftover}: lies where the trials of a new sweep go; choose another folder")
     if is_joined() or settings.launch.nodes > 1:
         raise SettingsError("a sweep starts its runs itself, on one machine; start it without a launcher and --nodes")
     with display() as observer:
@@ -108,6 +112,7 @@ def resume(sweep_dir: Path, display: Display, *, trials: int | None = None) -> S
         try:
             record = read_record(sweep_dir)
             record.wanted = trials or record.wanted
+            check_record(record, parse_space(settings_from_dict(record.settings), record.over), sweep_dir)
             one = _Sweep(directory, record, observer, display)
             if one.upcoming() is not None:
                 run.check(override(one.settings, one.space.example()), observer)
@@ -167,10 +172,16 @@ class _Sweep:
 
     def _train(self, trial: Trial) -> RunResult:
         folder = self.directory.path / trial.name
-        if (folder / LAST).exists():
-            return launch.start(launch.resume_job(folder, self.display, {}))
         own = {"train.run_dir": folder, "tracking.run_name": trial.name}
-        return launch.start(launch.Job(override(self.settings, {**trial.params, **own}), self.display))
+        settings = override(self.settings, {**trial.params, **own})
+        if not (folder / LAST).exists():
+            return launch.start(launch.Job(settings, self.display))
+        if not has_settings(folder, adopt_preprocessing(settings, self.observer)):
+            raise OutputError(
+                f"{folder}: holds a run with other settings than those of this trial; remove the folder, or begin "
+                "another sweep with --sweep-dir NEW_FOLDER"
+            )
+        return launch.start(launch.resume_job(folder, self.display, {}))
 
     def _report(self, trial: Trial, tracker: Tracker) -> None:
         """Record the score of a finished trial. The trial's number is the step."""

@@ -1,6 +1,7 @@
 """sweep.json: settings and progress of a sweep."""
 
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -8,7 +9,7 @@ from typing import Any, Literal
 
 from faceparse.core.errors import SettingsError
 from faceparse.core.files.writing import write_atomic
-from faceparse.core.sweeps.space import Params
+from faceparse.core.sweeps.space import Params, Space
 from faceparse.core.text.toml_json import parse_json_as
 
 SWEEP_FILE = "sweep.json"
@@ -84,3 +85,29 @@ def read_record(folder: Path) -> Record:
 def write_record(folder: Path, record: Record) -> None:
     """Write sweep.json."""
     write_atomic(folder / SWEEP_FILE, json.dumps(asdict(record), indent=1).encode())
+
+
+def check_record(record: Record, space: Space, folder: Path) -> None:
+    """Refuse a record that no sweep of `space` has written.
+
+    Raises:
+        SettingsError: it was edited.
+    """
+    known = {axis.key: axis for axis in space.axes}
+    problem = ""
+    if record.wanted is not None and record.wanted < 1:
+        problem = f"wanted = {record.wanted}"
+    for number, trial in enumerate(record.trials, 1):
+        last = number == len(record.trials)
+        if trial.number != number:
+            problem = f"trial {trial.number} stands in place {number}"
+        elif trial.params.keys() != known.keys():
+            problem = f"{trial.name} has other settings than {', '.join(known)}"
+        elif bad := next((key for key, value in trial.params.items() if not known[key].has(value)), None):
+            problem = f"{trial.name} has {bad} = {trial.params[bad]!r}, which the sweep does not try"
+        elif trial.state == "finished" and (trial.score is None or not math.isfinite(trial.score)):
+            problem = f"{trial.name} is finished with the score {trial.score}"
+        elif trial.state == "begun" and not last:
+            problem = f"{trial.name} is not finished, but later ones have begun"
+    if problem:
+        raise SettingsError(f"{folder / SWEEP_FILE}: {problem}; put the file back, or begin a new sweep")

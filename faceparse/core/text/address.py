@@ -68,10 +68,17 @@ def withheld(address: str) -> str:
 
     The user and password in the environment may be for another server.
     """
+    meant = public_address(os.environ.get(VARIABLE, "")) == public_address(address)
+    if meant:
+        return ""
+    if address.startswith(("databricks", "postgresql", "mysql", "mssql")):
+        return (
+            f"only a run's file names it, and this machine's logins may be for another server; if it is yours, set "
+            f"{VARIABLE} to it"
+        )
     names = ("MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD", "MLFLOW_TRACKING_TOKEN")
     held = [name for name in names if os.environ.get(name)]
-    meant = public_address(os.environ.get(VARIABLE, "")) == public_address(address)
-    if not held or meant or not address.startswith(("http://", "https://")):
+    if not held or not address.startswith(("http://", "https://")):
         return ""
     return f"only a run's file names it, and {held[0]} may be for another server; if it is yours, set {VARIABLE} to it"
 

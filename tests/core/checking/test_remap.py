@@ -201,3 +201,12 @@ def test_a_killed_remap_is_done_again_or_finished_but_never_twice(
     assert labels(foreign) == labels(official)
     assert names(foreign) == names(official)
     assert check_dataset(foreign).problems == ()
+
+
+def test_a_link_in_the_place_of_remapped_labels_is_not_followed(own_faces: Path, tmp_path: Path) -> None:
+    victim = Path(shutil.copytree(own_faces, tmp_path / "victim"))
+    before = sorted(victim.rglob("*"))
+    (own_faces / ".remap").symlink_to(victim)
+    with pytest.raises(OutputError, match=r"\.remap: a link leads to .*victim, outside"):
+        remap_labels(own_faces)
+    assert sorted(victim.rglob("*")) == before

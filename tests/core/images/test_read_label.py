@@ -1,5 +1,7 @@
 """Labels are read strictly, value by value."""
 
+import struct
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -67,3 +69,19 @@ def test_palette_pngs_are_told_from_others(tmp_path: Path) -> None:
     assert is_palette_png(placed(palette_png(LABEL), tmp_path / "palette.png"))
     assert not is_palette_png(placed(encode_png(LABEL), tmp_path / "grey.png"))
     assert not is_palette_png(placed(encode_png(COLOURS), tmp_path / "colour.png"))
+
+
+@pytest.mark.parametrize("bits", [1, 2, 4, 8])
+def test_ids_in_few_bits_are_ids(tmp_path: Path, bits: int) -> None:
+    """Pillow makes greys of them, from black to white."""
+    ids = (np.arange(16).reshape(4, 4) % 2**bits).astype(np.uint8)
+    rows = [np.packbits(np.unpackbits(row[:, None], axis=1)[:, -bits:].ravel()).tobytes() for row in ids]
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", 4, 4, bits, 0, 0, 0, 0))
+    pixels = chunk(b"IDAT", zlib.compress(b"".join(b"\0" + row for row in rows)))
+    path = tmp_path / "a.png"
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + header + pixels + chunk(b"IEND", b""))
+    assert np.array_equal(read_label(path), ids)

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -210,3 +211,19 @@ def test_a_killed_evaluation_leaves_the_old_report(tmp_path: Path) -> None:
     write_folder(folder, {"scores.json": b"new", "report.html": b"new"})
     assert sorted(path.name for path in folder.iterdir()) == ["notes.txt", "report.html", "scores.json"]
     assert [path.name for path in tmp_path.iterdir()] == ["eval"]
+
+
+def test_other_files_are_kept_as_they_are_and_devices_left_out(tmp_path: Path) -> None:
+    """A stranger's report may hold links to anything."""
+    folder = tmp_path / "report"
+    (folder / "more").mkdir(parents=True)
+    (folder / "scores.json").write_text("{}")
+    (folder / "more" / "notes.txt").write_text("mine")
+    (folder / "zero").symlink_to("/dev/zero")
+    (folder / "self").symlink_to(".")
+    os.mkfifo(folder / "pipe")
+    write_folder(folder, {"scores.json": b"new"})
+    assert (folder / "scores.json").read_bytes() == b"new"
+    assert (folder / "more" / "notes.txt").read_text() == "mine"
+    assert [(folder / name).readlink() for name in ("zero", "self")] == [Path("/dev/zero"), Path()]
+    assert not (folder / "pipe").exists()

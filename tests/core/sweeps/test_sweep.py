@@ -1,4 +1,6 @@
 import json
+import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -19,8 +21,9 @@ from faceparse.core.errors import (
     TrainingError,
 )
 from faceparse.core.settings import Settings, flatten, load_settings
+from faceparse.core.sweeps.space import parse_space
 from faceparse.core.sweeps.sweep import SweepResult, resume, sweep
-from faceparse.core.sweeps.sweep_file import Trial, read_record
+from faceparse.core.sweeps.sweep_file import Record, Trial, check_record, read_record, write_record
 from faceparse.core.training import launch
 from faceparse.core.training import run as run_module
 from faceparse.core.training.run import RunResult
@@ -345,3 +348,47 @@ def test_a_dataset_that_went_away_fails_no_trial(make: Make, own_faces: Path) ->
     with pytest.raises(DatasetError, match="no such dataset folder"):
         resume(Path("sweep"), shown_to(Silent()))
     assert [trial.state for trial in read_record(Path("sweep")).trials] == ["finished", "begun"]
+
+
+# Records and folders that no sweep left
+
+
+def test_a_trial_s_folder_that_holds_another_run_is_refused(make: Make, trained: RunResult, tmp_path: Path) -> None:
+    """Its score would stand under the trial's settings."""
+    settings = make()
+    folder = tmp_path / "sweep"
+    shutil.copytree(trained.run_dir, folder / "trial-001")
+    with pytest.raises(OutputError, match=r"trial-001: lies where the trials of a new sweep go"):
+        search(settings, ["optim.lr=1e-3,1e-2"], sampler="grid", sweep_dir=folder)
+    shutil.rmtree(folder)
+    search(settings, ["optim.lr=1e-3,1e-2"], sampler="grid", trials=1, sweep_dir=folder)
+    record = read_record(folder)
+    record.trials[0].state, record.trials[0].score, record.wanted = "begun", None, 1
+    write_record(folder, record)
+    shutil.rmtree(folder / "trial-001")
+    shutil.copytree(trained.run_dir, folder / "trial-001")
+    with pytest.raises(OutputError, match=r"trial-001: holds a run with other settings than those of this trial"):
+        resume(folder, shown_to(Silent()))
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "expected"),
+    [
+        ("wanted", 0, "wanted = 0"),
+        ("number", 2, "trial 2 stands in place 1"),
+        ("params", {"optim.momentum": 0.5}, "trial-001 has other settings than optim.lr"),
+        ("params", {"optim.lr": "7"}, "trial-001 has optim.lr = '7', which the sweep does not try"),
+        ("score", float("nan"), "trial-001 is finished with the score nan"),
+        ("score", None, "trial-001 is finished with the score None"),
+        ("state", "begun", "trial-001 is not finished, but later ones have begun"),
+    ],
+)
+def test_an_edited_record_is_refused(tmp_path: Path, name: str, value: Any, expected: str) -> None:
+    over = ["optim.lr=1e-3,1e-2"]
+    space = parse_space(Settings(), over)
+    trials = [Trial(n, {"optim.lr": lr}, "finished", 0.5, 1) for n, lr in enumerate(("1e-3", "1e-2"), 1)]
+    record = Record({}, over, "grid", 0, 2, trials)
+    check_record(record, space, tmp_path)
+    setattr(record if name == "wanted" else trials[0], name, value)
+    with pytest.raises(SettingsError, match=re.escape(f"sweep.json: {expected}")):
+        check_record(record, space, tmp_path)
