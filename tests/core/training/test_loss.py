@@ -213,7 +213,7 @@ def test_class_weights_leave_the_best_answer_unweighed() -> None:
         parsing = torch.stack([torch.zeros(1), logit]).view(1, 2, 1, 1).expand(1, 2, 10, 10)
         total = loss(Output(parsing, None), label, edge).total
         total.backward()
-        return float(total)
+        return float(total.detach())
 
     optimizer.step(closure)
     assert torch.sigmoid(logit).item() == pytest.approx(0.2, abs=1e-3)

@@ -144,7 +144,7 @@ def test_the_newest_checkpoint_is_what_a_run_goes_on_from(tmp_path: Path, real: 
     found = read_last(tmp_path, warn=pytest.fail)
     assert (found.epoch, found.path) == (5, tmp_path / LAST)
     assert found.training is not None
-    assert found.training.keys() == {"trainer", "best", "update_size"}
+    assert found.training.keys() == {"trainer", "best", "listing", "update_size"}
 
 
 @pytest.mark.parametrize("damage", ["truncated", "missing", "without training state"])
