@@ -111,7 +111,7 @@ def half(content, file):
     os.kill(os.getpid(), signal.SIGKILL)
 
 torch.save = half
-checkpoint.save_last(Path(sys.argv[1]), {"epoch": 3, "model": {"weight": torch.full((1000,), 3.0)}})
+run_checkpoints.save_last(Path(sys.argv[1]), {"epoch": 3, "model": {"weight": torch.full((1000,), 3.0)}})
 """
 
 
