@@ -58,9 +58,10 @@ def run_evaluations(
     must_compare(plans)
     folders = output_folders(plans, output)
     together = folders[0].with_name(f"{folders[0].name}.{COMPARISON}") if output is None else output / COMPARISON
+    if output is None:  # beside checkpoints, which may be a stranger's
+        for plan, folder in zip(plans, folders, strict=True):
+            refuse_links_out(plan.model.home, folder)
     for folder in [*folders, together] if len(plans) > 1 else folders:
-        if output is None:
-            refuse_links_out(plans[0].model.home, folder)
         prepare_folder(folder)
     for plan in plans[:1]:  # all are scored on the same photographs
         split = plan.split

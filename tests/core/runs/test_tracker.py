@@ -394,7 +394,7 @@ def test_a_logged_model_is_made_once(make: Callable[..., Run], store: str, monke
     assert run.tracker._thread is not None
     run.tracker._thread.delivery._store = None  # ask the new client
     run.tracker.finish("FINISHED")
-    for _ in calls[1:]:
+    for _ in calls[len(lost) :]:  # the thread may have tried once or twice
         with pytest.raises(TrackingError, match="not delivered: 1 logged models .*reset by peer"):
             run.sync()
     assert run.sync() == Parcel(models=1)
