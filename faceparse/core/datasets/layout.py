@@ -6,7 +6,7 @@ labels_raw/<id>.png project/<id>.npy  label and 2 x 3 matrix aligned -> original
 """
 
 import hashlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -197,13 +197,10 @@ def listing_hash(samples: Iterable[Sample]) -> str:
     return digest.hexdigest()[:16]
 
 
-def shared_with_train(root: Path, split: str, samples: Sequence[Sample]) -> int:
-    """Number of a split's samples that are also in the list of train; 0 for train itself, or without such a list."""
-    folder = DatasetFolder(root)
-    if split == "train" or not folder.list_path("train").is_file():
-        return 0
-    trained = {folder.parse("train", line).label for line in folder.lines("train") if line.text}
-    return sum(sample.label in trained for sample in samples)
+def count_shared(samples: Iterable[Sample], others: Iterable[Sample]) -> int:
+    """Number of samples whose label is also that of one of the others."""
+    labels = {other.label for other in others}
+    return sum(sample.label in labels for sample in samples)
 
 
 def fingerprint(root: Path, splits: Iterable[str] = SPLITS) -> dict[str, str]:

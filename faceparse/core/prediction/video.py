@@ -98,7 +98,8 @@ class Video:
                 packets += packet.size > 0
                 for frame in self._decode(packet):
                     image = _upright(frame)
-                    size, found = size or (image.shape[0], image.shape[1]), (image.shape[0], image.shape[1])
+                    found = (image.shape[0], image.shape[1])
+                    size = size or found
                     if found != size:
                         self.problem = (
                             f"changes its size from {size[1]} x {size[0]} to {found[1]} x {found[0]} at frame {count}; "
@@ -136,8 +137,6 @@ def _upright(frame: Any) -> np.ndarray:
 
 _BT709 = 1
 _MP4_SOUND = {"aac", "mp3", "ac3", "eac3", "opus", "flac", "alac"}
-
-
 _CONTAINERS = "mov,matroska,avi,mpeg,mpegts,mpegvideo,m4v,h264,hevc,asf"
 """Formats that FFmpeg may take a file for. It knows others that name further files, which it would open."""
 
@@ -171,7 +170,6 @@ class Sound:
     """Sound of a video file, in its packets; empty for a camera (None)."""
 
     def __init__(self, where: str | None) -> None:
-
         self._file = _File(where) if where else None
         self.streams = self._file.container.streams.audio if self._file else ()
         self._packets = self._file.container.demux(*self.streams) if self._file and self.streams else iter(())

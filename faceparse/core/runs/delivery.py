@@ -44,8 +44,9 @@ class Delivery:
             lines: reads the present lines of metrics.jsonl.
             warn: called with what MLflow refuses, and when a database was moved.
             on_contact: called once MLflow has answered and knows the run.
+            make: make a local database that is not there, for a run that MLflow does not know.
         """
-        self.shared = self._shared = shared
+        self.shared = shared
         self._ledger = shared.ledger
         self._lines, self._warn, self._on_contact = lines, warn, on_contact
         self._make = make
@@ -99,14 +100,14 @@ class Delivery:
         """
         if self._ledger.status == "RUNNING":  # but no process holds the run directory
             last = max((line["time"] for line in self._lines()), default=self._ledger.started)
-            with self._shared.changing() as ledger:
+            with self.shared.changing() as ledger:
                 ledger.status, ledger.ended = "KILLED", last
-        if not self._shared.outstanding(self._lines()):
+        if not self.shared.outstanding(self._lines()):
             return Parcel()
         try:
             return self.try_once()
         except FAILURES as error:
-            rest = self._shared.outstanding(self._lines())
+            rest = self.shared.outstanding(self._lines())
             raise TrackingError(
                 f"MLflow at {self._ledger.uri}: not delivered: {rest} ({reason(error)}){advice(error)}"
             ) from None
@@ -124,7 +125,7 @@ class Delivery:
         return store
 
     def _find_or_create(self) -> str:
-        self._shared.must_be_open()
+        self.shared.must_be_open()
         ledger = self._ledger
         experiment = self._there.experiment(ledger.experiment)
         run_id = self._there.find_run(experiment, ledger.key)
@@ -133,16 +134,16 @@ class Delivery:
             run_id = self._there.create_run(
                 experiment, ledger.key, name=ledger.run_name, started=ledger.started, parent=self._parent()
             )
-        with self._shared.changing() as ledger:
+        with self.shared.changing() as ledger:
             ledger.run_id, ledger.told = run_id, "RUNNING"
         return run_id
 
     def _parent(self) -> str | None:
         """MLflow's id of the run above this one; None where there is none."""
-        above = self._shared.folder.parent
+        above = self.shared.folder.parent
         parent = read_ledger(above)
         if parent and parent.run_id is None:
-            raise TrackingError(f"{self._shared.folder}: its sweep is not in MLflow yet; first: faceparse sync {above}")
+            raise TrackingError(f"{self.shared.folder}: its sweep is not in MLflow yet; first: faceparse sync {above}")
         return parent.run_id if parent else None
 
     def _deliver_points(self) -> None:
@@ -156,22 +157,22 @@ class Delivery:
             new = [name for name in line["metrics"] if (name, step) not in held and name not in self._ledger.refused]
             refused: Refused = {}
             if new:
-                self._shared.must_be_open()
+                self.shared.must_be_open()
                 refused = self._there.log_points(self._run_id, line, new)
-            with self._shared.changing() as ledger:
+            with self.shared.changing() as ledger:
                 ledger.delivered = step
             self._parcel.points += len(new) - len(refused)
             self._leave_out(refused)
         self._held = held
 
     def _deliver_labels(self) -> None:
-        with self._shared.reading() as ledger:
+        with self.shared.reading() as ledger:
             params, tags = dict(ledger.params), dict(ledger.tags)
         if not params and not tags:
             return
-        self._shared.must_be_open()
+        self.shared.must_be_open()
         refused = self._there.log_labels(self._run_id, params, tags)
-        with self._shared.changing() as ledger:
+        with self.shared.changing() as ledger:
             ledger.params = {}
             ledger.tags = {key: value for key, value in ledger.tags.items() if tags.get(key) != value}
         self._parcel.labels = len(params) + len(tags) - len(refused)
@@ -181,11 +182,11 @@ class Delivery:
         for dataset in list(self._ledger.datasets):
             log = partial(self._there.log_datasets, self._run_id, [dataset])
             self._parcel.datasets += self._is_taken(f"dataset {dataset.name} ({dataset.context})", log)
-            with self._shared.changing() as ledger:
+            with self.shared.changing() as ledger:
                 ledger.datasets.remove(dataset)
 
     def _deliver_model(self) -> None:
-        with self._shared.reading() as ledger:
+        with self.shared.reading() as ledger:
             best, lacking = ledger.best_epoch, lacks_model(ledger)
         if best is None or not lacking:
             return
@@ -194,22 +195,22 @@ class Delivery:
         artifact = ledger.best_artifact or ""
         link = partial(self._there.link_best, self._run_id, as_named(line), ledger.run_name, artifact, self._held)
         self._parcel.models = int(self._is_taken("the logged model", link))
-        with self._shared.changing() as ledger:
+        with self.shared.changing() as ledger:
             ledger.linked_epoch = best
 
     def _deliver_files(self) -> None:
-        with self._shared.reading() as ledger:
-            files = [(self._shared.folder / name, name, folder) for name, folder in ledger.files.items()]
+        with self.shared.reading() as ledger:
+            files = [(self.shared.folder / name, name, folder) for name, folder in ledger.files.items()]
         # The smallest first, so that a server that refuses large files still gets all the others.
         for path, name, folder in sorted(files, key=lambda file: _size(file[0])):
-            with self._shared.reading():
+            with self.shared.reading():
                 self._changed.discard(name)
             with _set_aside(path) as copy:
                 if copy is None:
                     self._parcel.missing += 1
                 else:
                     self._parcel.files += self._is_taken(name, partial(self._there.upload, self._run_id, copy, folder))
-            with self._shared.changing() as ledger:
+            with self.shared.changing() as ledger:
                 if name not in self._changed:
                     del ledger.files[name]
 
@@ -223,28 +224,28 @@ class Delivery:
                 self._leave_out(self._there.log_evaluation(self._run_id, done))
 
             self._parcel.evaluations += self._is_taken(done.place, log)
-            with self._shared.changing() as ledger:
+            with self.shared.changing() as ledger:
                 ledger.evaluations.remove(done)
 
     def _deliver_status(self) -> None:
-        with self._shared.reading() as ledger:
+        with self.shared.reading() as ledger:
             status, ended = ledger.status, ledger.ended
         if status == ledger.told:
             return
-        self._shared.must_be_open()
+        self.shared.must_be_open()
         try:
             self._there.set_status(self._run_id, status, ended)
         except FAILURES as error:
             if is_refusal(error):
                 self._there.check_run(self._run_id)  # a deleted run refuses everything
             raise
-        with self._shared.changing() as ledger:
+        with self.shared.changing() as ledger:
             ledger.told = status
         self._parcel.status = status
 
     def _is_taken(self, what: str, deliver: Callable[[], object]) -> bool:
         """Deliver one thing. Leave it out where MLflow refuses its content."""
-        self._shared.must_be_open()
+        self.shared.must_be_open()
         try:
             deliver()
         except FAILURES as error:
@@ -258,7 +259,7 @@ class Delivery:
     def _leave_out(self, refused: Refused) -> None:
         """Note what MLflow refuses, and warn about it once."""
         if new := {what: why for what, why in refused.items() if what not in self._ledger.refused}:
-            with self._shared.changing() as ledger:
+            with self.shared.changing() as ledger:
                 ledger.refused |= new
             self._parcel.refused += len(new)
             self._warn(told(self._ledger.uri, new))

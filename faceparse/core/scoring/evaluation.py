@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 
-from faceparse.core.datasets.layout import fingerprint, shared_with_train
+from faceparse.core.datasets.layout import fingerprint
 from faceparse.core.files.writing import refuse_links_out
 from faceparse.core.machine.parallel import Track, untracked
 from faceparse.core.parser.trained import TrainedModel
@@ -17,6 +17,7 @@ from faceparse.core.runs.sync import leave_to_sync
 from faceparse.core.scoring.comparison import Comparison, compare, must_compare, short_names
 from faceparse.core.scoring.report_files import comparison_files, evaluation_files, prepare_folder, write_folder
 from faceparse.core.scoring.score_model import EvaluationPlan, score_checkpoint
+from faceparse.core.scoring.split import seen_in_training
 from faceparse.core.scoring.summary import Evaluation
 
 COMPARISON = "comparison"
@@ -63,13 +64,12 @@ def run_evaluations(
             refuse_links_out(plan.model.home, folder)
     for folder in [*folders, together] if len(plans) > 1 else folders:
         prepare_folder(folder)
-    for plan in plans[:1]:  # all are scored on the same photographs
-        split = plan.split
-        if seen := shared_with_train(split.root, split.name, split.samples):
-            warn(
-                f"{seen} of the {len(split.samples)} photographs of {split.root} {split.name} are also in its list of "
-                "train; see faceparse check"
-            )
+    split = plans[0].split  # all are scored on the same photographs
+    if seen := seen_in_training(split):
+        warn(
+            f"{seen} of the {len(split.samples)} photographs of {split.root} {split.name} are also in its list of "
+            "train; see faceparse check"
+        )
     evaluations, runs = [], []
     for plan, folder in zip(plans, folders, strict=True):
         evaluation = score_checkpoint(

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from faceparse.core.datasets.layout import SPLITS, DatasetFolder, Sample, folder_label_set
+from faceparse.core.datasets.layout import SPLITS, DatasetFolder, Sample, count_shared, folder_label_set
 from faceparse.core.errors import CheckpointError, DatasetError, SettingsError
 from faceparse.core.labels.label_set import LabelSet, get_label_set, nearest
 from faceparse.core.parser.trained import TrainedModel
@@ -50,6 +50,14 @@ def find_split(
     label_set = _label_set(trained, root, dataset)
     _must_agree(trained, label_set, root, num_classes)
     return Split(root, split, samples, label_set)
+
+
+def seen_in_training(split: Split) -> int:
+    """Number of photographs that are also in the folder's list of train; 0 for train itself, or without such a list."""
+    folder = DatasetFolder(split.root)
+    if split.name == "train" or not folder.list_path("train").is_file():
+        return 0
+    return count_shared(split.samples, (folder.parse("train", line) for line in folder.lines("train") if line.text))
 
 
 def held_out(root: Path) -> str:

@@ -68,8 +68,7 @@ def withheld(address: str) -> str:
 
     The user and password in the environment may be for another server.
     """
-    meant = public_address(os.environ.get(VARIABLE, "")) == public_address(address)
-    if meant:
+    if public_address(os.environ.get(VARIABLE, "")) == public_address(address):
         return ""
     if address.startswith(("databricks", "postgresql", "mysql", "mssql")):
         return (

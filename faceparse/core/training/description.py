@@ -67,6 +67,7 @@ def opening_lines(plan: TrainingPlan, run_dir: Path | None) -> list[str]:
     norm = [type(module).__name__ for module in plan.model.modules() if hasattr(module, "running_mean")][-1]
     parts = [f"{model.stem} stem"] * (model.backbone in RESNETS) + ["light heads"] * model.light + [norm]
     processes = f" in {plan.world.size} processes" if plan.world.size > 1 else ""
+    seen = plan.seen
     lines = [
         f"run directory {run_dir}" if run_dir else "",
         f"{model.backbone} ({', '.join(parts)}), {parameters(plan.model) / 1e6:.1f} M parameters, "
@@ -74,9 +75,9 @@ def opening_lines(plan: TrainingPlan, run_dir: Path | None) -> list[str]:
         f"{len(plan.train)} training and {len(plan.val)} {settings.data.val_split} photographs, "
         f"{plan.batches.iterations} iterations an epoch, {plan.update_size} photographs each",
         plan.cached,
-        f"{plan.seen} of the {len(plan.val)} {settings.data.val_split} photographs are trained on, too: scores on them "
+        f"{seen} of the {len(plan.val)} {settings.data.val_split} photographs are trained on, too: scores on them "
         "say nothing of new photographs; see faceparse check"
-        if plan.seen
+        if seen
         else "",
     ]
     return [line for line in lines if line]

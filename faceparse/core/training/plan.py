@@ -11,10 +11,10 @@ from faceparse.core.datasets.edges import make_missing_edges
 from faceparse.core.datasets.layout import (
     DatasetFolder,
     Sample,
+    count_shared,
     fingerprint,
     listing_hash,
     resolve_label_set,
-    shared_with_train,
 )
 from faceparse.core.datasets.training_geometry import measure_geometry
 from faceparse.core.errors import CheckpointError, SettingsError, first_line
@@ -65,11 +65,14 @@ class TrainingPlan:
     """Split -> fingerprint of its data."""
     listing: dict[str, str] = field(default_factory=dict)
     """Hash of the photographs of train and val, to notice that they have changed when the run is resumed."""
-    seen: int = 0
-    """Number of val's photographs that are also trained on."""
     cache: SampleCache | None = None
     cached: str = ""
     """Line about the cache, for the user."""
+
+    @property
+    def seen(self) -> int:
+        """Number of val's photographs that are also trained on."""
+        return count_shared(self.val, self.train)
 
     @property
     def update_size(self) -> int:
@@ -97,7 +100,6 @@ def plan_training(settings: Settings, track: Track, world: World, resumed: Check
     splits = ("train", settings.data.val_split) if settings.tracking.enabled else ()
     prints = world.on_first(lambda: fingerprint(settings.data.root, splits))
     listing = world.on_first(lambda: {"train": listing_hash(plan.train), "val": listing_hash(plan.val)})
-    seen = shared_with_train(settings.data.root, settings.data.val_split, plan.val)
     cache, cached = world.on_all(lambda: open_cache(plan.train, settings.data.cache, processes=world.local_size))
     geometry = world.on_first(lambda: _measure(plan, track))
     return replace(
@@ -106,7 +108,6 @@ def plan_training(settings: Settings, track: Track, world: World, resumed: Check
         fingerprint=prints,
         geometry=geometry,
         listing=listing,
-        seen=seen,
         cache=cache,
         cached=cached,
     )
