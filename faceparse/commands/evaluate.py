@@ -15,6 +15,7 @@ from faceparse.commands.options import (
     Gpus,
     InputSize,
     LabelSetName,
+    MappingFile,
     NumClasses,
     Trust,
     device_name,
@@ -72,6 +73,7 @@ def evaluate(
     input_size: InputSize = None,
     label_set: LabelSetName = None,
     num_classes: NumClasses = None,
+    mapping: MappingFile = None,
 ) -> None:
     """Score checkpoints on a dataset. F1, IoU and boundary F1 with intervals go to a report and to each MLflow run."""
     from faceparse.commands.console import err, out, print_table, silent_libraries, track
@@ -79,24 +81,22 @@ def evaluate(
     from faceparse.core.machine.device import resolve_device
     from faceparse.core.scoring.evaluation import run_evaluations
     from faceparse.core.scoring.plain_data import comparison_dict, evaluation_dict
-    from faceparse.core.scoring.score_model import plan_evaluation
+    from faceparse.core.scoring.score_model import plan_evaluations
     from faceparse.core.scoring.tta import resolve_augmentation
 
     silent_libraries()
     size, augmentation = parse_size(input_size), resolve_augmentation(tta, tta_scales)
-    plans = [
-        plan_evaluation(
-            load_model_from(checkpoint, trust=trust),
-            data_dir=data_dir,
-            split=split,
-            protocols=protocol,
-            input_size=size,
-            dataset=label_set,
-            num_classes=num_classes,
-            augmentation=augmentation,
-        )
-        for checkpoint in checkpoints
-    ]
+    plans = plan_evaluations(
+        [load_model_from(checkpoint, trust=trust) for checkpoint in checkpoints],
+        data_dir=data_dir,
+        split=split,
+        protocols=protocol,
+        input_size=size,
+        dataset=label_set,
+        num_classes=num_classes,
+        augmentation=augmentation,
+        mapping=mapping,
+    )
     for plan in plans:
         tell_terms(plan.model.address)
     outcome = run_evaluations(
@@ -109,6 +109,8 @@ def evaluate(
         warn=lambda text: err.print(f"warning: {text}", markup=False),
         track=track,
     )
+    for note in dict.fromkeys(note for plan in plans for note in plan.notes):
+        err.print(f"note: {note}", markup=False)
     comparison, (first, *_) = outcome.comparison, outcome.evaluations
     if as_json:
         print(json.dumps(evaluation_dict(first) if comparison is None else comparison_dict(comparison)))

@@ -50,6 +50,14 @@ LabelSetName = Annotated[
         "--label-set", help="Label set: a built-in name (helen, lapa, ...) or a TOML file. Default: the folder's own."
     ),
 ]
+MappingFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--mapping",
+        metavar="FILE",
+        help='TOML file that renames and merges classes, with a line new = ["old", ...] for each new class.',
+    ),
+]
 NumClasses = Annotated[
     int | None, typer.Option("--num-classes", help="Expected number of classes; another one is refused.")
 ]

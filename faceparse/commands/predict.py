@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from faceparse.commands.model import Model, split_model, tell_terms
-from faceparse.commands.options import BatchSize, Device, Gpus, InputSize, Trust, device_name, parse_size
+from faceparse.commands.options import BatchSize, Device, Gpus, InputSize, MappingFile, Trust, device_name, parse_size
 
 if TYPE_CHECKING:
     from faceparse.core.prediction.films import FilmReport
@@ -50,6 +50,11 @@ def predict(
             "none: the whole picture; a file: faces found by OpenCV's YuNet, or given as boxes.",
         ),
     ] = "auto",
+    label_set: Annotated[
+        str | None,
+        typer.Option("--label-set", help="Write the classes of another label set: a built-in name or a TOML file."),
+    ] = None,
+    mapping: MappingFile = None,
     min_face: Annotated[
         float,
         typer.Option(help="Height of the smallest face that `auto` looks for, as a share of the picture's height."),
@@ -75,6 +80,7 @@ def predict(
     from faceparse.core.files.reading import read_bytes
     from faceparse.core.load import load_model_from
     from faceparse.core.parser.inference import load_parser
+    from faceparse.core.parser.mapped import in_classes
     from faceparse.core.prediction.inputs import STDIN, read_list
     from faceparse.core.prediction.prediction import plan_prediction
     from faceparse.core.text.patterns import some
@@ -86,7 +92,7 @@ def predict(
         typed += read_list(listed, "stdin" if str(from_file) == STDIN else str(from_file))
     if not typed:
         raise SettingsError("nothing to parse; name photographs, videos or folders, or a --from-file list of them")
-    loaded = load_model_from(name, trust=trust)
+    loaded = in_classes(load_model_from(name, trust=trust), label_set, mapping)
     tell_terms(loaded.address)
     plan = plan_prediction(
         typed,
@@ -102,7 +108,15 @@ def predict(
         stdin=sys.stdin.buffer.read,
     )
     parser = load_parser(loaded, loaded.device(device_name(gpus, device) or "auto"), parse_size(input_size))
-    report = plan.run(parser, geometry=loaded.geometry, batch_size=batch_size or 4, track=track)
+    report = plan.run(
+        parser,
+        geometry=loaded.geometry,
+        part_classes=loaded.part_classes,
+        batch_size=batch_size or 4,
+        track=track,
+    )
+    for notice in loaded.notes:
+        err.print(f"note: {notice}", markup=False)
     if plan.inputs.passed_over:
         err.print(f"passed over, being no photographs or videos: {some(plan.inputs.passed_over)}")
     for notice in report.notices:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from faceparse.commands.options import Processes
+from faceparse.commands.options import MappingFile, Processes
 
 if TYPE_CHECKING:
     from faceparse.core.datasets.prepare_report import PrepareReport
@@ -141,6 +141,7 @@ def folder(
     label_set: LabelSetName,
     images: Annotated[str, typer.Option(help="Images, by a pattern with one '*'.")] = "images/*",
     labels: Annotated[str, typer.Option(help="Label pictures; '*' stands for the image's name.")] = "labels/*.png",
+    mapping: MappingFile = None,
     val: Val = 0.1,
     test: Test = 0.1,
     seed: Seed = 0,
@@ -153,9 +154,19 @@ def folder(
     """Images and label pictures of your own. Labels: class ids, palette PNGs, or the label set's colours."""
     from faceparse.core.datasets.folder import Folder
     from faceparse.core.labels.label_set import get_label_set
+    from faceparse.core.labels.mapping import read_mapping
 
-    alignment, classes = _alignment(align, size, template, on_missing), get_label_set(label_set)
-    source = partial(Folder, label_set=classes, images=images, labels=labels, val=val, test=test, seed=seed)
+    source = partial(
+        Folder,
+        label_set=get_label_set(label_set),
+        mapping=read_mapping(mapping) if mapping is not None else None,
+        images=images,
+        labels=labels,
+        val=val,
+        test=test,
+        seed=seed,
+    )
+    alignment = _alignment(align, size, template, on_missing)
     _prepare_raw(source, raw_dir, out_dir, alignment, processes)
 
 

@@ -16,6 +16,7 @@ from faceparse.commands.options import (
     Experiment,
     InputSize,
     LabelSetName,
+    MappingFile,
     MaxRestarts,
     Nodes,
     NumClasses,
@@ -57,6 +58,13 @@ def train(
     label_set: LabelSetName = None,
     num_classes: NumClasses = None,
     restore_from: RestoreFrom = None,
+    mapping: MappingFile = None,
+    freeze: Annotated[
+        str | None,
+        typer.Option(
+            metavar="backbone|N", help="Keep the backbone's weights as they are, always or in the first N epochs."
+        ),
+    ] = None,
     snapshot_dir: Annotated[
         Path | None, typer.Option("--snapshot-dir", help="Run directory. Default: runs/<experiment>/<time>-<id>.")
     ] = None,
@@ -92,6 +100,8 @@ def train(
         "data.random_mirror": random_mirror,
         "data.random_scale": random_scale,
         "model.pretrained": restore_from,
+        "model.mapping": mapping,
+        "model.freeze": freeze,
         "optim.lr": learning_rate,
         "optim.weight_decay": weight_decay,
         "train.epochs": epochs,

@@ -26,6 +26,7 @@ from faceparse.core.images.warp import Size, unwarp_label
 from faceparse.core.labels.label_set import LabelSet
 from faceparse.core.load import load_model_from
 from faceparse.core.parser.inference import Parser, copy_to_host, load_parser
+from faceparse.core.parser.mapped import in_classes
 from faceparse.core.prediction.batches import batch_logits
 from faceparse.core.settings import parse_input_size
 from faceparse.core.text.paths import path_problem
@@ -174,17 +175,24 @@ class FaceParser:
     """Names, colours and order of the classes."""
 
     def __init__(
-        self, parser: Parser, label_set: LabelSet, geometry: FaceGeometry | None = None, *, min_face: float = MIN_FACE
+        self,
+        parser: Parser,
+        label_set: LabelSet,
+        geometry: FaceGeometry | None = None,
+        *,
+        part_classes: LabelSet | None = None,
+        min_face: float = MIN_FACE,
     ) -> None:
         """Keep a loaded network and find out whether it can find faces.
 
         Args:
             geometry: where faces lie in the training crops; needed to find faces.
+            part_classes: label set in whose classes the network finds faces. Default: `label_set`.
             min_face: height of the smallest face that is looked for, as a share of the photograph's.
         """
         self._parser = parser
         self._geometry = if_consistent(geometry)
-        self._own = own_finder(parser, self._geometry, label_set, check_min_face(min_face))
+        self._own = own_finder(parser, self._geometry, part_classes or label_set, check_min_face(min_face))
         self.label_set = label_set
 
     @property
@@ -277,6 +285,8 @@ def load(
     device: str = "auto",
     input_size: Size | None = None,
     min_face: float = MIN_FACE,
+    label_set: str | None = None,
+    mapping: str | Path | None = None,
     trust: bool = False,
 ) -> FaceParser:
     """Load a trained model: the one that comes with faceparse, or any other by its name.
@@ -291,6 +301,8 @@ def load(
         device: auto (a GPU where there is one), cpu, cuda or cuda:N.
         input_size: height and width of the crop, instead of the model's own. Exported files of one size take no other.
         min_face: height of the smallest face that is looked for, hairline to chin, as a share of the photograph's.
+        label_set: answer with the classes of this label set: a built-in name or a TOML file.
+        mapping: answer with the classes of this mapping file.
         trust: whether a TorchScript file or a .pt2 program may be loaded, which can do whatever its author wrote.
 
     Raises:
@@ -298,14 +310,14 @@ def load(
         TrackingError: MLflow cannot be reached.
         OutputError: the cache of downloads cannot be written.
         DeviceError: the device is not there.
-        SettingsError: an input size that no network takes.
+        SettingsError: an input size that no network takes, or no mapping to the wanted classes.
     """
     if input_size is not None:
         input_size = parse_input_size(input_size)
     check_min_face(min_face)
-    model = load_model_from(source, trust=trust)
+    model = in_classes(load_model_from(source, trust=trust), label_set, Path(mapping) if mapping is not None else None)
     parser = load_parser(model, model.device(device), input_size)
-    return FaceParser(parser, model.label_set, model.geometry, min_face=min_face)
+    return FaceParser(parser, model.label_set, model.geometry, part_classes=model.part_classes, min_face=min_face)
 
 
 def as_picture(source: ImageSource) -> Picture:

@@ -208,7 +208,26 @@ class ModelSettings(_Section):
     """`auto`: inplace_abn on a GPU where it is installed, else `torch`, a plain layer that computes the same."""
     pretrained: str = "none"
     """Weights to start from. `none`; `imagenet`: torchvision's or timm's weights of the backbone (a ResNet's are made
-    for its 7x7 stem); a checkpoint or its name (`hf:ORG/NAME`, ...); a released EAGRNet; or a backbone's file."""
+    for its 7x7 stem); a checkpoint or its name (`hf:ORG/NAME`, ...); a released EAGRNet; or a backbone's file. A
+    checkpoint may have other classes: those of the same name are taken, and `mapping` may name others."""
+    mapping: FilePath | None = None
+    """TOML file that says which of the checkpoint's classes become which of the dataset's, with a line
+    `new = ["old", ...]` for each; a new class starts from the mean of its old ones. Default: the known mapping between
+    the two label sets, else classes of the same name."""
+    freeze: Annotated[Literal["none", "backbone"] | Positive, Field(union_mode="left_to_right")] = "none"
+    """Keep the backbone's weights and statistics as they are: `backbone` in the whole training, a number in that many
+    first epochs. Needs weights to start from."""
+
+    @field_validator("mapping", "freeze")
+    @classmethod
+    def _of_a_start(cls, value: Any, info: ValidationInfo) -> Any:
+        if value not in (None, "none") and info.data.get("pretrained") == "none":
+            raise ValueError("needs weights to start from; name them as model.pretrained (--restore-from)")
+        return value
+
+    def is_frozen(self, epoch: int) -> bool:
+        """Whether the backbone is frozen in this epoch, counted from 1."""
+        return self.freeze == "backbone" or (isinstance(self.freeze, int) and epoch <= self.freeze)
 
     @property
     def light(self) -> bool:

@@ -20,7 +20,7 @@ from faceparse.core.training.run import RunResult
 
 KEYS = ["checkpoint", "dataset", "split", "protocol", "images", "f1", "iou", "merged_f1"]
 KEYS += ["mean_f1", "mean_iou", "pixel_accuracy", "boundary_f1", "mean_boundary_f1", "intervals", "confusion"]
-KEYS += ["face_sizes", "thirds", "epoch", "input_size", "tta", "classes", "bootstrap", "worst"]
+KEYS += ["face_sizes", "thirds", "epoch", "input_size", "tta", "classes", "label_set", "bootstrap", "worst"]
 SCORES = KEYS[5:17]
 
 
@@ -184,7 +184,7 @@ def test_data_and_crop_can_be_others(cli: Any, best: Path, own_faces: Path, monk
         (["--protocol", "label,farl", "--protocol", "eagr"], "--protocol 'eagr': not one of eagrnet, label, farl, seg"),
         (["--data-dir", "nowhere"], "nowhere: no such dataset folder; make it with 'faceparse prepare' or give"),
         (["--num-classes", "19"], "{best}: has 11 classes (helen), --num-classes says 19; take another checkpoint"),
-        (["--label-set", "fasseg"], "{best}: has 11 classes (helen), {faces} (fasseg) says 6; take another checkpoint"),
+        (["--mapping", "nowhere.toml"], "mapping nowhere.toml: no such file; it has lines such as skin = "),
         (["--device", "gpu"], "device 'gpu': not one of auto, cpu, cuda, cuda:N"),
         (["--device", "mps"], "device 'mps': not one of auto, cpu, cuda, cuda:N"),
         (["--gpus", "0,1"], "--gpus 0,1: this command uses one GPU; write --gpus 0"),

@@ -20,7 +20,8 @@ from faceparse.core.files.reading import read_bytes
 from faceparse.core.images.opening import read_orientation
 from faceparse.core.images.read_label import read_label
 from faceparse.core.images.read_photograph import IMAGE_SUFFIXES, decode_picture
-from faceparse.core.labels.label_set import LabelSet
+from faceparse.core.labels.label_set import IGNORE, LabelSet, unknown_values
+from faceparse.core.labels.mapping import MappingFile, identity, map_classes
 from faceparse.core.text.paths import broken_link
 from faceparse.core.text.patterns import any_case, some
 
@@ -31,6 +32,8 @@ class Folder(WithoutLandmarks):
     Labels are single-channel ids, palette PNGs, or pictures painted in the label set's colours. Labels of one channel
     may also hold the label set's grey colours, or 0 and 255 where it has two classes.
 
+    A mapping renames and merges the classes of `label_set`, which are those of the label pictures.
+
         Folder(Path("raw"), label_set=get_label_set("helen"), images="photos/*.jpg", labels="masks/*.png")
     """
 
@@ -39,6 +42,7 @@ class Folder(WithoutLandmarks):
         raw: Path,
         *,
         label_set: LabelSet,
+        mapping: MappingFile | None = None,
         images: str = "images/*",
         labels: str = "labels/*.png",
         val: float = 0.1,
@@ -60,7 +64,9 @@ class Folder(WithoutLandmarks):
         self.raw = raw
         # './photos/*.jpg' matches the same files as 'photos/*.jpg', and must give the same names.
         self.images, self.labels = str(PurePosixPath(images)), str(PurePosixPath(labels))
-        self.label_set = label_set
+        self.raw_set = label_set
+        self.mapping = map_classes(mapping, label_set) if mapping is not None else identity(label_set)
+        self.label_set = self.mapping.target
         self.val, self.test, self.seed = val, test, seed
 
     def items(self) -> list[Item]:
@@ -110,10 +116,10 @@ class Folder(WithoutLandmarks):
 
         The greys are the label set's colours. A set of two classes without greys gets 0 and 255, as most tools paint.
         """
-        greys = {int(colour[0]): i for i, colour in enumerate(self.label_set.palette()) if np.ptp(colour) == 0}
+        greys = {int(colour[0]): i for i, colour in enumerate(self.raw_set.palette()) if np.ptp(colour) == 0}
         if len(greys) > 1:
             return greys
-        return {0: 0, 255: 1} if len(self.label_set) == 2 else {}
+        return {0: 0, 255: 1} if len(self.raw_set) == 2 else {}
 
     def _reading(self, labels: Iterable[Path]) -> str:
         """Note on how label values are read; empty where they are ids.
@@ -133,7 +139,7 @@ class Folder(WithoutLandmarks):
             seen |= values
         if all(levels[value] == value for value in seen):
             return ""
-        return ", ".join(f"{value} is {self.label_set.names[levels[value]]}" for value in sorted(seen))
+        return ", ".join(f"{value} is {self.raw_set.names[levels[value]]}" for value in sorted(seen))
 
     def _name(self, path: Path) -> str:
         """Part of `path` that the pattern's `*` stands for, without the file's suffix."""
@@ -149,7 +155,7 @@ class Folder(WithoutLandmarks):
         picture = decode_picture(data, str(image))
         return Raw(
             picture.image,
-            self._read_label(label, item.reading),
+            self._mapped(self._read_label(label, item.reading), label),
             data if data[:2] == b"\xff\xd8" else None,
             read_orientation(data),
             picture.notice,
@@ -171,8 +177,20 @@ class Folder(WithoutLandmarks):
         except ColourLabelError:
             return self._from_colours(path)
 
+    def _mapped(self, label: np.ndarray, where: Path) -> np.ndarray:
+        """The label in the classes of `label_set`. Its values must be known before: a mapping hides the others."""
+        if self.mapping.is_identity:
+            return label
+        if bad := unknown_values(label, len(self.raw_set)):
+            raise DatasetError(
+                f"{where}: value {bad[0]} is not one of the {len(self.raw_set)} classes of {self.raw_set.name} "
+                f"(0 to {len(self.raw_set) - 1}, {IGNORE} ignored); fix the label or name its label set with "
+                "--label-set"
+            )
+        return self.mapping.table[label]
+
     def _from_colours(self, path: Path) -> np.ndarray:
-        picture, palette = _colours(path), self.label_set.palette()
+        picture, palette = _colours(path), self.raw_set.palette()
         label = nearest_colour(picture, palette)
         hits = (palette[label] == picture).all(axis=2)
         # Anti-aliased borders have no palette colour. Where most pixels have none, the picture has another palette.
@@ -181,12 +199,12 @@ class Folder(WithoutLandmarks):
         # A label set may have grey colours, so greys alone are no error. Ids in three channels match only its black.
         if exact < 0.5 and (np.ptp(picture, axis=2) == 0).all():
             raise DatasetError(
-                f"{path}: three equal channels, and not only colours of label set {self.label_set.name!r}; save the "
+                f"{path}: three equal channels, and not only colours of label set {self.raw_set.name!r}; save the "
                 "ids as a single-channel PNG"
             )
         if exact < 0.5:
             raise DatasetError(
-                f"{path}: only {exact:.0%} of its painted pixels have a colour of label set {self.label_set.name!r}; "
+                f"{path}: only {exact:.0%} of its painted pixels have a colour of label set {self.raw_set.name!r}; "
                 "give its colours in a label set TOML, --label-set FILE"
             )
         return label
@@ -198,7 +216,8 @@ class Folder(WithoutLandmarks):
             "raw": str(self.raw.resolve()),
             "images": self.images,
             "labels": self.labels,
-            "label_set": self.label_set.to_toml(),
+            "label_set": self.raw_set.to_toml(),
+            **({} if self.mapping.is_identity else {"mapping": self.mapping.to_toml()}),
             "val": self.val,
             "test": self.test,
             "seed": self.seed,

@@ -108,5 +108,5 @@ def _validate(raw: Raw, item: Item, classes: int) -> None:
     if bad := unknown_values(raw.label, classes):
         raise DatasetError(
             f"{where}: value {bad[0]} is not one of the {classes} classes (0 to {classes - 1}, {IGNORE} ignored); "
-            "a label set names all ids of its labels, of which [merged] scores several as one"
+            "a label set names all ids of its labels, which --mapping may merge"
         )

@@ -114,6 +114,7 @@ class EAGRNet(ParsingModel):
     """The network of the paper: N x 3 x H x W normalised images -> `Output`."""
 
     align_corners = True  # as in the published evaluation
+    classifier = "decoder.classify"
 
     def __init__(
         self,

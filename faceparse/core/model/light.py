@@ -106,6 +106,7 @@ class LightEAGRNet(ParsingModel):
     """The light network: N x 3 x H x W normalised images -> `Output`. Edge logits are None without an edge head."""
 
     align_corners = False  # so that a crop and a whole picture are enlarged alike
+    classifier = "classify"
 
     def __init__(
         self,

@@ -24,6 +24,8 @@ class ParsingModel(nn.Module, ABC):
 
     align_corners: bool
     """How parsing logits are enlarged to the input's size: see `torch.nn.functional.interpolate`."""
+    classifier: str
+    """Name of the layer that gives the logits. The first axis of its tensors is the classes."""
 
     def __init__(self, backbone: nn.Module) -> None:
         super().__init__()

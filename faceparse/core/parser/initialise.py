@@ -5,13 +5,15 @@ from pathlib import Path
 
 import torch
 
-from faceparse.core.errors import CheckpointError, FaceparseError
+from faceparse.core.errors import CheckpointError, FaceparseError, SettingsError
+from faceparse.core.labels.label_set import LabelSet
+from faceparse.core.labels.mapping import ClassMapping, MappingFile, closest_mapping, map_classes
 from faceparse.core.model.backbones import TimmFeatures, timm_backbone
 from faceparse.core.model.parsing import ParsingModel
 from faceparse.core.model.resnet import ResNet
-from faceparse.core.parser.checkpoint_file import Checkpoint, read_weights_file
+from faceparse.core.parser.checkpoint_file import Checkpoint, read_checkpoint, read_weights_file
 from faceparse.core.parser.exact_weights import State, load_exactly
-from faceparse.core.parser.released_names import from_released, is_released, under_our_names
+from faceparse.core.parser.released_names import from_released, is_released
 
 
 @dataclass(frozen=True)
@@ -24,39 +26,93 @@ class LoadReport:
     """Keys of the network's backbone that the file did not fill."""
     unused: tuple[str, ...] = ()
     """Keys of the file that the network has no place for."""
+    classes: str = ""
+    """Where the classifier's rows come from, if the weights are of another label set."""
 
     def __str__(self) -> str:
         parts = [f"{self.kind}: {self.loaded} tensors loaded"]
         for keys, what in ((self.skipped, "left at random"), (self.unused, "of the file not used")):
             if keys:
                 parts.append(f"{len(keys)} {what} ({', '.join(keys[:4])}{', ...' if len(keys) > 4 else ''})")
-        return ", ".join(parts)
+        return ", ".join(parts) + (f"; {self.classes}" if self.classes else "")
 
 
-def initialise(model: ParsingModel, path: Path, backbone: str) -> LoadReport:
-    """Start `model` from a checkpoint (ours or released, which must fit exactly) or from the weights of its backbone.
+def initialise(
+    model: ParsingModel,
+    path: Path,
+    backbone: str,
+    label_set: LabelSet | None = None,
+    mapping: MappingFile | None = None,
+) -> LoadReport:
+    """Start `model` from a checkpoint (ours or released) or from the weights of its backbone.
 
-    A ResNet may have another stem than the network. Tensors that do not fit stay as they are and are reported.
+    A checkpoint must be of the same network. If its classes are others, the classifier's rows are filled by class name
+    or by the mapping, and the rows of new classes stay at random. A ResNet may have another stem than the network.
+    Tensors that do not fit stay as they are and are reported.
 
     Args:
         backbone: value of the setting `model.backbone`.
+        label_set: classes of `model`. Default: those of the checkpoint.
+        mapping: file that says which of the checkpoint's classes become which of `label_set`.
 
     Raises:
         CheckpointError: the file cannot be read, or is of another network.
+        SettingsError: the mapping does not fit the classes, or the weights have no classes.
     """
     found = read_weights_file(path)
-    if isinstance(found, Checkpoint):
-        return _initialise_exactly(model, found)
-    if is_released(found):
-        weights = under_our_names(path, found)
-        _must_have_its_classes(model, weights, path)
-        load_exactly(model, weights, path, released=True)
-        return LoadReport("released EAGRNet", len(weights))
+    if isinstance(found, Checkpoint) or is_released(found):
+        checkpoint = found if isinstance(found, Checkpoint) else read_checkpoint(path)
+        return _initialise_from_checkpoint(model, checkpoint, label_set, mapping)
+    if mapping is not None:
+        raise SettingsError(f"model.mapping: {path} has no classes to map; drop one of the two")
     if isinstance(model.backbone, ResNet):
         return _initialise_resnet(model, found, path)
     if isinstance(model.backbone, TimmFeatures):
         return initialise_from_timm(model, backbone, found, path)
     return _initialise_mobilenet(model, found, path)
+
+
+def _initialise_from_checkpoint(
+    model: ParsingModel, checkpoint: Checkpoint, label_set: LabelSet | None, mapping: MappingFile | None
+) -> LoadReport:
+    kind = "checkpoint" if checkpoint.origin == "faceparse" else "released EAGRNet"
+    path, released = checkpoint.path, checkpoint.origin == "released"
+    theirs, ours = checkpoint.label_set, label_set or checkpoint.label_set
+    # A released file does not name its classes: with as many as ours, they count as ours.
+    alike = theirs.names == ours.names or (released and len(theirs) == len(ours))
+    if alike and mapping is None:
+        load_exactly(model, checkpoint.weights, path, released=released)
+        return LoadReport(kind, len(checkpoint.weights))
+    to_ours = map_classes(mapping, theirs, ours, partial=True) if mapping is not None else closest_mapping(theirs, ours)
+    weights, state = dict(checkpoint.weights), model.state_dict()
+    rows = [key for key in state if key.startswith(f"{model.classifier}.") and key in weights]
+    for key in rows:
+        if len(weights[key]) != len(theirs):
+            raise CheckpointError(f"{path}: key {key!r} has {len(weights[key])} rows for {len(theirs)} classes")
+        filled = state[key].clone()
+        for new, old in enumerate(to_ours.groups):
+            if old and filled.shape[1:] == weights[key].shape[1:]:
+                filled[new] = weights[key][list(old)].to(filled.dtype).mean(dim=0)
+        weights[key] = filled
+    load_exactly(model, weights, path, released=released)
+    return LoadReport(kind, len(weights) - len(rows), classes=_told(to_ours))
+
+
+def _told(mapping: ClassMapping) -> str:
+    """Phrase for where the classes come from."""
+    known, merged = [], []
+    for name, ids in zip(mapping.target.names, mapping.groups, strict=True):
+        old = [mapping.source.names[i] for i in ids]
+        if old == [name]:
+            known.append(name)
+        elif old:
+            merged.append(f"{name} from {' + '.join(old)}")
+    parts = [
+        f"{what}: {', '.join(names)}"
+        for what, names in (("known", known), ("mapped", merged), ("new", mapping.absent))
+        if names
+    ]
+    return f"classes of {mapping.target.name}, " + "; ".join(parts)
 
 
 def initialise_from_timm(
@@ -87,28 +143,6 @@ def initialise_from_timm(
         raise _of_another_network(path, random)
     model.backbone.load_state_dict(source)
     return LoadReport(backbone, len(source))
-
-
-def _initialise_exactly(model: ParsingModel, checkpoint: Checkpoint) -> LoadReport:
-    _must_have_its_classes(model, checkpoint.weights, checkpoint.path)
-    load_exactly(model, checkpoint.weights, checkpoint.path)
-    return LoadReport("checkpoint", len(checkpoint.weights))
-
-
-def _must_have_its_classes(model: ParsingModel, weights: State, path: Path) -> None:
-    """Raise CheckpointError if the weights are of the same network, but with another number of classes."""
-    own = {key: tensor.shape for key, tensor in model.state_dict().items()}
-    theirs = {key: tensor.shape for key, tensor in weights.items()}
-    differing = [key for key in own if own[key] != theirs.get(key)]
-    if own.keys() != theirs.keys() or not differing or not all(own[key][1:] == theirs[key][1:] for key in differing):
-        return
-    counts = {(theirs[key][0], own[key][0]) for key in differing if own[key] and theirs[key]}
-    if len(counts) == 1:
-        ((found, wanted),) = counts
-        raise CheckpointError(
-            f"{path}: has {found} classes, the dataset {wanted}; training starts from weights of the same classes, or "
-            "from the backbone's alone: --restore-from imagenet"
-        )
 
 
 def _initialise_mobilenet(model: ParsingModel, state: State, path: Path) -> LoadReport:

@@ -75,6 +75,16 @@ class TrainedModel(ABC):
         return True
 
     @property
+    def notes(self) -> list[str]:
+        """What users of its answers should know; empty unless its classes were mapped."""
+        return []
+
+    @property
+    def part_classes(self) -> LabelSet:
+        """Label set of the logits of `PictureNetwork.coarse`, in whose classes the model finds faces."""
+        return self.label_set
+
+    @property
     def licence(self) -> str | None:
         """Terms of use: a sentence, or a name such as `cc-by-4.0`. None where they are unknown."""
         return self.own_licence or LICENCES.get(self.label_set.name)

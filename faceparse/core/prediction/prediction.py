@@ -3,6 +3,7 @@
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -65,6 +66,7 @@ class PredictionPlan:
         parser: Parser,
         *,
         geometry: FaceGeometry | None = None,
+        part_classes: LabelSet | None = None,
         batch_size: int = 4,
         track: Track = untracked,
     ) -> PredictReport:
@@ -72,6 +74,7 @@ class PredictionPlan:
 
         Args:
             geometry: where faces lie in the parser's training crops.
+            part_classes: label set in whose classes the parser finds faces. Default: that of the outputs.
 
         Raises:
             OutputError: the output folder cannot be written, or holds a dataset.
@@ -80,12 +83,13 @@ class PredictionPlan:
         make_output_folder(self.outputs.folder)
         report = PredictReport()
         geometry = if_consistent(geometry)
+        find = partial(self._finder, parser, geometry, part_classes or self.outputs.label_set)
         if self.inputs.photographs:
             report.photographs, report.faceless, report.broken, report.notices = predict_photographs(
                 parser,
                 self.inputs.photographs,
                 self.outputs,
-                finder=self._finder(parser, geometry, film=False),
+                finder=find(film=False),
                 geometry=geometry,
                 batch_size=batch_size,
                 track=track,
@@ -100,7 +104,7 @@ class PredictionPlan:
                         film,
                         name,
                         self.film_outputs,
-                        finder=self._finder(parser, geometry, film=True),
+                        finder=find(film=True),
                         geometry=geometry,
                         smooth=self.smooth,
                         batch_size=batch_size,
@@ -111,9 +115,11 @@ class PredictionPlan:
                 report.broken.append(str(error))
         return report
 
-    def _finder(self, parser: Parser, geometry: FaceGeometry | None, *, film: bool) -> Finder | None:
+    def _finder(
+        self, parser: Parser, geometry: FaceGeometry | None, part_classes: LabelSet, *, film: bool
+    ) -> Finder | None:
         if self.finder == "auto":
-            return own_finder(parser, geometry, self.outputs.label_set, self.min_face, film=film)
+            return own_finder(parser, geometry, part_classes, self.min_face, film=film)
         return self.finder
 
 

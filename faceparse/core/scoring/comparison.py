@@ -4,10 +4,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from faceparse.core.errors import CheckpointError, SettingsError
+from faceparse.core.errors import SettingsError
 from faceparse.core.names.model_file import SCHEME
+from faceparse.core.parser.trained import TrainedModel
 from faceparse.core.scoring.bootstrap import Difference, difference
-from faceparse.core.scoring.score_model import EvaluationPlan
+from faceparse.core.scoring.split import Split
 from faceparse.core.scoring.summary import Evaluation, Summary
 
 
@@ -64,25 +65,23 @@ def _parts(checkpoint: str | Path) -> tuple[str, ...]:
     return (*parts[:-2], "/".join(parts[-2:])) if str(checkpoint).startswith(SCHEME) else parts
 
 
-def must_compare(plans: Sequence[EvaluationPlan]) -> None:
-    """Check that the plans can be compared.
+def must_compare(models: Sequence[TrainedModel], splits: Sequence[Split]) -> None:
+    """Check that models can be compared on their splits.
 
     Raises:
-        CheckpointError: label sets differ.
-        SettingsError: the checkpoints would be scored on different datasets, or one is named twice.
+        SettingsError: the models would be scored on different datasets, or on labels that are read differently, or one
+            is named twice.
     """
-    first, *others = plans
-    short_names([plan.model.source for plan in plans])
-    for other in others:
-        ours, theirs = first.split, other.split
-        if theirs.label_set.names != ours.label_set.names:
-            raise CheckpointError(
-                f"{other.model.source}: has the {len(theirs.label_set)} classes of {theirs.label_set.name}, "
-                f"{first.model.source} the {len(ours.label_set)} of {ours.label_set.name}; "
-                "compare checkpoints of one label set"
-            )
-        if theirs.root.resolve() != ours.root.resolve():
+    short_names([model.source for model in models])
+    first, ours = models[0], splits[0]
+    for model, split in zip(models[1:], splits[1:], strict=True):
+        if split.root.resolve() != ours.root.resolve():
             raise SettingsError(
-                f"{other.model.source} would be scored on {theirs.root}, {first.model.source} on {ours.root}; "
+                f"{model.source} would be scored on {split.root}, {first.source} on {ours.root}; "
                 "name one with --data-dir"
+            )
+        if split.label_set.names != ours.label_set.names:
+            raise SettingsError(
+                f"{split.root}: does not say what its labels mean: {split.label_set.name} for {model.source}, "
+                f"{ours.label_set.name} for {first.source}; say it with --label-set"
             )

@@ -11,6 +11,7 @@ from torch.utils.data import Dataset
 from faceparse.core.datasets.layout import Sample
 from faceparse.core.images.warp import Size
 from faceparse.core.labels.counts import confusion_counts
+from faceparse.core.labels.mapping import ClassMapping
 from faceparse.core.machine.parallel import Track, default_processes, map_threads, untracked
 from faceparse.core.parser.inference import Parser
 from faceparse.core.sampling.loader import Loader
@@ -31,12 +32,18 @@ def parse_samples(
     classes: int,
     protocols: Sequence[str],
     *,
+    truth: ClassMapping | None = None,
     batch_size: int = 4,
     workers: int = 0,
 ) -> Iterator[dict[str, LabelPair]]:
-    """Yield protocol -> labels for each sample, in order. Protocols with the same view share one run of the network."""
+    """Yield protocol -> labels for each sample, in order. Protocols with the same view share one run of the network.
+
+    Args:
+        classes: number of the parser's classes.
+        truth: from the classes of the labels on disk to the parser's. Default: they are the same.
+    """
     chosen = {name: PROTOCOLS[name] for name in protocols}
-    cases = _Cases(samples, classes, parser.input_size, list(chosen.values()))
+    cases = _Cases(samples, classes, parser.input_size, list(chosen.values()), truth)
     loader = Loader(cases, _stack, device=parser.device, workers=workers, batch_size=batch_size)
     for views, batch in loader:
         logits = {view: parser.logits(pictures) for view, pictures in views.items()}
@@ -73,16 +80,19 @@ def count_samples(
     classes: int,
     protocols: Sequence[str],
     *,
+    truth: ClassMapping | None = None,
     batch_size: int = 4,
     workers: int = 0,
     track: Track = untracked,
 ) -> dict[str, Counts]:
-    """Counts of each protocol, for each of the samples."""
+    """Counts of each protocol, for each of the samples. Arguments as of `parse_samples`."""
 
     def count(parsed: dict[str, LabelPair]) -> dict[str, Counts]:
         return {name: count_image(one.truth, one.prediction, classes) for name, one in parsed.items()}
 
-    samples_parsed = parse_samples(parser, samples, classes, protocols, batch_size=batch_size, workers=workers)
+    samples_parsed = parse_samples(
+        parser, samples, classes, protocols, truth=truth, batch_size=batch_size, workers=workers
+    )
     # One block for all counts: thousands of small arrays would lie among freed large ones and pin their memory.
     found = {name: no_counts(len(samples), classes) for name in protocols}
     # In threads: counting releases Python's lock, and a GPU must not wait for the counts.
@@ -96,15 +106,22 @@ def count_samples(
 
 class _Cases(Dataset[Case]):
     def __init__(
-        self, samples: Sequence[Sample], classes: int, input_size: Size, protocols: Sequence[Protocol]
+        self,
+        samples: Sequence[Sample],
+        classes: int,
+        input_size: Size,
+        protocols: Sequence[Protocol],
+        truth: ClassMapping | None,
     ) -> None:
-        self.samples, self.classes, self.input_size, self.protocols = samples, classes, input_size, protocols
+        self.samples, self.input_size, self.protocols = samples, input_size, protocols
+        self.classes = classes if truth is None else len(truth.source)
+        self.table = None if truth is None else truth.table
 
     def __len__(self) -> int:
         return len(self.samples)
 
     def __getitem__(self, index: int) -> Case:
-        return read_case(self.samples[index], self.classes, self.input_size, self.protocols)
+        return read_case(self.samples[index], self.classes, self.input_size, self.protocols, self.table)
 
 
 def _stack(cases: Sequence[Case]) -> tuple[Mapping[View, Tensor], Sequence[Case]]:

@@ -53,10 +53,10 @@ def run_evaluations(
 
     Raises:
         OutputError: a folder cannot be written, or holds other files. This is found before the work where possible.
-        SettingsError, CheckpointError: the checkpoints cannot be compared.
+        SettingsError: the plans are not of the same photographs, or a checkpoint is named twice.
         DatasetError: a file is broken.
     """
-    must_compare(plans)
+    must_compare([plan.model for plan in plans], [plan.split for plan in plans])
     folders = output_folders(plans, output)
     together = folders[0].with_name(f"{folders[0].name}.{COMPARISON}") if output is None else output / COMPARISON
     if output is None:  # beside checkpoints, which may be a stranger's

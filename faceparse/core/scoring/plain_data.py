@@ -30,6 +30,8 @@ def evaluation_dict(evaluation: Evaluation) -> dict[str, Any]:
         "input_size": list(evaluation.input_size),
         "tta": evaluation.tta,
         "classes": list(evaluation.label_set.names),
+        "label_set": evaluation.label_set.name,
+        **({"mapped": evaluation.notes} if evaluation.notes else {}),
         "bootstrap": _bootstrap_dict(evaluation),
         "worst": [{"id": one.id, "mean_f1": one.mean_f1} for one in evaluation.worst],
     }

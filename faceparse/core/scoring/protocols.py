@@ -14,6 +14,8 @@ resize aligns the pictures' outer edges (half-pixel centres, `align_corners=Fals
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
 from typing import NamedTuple
 
 import cv2
@@ -50,8 +52,10 @@ class Truth(NamedTuple):
 
 View = Callable[[np.ndarray, Size], np.ndarray]
 """Function of a photograph (H x W x 3 uint8) and the network's input size that returns the input, of that size."""
-ReadTruth = Callable[[Sample, np.ndarray, int], Truth]
-"""Function of a sample, its label and the number of classes that returns the truth."""
+ReadLabel = Callable[[Path], np.ndarray]
+"""Function that reads a label file, checks its ids, and maps them to the classes that are scored."""
+ReadTruth = Callable[[Sample, np.ndarray, ReadLabel], Truth]
+"""Function of a sample, its label and a reader of further labels that returns the truth."""
 ReadLabels = Callable[[Tensor, Size, Truth], np.ndarray]
 """Function of logits (C x h x w), the photograph's size and the truth that returns uint8 ids of the truth's size."""
 
@@ -74,20 +78,41 @@ class Case(NamedTuple):
     truths: Mapping[ReadTruth, Truth]
 
 
-def read_case(sample: Sample, classes: int, input_size: Size, protocols: Iterable[Protocol]) -> Case:
+def read_case(
+    sample: Sample,
+    classes: int,
+    input_size: Size,
+    protocols: Iterable[Protocol],
+    table: np.ndarray | None = None,
+) -> Case:
     """Read each view and each truth of the protocols once.
+
+    Args:
+        classes: number of classes of the labels on disk.
+        table: 256 ids by which the truth is mapped to other classes (`ClassMapping.table`).
 
     Raises:
         DatasetError: a file is missing, broken or does not fit the others.
     """
     image, label = read_pair(sample, classes)
+    read = partial(_read_label, classes=classes, table=table)
     views = dict.fromkeys(protocol.view for protocol in protocols)
     truths = dict.fromkeys(protocol.truth for protocol in protocols)
     return Case(
         {view: view(image, input_size) for view in views},
         (label.shape[0], label.shape[1]),
-        {truth: truth(sample, label, classes) for truth in truths},
+        {truth: truth(sample, _mapped(label, table), read) for truth in truths},
     )
+
+
+def _mapped(label: np.ndarray, table: np.ndarray | None) -> np.ndarray:
+    return label if table is None else table[label]
+
+
+def _read_label(path: Path, *, classes: int, table: np.ndarray | None) -> np.ndarray:
+    label = read_label(path)
+    check_values(label, classes, str(path))
+    return _mapped(label, table)
 
 
 def resolve_protocols(given: Sequence[str]) -> list[str]:
@@ -119,21 +144,19 @@ def _stretched(image: np.ndarray, size: Size) -> np.ndarray:
 # Truths.
 
 
-def _photograph(_sample: Sample, label: np.ndarray, _classes: int) -> Truth:
+def _photograph(_sample: Sample, label: np.ndarray, _read: ReadLabel) -> Truth:
     return Truth(label)
 
 
-def _original(sample: Sample, label: np.ndarray, classes: int) -> Truth:
+def _original(sample: Sample, label: np.ndarray, read: ReadLabel) -> Truth:
     if not sample.project.is_file():
         return Truth(label)
     if not sample.label_raw.is_file():
         raise DatasetError(f"{sample.label_raw} is missing, but {sample.project} is there; prepare the dataset again")
-    raw = read_label(sample.label_raw)
-    check_values(raw, classes, str(sample.label_raw))
-    return Truth(raw, read_matrix(sample.project))
+    return Truth(read(sample.label_raw), read_matrix(sample.project))
 
 
-def _square(_sample: Sample, label: np.ndarray, _classes: int) -> Truth:
+def _square(_sample: Sample, label: np.ndarray, _read: ReadLabel) -> Truth:
     # Not INTER_NEAREST: it takes the pixel under the target pixel's corner, not under its centre.
     return Truth(cv2.resize(label, SQUARE[::-1], interpolation=cv2.INTER_NEAREST_EXACT))
 

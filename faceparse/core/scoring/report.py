@@ -99,7 +99,7 @@ def comparison_page(comparison: Comparison) -> str:
             {
                 "protocol": protocol,
                 "name": name,
-                "checkpoint": str(other.checkpoint),
+                "checkpoint": "; ".join([str(other.checkpoint), *other.notes]),
                 "rows": _compared(summary, other.summaries[protocol], differences),
             }
             for protocol, summary in first.summaries.items()
@@ -161,6 +161,9 @@ def _facts(evaluation: Evaluation) -> dict[str, str]:
         "dataset": f"{evaluation.dataset}, {evaluation.split}, {len(evaluation.ids)} images",
         "network sees": f"{width} x {height} pixels",
     }
+    facts |= (
+        {"classes": f"those of {evaluation.label_set.name}; {'; '.join(evaluation.notes)}"} if evaluation.notes else {}
+    )
     return facts | ({"averaged over": evaluation.tta.removeprefix("tta-")} if evaluation.tta else {})
 
 

@@ -6,18 +6,23 @@ from pathlib import Path
 
 import torch
 
+from faceparse.core.errors import CheckpointError
 from faceparse.core.images.overlay import overlay
 from faceparse.core.images.read_photograph import read_image
 from faceparse.core.images.warp import Size
+from faceparse.core.labels.label_set import LabelSet
+from faceparse.core.labels.mapping import ClassMapping, common_mappings, identity, read_mapping
 from faceparse.core.machine.parallel import Track, default_processes, untracked
 from faceparse.core.pages.html import shrink
 from faceparse.core.parser.inference import Parser
+from faceparse.core.parser.mapped import map_model
 from faceparse.core.parser.trained import TrainedModel
 from faceparse.core.scoring.bootstrap import RESAMPLES
+from faceparse.core.scoring.comparison import must_compare
 from faceparse.core.scoring.counting import count_samples, parse_samples
 from faceparse.core.scoring.image_thirds import skin_lightness
 from faceparse.core.scoring.protocols import DEFAULT, resolve_protocols
-from faceparse.core.scoring.split import Split, find_split
+from faceparse.core.scoring.split import Split, find_any_split
 from faceparse.core.scoring.summary import Evaluation, Summary, WorstImage
 from faceparse.core.scoring.tta import NONE, Augmentation, augmented_network, check_augmentation
 
@@ -31,10 +36,23 @@ class EvaluationPlan:
     """Model, photographs and options of an evaluation, checked as far as possible before the network runs."""
 
     model: TrainedModel
+    """The model, in the classes that are scored."""
     split: Split
+    truth: ClassMapping
+    """From the classes of the split's labels to those that are scored."""
     protocols: list[str]
     input_size: Size
     augmentation: Augmentation
+
+    @property
+    def label_set(self) -> LabelSet:
+        """Classes that are scored."""
+        return self.truth.target
+
+    @property
+    def notes(self) -> list[str]:
+        """What a mapping to common classes has merged; empty without one."""
+        return list(dict.fromkeys([*self.model.notes, *self.truth.notes()]))
 
     def name(self, protocols: Sequence[str]) -> str:
         """Name of the evaluation in MLflow and of its folder.
@@ -51,6 +69,7 @@ class EvaluationPlan:
             *([] if list(protocols) == [DEFAULT] else ["+".join(protocols)]),
             *([] if self.input_size == trained.input_size else [f"{height}x{width}"]),
             *([self.augmentation.name] if self.augmentation.name else []),
+            *([f"as-{self.label_set.name}"] if self.notes else []),
         ]
         return ".".join(parts)
 
@@ -73,19 +92,83 @@ def plan_evaluation(
     dataset: str | None = None,
     num_classes: int | None = None,
     augmentation: Augmentation = NONE,
+    mapping: Path | None = None,
 ) -> EvaluationPlan:
-    """Plan an evaluation. Options that are not given come from the model.
+    """Plan the evaluation of one model, as `plan_evaluations`.
 
         plan = plan_evaluation(load_file("best.pth"), split="val")
 
     Raises:
         SettingsError, DatasetError, CheckpointError: something does not exist or does not fit together.
     """
+    (plan,) = plan_evaluations(
+        [model],
+        data_dir=data_dir,
+        split=split,
+        protocols=protocols,
+        input_size=input_size,
+        dataset=dataset,
+        num_classes=num_classes,
+        augmentation=augmentation,
+        mapping=mapping,
+    )
+    return plan
+
+
+def plan_evaluations(
+    models: Sequence[TrainedModel],
+    *,
+    data_dir: Path | None = None,
+    split: str = "test",
+    protocols: Sequence[str] = (DEFAULT,),
+    input_size: Size | None = None,
+    dataset: str | None = None,
+    num_classes: int | None = None,
+    augmentation: Augmentation = NONE,
+    mapping: Path | None = None,
+) -> list[EvaluationPlan]:
+    """Plan evaluations of models on the same photographs, in classes that all of them and the labels have.
+
+    Options that are not given come from the models.
+
+    Args:
+        dataset: label set of the labels, by name or TOML file.
+        mapping: mapping file to the common classes. Default: a known mapping, where label sets differ.
+
+    Raises:
+        SettingsError, DatasetError, CheckpointError: something does not exist or does not fit together.
+    """
     names = resolve_protocols(protocols)
-    found = find_split(model, data_dir=data_dir, split=split, dataset=dataset, num_classes=num_classes)
-    size = input_size or model.settings.data.input_size
-    check_augmentation(augmentation, found.label_set, size)
-    return EvaluationPlan(model, found, names, size, augmentation)
+    splits = [
+        find_any_split(model, data_dir=data_dir, split=split, dataset=dataset, num_classes=num_classes)
+        for model in models
+    ]
+    must_compare(models, splits)
+    truth, *mappings = _common_classes(models, splits[0], mapping)
+    plans = []
+    for model, found, to_common in zip(models, splits, mappings, strict=True):
+        size = input_size or model.settings.data.input_size
+        check_augmentation(augmentation, truth.target, size)
+        plans.append(EvaluationPlan(map_model(model, to_common), found, truth, names, size, augmentation))
+    return plans
+
+
+def _common_classes(models: Sequence[TrainedModel], split: Split, file: Path | None) -> list[ClassMapping]:
+    """Mappings to the common classes: of the truth, then of each model."""
+    truth = split.label_set
+    # Names of a released checkpoint are a guess by their number: the labels know better.
+    sets = [one.label_set if one.names_are_known or len(one.label_set) != len(truth) else truth for one in models]
+    if file is None:
+        if all(one.names == truth.names for one in sets):
+            return [identity(truth), *(identity(model.label_set) for model in models)]
+        for model in models:
+            if not model.names_are_known and len(model.label_set) != len(truth):
+                raise CheckpointError(
+                    f"{model.source}: has {len(model.label_set)} classes, {split.root} ({truth.name}) has "
+                    f"{len(truth)}, and the file does not name them; say what they mean with --mapping"
+                )
+    *mappings, last = common_mappings([*sets, truth], read_mapping(file) if file else None)
+    return [last, *mappings]
 
 
 def score_checkpoint(
@@ -107,7 +190,7 @@ def score_checkpoint(
         DatasetError: a file is broken.
         CheckpointError: the model's file does not hold what it should, or takes no other input size.
     """
-    samples, label_set = plan.split.samples, plan.split.label_set
+    samples, label_set = plan.split.samples, plan.label_set
     network = augmented_network(plan.model, label_set, plan.augmentation, device, plan.input_size)
     parser = Parser(network, device)
     counts = count_samples(
@@ -115,11 +198,12 @@ def score_checkpoint(
         samples,
         len(label_set),
         plan.protocols,
+        truth=plan.truth,
         batch_size=batch_size or 4,
         workers=min(default_processes(), 8, len(samples) // 4),
         track=track,
     )
-    lightness = skin_lightness(samples, label_set, track=track)
+    lightness = skin_lightness(samples, plan.split.label_set, track=track)
     summaries = {name: Summary(of, label_set, resamples, lightness) for name, of in counts.items()}
     return Evaluation(
         checkpoint=plan.model.source,
@@ -129,6 +213,7 @@ def score_checkpoint(
         input_size=plan.input_size,
         tta=plan.augmentation.name,
         label_set=label_set,
+        notes=plan.notes,
         ids=[sample.id for sample in samples],
         summaries=summaries,
         worst=_paint_worst(parser, plan, summaries[plan.protocols[0]], worst),
@@ -142,8 +227,8 @@ def _paint_worst(parser: Parser, plan: EvaluationPlan, summary: Summary, count: 
     """
     worst = summary.worst(count)
     samples = [plan.split.samples[image] for image in worst]
-    palette = plan.split.label_set.palette()
-    parsed = parse_samples(parser, samples, len(plan.split.label_set), ["label"])
+    palette = plan.label_set.palette()
+    parsed = parse_samples(parser, samples, len(plan.label_set), ["label"], truth=plan.truth)
     found = []
     for image, sample, by_protocol in zip(worst, samples, parsed, strict=True):
         photo = read_image(sample.image)

@@ -28,7 +28,7 @@ def find_split(
     dataset: str | None = None,
     num_classes: int | None = None,
 ) -> Split:
-    """Find a split to score `trained` on. Options that are not given come from the model.
+    """Find a split that has the classes of `trained`. Options that are not given come from the model.
 
     Args:
         dataset: label set, by name or TOML file.
@@ -37,6 +37,25 @@ def find_split(
     Raises:
         SettingsError, DatasetError: the split or the dataset does not exist.
         CheckpointError: its classes are not the model's.
+    """
+    found = find_any_split(trained, data_dir=data_dir, split=split, dataset=dataset, num_classes=num_classes)
+    _must_agree(trained, found)
+    return found
+
+
+def find_any_split(
+    trained: TrainedModel,
+    *,
+    data_dir: Path | None = None,
+    split: str = "test",
+    dataset: str | None = None,
+    num_classes: int | None = None,
+) -> Split:
+    """Find a split to score `trained` on, as `find_split`, whatever its classes.
+
+    Raises:
+        SettingsError, DatasetError: the split or the dataset does not exist.
+        CheckpointError: the model has not the expected number of classes.
     """
     if split not in SPLITS:
         raise SettingsError(f"--split {split!r}: not one of {', '.join(SPLITS)}{nearest(split, SPLITS)}")
@@ -47,9 +66,12 @@ def find_split(
             f"{DatasetFolder(root).list_path(split)}: no such list; there is --split {' or '.join(there)}"
         )
     samples = DatasetFolder(root).samples(split)
-    label_set = _label_set(trained, root, dataset)
-    _must_agree(trained, label_set, root, num_classes)
-    return Split(root, split, samples, label_set)
+    if num_classes is not None and num_classes != (has := len(trained.label_set)):
+        raise CheckpointError(
+            f"{trained.source}: has {has} classes ({trained.label_set.name}), --num-classes says {num_classes}; "
+            "take another checkpoint"
+        )
+    return Split(root, split, samples, _label_set(trained, root, dataset))
 
 
 def seen_in_training(split: Split) -> int:
@@ -79,18 +101,17 @@ def _label_set(trained: TrainedModel, root: Path, dataset: str | None) -> LabelS
     return folder_label_set(root) or trained.label_set
 
 
-def _must_agree(trained: TrainedModel, label_set: LabelSet, root: Path, num_classes: int | None) -> None:
+def _must_agree(trained: TrainedModel, split: Split) -> None:
     """Refuse other classes than the model's. Confused ids would give plausible, wrong scores."""
-    ours = trained.label_set
-    for count, where in ((num_classes, "--num-classes"), (len(label_set), f"{root} ({label_set.name})")):
-        if count is not None and count != len(ours):
-            raise CheckpointError(
-                f"{trained.source}: has {len(ours)} classes ({ours.name}), {where} says {count}; "
-                "take another checkpoint, or another dataset with --data-dir"
-            )
-    different = [(a, b) for a, b in zip(ours.names, label_set.names, strict=True) if a != b]
+    ours, theirs, where = trained.label_set, split.label_set, f"{split.root} ({split.label_set.name})"
+    if len(theirs) != len(ours):
+        raise CheckpointError(
+            f"{trained.source}: has {len(ours)} classes ({ours.name}), {where} says {len(theirs)}; "
+            "take another checkpoint, or another dataset with --data-dir"
+        )
+    different = [(a, b) for a, b in zip(ours.names, theirs.names, strict=True) if a != b]
     if different and trained.names_are_known:
         raise CheckpointError(
-            f"{trained.source}: its class {different[0][0]!r} is {different[0][1]!r} in {root} ({label_set.name}); "
+            f"{trained.source}: its class {different[0][0]!r} is {different[0][1]!r} in {where}; "
             "the ids mean other things, prepare the dataset with the checkpoint's label set"
         )

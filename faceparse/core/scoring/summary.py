@@ -1,6 +1,6 @@
 """All results of an evaluation, computed from its counts."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
@@ -107,6 +107,8 @@ class Evaluation:
     """Results by protocol."""
     worst: list[WorstImage]
     """Worst images under the first protocol."""
+    notes: list[str] = field(default_factory=list)
+    """What a mapping to common classes has merged; empty without one."""
 
     @property
     def scores(self) -> dict[str, Scores]:

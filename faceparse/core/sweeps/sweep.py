@@ -33,7 +33,7 @@ from faceparse.core.sweeps.sweep_file import (
 from faceparse.core.training import launch, run
 from faceparse.core.training.launch import Display
 from faceparse.core.training.observer import Observer
-from faceparse.core.training.plan import adopt_preprocessing
+from faceparse.core.training.plan import adopt_start
 from faceparse.core.training.run import RunResult
 
 
@@ -176,7 +176,7 @@ class _Sweep:
         settings = override(self.settings, {**trial.params, **own})
         if not (folder / LAST).exists():
             return launch.start(launch.Job(settings, self.display))
-        if not has_settings(folder, adopt_preprocessing(settings, self.observer)):
+        if not has_settings(folder, adopt_start(settings, self.observer)):
             raise OutputError(
                 f"{folder}: holds a run with other settings than those of this trial; remove the folder, or begin "
                 "another sweep with --sweep-dir NEW_FOLDER"

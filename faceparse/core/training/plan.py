@@ -20,6 +20,7 @@ from faceparse.core.datasets.training_geometry import measure_geometry
 from faceparse.core.errors import CheckpointError, SettingsError, first_line
 from faceparse.core.faces.geometry import FaceGeometry
 from faceparse.core.labels.label_set import LabelSet
+from faceparse.core.labels.mapping import read_mapping
 from faceparse.core.machine.device import resolve_device
 from faceparse.core.machine.distributed import World
 from faceparse.core.machine.parallel import Track, default_processes
@@ -90,9 +91,9 @@ def plan_training(settings: Settings, track: Track, world: World, resumed: Check
     plan = world.on_all(lambda: _look(settings, world, resumed, counts))
     world.on_first(lambda: _refuse_absent(plan, track))
     start = None
-    if resumed is None and (pretrained := settings.model.pretrained) != "none":
+    if resumed is None and settings.model.pretrained != "none":
         # The other processes get their first weights from the first one.
-        start = world.on_first(lambda: _initialise(plan.model, pretrained, settings.model.backbone, track))
+        start = world.on_first(lambda: _initialise(plan, track))
     world.once_per_machine(
         lambda: make_missing_edges(settings.data.root, plan.train, processes=default_processes(), track=track)
     )
@@ -195,11 +196,16 @@ def _try_size(model: ParsingModel, settings: Settings) -> None:
             )
 
 
-def _initialise(model: ParsingModel, pretrained: str, backbone: str, track: Track) -> LoadReport:
-    if pretrained == IMAGENET and backbone.startswith(TIMM):
-        return initialise_from_timm(model, backbone)
-    path = imagenet_file(backbone, track) if pretrained == IMAGENET else find_model(pretrained).path
-    return initialise(model, path, backbone)
+def _initialise(plan: TrainingPlan, track: Track) -> LoadReport:
+    settings = plan.settings.model
+    mapping = read_mapping(settings.mapping) if settings.mapping is not None else None
+    if settings.pretrained == IMAGENET and mapping is not None:
+        raise SettingsError("model.mapping: ImageNet's weights have no classes to map; drop one of the two")
+    if settings.pretrained == IMAGENET and settings.backbone.startswith(TIMM):
+        return initialise_from_timm(plan.model, settings.backbone)
+    found = settings.pretrained == IMAGENET
+    path = imagenet_file(settings.backbone, track) if found else find_model(settings.pretrained).path
+    return initialise(plan.model, path, settings.backbone, plan.label_set, mapping)
 
 
 def _batches(
@@ -233,25 +239,45 @@ def _batches(
     return batches
 
 
-def adopt_preprocessing(settings: Settings, observer: Observer) -> Settings:
-    """Take channel order, mean and std from the weights that training starts from, where the user set none."""
-    start = _preprocessing(settings.model)
-    chosen = settings.data.model_fields_set
-    taken = {key: value for key, value in start.items() if key not in chosen}
-    changed = {key: value for key, value in taken.items() if value != getattr(settings.data, key)}
-    if changed:
-        observer.message(f"{settings.model.pretrained} was trained with {changed}: training goes on so")
-    return settings.model_copy(update={"data": settings.data.model_copy(update=changed)})
+NETWORK = ("backbone", "stem", "heads", "graph")
+"""Settings of `model` that say which network it is."""
+INPUT = ("input_size", "channel_order", "mean", "std")
+"""Settings of `data` that say what the network sees."""
 
 
-def _preprocessing(model: ModelSettings) -> dict[str, Any]:
-    """Preprocessing of the weights that training starts from; empty where the default fits or nothing tells."""
+def adopt_start(settings: Settings, observer: Observer) -> Settings:
+    """Take the network and its input from the weights that training starts from, where the user set none.
+
+    Where the user set any part of the network, it is theirs; the input's size is taken together with the network.
+    """
+    model, data = _start(settings.model)
+    if settings.model.model_fields_set & set(NETWORK):
+        model = {}
+        data.pop("input_size", None)
+    changed = {
+        section: {key: value for key, value in taken.items() if key not in given.model_fields_set}
+        for section, taken, given in (("model", model, settings.model), ("data", data, settings.data))
+    }
+    changed = {
+        section: {key: value for key, value in values.items() if value != getattr(getattr(settings, section), key)}
+        for section, values in changed.items()
+    }
+    if told := {f"{section}.{key}": value for section, values in changed.items() for key, value in values.items()}:
+        shown = ", ".join(f"{key} = {value}" for key, value in told.items())
+        observer.message(f"{settings.model.pretrained} was trained with {shown}: training goes on so")
+    sections = {name: getattr(settings, name).model_copy(update=values) for name, values in changed.items()}
+    return settings.model_copy(update=sections)
+
+
+def _start(model: ModelSettings) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Network and input of the weights that training starts from; empty where the defaults fit or nothing tells."""
     if model.pretrained == IMAGENET and model.backbone.startswith(TIMM):
-        return timm_preprocessing(model.backbone)
+        return {}, timm_preprocessing(model.backbone)
     if model.pretrained in ("none", IMAGENET):
-        return {}  # torchvision's networks use the default preprocessing
+        return {}, {}  # torchvision's networks use the default preprocessing
     try:
-        start = read_checkpoint(find_model(model.pretrained).path).settings.data
+        start = read_checkpoint(find_model(model.pretrained).path).settings
     except CheckpointError:
-        return {}  # a backbone, or a bad file: `initialise` will explain it
-    return {key: getattr(start, key) for key in ("channel_order", "mean", "std")}
+        return {}, {}  # a backbone, or a bad file: `initialise` will explain it
+    network = {key: getattr(start.model, key) for key in NETWORK}
+    return network, {key: getattr(start.data, key) for key in INPUT}

@@ -19,7 +19,7 @@ from faceparse.core.sampling.samples import Batch
 from faceparse.core.settings import Settings
 from faceparse.core.training.assemble import make_loader, make_trainer
 from faceparse.core.training.observer import Observer
-from faceparse.core.training.plan import TrainingPlan, adopt_preprocessing, plan_training
+from faceparse.core.training.plan import TrainingPlan, adopt_start, plan_training
 
 WARM_UP, ITERATIONS = 3, 10
 PARTS = ("load", "to device", "forward", "loss", "backward", "update")
@@ -60,7 +60,7 @@ def profile_step(settings: Settings, observer: Observer) -> StepProfile:
     """
     if is_joined() or settings.launch.processes * settings.launch.nodes > 1 or "," in settings.train.device:
         raise SettingsError("--profile looks at one process: choose one GPU, or --processes 1")
-    plan = plan_training(adopt_preprocessing(settings, observer), observer.track, ALONE)
+    plan = plan_training(adopt_start(settings, observer), observer.track, ALONE)
     trainer, batches = make_trainer(plan), _endless(plan)
     accumulate, gpu = plan.batches.accumulate, plan.device.type == "cuda"
     for _ in trainer.train_epoch(islice(batches, WARM_UP * accumulate)):

@@ -45,7 +45,7 @@ from faceparse.core.training.description import (
     overlay_sheet,
 )
 from faceparse.core.training.observer import Bystander, Observer
-from faceparse.core.training.plan import TrainingPlan, adopt_preprocessing, plan_training
+from faceparse.core.training.plan import TrainingPlan, adopt_start, plan_training
 from faceparse.core.training.recorder import Recorder
 from faceparse.core.training.run_checkpoints import read_last
 from faceparse.core.training.signals import StopSignals, exit_code
@@ -106,7 +106,7 @@ def train(
         InterruptedRunError: a signal asked to stop; the checkpoint is written.
         LostProcessError: another process is gone.
     """
-    settings = world.on_first(lambda: adopt_preprocessing(settings, observer))
+    settings = world.on_first(lambda: adopt_start(settings, observer))
     plan = plan_training(settings, observer.track, world)
     world.on_first(lambda: check_experiment(settings.tracking, warn=observer.warning))
     with _directory(lambda: RunDirectory.create(settings, run_dir), world, on_run_dir) as directory:
@@ -119,7 +119,7 @@ def check(settings: Settings, observer: Observer) -> None:
     Raises:
         FaceparseError: `train` would raise the same error.
     """
-    plan_training(adopt_preprocessing(settings, observer), observer.track, ALONE)
+    plan_training(adopt_start(settings, observer), observer.track, ALONE)
     check_experiment(settings.tracking, warn=observer.warning)
 
 
@@ -161,7 +161,7 @@ def resume_or_train(
     settings: Settings, observer: Observer, world: World = ALONE, *, on_run_dir: OnRunDir = lambda _: None
 ) -> RunResult:
     """Go on with the newest unfinished run that has these settings, or start one. For jobs that are requeued."""
-    run_dir = world.on_first(lambda: RunDirectory.find(adopt_preprocessing(settings, observer)))
+    run_dir = world.on_first(lambda: RunDirectory.find(adopt_start(settings, observer)))
     if run_dir is None:
         return train(settings, observer, world, on_run_dir=on_run_dir)
     return resume(run_dir, observer, world, on_run_dir=on_run_dir, where=settings)
@@ -339,6 +339,7 @@ class Run:
     def _train_epoch(self, loader: Loader[Any, Any], epoch: int) -> dict[str, float]:
         every, batches = self.settings.train.checkpoint_every, self.plan.batches
         batches.epoch, batches.start = epoch, self.trainer.done
+        self.trainer.freeze(self.settings.model.is_frozen(epoch))
         self.observer.epoch_started(epoch, self.settings.train.epochs, batches.iterations)
 
         def after_step() -> None:

@@ -1,6 +1,6 @@
 """Training state in a checkpoint. All of it is checked before any of it is used."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Annotated, Any
 
 import torch
@@ -102,8 +102,13 @@ def read_training_state(content: Mapping[str, Any] | None, where: object) -> Tra
     return state
 
 
-def fitting_optimizer_state(saved: OptimizerState, optimizer: Optimizer) -> dict[str, Any]:
+def fitting_optimizer_state(
+    saved: OptimizerState, optimizer: Optimizer, untrained: Collection[Tensor] = ()
+) -> dict[str, Any]:
     """Argument for `optimizer.load_state_dict`: the saved state, without keys that the optimizer does not know.
+
+    Args:
+        untrained: parameters that may have no state, all of them or none, because they were frozen.
 
     Raises:
         ValueError: the state is of another optimizer, or of other parameters.
@@ -114,7 +119,9 @@ def fitting_optimizer_state(saved: OptimizerState, optimizer: Optimizer) -> dict
     groups = [_fitting_group(theirs, ours) for theirs, ours in zip(saved.param_groups, own, strict=True)]
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     names = {"momentum_buffer"} if isinstance(optimizer, SGD) else {"step", "exp_avg", "exp_avg_sq"}
-    if saved.state and saved.state.keys() != set(range(len(parameters))):  # every parameter gets a gradient
+    frozen = {index for index, parameter in enumerate(parameters) if any(parameter is one for one in untrained)}
+    every = set(range(len(parameters)))  # every parameter that is not frozen gets a gradient
+    if saved.state and saved.state.keys() not in (every, every - frozen):
         raise ValueError(f"its optimizer does not know the {len(parameters)} parameters")
     for index, values in saved.state.items():
         fits = values.keys() == names and all(_fits(*item, parameters[index]) for item in values.items())

@@ -99,11 +99,12 @@ class Trainer:
         if dtype == torch.bfloat16 and device.type == "cpu":
             keep_slow_in_float(model)
         model.to(memory_format=torch.channels_last if channels_last else torch.contiguous_format)
-        # `model` has the weights, `_parallel` sums gradients over processes, `_network` is the one to call.
-        self._parallel = self._parallelised(model)
+        world.copy_from_first(model.state_dict().values())
         self.average = WeightAverage(model, ema, world.data) if ema else None
-        network: nn.Module = self._parallel or model
-        self._network = torch.compile(_without_messages(network, model)) if compiled else network
+        self.compiled = compiled
+        self.frozen = False
+        """Whether the backbone stays as it is."""
+        self._assemble()
         self._scaler = torch.amp.GradScaler(device.type, enabled=dtype == torch.float16)
         self._fused = bool(optimizer.defaults.get("fused"))
         self.iteration = 0
@@ -115,6 +116,30 @@ class Trainer:
         """Sums of the loss terms over the epoch under way."""
         self._unchecked: list[tuple[Tensor, Tensor]] = []
         """Loss and sample indices of the iterations since the last check."""
+
+    def _assemble(self) -> None:
+        """Put `model` together with what sums gradients over processes (`_parallel`); `_network` is the one to call."""
+        self._parallel: DistributedDataParallel | None = None
+        if self.world.size > 1:
+            # From here on batch norm itself keeps its statistics equal in all processes.
+            self._parallel = DistributedDataParallel(
+                self.model, process_group=self.world.data, broadcast_buffers=False, gradient_as_bucket_view=True
+            )
+        network: nn.Module = self._parallel or self.model
+        self._network = torch.compile(_without_messages(network, self.model)) if self.compiled else network
+
+    def freeze(self, frozen: bool) -> None:
+        """Keep the backbone's weights and statistics as they are from now on, or train them again.
+
+        All processes must call this together.
+        """
+        if frozen == self.frozen:
+            return
+        self.frozen = frozen
+        self.optimizer.zero_grad(set_to_none=True)  # a frozen weight without a gradient is not even decayed
+        self.model.backbone.requires_grad_(not frozen)
+        self._parallel = None  # frees its hooks on the weights before new ones come
+        self._assemble()
 
     @property
     def best_model(self) -> ParsingModel:
@@ -198,6 +223,8 @@ class Trainer:
             ResourceError: memory ran out.
         """
         self.model.train()
+        if self.frozen:
+            self.model.backbone.eval()
         started, images, reported = time.perf_counter(), 0, False
         iterator = iter(batches)
         while True:
@@ -240,15 +267,6 @@ class Trainer:
             del means["dice"]
         losses = {"loss": means.pop("total")} | {f"loss_{name}": mean for name, mean in means.items()}
         return Progress(self.done, losses, self.lr, speed)
-
-    def _parallelised(self, model: ParsingModel) -> DistributedDataParallel | None:
-        if self.world.size == 1:
-            return None
-        self.world.copy_from_first(model.state_dict().values())
-        # From here on batch norm itself keeps its statistics equal in all processes.
-        return DistributedDataParallel(
-            model, process_group=self.world.data, broadcast_buffers=False, gradient_as_bucket_view=True
-        )
 
     def _gradients_kept_here(self, *, unless: bool) -> AbstractContextManager[None]:
         """Do not send gradients to other processes yet, while more batches will add to them."""
@@ -294,7 +312,8 @@ class Trainer:
         schedule = state.schedule.model_dump(by_alias=True)
         if {len(schedule["base_lrs"]), len(schedule["_last_lr"])} != {len(self.optimizer.param_groups)}:
             raise ValueError("its schedule has other groups of parameters")
-        self.optimizer.load_state_dict(fitting_optimizer_state(state.optimizer, self.optimizer))
+        trained_later = set(self.model.backbone.parameters())
+        self.optimizer.load_state_dict(fitting_optimizer_state(state.optimizer, self.optimizer, trained_later))
         self.schedule.load_state_dict(self.schedule.state_dict() | schedule)
         scaler = state.scaler.model_dump(by_alias=True)
         if self._scaler.is_enabled() and None in scaler.values():

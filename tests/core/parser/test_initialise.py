@@ -8,7 +8,9 @@ import torch
 from torch import Tensor, nn
 from torchvision import models
 
-from faceparse.core.errors import CheckpointError
+from faceparse.core.errors import CheckpointError, SettingsError
+from faceparse.core.labels.label_set import LabelSet, get_label_set
+from faceparse.core.labels.mapping import mapping_from_dict
 from faceparse.core.model.backbones import timm_backbone
 from faceparse.core.model.build import build_model
 from faceparse.core.model.eagrnet import EAGRNet
@@ -33,12 +35,66 @@ def test_a_network_starts_from_our_checkpoint(own: tuple[EAGRNet, Path]) -> None
     assert all(torch.equal(model.state_dict()[key], tensor) for key, tensor in own[0].state_dict().items())
 
 
-def test_weights_of_other_classes_are_refused_with_what_is_possible(own: tuple[EAGRNet, Path]) -> None:
-    with pytest.raises(CheckpointError) as caught:
-        initialise(small(classes=6), own[1], "resnet18")
-    message = one_line(caught.value, own[1])
-    assert "has 11 classes, the dataset 6; training starts from weights of the same classes" in message
-    assert message.endswith("--restore-from imagenet")
+def test_classes_of_another_set_come_by_name_and_merged_ones_by_the_mean(own: tuple[EAGRNet, Path]) -> None:
+    model, (source, path) = small(classes=6), own
+    fresh = {key: tensor.clone() for key, tensor in model.state_dict().items()}
+    report = initialise(model, path, "resnet18", get_label_set("fasseg"))
+    theirs, ours = source.state_dict(), model.state_dict()
+    rows = {"background": [0], "hair": [10, 2, 3], "skin": [1], "eyes": [4, 5], "mouth": [7, 8, 9], "nose": [6]}
+    for key in ("decoder.classify.weight", "decoder.classify.bias"):
+        for row, ids in zip(ours[key], rows.values(), strict=True):
+            assert torch.allclose(row, torch.stack([theirs[key][i] for i in ids]).mean(dim=0))
+        assert not torch.equal(ours[key], fresh[key])
+    assert all(torch.equal(ours[key], theirs[key]) for key in ours if "classify" not in key)
+    assert report.loaded == len(theirs) - 2
+    assert "known: background, skin, nose; mapped: hair from hair + left_brow + right_brow, eyes from" in str(report)
+
+
+def test_new_classes_stay_at_random_and_left_of_the_subject_is_right_of_the_viewer(own: tuple[EAGRNet, Path]) -> None:
+    classes = ("background", "left_eye", "right_eye", "beard")
+    mine = LabelSet(
+        name="mine",
+        side="subject",
+        classes={name: f"#00000{i}" for i, name in enumerate(classes)},
+        mirror=(("left_eye", "right_eye"),),
+    )
+    model, (source, path) = small(classes=4), own
+    beard = model.state_dict()["decoder.classify.weight"][3].clone()
+    report = initialise(model, path, "resnet18", mine)
+    theirs, ours = source.state_dict()["decoder.classify.weight"], model.state_dict()["decoder.classify.weight"]
+    assert torch.equal(ours[:3], theirs[[0, 5, 4]])  # Helen's left is the viewer's
+    assert torch.equal(ours[3], beard)
+    assert str(report).endswith("classes of mine, known: background; mapped: left_eye from right_eye, right_eye from "
+                                "left_eye; new: beard")  # fmt: skip
+
+
+def test_as_many_classes_of_other_names_are_not_taken_for_the_same(own: tuple[EAGRNet, Path]) -> None:
+    helen = get_label_set("helen")
+    names = [*helen.names[:-2], "hair", "lower_lip"]
+    swapped = helen.model_copy(update={"name": "mine", "classes": {name: helen.classes[name] for name in names}})
+    model, (source, path) = small(), own
+    initialise(model, path, "resnet18", swapped)
+    theirs, ours = source.state_dict()["decoder.classify.bias"], model.state_dict()["decoder.classify.bias"]
+    assert torch.equal(ours, theirs[[*range(9), 10, 9]])
+
+
+def test_a_file_maps_the_classes(own: tuple[EAGRNet, Path]) -> None:
+    mine = LabelSet(name="mine", side="none", classes={"background": "#000000", "face": "#ffffff"})
+    file = mapping_from_dict({"background": ["background"], "face": ["skin", "nose"]}, "map.toml", "map")
+    model, (source, path) = small(classes=2), own
+    report = initialise(model, path, "resnet18", mine, file)
+    theirs, ours = source.state_dict()["decoder.classify.bias"], model.state_dict()["decoder.classify.bias"]
+    assert torch.allclose(ours, torch.stack([theirs[0], (theirs[1] + theirs[6]) / 2]))
+    assert "mapped: face from skin + nose" in str(report)
+    with pytest.raises(SettingsError, match=r"map\.toml: 'head' is no class of mine"):
+        initialise(model, path, "resnet18", mine, mapping_from_dict({"head": ["skin"]}, "map.toml", "map"))
+
+
+def test_a_mapping_of_weights_without_classes_is_refused(save_tensors: SaveTensors) -> None:
+    path = save_tensors(backbone_state(small()))
+    file = mapping_from_dict({"background": ["background"]}, "map.toml", "map")
+    with pytest.raises(SettingsError, match=r"model\.mapping: .* has no classes to map"):
+        initialise(small(), path, "resnet18", get_label_set("helen"), file)
 
 
 def backbone_state(model: EAGRNet) -> dict[str, Tensor]:

@@ -12,7 +12,7 @@ import torch
 from filelock import FileLock
 from mlflow.tracking import MlflowClient
 
-from faceparse.core.errors import CheckpointError, DatasetError, OutputError, SettingsError
+from faceparse.core.errors import DatasetError, OutputError, SettingsError
 from faceparse.core.labels.label_set import get_label_set
 from faceparse.core.parser.checkpoint_file import Checkpoint, read_checkpoint
 from faceparse.core.runs.sync import sync
@@ -196,7 +196,7 @@ def test_what_cannot_be_compared_is_refused_before_any_work(
     )
     elsewhere = dataclasses.replace(plan, model=model, split=dataclasses.replace(plan.split, root=tmp_path))
     for other, kind, expected in (
-        (foreign, CheckpointError, "b/best.pth: has the 6 classes of fasseg, .* the 11 of helen; compare checkpoints"),
+        (foreign, SettingsError, "does not say what its labels mean: fasseg for .*b/best.pth, helen for .*--label-set"),
         (elsewhere, SettingsError, "b/best.pth would be scored on .*; name one with --data-dir"),
         (plan, SettingsError, "a checkpoint is named twice"),
     ):

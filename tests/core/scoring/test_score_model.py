@@ -12,13 +12,14 @@ from torch import Tensor
 from faceparse.core.datasets.layout import write_label_set
 from faceparse.core.errors import CheckpointError, DatasetError, SettingsError
 from faceparse.core.images.crop import prepare_photo
+from faceparse.core.images.encoding import encode_png
 from faceparse.core.images.read_label import read_label
 from faceparse.core.images.read_photograph import read_image
 from faceparse.core.images.warp import unwarp_label
 from faceparse.core.labels.label_set import LabelSet, get_label_set
 from faceparse.core.model.build import build_model
 from faceparse.core.parser.checkpoint_file import Checkpoint, read_checkpoint
-from faceparse.core.parser.inference import Parser
+from faceparse.core.parser.inference import Parser, load_parser
 from faceparse.core.parser.released_names import released_state
 from faceparse.core.parser.trained import ParsingNetwork
 from faceparse.core.scoring.score_model import plan_evaluation, score_checkpoint
@@ -164,33 +165,83 @@ def rename_nose(root: Path) -> None:
 
 def test_classes_that_mean_something_else_are_refused(checkpoint: Checkpoint, own_faces: Path) -> None:
     rename_nose(own_faces)
-    with pytest.raises(CheckpointError) as caught:
+    with pytest.raises(SettingsError) as caught:
         scored(checkpoint, data_dir=own_faces)
-    message = str(caught.value)
-    assert message.startswith(f"{checkpoint.path}: its class 'nose' is 'snout' in {own_faces} (helen); ")
-    assert message.endswith("prepare the dataset with the checkpoint's label set")
+    assert str(caught.value).startswith("helen (11 classes): no known mapping to common classes; write one")
+    assert str(caught.value).endswith("--mapping FILE")
 
 
-def test_as_many_classes_in_another_order_are_refused(checkpoint: Checkpoint, own_faces: Path) -> None:
-    names = [*(name for name in HELEN.classes if name != "nose"), "nose"]
+def test_the_same_classes_in_another_order_are_matched_by_name(checkpoint: Checkpoint, own_faces: Path) -> None:
+    plain = scored(checkpoint, data_dir=own_faces)
+    names = [*(name for name in HELEN.names if name != "nose"), "nose"]
+    table = np.array([names.index(name) for name in HELEN.names], np.uint8)
+    for path in (own_faces / "labels").glob("*.png"):
+        path.write_bytes(encode_png(table[read_label(path)]))
     classes = {name: HELEN.classes[name] for name in names}
     write_label_set(own_faces, HELEN.model_copy(update={"name": "other", "classes": classes}))
-    with pytest.raises(CheckpointError, match=r"best\.pth: its class 'nose' is 'upper_lip' in .* \(other\); "):
-        scored(checkpoint, data_dir=own_faces)
+    found = scored(checkpoint, data_dir=own_faces)
+    assert found.label_set.names == tuple(names)
+    ours, theirs = plain.scores["eagrnet"], found.scores["eagrnet"]
+    assert theirs.f1 == {name: ours.f1[name] for name in names}
+    assert theirs.mean_f1 == pytest.approx(ours.mean_f1)
+    assert found.notes == []
+
+
+def test_classes_of_another_set_are_scored_as_common_ones(checkpoint: Checkpoint, own_faces: Path) -> None:
+    """Merged after parsing, the model's labels must be what an independent count of merged pixels gives."""
+    parts = {"eyes": (4, 5), "mouth": (7, 8, 9), "nose": (6,), "hair": (10, 2, 3)}
+    names = ["background", "hair", "skin", "eyes", "mouth", "nose"]
+    table = np.zeros(256, np.uint8)
+    table[1] = names.index("skin")
+    for name, ids in parts.items():
+        table[list(ids)] = names.index(name)
+    files = listed(own_faces, "test")
+    truths = [table[read_label(label)] for _, label in files]
+    for (_, label), truth in zip(files, truths, strict=True):
+        label.write_bytes(encode_png(truth))
+    write_label_set(own_faces, get_label_set("fasseg"))
+    found = scored(checkpoint, data_dir=own_faces, protocols=["label"])
+    assert found.label_set == get_label_set("fasseg")
+    parser = load_parser(checkpoint, CPU)
+    photos = [prepare_photo(read_image(image), parser.input_size) for image, _ in files]
+    likely = parser.logits(torch.from_numpy(np.stack([photo.crop for photo in photos]))).softmax(dim=1).numpy()
+    merged = np.stack([likely[:, np.flatnonzero(table[:11] == i)].sum(axis=1) for i in range(6)], axis=1)
+    ids = merged.argmax(axis=1).astype(np.uint8)
+    predictions = [unwarp_label(one, photo.matrix, photo.size) for one, photo in zip(ids, photos, strict=True)]
+    pairs = list(zip(truths, predictions, strict=True))
+    for i, name in enumerate(names):
+        assert found.scores["label"].f1[name] == pytest.approx(slow_f1(pairs, {i}), abs=1e-9)
+    assert "upper_lip, inner_mouth, lower_lip in mouth" in found.notes[0]
+    assert plan_evaluation(checkpoint, data_dir=own_faces).name(["eagrnet"]) == f"{own_faces.name}.test.as-fasseg"
+
+
+def test_a_file_says_the_common_classes(checkpoint: Checkpoint, own_faces: Path, tmp_path: Path) -> None:
+    file = tmp_path / "head.toml"
+    skin = [name for name in HELEN.names if name not in ("background", "hair")]
+    file.write_text(f'background = ["background"]\nhead = ["hair"]\nface = {skin}')
+    found = scored(checkpoint, data_dir=own_faces, mapping=file)
+    assert found.label_set.names == ("background", "head", "face")
+    truths = [read_label(label) for _, label in listed(own_faces, "test")]
+    counts = found.summaries["eagrnet"].counts.sum().confusion.sum(axis=1)
+    there = [sum(int(np.isin(truth, ids).sum()) for truth in truths) for ids in ([0], [10], range(1, 10))]
+    assert counts.tolist() == there
+    file.write_text('background = ["background"]\nhead = ["hair"]\nignored = ["skin"]')
+    with pytest.raises(SettingsError, match=r"head\.toml: class 'left_brow' of helen is in no list; add it"):
+        scored(checkpoint, data_dir=own_faces, mapping=file)
 
 
 def test_what_training_was_told_of_its_folder_holds_for_scoring_it(checkpoint: Checkpoint, own_faces: Path) -> None:
     label_set = get_label_set("helen")
     classes = {"snout" if name == "nose" else name: colour for name, colour in label_set.classes.items()}
     told = LabelSet(name="mine", side="viewer", classes=classes)
-    for root, expected in ((own_faces, None), (Path("elsewhere"), "its class 'snout' is 'nose' in")):
+    for root, expected in ((own_faces, None), (Path("elsewhere"), "no known mapping to common classes")):
         data = checkpoint.settings.data.model_copy(update={"label_set": "mine.toml", "root": root})
         settings = checkpoint.settings.model_copy(update={"data": data})
         other = dataclasses.replace(checkpoint, settings=settings, label_set=told)
         if expected is None:
             assert "snout" in scored(other).scores["eagrnet"].f1
         else:
-            with pytest.raises(CheckpointError, match=expected):
+            with pytest.raises(SettingsError, match=expected):
                 scored(other, data_dir=own_faces)
 
 
@@ -205,7 +256,6 @@ def test_a_released_checkpoint_takes_the_names_of_the_dataset(checkpoint: Checkp
 @pytest.mark.parametrize(
     ("options", "kind", "expected"),
     [
-        ({"dataset": "fasseg"}, CheckpointError, r"has 11 classes \(helen\), .*faces \(fasseg\) says 6; take another"),
         ({"num_classes": 19}, CheckpointError, r"has 11 classes \(helen\), --num-classes says 19; take another"),
         ({"dataset": "helem"}, SettingsError, r"label set 'helem' is not built in; did you mean 'helen'\?"),
         ({"split": "tests"}, SettingsError, r"--split 'tests': not one of train, val, test; did you mean 'test'\?"),

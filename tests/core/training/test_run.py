@@ -39,7 +39,7 @@ from faceparse.core.sampling.samples import Batch
 from faceparse.core.scoring.protocols import DEFAULT
 from faceparse.core.settings import ModelSettings, Settings, flatten, load_settings
 from faceparse.core.training import run as run_module
-from faceparse.core.training.run import RunResult, adopt_preprocessing, resume, train
+from faceparse.core.training.run import RunResult, adopt_start, resume, train
 from faceparse.core.training.trainer import Trainer
 from tests.conftest import Server, Silent
 
@@ -635,14 +635,14 @@ def test_training_goes_on_in_the_channel_order_of_a_released_checkpoint(tiny: Ti
 def test_a_channel_order_that_the_user_names_stands(tiny: Tiny, released: Path) -> None:
     watcher = Watcher()
     settings = tiny(model__pretrained=str(released), data__channel_order="rgb")
-    assert adopt_preprocessing(settings, watcher) == settings
+    assert adopt_start(settings, watcher) == settings
     assert watcher.messages == []
 
 
 def test_mean_and_std_are_those_of_our_checkpoint(tiny: Tiny) -> None:
     first = train(tiny(data__mean="0.5,0.5,0.5", data__std="0.2,0.2,0.2", tracking__enabled=False), Watcher())
     settings = tiny(model__pretrained=str(first.best), data__std="0.3,0.3,0.3")
-    adopted = adopt_preprocessing(settings, Watcher()).data
+    adopted = adopt_start(settings, Watcher()).data
     assert (adopted.mean, adopted.std, adopted.channel_order) == ((0.5,) * 3, (0.3,) * 3, "rgb")
     assert adopted.root == settings.data.root
 
