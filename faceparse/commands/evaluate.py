@@ -29,6 +29,9 @@ if TYPE_CHECKING:
     from faceparse.core.scoring.summary import Evaluation, Summary
 
 
+_GAPS = ("worst", "best", "gap", "95 %", "p")
+
+
 def evaluate(
     checkpoints: Annotated[
         list[str],
@@ -55,6 +58,14 @@ def evaluate(
     tta_scales: Annotated[
         str | None,
         typer.Option(metavar="FACTORS", help="Crop sizes for --tta scales, as factors. Default: 0.75,1,1.25."),
+    ] = None,
+    groups: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE.csv",
+            help="More groups of the photographs: a column id or image, then columns such as sex or age. Skin colour, "
+            "turn of the head and face size are always there.",
+        ),
     ] = None,
     output: Annotated[
         Path | None,
@@ -106,6 +117,7 @@ def evaluate(
         batch_size=batch_size,
         resamples=bootstrap,
         worst=worst,
+        groups=groups,
         warn=lambda text: err.print(f"warning: {text}", markup=False),
         track=track,
     )
@@ -117,6 +129,8 @@ def evaluate(
         return
     if comparison is None:
         print_table(_table(first))
+        for name, summary in first.summaries.items():
+            print_table(_gaps_table(summary, name))
     else:
         _show_comparison(comparison)
     out.print(f"report: {outcome.report}")
@@ -153,6 +167,16 @@ def _one_protocol(summary: "Summary", title: str) -> Any:
     table.add_section()
     add("mean, no background", "mean_f1", "mean_iou", *(f"mean_{at}" for at in AT.values()))
     add("pixel accuracy", "pixel_accuracy")
+    return table
+
+
+def _gaps_table(summary: "Summary", protocol: str) -> Any:
+    """Table of the largest gap of mean F1 by each grouping. A star marks a gap that chance hardly explains."""
+    from faceparse.core.scoring.report import gap_phrases
+
+    table = _new_table(f"largest gaps between groups, mean F1, protocol {protocol}", *_GAPS, first="groups by")
+    for name, grouped in summary.groups.items():
+        table.add_row(name, *gap_phrases(grouped.gaps.get("mean_f1")))
     return table
 
 
@@ -207,10 +231,10 @@ def _comparison_table(comparison: "Comparison", protocol: str, others: "Sequence
     return table
 
 
-def _new_table(title: str, *headings: str) -> Any:
+def _new_table(title: str, *headings: str, first: str = "class") -> Any:
     from rich import box
 
     from faceparse.commands.console import number_table
 
     style = {"box": box.SIMPLE_HEAD, "pad_edge": False, "collapse_padding": True}
-    return number_table(title, "class", *headings, no_wrap=True, **style)
+    return number_table(title, first, *headings, no_wrap=True, **style)

@@ -20,8 +20,8 @@ from faceparse.core.training.run import RunResult
 
 KEYS = ["checkpoint", "dataset", "split", "protocol", "images", "f1", "iou", "merged_f1"]
 KEYS += ["mean_f1", "mean_iou", "pixel_accuracy", "boundary_f1", "mean_boundary_f1", "intervals", "confusion"]
-KEYS += ["face_sizes", "thirds", "epoch", "input_size", "tta", "classes", "label_set", "bootstrap", "worst"]
-SCORES = KEYS[5:17]
+KEYS += ["groups", "epoch", "input_size", "tta", "classes", "label_set", "bootstrap", "worst"]
+SCORES = KEYS[5:16]
 
 
 @pytest.fixture(scope="module")
@@ -36,6 +36,11 @@ def percent(value: float | None) -> str:
 
 def span(interval: list[float]) -> str:
     return "\N{EN DASH}".join(f"{100 * value:.1f}" for value in interval)
+
+
+def first_table(text: str) -> str:
+    """The table of scores; those of groups follow."""
+    return text.split("largest gaps between groups")[0]
 
 
 def cells_of(table: str) -> dict[str, list[str]]:
@@ -64,7 +69,7 @@ def test_the_table_shows_the_same_in_percent(cli: Any, trained: RunResult, best:
     assert (done.code, done.err) == (0, "")
     lines = done.out.splitlines()
     assert lines[0].strip() == "faces val, 2 images, protocol eagrnet"
-    cells = cells_of(done.out)
+    cells = cells_of(first_table(done.out))
     for name, f1 in found["f1"].items():
         boundary = [scores[name] for scores in found["boundary_f1"].values()]
         expected = [percent(value) for value in (f1, found["iou"][name], *boundary)]
@@ -103,7 +108,7 @@ def test_several_protocols_are_one_object(
     done = cli("eval", best, *SEVERAL, "--json")
     assert (done.code, done.err, done.out.count("\n")) == (0, "", 1)
     found = json.loads(done.out)
-    assert list(found) == ["checkpoint", "dataset", "split", "images", "protocols", *KEYS[17:]]
+    assert list(found) == ["checkpoint", "dataset", "split", "images", "protocols", *KEYS[16:]]
     assert (found["checkpoint"], found["dataset"]) == (str(best), str(faces))
     assert (found["split"], found["images"]) == ("val", 2)
     assert list(found["protocols"]) == ["segface", "farl", "eagrnet"]
@@ -117,7 +122,7 @@ def test_several_protocols_are_columns_of_f1(cli: Any, trained: RunResult, best:
     lines = cli("eval", best, *SEVERAL).out.splitlines()
     assert lines[0].strip() == "faces val, 2 images, F1 % by protocol"
     assert lines[2].split() == ["class", "segface", "farl", "eagrnet"]
-    cells = cells_of("\n".join(lines))
+    cells = cells_of(first_table("\n".join(lines)))
 
     def shown(*keys: str) -> list[str]:
         values = [scores[keys[0]][keys[1]] if keys[1:] else scores[keys[0]] for scores in several.values()]
@@ -225,6 +230,38 @@ def test_outputs_stand_where_they_are_told(cli: Any, best: Path) -> None:
     found = json.loads(done.out)
     assert (found["intervals"], found["tta"], len(found["worst"])) == ({}, "tta-flip", 1)
     assert len(list(Path("here/worst").iterdir())) == 2
+
+
+def test_a_file_adds_groups(cli: Any, best: Path, faces: Path, tmp_path: Path, trained: RunResult, store: str) -> None:
+    ids = [line.split()[0] for line in (faces / "train_list.txt").read_text().splitlines()]
+    file = tmp_path / "groups.csv"
+    file.write_text(
+        "image;hair\n" + "".join(f"{name};{'long' if i % 2 else 'short'}\n" for i, name in enumerate(ids[1:]))
+    )
+    done = cli("eval", best, "--split", "train", "--groups", file, "--output", "here", "--worst", 0)
+    assert done.code == 0
+    first = Path(ids[0]).stem
+    assert done.err == (
+        f"warning: {file}: lacks 1 of the {len(ids)} photographs of {faces} train, which form no group: '{first}'\n"
+    )
+    assert "largest gaps between groups, mean F1, protocol eagrnet" in done.out
+    assert cells_of(done.out)["hair"] == ["too few images"]
+    found = json.loads(Path("here/scores.json").read_text())["groups"]
+    assert next(iter(found)) == "hair"
+    assert {"skin_lightness", "skin_hue", "skin_colour", "nose_offset", "face_side", "face_share"} < set(found)
+    hair = {group["name"]: group for group in found["hair"]["groups"]}
+    assert [hair[name]["images"] for name in ("short", "long")] == [len(ids[1::2]), len(ids[2::2])]
+    (metric,) = MlflowClient(store).get_metric_history(str(trained.run_id), "train/groups/hair/long")
+    assert metric.value == pytest.approx(hair["long"]["mean_f1"])
+
+
+def test_a_bad_file_of_groups_is_refused_before_the_work(cli: Any, best: Path, tmp_path: Path, tree: Any) -> None:
+    (tmp_path / "groups.csv").write_text("name,sex\n1,f\n")
+    before = tree()
+    message = cli("eval", best, "--groups", tmp_path / "groups.csv", "--output", tmp_path / "here").message
+    assert message.startswith(f"{tmp_path}/groups.csv: begins with 'name,sex'; the first column is id or image")
+    assert tree() == before
+    assert not (tmp_path / "here").exists()
 
 
 def test_several_checkpoints_are_compared(cli: Any, best: Path, tmp_path: Path) -> None:

@@ -8,7 +8,8 @@ from faceparse.core.export.exported import ExportedModel
 from faceparse.core.images.crop import LARGEST, SMALLEST, STEP
 from faceparse.core.runtime.licences import is_identifier
 from faceparse.core.scoring.bootstrap import LEVEL
-from faceparse.core.scoring.report import THIRDS, range_phrase, third_phrase
+from faceparse.core.scoring.group_scores import GroupScores
+from faceparse.core.scoring.report import about, gap_phrases, group_phrase, range_phrase
 from faceparse.core.scoring.scores import percent
 from faceparse.core.scoring.split import Split
 from faceparse.core.scoring.summary import Summary
@@ -152,14 +153,22 @@ def _scores(summary: Summary | None, split: Split | None) -> str:
         _table(("class", "F1 %", level), [*classes, mean]),
         "Intervals are by bootstrap over the photographs.",
     ]
-    for measure, thirds in summary.thirds.items():
-        about = THIRDS[measure]
-        rows = [(third_phrase(measure, third), str(len(third.images)), *_f1(of, "mean_f1")) for third, of in thirds]
-        parts += [f"By {about.title}:", _table((about.column, "photographs", "mean F1 %", level), rows), about.note]
+    for name, grouped in summary.groups.items():
+        shown = about(name)
+        rows = [
+            (group_phrase(name, one.group), str(len(one.group.images)), *_f1(one, "mean_f1")) for one in grouped.groups
+        ]
+        parts += [f"By {shown.title}:", _table((shown.column, "photographs", "mean F1 %", level), rows), shown.note]
+        if gap := grouped.gaps.get("mean_f1"):
+            worst, best, size, span, p_value = gap_phrases(gap)
+            parts.append(
+                f"Largest gap: {size} points between {worst} and {best} (interval {span}, p {p_value}; a star: chance "
+                "hardly explains it)."
+            )
     return "\n\n".join(parts)
 
 
-def _f1(summary: Summary, name: str) -> tuple[str, str]:
+def _f1(summary: Summary | GroupScores, name: str) -> tuple[str, str]:
     """Score in percent, and its interval."""
     return percent(summary.scores.get(name)), range_phrase(summary.intervals.get(name))
 

@@ -6,7 +6,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import BinaryIO
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -34,7 +33,8 @@ from faceparse.core.parser.checkpoint_file import Checkpoint
 from faceparse.core.parser.trained import Network, TrainedModel
 from faceparse.core.runtime.checksums import MODEL, is_bundle
 from faceparse.core.runtime.metadata import Kind, Sizes
-from faceparse.core.scoring.image_thirds import skin_lightness
+from faceparse.core.scoring.built_in_groups import photograph_groupings
+from faceparse.core.scoring.groups import Grouping
 from faceparse.core.scoring.scores import Scores
 from faceparse.core.scoring.split import Split
 from faceparse.core.scoring.summary import Summary
@@ -127,7 +127,7 @@ class Exporter:
         self._kind, self._track = kind, track
         self._wanted: Sizes = "fixed" if fixed_size else "any"
         self._scores: Scores | None = None
-        self._lightness: np.ndarray | None = None
+        self._groupings: tuple[Grouping, ...] | None = None
 
     def export(self, format_name: str, path: Path, *, bundle: bool = False) -> ExportReport:
         """Write `path`, a file or a bundle's folder.
@@ -206,9 +206,9 @@ class Exporter:
         return ExportReport(format_name, path, model, file.stat().st_size, checks, scores, summary)
 
     def _score(self, split: Split, network: Network) -> Summary:
-        if self._lightness is None:
-            self._lightness = skin_lightness(split.samples, split.label_set, track=self._track)
-        return score(network, split, self._lightness, self._track)
+        if self._groupings is None:
+            self._groupings = photograph_groupings(split.samples, split.label_set, track=self._track)
+        return score(network, split, self._groupings, self._track)
 
     def _judge(self, format_name: str, scores: Scores | None) -> None:
         if scores is None or self.scores is None:

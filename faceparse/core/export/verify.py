@@ -16,6 +16,7 @@ from faceparse.core.parser.inference import Parser
 from faceparse.core.parser.trained import Network
 from faceparse.core.scoring.bootstrap import RESAMPLES
 from faceparse.core.scoring.counting import count_samples
+from faceparse.core.scoring.groups import Grouping
 from faceparse.core.scoring.protocols import DEFAULT
 from faceparse.core.scoring.split import Split
 from faceparse.core.scoring.summary import Summary
@@ -74,13 +75,13 @@ def drawn_crops(count: int, size: Size) -> Tensor:
     return torch.from_numpy(np.stack(images))
 
 
-def score(network: Network, split: Split, lightness: np.ndarray, track: Track = untracked) -> Summary:
+def score(network: Network, split: Split, groupings: tuple[Grouping, ...], track: Track = untracked) -> Summary:
     """Score a network on the CPU by the default protocol.
 
-    `lightness` is that of the skin in the split's photographs, as `skin_lightness` gives it.
+    `groupings` are those of the split's photographs, as `photograph_groupings` gives them.
     """
     parser = Parser(network, torch.device("cpu"))
     samples, label_set = split.samples, split.label_set
     workers = min(default_processes(), 8, len(samples) // 16)
     counts = count_samples(parser, samples, len(label_set), [DEFAULT], workers=workers, track=track)
-    return Summary(counts[DEFAULT], label_set, RESAMPLES, lightness)
+    return Summary(counts[DEFAULT], label_set, RESAMPLES, groupings)

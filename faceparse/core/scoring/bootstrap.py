@@ -6,6 +6,7 @@ So two networks on the same images are scored on the same resamples, and their d
 resample.
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -31,7 +32,7 @@ class Interval(NamedTuple):
 
 
 class Difference(NamedTuple):
-    """How much better one network is than another, on the same images."""
+    """How much higher a score is for one network than for another, or for one group of images than for another."""
 
     value: float | None
     """None where the class is absent."""
@@ -47,14 +48,28 @@ class Difference(NamedTuple):
 
 def resampled_scores(counts: Counts, label_set: LabelSet, resamples: int, *, seed: int = SEED) -> ScoreArrays:
     """Each score on each of `resamples` resamples of the N images."""
+    (scores,) = resampled_groups(counts, label_set, [np.arange(len(counts))], resamples, seed=seed)
+    return scores
+
+
+def resampled_groups(
+    counts: Counts, label_set: LabelSet, groups: Sequence[np.ndarray], resamples: int, *, seed: int = SEED
+) -> list[ScoreArrays]:
+    """Each score of each group, given by the positions of its images, on each resample of all N images.
+
+    These are the resamples of `resampled_scores`; of each, a group sees its own images. A score is nan where the
+    resample holds none of them with the class.
+    """
     generator, images = np.random.default_rng(seed), len(counts)
     share = np.full(images, 1 / images)
     step = max(1, _CHUNK // images)
-    parts = [
-        score_arrays(counts.weighted(generator.multinomial(images, share, min(step, resamples - start))), label_set)
-        for start in range(0, max(resamples, 1), step)  # one empty part where there are no resamples
-    ]
-    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    own = [counts.of(group) for group in groups]
+    parts: list[list[ScoreArrays]] = [[] for _ in groups]
+    for start in range(0, max(resamples, 1), step):  # one empty part where there are no resamples
+        weights = generator.multinomial(images, share, min(step, resamples - start))
+        for group, of, part in zip(groups, own, parts, strict=True):
+            part.append(score_arrays(of.weighted(weights[:, group]), label_set))
+    return [{name: np.concatenate([one[name] for one in part]) for name in part[0]} for part in parts]
 
 
 def interval(resampled: np.ndarray) -> Interval | None:
@@ -84,3 +99,22 @@ def difference(value: float | None, resampled: np.ndarray) -> Difference:
         return Difference(value, None, None)
     rarer = min(int((there <= 0).sum()), int((there >= 0).sum()))
     return Difference(value, interval(there), min(1.0, 2 * (rarer + 1) / (len(there) + 1)))
+
+
+def largest_difference(values: np.ndarray, resampled: np.ndarray) -> Difference:
+    """Difference between the greatest and the least of K values, from them and from their K x R resampled values.
+
+    The two were picked from K because they differ most, so chance must be given the same pick. Its part is the range,
+    greatest less least, of the K deviations of a resample from the values (Tukey's studentised range, 1953, with the
+    bootstrap in place of the normal distribution). The p-value says how often that is as large as the difference. The
+    interval reaches as far to both sides as 95 of 100 such ranges do. Resamples without a value in one of the K do not
+    count.
+    """
+    value = float(np.ptp(values))
+    there = resampled[:, ~np.isnan(resampled).any(axis=0)]
+    if not there.shape[1]:
+        return Difference(value, None, None)
+    ranges = np.ptp(there - values[:, None], axis=0)
+    reach = float(np.quantile(ranges, LEVEL))
+    p_value = (int((ranges >= value).sum()) + 1) / (len(ranges) + 1)
+    return Difference(value, Interval(value - reach, value + reach), p_value)

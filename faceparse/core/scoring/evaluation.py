@@ -15,6 +15,8 @@ from faceparse.core.runs.database import present_uri
 from faceparse.core.runs.ledger import Evaluated, InputDataset, read_ledger
 from faceparse.core.runs.sync import leave_to_sync
 from faceparse.core.scoring.comparison import Comparison, compare, must_compare, short_names
+from faceparse.core.scoring.group_scores import flat_groups
+from faceparse.core.scoring.groups_file import read_groups
 from faceparse.core.scoring.report_files import comparison_files, evaluation_files, prepare_folder, write_folder
 from faceparse.core.scoring.score_model import EvaluationPlan, score_checkpoint
 from faceparse.core.scoring.split import seen_in_training
@@ -46,17 +48,23 @@ def run_evaluations(
     batch_size: int | None,
     resamples: int,
     worst: int,
+    groups: Path | None = None,
     warn: Say,
     track: Track = untracked,
 ) -> EvaluationReport:
     """Score each checkpoint, write a folder for each and one for the comparison, and log all to the checkpoints' runs.
 
+    Args:
+        groups: CSV file with more groupings of the photographs.
+
     Raises:
         OutputError: a folder cannot be written, or holds other files. This is found before the work where possible.
         SettingsError: the plans are not of the same photographs, or a checkpoint is named twice.
-        DatasetError: a file is broken.
+        DatasetError: a file is broken, or `groups` does not group the photographs.
     """
     must_compare([plan.model for plan in plans], [plan.split for plan in plans])
+    split = plans[0].split  # all are scored on the same photographs
+    groupings = () if groups is None else read_groups(groups, split, warn=warn)
     folders = output_folders(plans, output)
     together = folders[0].with_name(f"{folders[0].name}.{COMPARISON}") if output is None else output / COMPARISON
     if output is None:  # beside checkpoints, which may be a stranger's
@@ -64,7 +72,6 @@ def run_evaluations(
             refuse_links_out(plan.model.home, folder)
     for folder in [*folders, together] if len(plans) > 1 else folders:
         prepare_folder(folder)
-    split = plans[0].split  # all are scored on the same photographs
     if seen := seen_in_training(split):
         warn(
             f"{seen} of the {len(split.samples)} photographs of {split.root} {split.name} are also in its list of "
@@ -73,7 +80,13 @@ def run_evaluations(
     evaluations, runs = [], []
     for plan, folder in zip(plans, folders, strict=True):
         evaluation = score_checkpoint(
-            plan, device=device, batch_size=batch_size, resamples=resamples, worst=worst, track=track
+            plan,
+            device=device,
+            batch_size=batch_size,
+            resamples=resamples,
+            worst=worst,
+            groupings=groupings,
+            track=track,
         )
         write_folder(folder, evaluation_files(evaluation))
         runs += [run] if (run := log_evaluation(plan, evaluation, folder, warn=warn)) else []
@@ -125,7 +138,8 @@ def _evaluated(plan: EvaluationPlan, evaluation: Evaluation, folder: Path) -> Ev
     tags: dict[str, str] = {}
     for protocol, scores in evaluation.scores.items():
         prefix = plan.name([protocol])
-        metrics |= {f"{prefix}/{name}": value for name, value in scores.flat().items()}
+        groups = flat_groups(evaluation.summaries[protocol].groups)
+        metrics |= {f"{prefix}/{name}": value for name, value in (scores.flat() | groups).items()}
         about = {
             "checkpoint": str(plan.model.path),
             "images": str(images),

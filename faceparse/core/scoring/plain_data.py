@@ -2,15 +2,15 @@
 
 import csv
 import io
-import math
 from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
-import numpy as np
-
 from faceparse.core.scoring.bootstrap import LEVEL, SEED, Difference, Interval
+from faceparse.core.scoring.built_in_groups import NAMES
 from faceparse.core.scoring.comparison import Comparison
+from faceparse.core.scoring.group_scores import GroupedScores, GroupScores
+from faceparse.core.scoring.groups import Cell
 from faceparse.core.scoring.scores import plain
 from faceparse.core.scoring.summary import Evaluation, Summary
 
@@ -56,42 +56,50 @@ def comparison_dict(comparison: Comparison) -> dict[str, Any]:
 def images_csv(evaluation: Evaluation) -> str:
     """Content of images.csv: a line for each image and protocol. A cell is empty where the image lacks the class."""
     first = next(iter(evaluation.summaries.values()))
-    names, measures = list(first.images), list(first.measures)
+    names, groupings = list(first.images), [grouping.name for grouping in first.groupings]
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["protocol", "id", "face_side", *measures, *names])
+    writer.writerow(["protocol", "id", *map(_column, groupings), *names])
     for protocol, summary in evaluation.summaries.items():
+        cells = {grouping.name: grouping.cells(len(evaluation.ids)) for grouping in summary.groupings}
         for image, name in enumerate(evaluation.ids):
-            measured = [_rounded(summary.measures[measure][image]) for measure in measures]
             scores = [plain(summary.images[score][image]) for score in names]
-            writer.writerow([protocol, name, round(float(summary.face_sides[image]), 1), *measured, *scores])
+            writer.writerow([protocol, name, *(_rounded(cells[one][image]) for one in groupings), *scores])
     return text.getvalue()
+
+
+def _column(grouping: str) -> str:
+    """Name of a grouping's column, which no score has."""
+    return grouping if grouping in NAMES else f"group/{grouping}"
 
 
 def _summary_dict(summary: Summary) -> dict[str, Any]:
     return {
         **_scores_dict(summary),
         "confusion": summary.counts.sum().confusion.tolist(),
-        "face_sizes": [
-            {"from": low, "below": None if math.isinf(high) else high, "images": len(faces.counts)}
-            | _scores_dict(faces)
-            for (low, high), faces in summary.sizes.items()
+        "groups": {name: _groups_dict(grouped) for name, grouped in summary.groups.items()},
+    }
+
+
+def _groups_dict(grouped: GroupedScores) -> dict[str, Any]:
+    return {
+        "groups": [
+            {"name": group.name, "from": group.low, "to": group.high, "images": len(group.images)} | _scores_dict(one)
+            for one in grouped.groups
+            for group in [one.group]
         ],
-        "thirds": {
-            measure: [
-                {"from": third.low, "to": third.high, "images": len(third.images)} | _scores_dict(of)
-                for third, of in thirds
-            ]
-            for measure, thirds in summary.thirds.items()
+        "gaps": {
+            name: {"worst": gap.worst, "best": gap.best} | _difference_dict(gap.difference)
+            for name, gap in grouped.gaps.items()
         },
     }
 
 
-def _rounded(value: np.floating) -> float | None:
-    return None if np.isnan(value) else round(float(value), 4)
+def _rounded(value: Cell) -> Cell:
+    return round(value, 4) if isinstance(value, float) else value
 
 
-def _scores_dict(summary: Summary) -> dict[str, Any]:
+def _scores_dict(summary: Summary | GroupScores) -> dict[str, Any]:
     return {**asdict(summary.scores), "intervals": {name: list(one) for name, one in summary.intervals.items()}}
 
 
@@ -101,14 +109,15 @@ def _bootstrap_dict(evaluation: Evaluation) -> dict[str, Any]:
 
 
 def _differences_dict(differences: Mapping[str, Difference]) -> dict[str, Any]:
+    return {name: _difference_dict(one) for name, one in differences.items()}
+
+
+def _difference_dict(one: Difference) -> dict[str, Any]:
     return {
-        name: {
-            "difference": one.value,
-            "interval": _list(one.interval),
-            "p_value": one.p_value,
-            "significant": one.significant,
-        }
-        for name, one in differences.items()
+        "difference": one.value,
+        "interval": _list(one.interval),
+        "p_value": one.p_value,
+        "significant": one.significant,
     }
 
 

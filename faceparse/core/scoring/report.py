@@ -9,8 +9,10 @@ import numpy as np
 from faceparse.core.labels.label_set import LabelSet
 from faceparse.core.pages.html import data_uri, render
 from faceparse.core.scoring.bootstrap import LEVEL, Difference, Interval
+from faceparse.core.scoring.built_in_groups import LIGHT, TURNED, YELLOW
 from faceparse.core.scoring.comparison import Comparison, short_names
-from faceparse.core.scoring.image_thirds import Third
+from faceparse.core.scoring.group_scores import LEAST, Gap, GroupedScores, GroupScores
+from faceparse.core.scoring.groups import Group, span_phrase
 from faceparse.core.scoring.scores import AT, percent
 from faceparse.core.scoring.summary import Evaluation, Summary
 
@@ -29,32 +31,57 @@ MEANS = {
 """Name -> words, for scores of all classes together."""
 
 
-class Measure(NamedTuple):
-    """How to show the thirds by one measure."""
+class About(NamedTuple):
+    """How to show one grouping."""
 
     title: str
     column: str
-    scale: int
-    """Factor on values for display."""
     note: str
+    scale: int = 1
+    """Factor on values for display."""
 
 
-THIRDS = {
-    "face_share": Measure(
-        "how much of the photograph the face fills",
-        "side, % of the photograph's",
-        100,
-        "Thirds of the images. Side of the square that has as many pixels as skin, eyes, nose and mouth in the truth.",
-    ),
-    "skin_lightness": Measure(
+_THIRDS = "Three groups of about equal number."
+_LIT = "It is the skin as it was lit and taken, not the person's."
+ABOUT = {
+    "skin_lightness": About(
         "lightness of the skin",
         "L*",
-        1,
-        "Thirds of the images. Median CIE L* of the photograph where the truth is skin, from 0 (black) to 100 (white): "
-        "of skin as it was lit and taken, not of the person.",
+        f"{_THIRDS} Median CIE L* of the photograph where the truth is skin, from 0 (black) to 100 (white). {_LIT}",
+    ),
+    "skin_hue": About(
+        "hue of the skin",
+        "hue angle, degrees",
+        f"{_THIRDS} CIE hue angle of the mean colour where the truth is skin: 0 is red, 90 yellow. {_LIT} Photographs "
+        "in black and white are in no group.",
+    ),
+    "skin_colour": About(
+        "lightness and hue of the skin",
+        "skin",
+        f"Light from L* {LIGHT:g}, yellow from a hue angle of {YELLOW:g} degrees (Thong et al., ICCV 2023).",
+    ),
+    "nose_offset": About(
+        "turn of the head",
+        "turn, as the viewer sees it",
+        f"Turned: the nose is {TURNED:g} eye distances or more beside the middle of the eyes, along the line through "
+        "them. Faces whose truth lacks an eye, nose or mouth are in no group: profiles, and eyes behind glasses.",
+    ),
+    "face_side": About(
+        "face size",
+        "side, pixels",
+        "Side of the square that has as many pixels as the face in the truth: all that is not background.",
+    ),
+    "face_share": About(
+        "how much of the photograph the face fills",
+        "side, % of the photograph's",
+        f"{_THIRDS} Side of the square that has as many pixels as skin, eyes, nose and mouth in the truth.",
+        100,
     ),
 }
-_SIZES_NOTE = "Side of the square that has as many pixels as the face in the truth: all that is not background."
+"""The built-in groupings, by their names."""
+
+TOO_FEW = "too few images"
+"""In place of a gap."""
 
 
 class Row(NamedTuple):
@@ -140,17 +167,24 @@ def p_phrase(difference: Difference) -> str:
     return f"{difference.p_value:.3f}{' *' if difference.significant else ''}"
 
 
-def side_phrase(low: float, high: float) -> str:
-    """Range of face sides in words."""
-    if low == 0:
-        return f"below {high:g}"
-    return f"{low:g} and more" if math.isinf(high) else f"{low:g} to {high:g}"
+def about(grouping: str) -> About:
+    """How to show a grouping, by its name."""
+    return ABOUT.get(grouping) or About(grouping, grouping, "A column of the file of --groups.")
 
 
-def third_phrase(measure: str, third: Third) -> str:
-    """Range of a third's values, from the least to the greatest."""
-    low, high = (f"{THIRDS[measure].scale * value:.0f}" for value in (third.low, third.high))
-    return f"{low} to {high}"
+def group_phrase(grouping: str, group: Group) -> str:
+    """Name of a group, with the bounds of its values where the name does not say them."""
+    span = span_phrase(group.low, group.high, about(grouping).scale)
+    return f"{group.name} ({span})" if span not in ("", group.name) else group.name
+
+
+def gap_phrases(gap: Gap | None) -> tuple[str, str, str, str, str]:
+    """Worst and best group, gap in percentage points, its interval, and its p-value; empty texts where unknown."""
+    if gap is None:
+        return TOO_FEW, "", "", "", ""
+    difference = gap.difference
+    size = "" if difference.value is None else f"{100 * difference.value:.2f}"
+    return gap.worst, gap.best, size, difference_range(difference), p_phrase(difference)
 
 
 def _facts(evaluation: Evaluation) -> dict[str, str]:
@@ -174,37 +208,50 @@ def _section(protocol: str, summary: Summary) -> dict[str, Any]:
         "boundaries": list(AT),
         "classes": [_class(row, summary) for row in rows_of(summary.label_set) if row.score not in MEANS],
         "confusion": _confusion(summary),
-        "groups": _groups(summary),
+        "least": LEAST,
+        "gaps": [_gap_row(about(name).title, grouped.gaps.get("mean_f1")) for name, grouped in summary.groups.items()],
+        "groups": [_grouping(name, grouped, summary.label_set) for name, grouped in summary.groups.items()],
         "histogram": _histogram(summary.images["mean_f1"]),
     }
 
 
-def _groups(summary: Summary) -> list[dict[str, Any]]:
-    """Tables of groups of images: by the side of the face, and in thirds."""
-    sizes = [(side_phrase(*sides), faces) for sides, faces in summary.sizes.items()]
-    tables = [("By face size", "side, pixels", _SIZES_NOTE, sizes)]
-    for measure, thirds in summary.thirds.items():
-        rows = [(third_phrase(measure, third), of) for third, of in thirds]
-        tables.append((f"By {THIRDS[measure].title}", THIRDS[measure].column, THIRDS[measure].note, rows))
-    return [
-        {
-            "title": title,
-            "column": column,
-            "note": note,
-            "rows": [
-                {
-                    "name": name,
-                    "images": len(of.counts),
-                    "scores": [_score("", score, of) for score in ("mean_f1", "mean_iou", f"mean_{AT[2]}")],
-                }
-                for name, of in rows
-            ],
-        }
-        for title, column, note, rows in tables
-    ]
+def _grouping(name: str, grouped: GroupedScores, label_set: LabelSet) -> dict[str, Any]:
+    """Tables of one grouping: means by group, and F1 of each class by group."""
+    means = ("mean_f1", "mean_iou", f"mean_{AT[2]}")
+    shown = about(name)
+    return {
+        "title": f"By {shown.title}",
+        "column": shown.column,
+        "note": shown.note,
+        "names": [one.group.name for one in grouped.groups],
+        "rows": [
+            {
+                "name": group_phrase(name, one.group),
+                "images": len(one.group.images),
+                "scores": [_score("", mean, one) for mean in means],
+            }
+            for one in grouped.groups
+        ],
+        "gaps": [_gap_row("", grouped.gaps[mean]) for mean in means if mean in grouped.gaps],
+        "left_out": ", ".join(grouped.left_out(label_set)) if grouped.gaps else "",
+        "classes": [
+            {
+                "name": row.name,
+                "colour": row.colour,
+                "scores": [percent(one.scores.get(row.score)) for one in grouped.groups],
+                "gap": _gap_row("", grouped.gaps.get(row.score)),
+            }
+            for row in rows_of(label_set)
+            if row.score not in MEANS
+        ],
+    }
 
 
-def _score(words: str, name: str, summary: Summary) -> dict[str, str]:
+def _gap_row(name: str, gap: Gap | None) -> dict[str, str]:
+    return {"name": name} | dict(zip(("worst", "best", "gap", "range", "p"), gap_phrases(gap), strict=True))
+
+
+def _score(words: str, name: str, summary: Summary | GroupScores) -> dict[str, str]:
     return {
         "words": words,
         "value": percent(summary.scores.get(name)),

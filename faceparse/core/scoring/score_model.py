@@ -18,9 +18,10 @@ from faceparse.core.parser.inference import Parser
 from faceparse.core.parser.mapped import map_model
 from faceparse.core.parser.trained import TrainedModel
 from faceparse.core.scoring.bootstrap import RESAMPLES
+from faceparse.core.scoring.built_in_groups import photograph_groupings
 from faceparse.core.scoring.comparison import must_compare
 from faceparse.core.scoring.counting import count_samples, parse_samples
-from faceparse.core.scoring.image_thirds import skin_lightness
+from faceparse.core.scoring.groups import Grouping
 from faceparse.core.scoring.protocols import DEFAULT, resolve_protocols
 from faceparse.core.scoring.split import Split, find_any_split
 from faceparse.core.scoring.summary import Evaluation, Summary, WorstImage
@@ -178,6 +179,7 @@ def score_checkpoint(
     batch_size: int | None = None,
     resamples: int = RESAMPLES,
     worst: int = WORST,
+    groupings: tuple[Grouping, ...] = (),
     track: Track = untracked,
 ) -> Evaluation:
     """Score the plan's model on its photographs.
@@ -185,6 +187,7 @@ def score_checkpoint(
     Args:
         resamples: number of resamples for intervals; 0 for none.
         worst: number of worst images to draw.
+        groupings: groupings of the plan's photographs, besides the built-in ones.
 
     Raises:
         DatasetError: a file is broken.
@@ -203,8 +206,8 @@ def score_checkpoint(
         workers=min(default_processes(), 8, len(samples) // 4),
         track=track,
     )
-    lightness = skin_lightness(samples, plan.split.label_set, track=track)
-    summaries = {name: Summary(of, label_set, resamples, lightness) for name, of in counts.items()}
+    measured = (*groupings, *photograph_groupings(samples, plan.split.label_set, track=track))
+    summaries = {name: Summary(of, label_set, resamples, measured) for name, of in counts.items()}
     return Evaluation(
         checkpoint=plan.model.source,
         epoch=plan.model.epoch,

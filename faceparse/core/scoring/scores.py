@@ -174,8 +174,13 @@ def _ratio(numerator: np.ndarray, denominator: np.ndarray, defined: np.ndarray) 
 def _mean(scores: Iterable[np.ndarray]) -> np.ndarray:
     """Mean over the classes that occur, without the first, which is background; nan where there are none."""
     _, *classes = scores
-    present = [~np.isnan(score) for score in classes]
-    total = sum(np.where(there, score, 0.0) for there, score in zip(present, classes, strict=True))
+    return mean_of_present(classes)
+
+
+def mean_of_present(scores: Sequence[np.ndarray]) -> np.ndarray:
+    """Mean of one or more scores of one shape, without those that are nan; nan where all are."""
+    present = [~np.isnan(score) for score in scores]
+    total = sum(np.where(there, score, 0.0) for there, score in zip(present, scores, strict=True))
     count = sum(there.astype(np.int64) for there in present)
     return _ratio(np.asarray(total), np.asarray(count), np.asarray(count) > 0)
 

@@ -10,10 +10,11 @@ import numpy as np
 from faceparse.core.images.warp import Size
 from faceparse.core.labels.label_set import LabelSet
 from faceparse.core.scoring.bootstrap import Interval, intervals, resampled_scores
-from faceparse.core.scoring.image_thirds import Third, face_shares, split_in_thirds
+from faceparse.core.scoring.built_in_groups import face_groupings
+from faceparse.core.scoring.group_scores import GroupedScores, score_groups
+from faceparse.core.scoring.groups import Grouping
 from faceparse.core.scoring.records import Counts
 from faceparse.core.scoring.scores import ScoreArrays, Scores, compute_all_scores, score_arrays
-from faceparse.core.scoring.sizes import face_sides, size_bins
 
 
 @dataclass(frozen=True)
@@ -24,8 +25,8 @@ class Summary:
     label_set: LabelSet
     resamples: int
     """Number of resamples for the intervals; 0 for none."""
-    lightness: np.ndarray | None = None
-    """Lightness of the skin in N photographs, nan where there is no skin. None where it was not measured."""
+    measured: tuple[Grouping, ...] = ()
+    """Groupings of the N photographs. Those by the size of the face need none of them: the counts tell it."""
 
     @cached_property
     def scores(self) -> Scores:
@@ -48,30 +49,14 @@ class Summary:
         return score_arrays(self.counts, self.label_set)
 
     @cached_property
-    def face_sides(self) -> np.ndarray:
-        """Sides of N faces in pixels of the truth."""
-        return face_sides(self.counts)
+    def groupings(self) -> tuple[Grouping, ...]:
+        """All groupings of the N photographs."""
+        return (*self.measured, *face_groupings(self.counts, self.label_set))
 
     @cached_property
-    def sizes(self) -> dict[tuple[float, float], "Summary"]:
-        """Summaries of faces with a side of (from, below) pixels."""
-        return {sides: self._of(images) for sides, images in size_bins(self.counts).items()}
-
-    @cached_property
-    def measures(self) -> dict[str, np.ndarray]:
-        """Measures for thirds: name -> N values, nan where an image has none."""
-        shares = {"face_share": face_shares(self.counts, self.label_set)}
-        return shares if self.lightness is None else shares | {"skin_lightness": self.lightness}
-
-    @cached_property
-    def thirds(self) -> dict[str, list[tuple[Third, "Summary"]]]:
-        """Thirds and their summaries by measure, lowest values first. Measures that no image has are left out."""
-        found = {name: split_in_thirds(values) for name, values in self.measures.items()}
-        return {name: [(one, self._of(one.images)) for one in thirds] for name, thirds in found.items() if thirds}
-
-    def _of(self, images: np.ndarray) -> "Summary":
-        """Summary of chosen images, by their positions."""
-        return Summary(self.counts.of(images), self.label_set, self.resamples)
+    def groups(self) -> dict[str, GroupedScores]:
+        """Scores by group, by the grouping's name."""
+        return score_groups(self.counts, self.label_set, self.groupings, self.resamples)
 
     def worst(self, count: int) -> list[int]:
         """Positions of the images with the lowest mean F1, the worst first. Images without a score are left out."""

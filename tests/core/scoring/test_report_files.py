@@ -13,7 +13,9 @@ import pytest
 
 from faceparse.core.errors import OutputError
 from faceparse.core.labels.label_set import LabelSet
+from faceparse.core.scoring.built_in_groups import face_sides
 from faceparse.core.scoring.comparison import compare
+from faceparse.core.scoring.groups import by_thirds, by_words
 from faceparse.core.scoring.records import count_image
 from faceparse.core.scoring.report_files import comparison_files, evaluation_files, prepare_folder, write_folder
 from faceparse.core.scoring.summary import Evaluation, Summary, WorstImage
@@ -28,17 +30,23 @@ LABELS = LabelSet(
 )
 
 
+IMAGES = 24
+WORDS = [None, "few", *["<f>", "m"] * 11]
+
+
 def evaluation(seed: int = 0, *, worst: int = 2, resamples: int = 50, name: str = "best.pth") -> Evaluation:
-    """Of six images without the last class."""
+    """Of 24 images without the last class; some have a lightness, and most a word."""
     random = np.random.default_rng(seed)
     counts = []
-    for _ in range(6):
+    for _ in range(IMAGES):
         truth = random.integers(0, 2, (30, 20)).astype(np.uint8)
         counts.append(count_image(truth, np.where(random.random(truth.shape) < 0.3, 0, truth).astype(np.uint8), 3))
-    lightness = np.array([50, 30.06, 90, np.nan, 70, 71])
-    summary = Summary(stacked(counts), LABELS, resamples, lightness)
+    lightness = np.full(IMAGES, np.nan)
+    lightness[:6] = [50, 30.06, 90, np.nan, 70, 71]
+    grouped = (by_thirds("skin_lightness", lightness), by_words("<sex>", WORDS, ["<f>", "m", "few"]))
+    summary = Summary(stacked(counts), LABELS, resamples, grouped)
     picture = np.full((300, 500, 3), 90, np.uint8)
-    ids = [f"some/<i>{i}" for i in range(6)]
+    ids = [f"some/<i>{i}" for i in range(IMAGES)]
     return Evaluation(
         checkpoint=f"runs/{name}",
         epoch=3,
@@ -60,34 +68,46 @@ def test_every_image_has_a_line() -> None:
     summary = one.summaries["eagrnet"]
     for image, line in enumerate(lines):
         assert line["protocol"] == "eagrnet"
-        assert float(line["face_side"]) == pytest.approx(summary.face_sides[image], abs=0.05)
+        assert float(line["face_side"]) == pytest.approx(face_sides(summary.counts)[image], abs=0.0001)
         assert float(line["mean_f1"]) == summary.images["mean_f1"][image]
         assert float(line["boundary_f1_2px/<b>&"]) == summary.images["boundary_f1_2px/<b>&"][image]
         assert line["f1/absent"] == ""
-        assert line["face_share"] == ""  # no skin, no face
-    assert [line["skin_lightness"] for line in lines] == ["50.0", "30.06", "90.0", "", "70.0", "71.0"]
+        assert line["group/<sex>"] == (WORDS[image] or "")
+    assert [line["skin_lightness"] for line in lines[:7]] == ["50.0", "30.06", "90.0", "", "70.0", "71.0", ""]
+    assert "face_share" not in lines[0]  # no skin, no face
 
 
 def test_the_json_holds_everything() -> None:
     one = evaluation()
     summary, found = one.summaries["eagrnet"], json.loads(evaluation_files(one)["scores.json"])
-    assert np.array(found["confusion"]).sum() == 6 * 30 * 20
+    assert np.array(found["confusion"]).sum() == IMAGES * 30 * 20
     assert found["intervals"]["mean_f1"] == list(summary.intervals["mean_f1"])
     assert "f1/absent" not in found["intervals"]
     assert found["boundary_f1"]["boundary_f1_4px"]["absent"] is None
     assert found["bootstrap"] == {"resamples": 50, "level": 0.95, "seed": 0}
     assert (found["input_size"], found["tta"], found["classes"]) == ([64, 48], "tta-flip", list(LABELS.names))
-    (size,) = found["face_sizes"]
-    assert (size["from"], size["below"], size["images"], size["mean_f1"]) == (0, 64, 6, found["mean_f1"])
     assert [worst["id"] for worst in found["worst"]] == [worst.id for worst in one.worst]
-    assert list(found["thirds"]) == ["skin_lightness"]
-    thirds = found["thirds"]["skin_lightness"]
-    assert [(third["from"], third["to"], third["images"]) for third in thirds] == [
-        (30.06, 50, 2), (70, 71, 2), (90, 90, 1)
+    assert list(found["groups"]) == ["skin_lightness", "<sex>", "face_side"]
+    (size,) = found["groups"]["face_side"]["groups"]
+    assert (size["name"], size["from"], size["to"], size["images"]) == ("below 64", None, 64, IMAGES)
+    assert size["mean_f1"] == found["mean_f1"]
+    thirds = found["groups"]["skin_lightness"]
+    assert [(third["name"], third["from"], third["to"], third["images"]) for third in thirds["groups"]] == [
+        ("low", 30.06, 50, 2), ("middle", 70, 70, 1), ("high", 71, 90, 2)
     ]  # fmt: skip
-    _, of = summary.thirds["skin_lightness"][1]
-    assert thirds[1]["mean_f1"] == of.scores.mean_f1
-    assert thirds[1]["intervals"]["mean_f1"] == list(of.intervals["mean_f1"])
+    assert (thirds["groups"][0]["intervals"], thirds["gaps"]) == ({}, {})
+    grouped = summary.groups["<sex>"]
+    sexes = found["groups"]["<sex>"]
+    for shown, group in zip(sexes["groups"], grouped.groups, strict=True):
+        assert (shown["name"], shown["mean_f1"]) == (group.group.name, group.scores.mean_f1)
+        assert shown["intervals"] == {name: list(span) for name, span in group.intervals.items()}
+    gap = grouped.gaps["mean_f1"]
+    assert sexes["gaps"]["mean_f1"] == {
+        "worst": gap.worst, "best": gap.best, "difference": gap.difference.value,
+        "interval": list(gap.difference.interval or ()), "p_value": gap.difference.p_value,
+        "significant": gap.difference.significant,
+    }  # fmt: skip
+    assert "f1/absent" not in sexes["gaps"]
 
 
 def test_the_report_shows_scores_and_needs_no_network() -> None:
@@ -102,15 +122,20 @@ def test_the_report_shows_scores_and_needs_no_network() -> None:
     assert f"{100 * low:.1f}\N{EN DASH}{100 * high:.1f}" in page.all("span")
     assert f"{100 * summary.scores.mean_f1:.2f}" in page.all("b")
     assert "By lightness of the skin" in page.all("h3")
-    at = cells.index("30 to 50")
-    first = summary.thirds["skin_lightness"][0][1]
+    at = cells.index("low (30.1 to 50)")
+    first = summary.groups["skin_lightness"].groups[0]
     assert cells[at + 1 : at + 3] == ["2", f"{100 * first.scores.mean_f1:.2f}"]
+    assert "By <sex>" in page.all("h3")
+    gap = summary.groups["<sex>"].gaps["mean_f1"]
+    at = cells.index("<sex>")
+    assert cells[at + 1 : at + 4] == [gap.worst, gap.best, f"{100 * gap.difference.value:.2f}"]  # type: ignore[operator]
+    assert cells[cells.index("lightness of the skin") + 1] == "too few images"
     counts = [int(bar.split(": ")[1].split()[0]) for bar in page.all("title")[1:]]
-    assert sum(counts) == 6
+    assert sum(counts) == IMAGES
     pictures = page.pictures()
     assert [picture.shape for picture in pictures] == [(216, 360, 3)] * 4
     bare = re.sub(r"base64,[A-Za-z0-9+/=]+", "", text)
-    assert not re.search(r"https?:|//|url\(|@import|<link|<script|<iframe|<faces>|<i>", bare)
+    assert not re.search(r"https?:|//|url\(|@import|<link|<script|<iframe|<faces>|<i>|<sex>|<f>", bare)
 
 
 @pytest.mark.parametrize(("worst", "resamples"), [(0, 0), (6, 50)])

@@ -9,7 +9,6 @@ from faceparse.core.labels.label_set import LabelSet
 from faceparse.core.scoring.comparison import compare_summaries
 from faceparse.core.scoring.records import Counts, count_image
 from faceparse.core.scoring.scores import compute_all_scores, compute_scores
-from faceparse.core.scoring.sizes import face_sides, size_bins
 from faceparse.core.scoring.summary import Summary
 from tests.core.scoring.images import stacked
 
@@ -56,28 +55,6 @@ def test_boundary_f1_of_a_golden_count() -> None:
     assert scores.get("mean_boundary_f1_1px") == scores.mean_boundary_f1["boundary_f1_1px"] == pytest.approx(0.3)
     assert scores.flat()["boundary_f1_1px_mean"] == pytest.approx(0.3)
     assert "boundary_f1_1px/a" not in scores.flat()
-
-
-def test_faces_are_sorted_by_their_side() -> None:
-    confusion = np.zeros((6, 3, 3), int)
-    confusion[:, 0, 0] = 10**6  # background does not count
-    confusion[:, 1, 2] = [0, 63**2, 64**2, 100**2, 511**2, 600**2]
-    counts = Counts(confusion, np.zeros((6, 3, 3, 2, 2), int))
-    assert face_sides(counts).tolist() == [0, 63, 64, 100, 511, 600]
-    found = {sides: images.tolist() for sides, images in size_bins(counts).items()}
-    assert found == {(0, 64): [0, 1], (64, 128): [2, 3], (256, 512): [4], (512, np.inf): [5]}
-
-
-def test_each_size_has_the_scores_of_its_faces_alone() -> None:
-    small, large = images(1), images(2)
-    counts = Counts(
-        np.concatenate([small.confusion, large.confusion * 100]), np.concatenate([small.boundary, large.boundary])
-    )
-    sizes = Summary(counts, LABELS, 10).sizes
-    assert sizes[(0, 64)].counts.confusion.sum() == small.confusion.sum() + large.confusion[2].sum() * 100
-    part = counts.of(np.array([5, 6, 8, 9]))
-    assert sizes[(128, 256)].scores == compute_all_scores(part.sum(), LABELS)
-    assert sizes[(128, 256)].intervals == Summary(part, LABELS, 10).intervals
 
 
 def test_differences_are_paired() -> None:
