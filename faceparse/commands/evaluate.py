@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from faceparse.core.scoring.summary import Evaluation, Summary
 
 
-_GAPS = ("worst", "best", "gap", "95 %", "p")
+_GAPS = ("gap", "95 %", "p", "worst", "best")
 
 
 def evaluate(

@@ -160,7 +160,7 @@ def _scores(summary: Summary | None, split: Split | None) -> str:
         ]
         parts += [f"By {shown.title}:", _table((shown.column, "photographs", "mean F1 %", level), rows), shown.note]
         if gap := grouped.gaps.get("mean_f1"):
-            worst, best, size, span, p_value = gap_phrases(gap)
+            size, span, p_value, worst, best = gap_phrases(gap)
             parts.append(
                 f"Largest gap: {size} points between {worst} and {best} (interval {span}, p {p_value}; a star: chance "
                 "hardly explains it)."

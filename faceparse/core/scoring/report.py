@@ -179,12 +179,12 @@ def group_phrase(grouping: str, group: Group) -> str:
 
 
 def gap_phrases(gap: Gap | None) -> tuple[str, str, str, str, str]:
-    """Worst and best group, gap in percentage points, its interval, and its p-value; empty texts where unknown."""
+    """Gap in percentage points, its interval, its p-value, worst and best group; empty texts where unknown."""
     if gap is None:
         return TOO_FEW, "", "", "", ""
     difference = gap.difference
     size = "" if difference.value is None else f"{100 * difference.value:.2f}"
-    return gap.worst, gap.best, size, difference_range(difference), p_phrase(difference)
+    return size, difference_range(difference), p_phrase(difference), gap.worst, gap.best
 
 
 def _facts(evaluation: Evaluation) -> dict[str, str]:
@@ -239,7 +239,7 @@ def _grouping(name: str, grouped: GroupedScores, label_set: LabelSet) -> dict[st
                 "name": row.name,
                 "colour": row.colour,
                 "scores": [percent(one.scores.get(row.score)) for one in grouped.groups],
-                "gap": _gap_row("", grouped.gaps.get(row.score)),
+                "gap": _gap_row("", gap) if (gap := grouped.gaps.get(row.score)) else None,
             }
             for row in rows_of(label_set)
             if row.score not in MEANS
@@ -248,7 +248,7 @@ def _grouping(name: str, grouped: GroupedScores, label_set: LabelSet) -> dict[st
 
 
 def _gap_row(name: str, gap: Gap | None) -> dict[str, str]:
-    return {"name": name} | dict(zip(("worst", "best", "gap", "range", "p"), gap_phrases(gap), strict=True))
+    return {"name": name} | dict(zip(("gap", "range", "p", "worst", "best"), gap_phrases(gap), strict=True))
 
 
 def _score(words: str, name: str, summary: Summary | GroupScores) -> dict[str, str]:

@@ -128,7 +128,9 @@ def test_the_report_shows_scores_and_needs_no_network() -> None:
     assert "By <sex>" in page.all("h3")
     gap = summary.groups["<sex>"].gaps["mean_f1"]
     at = cells.index("<sex>")
-    assert cells[at + 1 : at + 4] == [gap.worst, gap.best, f"{100 * gap.difference.value:.2f}"]  # type: ignore[operator]
+    value, p_value = gap.difference.value, gap.difference.p_value
+    assert cells[at + 1] == f"{100 * value:.2f}"  # type: ignore[operator]
+    assert cells[at + 2 : at + 5] == [f"{p_value:.3f}{' *' * gap.difference.significant}", gap.worst, gap.best]
     assert cells[cells.index("lightness of the skin") + 1] == "too few images"
     counts = [int(bar.split(": ")[1].split()[0]) for bar in page.all("title")[1:]]
     assert sum(counts) == IMAGES
