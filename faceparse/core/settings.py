@@ -34,6 +34,8 @@ LONGEST_EXPERIMENT = 500
 """Characters of an experiment's name that MLflow takes."""
 LONGEST_FOLDER = 200
 """Bytes of a folder's name. File systems take 255."""
+LARGEST_SIDE = 2048
+"""Pixels of a crop's side. Model files are held to it, too: with a larger crop, a stranger's file could stop a machine."""
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -74,7 +76,7 @@ FilePath = Annotated[Path, BeforeValidator(_usable)]
 Positive = Annotated[int, Field(gt=0)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-Side = Annotated[int, Field(ge=32, le=8192)]
+Side = Annotated[int, Field(ge=32, le=LARGEST_SIDE)]
 Size = Annotated[tuple[Side, Side], BeforeValidator(_split)]
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 Triple = Annotated[tuple[Finite, Finite, Finite], BeforeValidator(_split)]

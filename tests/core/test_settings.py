@@ -314,6 +314,7 @@ def test_value_in_place_of_a_section_is_refused(tmp_path: Path) -> None:
         ("data.input_size", "473", "('473',): too few values"),
         ("data.input_size", "4,5,6", "('4', '5', '6'): tuple should have at most 2 items"),
         ("data.input_size", "31,473", "'31': input should be greater than or equal to 32"),
+        ("data.input_size", "473,2049", "'2049': input should be less than or equal to 2048"),
         ("data.input_size", "473,b", "'b': input should be a valid integer"),
         ("data.mean", "0,1", "('0', '1'): too few values"),
         ("data.mean", "0,nan,0", "'nan': input should be a finite number"),

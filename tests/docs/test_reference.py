@@ -43,7 +43,7 @@ def test_every_setting_is_there_with_its_names() -> None:
     assert re.findall(r"^### (\S+) \{ #\1 \}$", text, re.MULTILINE) == list(keys())
     part = text.partition("### data.input_size ")[2].partition("###")[0]
     assert "Height and width" in part
-    assert "each integer ≥ 32, ≤ 8192 · default `473, 473` · `--input-size` · `FACEPARSE_DATA__INPUT_SIZE`" in part
+    assert "each integer ≥ 32, ≤ 2048 · default `473, 473` · `--input-size` · `FACEPARSE_DATA__INPUT_SIZE`" in part
     assert "number > 0 · default `0.001` · `--learning-rate`" in text
     assert "`val`, `test` · default `val`" in text
 

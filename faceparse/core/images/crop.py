@@ -6,8 +6,9 @@ from typing import NamedTuple
 import numpy as np
 
 from faceparse.core.images.warp import Size, crop_matrix, warp_image
+from faceparse.core.settings import LARGEST_SIDE
 
-STEP, SMALLEST, LARGEST = 32, 64, 2048
+STEP, SMALLEST, LARGEST = 32, 64, LARGEST_SIDE
 """Sides of the input of a network that takes any size: multiples of STEP, from SMALLEST to LARGEST."""
 
 

@@ -13,13 +13,13 @@ State = Mapping[str, Tensor]
 
 
 def load_exactly(model: nn.Module, weights: State, path: Path, *, released: bool = False) -> None:
-    """Copy `weights` into `model`, which must have exactly these keys and shapes.
+    """Copy `weights` into `model`, which must have exactly these keys, shapes and number types.
 
     Args:
         released: name keys in errors as the released code does.
 
     Raises:
-        CheckpointError: a key is missing, unknown or of another shape.
+        CheckpointError: a key is missing, unknown, or of another shape or type.
     """
     expected = model.state_dict()
     name = (lambda key: to_released(key)) if released else (lambda key: key)
@@ -37,7 +37,17 @@ def load_exactly(model: nn.Module, weights: State, path: Path, *, released: bool
             f"{path}: key {name(wrong[0])!r} has shape {found}, the network {wanted}{_and_more(wrong)}; "
             "check the class count and model.backbone"
         )
+    if odd := [key for key in expected if expected[key].dtype != weights[key].dtype]:
+        raise CheckpointError(
+            f"{path}: key {name(odd[0])!r} is {dtype_name(weights[odd[0]])}, the network "
+            f"{dtype_name(expected[odd[0]])}{_and_more(odd)}; save the weights as the network has them"
+        )
     model.load_state_dict(dict(weights))
+
+
+def dtype_name(tensor: Tensor) -> str:
+    """Name of a tensor's number type: `float32`."""
+    return str(tensor.dtype).removeprefix("torch.")
 
 
 def _and_more(keys: list[str]) -> str:

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from faceparse.core.errors import CheckpointError, FaceparseError, SettingsError
 from faceparse.core.labels.label_set import LabelSet
@@ -147,7 +148,7 @@ def initialise_from_timm(
 
 def _initialise_mobilenet(model: ParsingModel, state: State, path: Path) -> LoadReport:
     target = model.backbone.state_dict()
-    missing = [key for key in target if key not in state or state[key].shape != target[key].shape]
+    missing = [key for key in target if key not in state or not _fits(state[key], target[key])]
     if missing:
         raise _of_another_network(path, missing)
     model.backbone.load_state_dict({key: state[key] for key in target})
@@ -163,7 +164,7 @@ def _initialise_resnet(model: ParsingModel, state: State, path: Path) -> LoadRep
         if (ours := from_released(key)) is not None and ours.startswith("backbone.")
     }
     found = {ours: state[key] for ours, key in theirs.items()}
-    fitting = {key: tensor for key, tensor in found.items() if key in target and target[key].shape == tensor.shape}
+    fitting = {key: tensor for key, tensor in found.items() if key in target and _fits(tensor, target[key])}
     if not _stem(target) <= fitting.keys():  # a stem is one whole: a norm without its convolution is useless
         fitting = {key: tensor for key, tensor in fitting.items() if not key.startswith("stem.")}
     if not fitting:
@@ -185,6 +186,10 @@ def _initialise_resnet(model: ParsingModel, state: State, path: Path) -> LoadRep
         skipped=tuple(key for key in left if key in target),
         unused=tuple(key for key in state if key not in used and not key.endswith("num_batches_tracked")),
     )
+
+
+def _fits(tensor: Tensor, target: Tensor) -> bool:
+    return tensor.shape == target.shape and tensor.is_floating_point() == target.is_floating_point()
 
 
 def _stem(state: State) -> set[str]:

@@ -8,8 +8,12 @@ import torch
 from torch import Tensor
 
 from faceparse.core.errors import CheckpointError
+from faceparse.core.parser.exact_weights import dtype_name
 
 SAFETENSORS = ".safetensors"
+_STORED = (torch.float16, torch.float32, torch.int64)
+"""Number types that `faceparse export` writes: no two of the same width. A header that was edited to name another type
+of that width would change every number and no shape."""
 
 
 def pack_weights(weights: Mapping[str, Tensor], metadata: Mapping[str, str], *, half: bool) -> bytes:
@@ -33,7 +37,7 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     """Tensors by key on the CPU, floats in float32.
 
     Raises:
-        CheckpointError: not a safetensors file, or a damaged one.
+        CheckpointError: not a safetensors file, a damaged one, or one with numbers that `faceparse export` never writes.
     """
     try:
         stored = safetensors.torch.load_file(path)
@@ -42,4 +46,9 @@ def read_weights(path: Path) -> dict[str, Tensor]:
         raise CheckpointError(
             f"{path}: not a safetensors file, or a damaged one ({reason}); copy or download it again"
         ) from None
+    if foreign := next((key for key, tensor in stored.items() if tensor.dtype not in _STORED), None):
+        raise CheckpointError(
+            f"{path}: key {foreign!r} is {dtype_name(stored[foreign])}, which 'faceparse export' never writes; export the "
+            "checkpoint again"
+        )
     return {key: tensor.to(torch.float32) if tensor.is_floating_point() else tensor for key, tensor in stored.items()}

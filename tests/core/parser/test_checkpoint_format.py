@@ -23,6 +23,7 @@ def test_our_checkpoint_is_tensors_and_plain_containers(own: tuple[EAGRNet, Path
     [
         ({"version": 2}, "checkpoint version 2, this faceparse reads version 1"),
         ({"settings": {"model": {"backbon": "resnet18"}}}, "unknown setting 'model.backbon'"),
+        ({"settings": {"data": {"input_size": [8192, 8192]}}}, "input should be less than or equal to 2048"),
         ({"label_set": {"name": "x", "side": "none", "classes": {"a": "#000000"}}}, "has 2 to 255 classes"),
     ],
 )

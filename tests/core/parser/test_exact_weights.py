@@ -37,6 +37,16 @@ def test_a_key_of_another_shape_is_named_as_the_file_names_it(save_tensors: Save
     assert "model.backbone" in message
 
 
+def test_a_key_of_another_number_type_is_named(save_tensors: SaveTensors) -> None:
+    model = small()
+    state = released_state(model)
+    state["layer5.bottleneck.0.weight"] = state["layer5.bottleneck.0.weight"].to(torch.bfloat16)
+    path = save_tensors(state)
+    with pytest.raises(CheckpointError) as caught:
+        initialise(model, path, "resnet18")
+    assert "key 'layer5.bottleneck.0.weight' is bfloat16, the network float32; " in one_line(caught.value, path)
+
+
 def test_a_refused_file_leaves_the_network_as_it_was(own: tuple[EAGRNet, Path]) -> None:
     model = small(classes=6)
     before = {key: tensor.clone() for key, tensor in model.state_dict().items()}

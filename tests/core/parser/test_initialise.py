@@ -268,3 +268,9 @@ def test_gammas_are_taken_as_they_are(save_tensors: SaveTensors) -> None:
     model = small()
     initialise(model, save_tensors(state), "resnet18")
     assert torch.equal(model.backbone.state_dict()["stem.0.norm.weight"], state["bn1.weight"])
+
+
+def test_backbone_weights_that_are_integers_do_not_fit(save_tensors: SaveTensors) -> None:
+    state = {key: tensor.to(torch.int32) for key, tensor in backbone_state(small(stem="deep")).items()}
+    with pytest.raises(CheckpointError, match="of another ResNet than model.backbone"):
+        initialise(small(stem="deep"), save_tensors(state), "resnet18")

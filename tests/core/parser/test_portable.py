@@ -84,8 +84,10 @@ def test_terms_are_its_own_else_its_dataset_s(half: Path, trained: RunResult, li
     assert read_checkpoint(path).licence == "cc-by-4.0"
 
 
-def spoilt(half: Path, path: Path, *, drop: str = "", rename: str = "", settings: object = None) -> Path:
-    """A copy without a piece of metadata, with a tensor of another name, or with other settings."""
+def spoilt(
+    half: Path, path: Path, *, drop: str = "", rename: str = "", settings: object = None, crop: object = None
+) -> Path:
+    """A copy without a piece of metadata, with a tensor of another name, with other settings, or with another crop."""
     weights = safetensors.torch.load_file(half)
     metadata = dict(read_safetensors_metadata(half))
     metadata.pop(drop, None)
@@ -93,6 +95,10 @@ def spoilt(half: Path, path: Path, *, drop: str = "", rename: str = "", settings
         weights["stranger"] = weights.pop(rename)
     if settings is not None:
         metadata["settings"] = json.dumps(settings)
+    if crop is not None:
+        known = json.loads(metadata["settings"])
+        metadata["settings"] = json.dumps({**known, "data": {**known["data"], "input_size": crop}})
+        metadata["input_size"] = json.dumps(crop)
     path.write_bytes(pack_weights(weights, metadata, half=False))
     return path
 
@@ -103,6 +109,11 @@ def spoilt(half: Path, path: Path, *, drop: str = "", rename: str = "", settings
         ({"drop": "faceparse"}, "was not written by this 'faceparse export'; export the checkpoint again"),
         ({"drop": "label_set"}, "its metadata lacks 'label_set'; export the checkpoint again"),
         ({"settings": {"model": {"wings": 2}}}, "its metadata is of another faceparse or damaged ("),
+        (
+            {"crop": [8192, 8192]},
+            "its metadata is of another faceparse or damaged (settings.data.input_size.0: Input should be less than or "
+            "equal to 2048); export the checkpoint again",
+        ),
         (
             {"rename": "decoder.classify.bias"},
             "key 'decoder.classify.bias' is missing; the file is of another network",
@@ -145,6 +156,30 @@ def test_a_file_that_was_cut_short_is_one_line(half: Path, tmp_path: Path) -> No
     path.write_bytes(half.read_bytes()[:-100])
     with pytest.raises(CheckpointError, match="not a safetensors file, or a damaged one"):
         read_checkpoint(path)
+
+
+def relabelled(data: bytes, old: str, new: str) -> bytes:
+    """The file with tensors of type `old` said to be of type `new`, and the same numbers."""
+    length = int.from_bytes(data[:8], "little")
+    header = data[8 : 8 + length].decode().replace(f'"dtype":"{old}"', f'"dtype":"{new}"').rstrip()
+    padded = header.encode().ljust(-(-len(header.encode()) // 8) * 8)
+    return len(padded).to_bytes(8, "little") + padded + data[8 + length :]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "name"), [("F16", "BF16", "bfloat16"), ("F16", "I16", "int16"), ("I64", "F64", "float64")]
+)
+def test_numbers_under_another_type_are_refused(half: Path, tmp_path: Path, old: str, new: str, name: str) -> None:
+    path = tmp_path / "relabelled.safetensors"
+    path.write_bytes(relabelled(half.read_bytes(), old, new))
+    with pytest.raises(CheckpointError) as caught:
+        read_checkpoint(path)
+    assert str(caught.value).endswith(f" is {name}, which 'faceparse export' never writes; export the checkpoint again")
+
+
+def test_types_that_are_written_have_different_widths(half: Path) -> None:
+    types = {tensor.dtype for tensor in safetensors.torch.load_file(half).values()}
+    assert len({kind.itemsize for kind in types}) == len(types) == 3
 
 
 def test_a_pickle_of_that_name_is_not_loaded(trained: RunResult, tmp_path: Path) -> None:
