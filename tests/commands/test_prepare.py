@@ -76,6 +76,24 @@ def test_an_archive_is_as_good_as_its_folder(cli: Cli, tmp_path: Path, kind: str
     assert "0 prepared now" in done.out
 
 
+@pytest.mark.parametrize("source", ["lapa", "helen", "celebamask-hq", "ibugmask", "fasseg"])
+def test_an_archive_of_another_dataset_leaves_nothing(cli: Cli, tmp_path: Path, source: str) -> None:
+    (tmp_path / "raw").mkdir()
+    (tmp_path / "raw" / "notes.txt").write_text("nothing of use")
+    shutil.make_archive("other", "zip", "raw")
+    assert cli("prepare", source, "other.zip", "out", "--processes", 1).code == 2
+    assert not Path("out").exists()
+
+
+def test_a_folder_whose_labels_are_all_broken_leaves_nothing(cli: Cli, tmp_path: Path) -> None:
+    make_lapa(tmp_path / "raw", (3, 1, 1))
+    for label in (tmp_path / "raw" / "train" / "labels").iterdir():
+        label.write_bytes(label.read_bytes()[:50])
+    shown = cli("prepare", "folder", "raw/train", "out", "--label-set", "lapa", "--processes", 1)
+    assert "3 of 3 could not be prepared" in shown.message
+    assert not Path("out").exists()
+
+
 def test_nothing_of_a_damaged_archive_is_in_the_dataset_of_the_next(cli: Cli, tmp_path: Path) -> None:
     """Fix the files, and start the same command again: what was done of others is gone."""
     make_lapa(tmp_path / "raw", (3, 1, 1))

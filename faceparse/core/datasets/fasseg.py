@@ -10,6 +10,7 @@ from typing import Any
 from faceparse.core.datasets.source import Item, Raw, WithoutLandmarks, find_root, nearest_colour
 from faceparse.core.errors import DatasetError
 from faceparse.core.files.reading import read_bytes
+from faceparse.core.images.read_label import must_be_one
 from faceparse.core.images.read_photograph import read_image
 from faceparse.core.labels.label_set import get_label_set
 
@@ -41,6 +42,7 @@ class Fasseg(WithoutLandmarks):
     def load(self, item: Item) -> Raw:
         """Read one photograph and its label."""
         image, label = item.files
+        must_be_one(read_bytes(label), label)
         return Raw(read_image(image), nearest_colour(read_image(label), self.label_set.palette()))
 
     def describe(self) -> dict[str, Any]:

@@ -26,7 +26,7 @@ from faceparse.core.datasets.prepare_record import (
 )
 from faceparse.core.datasets.prepare_report import PrepareReport, report_of
 from faceparse.core.datasets.source import Item, Source
-from faceparse.core.errors import DatasetError, OutputError, SettingsError
+from faceparse.core.errors import DatasetError, FaceparseError, OutputError, SettingsError
 from faceparse.core.faces.alignment import Alignment
 from faceparse.core.files.folder_lock import only_process
 from faceparse.core.files.writing import append_line, write_atomic
@@ -50,7 +50,7 @@ def prepare(
         prepare(Synthetic(count=20), Path("dataset/synthetic"))
 
     Every photograph's files are written whole and then noted in a journal. A noted photograph is not touched again
-    unless its source files change. The lists are written last.
+    unless its source files change. The lists are written last. A refusal leaves nothing but finished photographs.
 
     Args:
         alignment: None leaves every photograph as it is.
@@ -73,15 +73,33 @@ def _prepare(
     track: Track,
 ) -> PrepareReport:
     described = {**source.describe(), **(alignment.describe() if alignment else {})}
-    known = identity(archive) if archive is not None else None
     if archive is not None:
-        described |= {"raw": str(archive.resolve()), "archive": known}
+        described |= {"raw": str(archive.resolve()), "archive": identity(archive)}
     _refuse_foreign(out, described)
+    try:
+        return _prepare_described(source, out, described, alignment, archive, processes, track)
+    except FaceparseError as error:
+        if not read_outcomes(out / RECORD) and not read_outcomes(out / JOURNAL):
+            (out / MANIFEST).unlink(missing_ok=True)
+            if isinstance(error, (DatasetError, SettingsError)):  # a full disk is no reason to unpack it again
+                shutil.rmtree(unpacked_folder(out), ignore_errors=True)
+        raise
+
+
+def _prepare_described(
+    source: Source,
+    out: Path,
+    described: dict[str, Any],
+    alignment: Alignment | None,
+    archive: Path | None,
+    processes: int,
+    track: Track,
+) -> PrepareReport:
     finished, begun = read_outcomes(out / RECORD), read_outcomes(out / JOURNAL)
     if archive is not None and finished and is_whole(out, finished.values()):
         return report_of(finished, 0, source.label_set, alignment)  # up to date: the archive need not be unpacked
     if archive is not None:
-        unpack(archive, unpacked_folder(out), track, known=known)
+        unpack(archive, unpacked_folder(out), track, known=described["archive"])
     items = sorted(source.items(), key=lambda item: item.id)
     _refuse_same_ids(items)
     _refuse_impossible(source, alignment)

@@ -6,8 +6,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from faceparse.core.errors import ColourLabelError, DatasetError
+from faceparse.core.errors import ColourLabelError, DatasetError, ResourceError
 from faceparse.core.files.reading import read_bytes
+from faceparse.core.images.integrity import PNG
 from faceparse.core.images.opening import DAMAGED, decode_with_opencv, must_be_whole, open_picture
 
 
@@ -15,12 +16,13 @@ def read_label(path: Path) -> np.ndarray:
     """H x W uint8 class ids of a single-channel or palette PNG (a palette's indices, not its colours).
 
     Raises:
-        DatasetError: missing, unreadable, a colour picture, or in a format that changes values.
+        DatasetError: missing, unreadable, a colour picture, several pictures, or in a format that changes values.
     """
     data = read_bytes(path)
     must_be_lossless(data, path)
     must_be_whole(data, str(path))
-    if data[:8] == b"\x89PNG\r\n\x1a\n" and data[24:26] == b"\x08\x00":  # 8-bit greyscale: OpenCV is fast and exact
+    must_be_one(data, path)
+    if data.startswith(PNG) and data[24:26] == b"\x08\x00":  # 8-bit greyscale: OpenCV is fast and exact
         label = decode_with_opencv(data, cv2.IMREAD_UNCHANGED)
         if label is None:
             raise DatasetError(f"{path}: truncated or damaged PNG; replace the file")
@@ -42,7 +44,7 @@ def read_label(path: Path) -> np.ndarray:
 
 def _steps(data: bytes) -> int:
     """Factor by which Pillow makes greys of the values of a PNG with 2 or 4 bits; 1 for all other pictures."""
-    grey = data[:8] == b"\x89PNG\r\n\x1a\n" and data[25:26] == b"\x00"
+    grey = data.startswith(PNG) and data[25:26] == b"\x00"
     return {2: 85, 4: 17}.get(data[24], 1) if grey else 1
 
 
@@ -54,14 +56,28 @@ def must_be_lossless(data: bytes, path: Path) -> None:
         raise DatasetError(f"{path}: a {kind} changes the values of a label; save it as PNG from where it was drawn")
 
 
+def must_be_one(data: bytes, path: Path) -> None:
+    """Raise DatasetError if a label's file holds several pictures: no one can know which of them is meant."""
+    if data.startswith(PNG) and b"acTL" not in data:  # the chunk that makes an animation of a PNG
+        return
+    try:
+        with open_picture(io.BytesIO(data), str(path)) as picture:
+            frames = getattr(picture, "n_frames", 1)
+    except (*DAMAGED, ResourceError):  # read and refused elsewhere
+        return
+    if frames > 1:
+        raise DatasetError(f"{path}: holds {frames} pictures, and a label is one; save the right one alone, as PNG")
+
+
 def read_mask(path: Path) -> np.ndarray:
     """H x W bool: True where a picture of any kind is not black.
 
     Raises:
-        DatasetError: missing or unreadable.
+        DatasetError: missing, unreadable, or several pictures.
     """
     data = read_bytes(path)
     must_be_whole(data, str(path))
+    must_be_one(data, path)
     mask = decode_with_opencv(data, cv2.IMREAD_GRAYSCALE)
     if mask is None:
         raise DatasetError(f"{path}: truncated or damaged mask; replace the file")

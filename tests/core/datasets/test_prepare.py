@@ -70,6 +70,18 @@ def test_all_broken_photographs_are_told_at_once_and_no_list_is_written(tmp_path
     assert lists(tmp_path / "out") == []
 
 
+def test_a_refusal_leaves_nothing_where_nothing_was_done(tmp_path: Path) -> None:
+    with pytest.raises(DatasetError, match="could not be prepared"):
+        prepare(Given({"a": DatasetError("a.jpg: truncated")}), tmp_path / "new" / "out")
+    assert list(tmp_path.iterdir()) == []
+    own = tmp_path / "out" / "notes.txt"
+    own.parent.mkdir()
+    own.write_text("mine")
+    with pytest.raises(DatasetError, match="could not be prepared"):
+        prepare(Given({"a": DatasetError("a.jpg: truncated")}), tmp_path / "out")
+    assert contents(tmp_path / "out") == {"notes.txt": b"mine"}
+
+
 def test_of_very_many_broken_photographs_ten_are_named(tmp_path: Path) -> None:
     pairs: dict[str, Raw | Exception] = {f"n{i:02}": DatasetError(f"bad {i:02}") for i in range(13)}
     with pytest.raises(DatasetError) as caught:

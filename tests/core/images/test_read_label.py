@@ -6,9 +6,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from faceparse.core.images.encoding import encode_png
-from faceparse.core.images.read_label import is_palette_png, read_label
+from faceparse.core.images.read_label import is_palette_png, read_label, read_mask
 from tests.core.images.made import COLOURS, LABEL, encoded, palette_png, placed, refusal
 
 
@@ -63,6 +64,25 @@ def test_ids_in_16_bits_are_read_as_far_as_they_are_ids(tmp_path: Path) -> None:
 def test_truncated_labels_are_refused(tmp_path: Path, data: bytes, share: float) -> None:
     path = placed(data[: int(share * len(data))], tmp_path / "a.png")
     assert refusal(read_label, path).endswith("; replace the file")
+
+
+@pytest.mark.parametrize("kind", ["PNG", "GIF", "TIFF"])
+@pytest.mark.parametrize("read", [read_label, read_mask])
+def test_several_pictures_are_no_label(tmp_path: Path, kind: str, read: object) -> None:
+    others = [Image.fromarray(LABEL[::-1].copy())]
+    path = placed(encoded(LABEL, kind, save_all=True, append_images=others), tmp_path / "a.png")
+    assert refusal(read, path) == f"{path}: holds 2 pictures, and a label is one; save the right one alone, as PNG"
+
+
+def test_several_painted_pictures_are_no_label(tmp_path: Path) -> None:
+    others = [Image.fromarray(COLOURS[::-1].copy())]
+    path = placed(encoded(COLOURS, "PNG", save_all=True, append_images=others), tmp_path / "a.png")
+    assert "holds 2 pictures, and a label is one" in refusal(read_label, path)
+
+
+def test_an_animation_of_one_picture_is_a_label(tmp_path: Path) -> None:
+    path = placed(encoded(LABEL, "PNG", save_all=True), tmp_path / "a.png")
+    assert np.array_equal(read_label(path), LABEL)
 
 
 def test_palette_pngs_are_told_from_others(tmp_path: Path) -> None:
