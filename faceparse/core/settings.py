@@ -35,7 +35,7 @@ LONGEST_EXPERIMENT = 500
 LONGEST_FOLDER = 200
 """Bytes of a folder's name. File systems take 255."""
 LARGEST_SIDE = 2048
-"""Pixels of a crop's side. Model files are held to it, too: with a larger crop, a stranger's file could stop a machine."""
+"""Pixels of a crop's side, also of a crop that a model file names: a larger one could keep a machine busy for hours."""
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)

@@ -37,7 +37,7 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     """Tensors by key on the CPU, floats in float32.
 
     Raises:
-        CheckpointError: not a safetensors file, a damaged one, or one with numbers that `faceparse export` never writes.
+        CheckpointError: not a safetensors file, a damaged one, or numbers of a type that is never exported.
     """
     try:
         stored = safetensors.torch.load_file(path)
@@ -48,7 +48,7 @@ def read_weights(path: Path) -> dict[str, Tensor]:
         ) from None
     if foreign := next((key for key, tensor in stored.items() if tensor.dtype not in _STORED), None):
         raise CheckpointError(
-            f"{path}: key {foreign!r} is {dtype_name(stored[foreign])}, which 'faceparse export' never writes; export the "
-            "checkpoint again"
+            f"{path}: key {foreign!r} is {dtype_name(stored[foreign])}, which 'faceparse export' never writes; "
+            "export the checkpoint again"
         )
     return {key: tensor.to(torch.float32) if tensor.is_floating_point() else tensor for key, tensor in stored.items()}

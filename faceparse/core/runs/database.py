@@ -56,6 +56,16 @@ def present_uri(uri: str, folder: Path, run_id: str | None) -> str:
     return uri
 
 
+def copied_uri(uri: str, folder: Path, run_id: str | None) -> str | None:
+    """URI of the database that was copied together with the run directory `folder` and has its run; None without one."""
+    if not is_local(uri) or run_id is None:
+        return None
+    named = Path(uri.removeprefix(SQLITE))
+    places = (parent / named.name for parent in folder.absolute().parents)
+    found = next((one for one in places if one.is_file() and not one.samefile(named) and _holds_run(one, run_id)), None)
+    return f"{SQLITE}{found}" if found else None
+
+
 def _holds_run(file: Path, run_id: str) -> bool:
     with suppress(sqlite3.Error), closing(_open(file)) as database:
         return database.execute("select 1 from runs where run_uuid = ?", [run_id]).fetchone() is not None

@@ -13,8 +13,18 @@ from functools import partial
 from pathlib import Path
 
 from faceparse.core.errors import TrackingError
-from faceparse.core.runs.database import database_file, is_local
-from faceparse.core.runs.ledger import TRACKING_FILE, Evaluated, Line, Parcel, lacks_model, read_ledger, undelivered
+from faceparse.core.runs.copies import original_of
+from faceparse.core.runs.database import copied_uri, database_file, is_local
+from faceparse.core.runs.ledger import (
+    TRACKING_FILE,
+    Evaluated,
+    Line,
+    Parcel,
+    lacks_model,
+    outstanding,
+    read_ledger,
+    undelivered,
+)
 from faceparse.core.runs.mlflow_failures import FAILURES, Refused, advice, is_refusal, reason, told
 from faceparse.core.runs.mlflow_store import Held, Say, Store, as_named, open_store, tracking_uri
 from faceparse.core.runs.shared_ledger import SharedLedger
@@ -270,11 +280,20 @@ def open_delivery(folder: Path, lines: Callable[[], list[Line]], *, warn: Say = 
 
     Raises:
         SettingsError: tracking.json is damaged.
-        TrackingError: the run was never tracked.
+        TrackingError: the run was never tracked, or the folder is a copy and has something to deliver.
     """
     ledger = read_ledger(folder)
     if ledger is None:
         raise TrackingError(f"{folder}: not tracked in MLflow (no {TRACKING_FILE} in it); nothing to deliver")
+    unfinished = ledger.status == "RUNNING" or outstanding(ledger, lines())
+    if unfinished and (original := original_of(folder, ledger)):
+        uri = copied_uri(ledger.uri, folder, ledger.run_id)
+        if uri is None:
+            raise TrackingError(
+                f"{folder}: a copy of {original}, whose MLflow run it has no part in; "
+                f"deliver that: faceparse sync {original}"
+            )
+        ledger.uri = uri
     # A stranger's tracking.json may name any file: one is made only where a run in this folder would make it.
     own = ledger.uri == tracking_uri(load_settings().tracking) or not is_local(ledger.uri)
     near = own or database_file(ledger.uri).parent in folder.resolve().parents

@@ -62,6 +62,8 @@ class Ledger:
     """Epoch of the checkpoint in MLflow's logged model."""
     refused: dict[str, str] = field(default_factory=dict)
     """Name -> why MLflow refuses it for ever. All the rest is delivered."""
+    folder: str | None = None
+    """Run directory at the last write, by which a copy of it is recognised. Ledgers of earlier versions lack it."""
 
 
 @dataclass(frozen=True)
@@ -190,5 +192,6 @@ def read_ledger(folder: Path) -> Ledger | None:
 
 
 def write_ledger(folder: Path, ledger: Ledger) -> None:
-    """Write the ledger to tracking.json."""
+    """Write the ledger to tracking.json, with the folder that it lies in."""
+    ledger.folder = str(folder.resolve())
     write_atomic(folder / TRACKING_FILE, json.dumps(asdict(ledger), indent=1).encode())

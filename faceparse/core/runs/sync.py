@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from faceparse.core.errors import FaceparseError
+from faceparse.core.runs.copies import original_of
 from faceparse.core.runs.delivery import open_delivery
 from faceparse.core.runs.directory import RunDirectory
 from faceparse.core.runs.ledger import Evaluated, Parcel, read_ledger, write_ledger
@@ -24,7 +25,7 @@ def sync(run_dir: Path) -> Synced:
     Raises:
         SettingsError: not a run directory, or its tracking.json is damaged.
         OutputError: a process is training in it, and delivers itself.
-        TrackingError: the run is not tracked, or MLflow does not take it.
+        TrackingError: the run is not tracked, the folder is a copy of another run's, or MLflow does not take it.
     """
     directory = RunDirectory.reopen(run_dir)
     try:
@@ -42,7 +43,7 @@ def leave_to_sync(run_dir: Path, run_id: str | None, done: Evaluated) -> bool:
         run_id: None where the run itself is not in MLflow yet.
 
     Returns:
-        False where `run_dir` is no directory of the run, or is in use.
+        False where `run_dir` is no directory of the run, is a copy of it, or is in use.
     """
     try:
         directory = RunDirectory.reopen(run_dir)
@@ -50,7 +51,7 @@ def leave_to_sync(run_dir: Path, run_id: str | None, done: Evaluated) -> bool:
         return False
     try:
         ledger = read_ledger(run_dir)
-        if ledger is None or ledger.run_id != run_id:
+        if ledger is None or ledger.run_id != run_id or original_of(run_dir, ledger):
             return False
         others = [noted for noted in ledger.evaluations if noted.place != done.place]
         ledger.evaluations = [*others, done]

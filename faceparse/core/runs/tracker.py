@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Any, Self
 
 from faceparse.core.errors import InterruptedRunError
+from faceparse.core.runs.copies import ledger_of_copy, original_of
+from faceparse.core.runs.database import copied_uri
 from faceparse.core.runs.delivery import Delivery
 from faceparse.core.runs.ledger import InputDataset, Ledger, Line, Status, read_ledger
 from faceparse.core.runs.mlflow_failures import reason
@@ -53,11 +55,12 @@ class Tracker:
     ) -> "Tracker":
         """Go on with the MLflow run of `folder`, or begin one, and start the thread.
 
-        A new run waits for the first try, so that its checkpoints know their MLflow run where MLflow answers.
+        A copied run directory gets an MLflow run of its own. A new MLflow run waits for the first try, so that the
+        checkpoints know it where MLflow answers.
 
         Args:
             lines: reads the present lines of metrics.jsonl.
-            warn: called from the thread with a message when the server is lost.
+            warn: called from the thread with a message when the server is lost; called at once where this is a copy.
             say: called from the thread with a message when the server is back.
 
         Raises:
@@ -67,17 +70,25 @@ class Tracker:
         tracker = cls()
         if not settings.enabled:
             return tracker
-        parent = read_ledger(folder.parent)
-        ledger = read_ledger(folder) or Ledger(
-            uri=parent.uri if parent else tracking_uri(settings),
-            experiment=settings.experiment,
-            run_name=settings.run_name or folder.name,
-            key=secrets.token_hex(8),
-            started=time.time(),
-            params={key: str(value) for key, value in params.items()},
-            tags=dict(tags),
-            datasets=list(datasets),
-        )
+        name, texts = settings.run_name or folder.name, {key: str(value) for key, value in params.items()}
+        ledger = read_ledger(folder)
+        if ledger is None:
+            parent = read_ledger(folder.parent)
+            ledger = Ledger(
+                uri=parent.uri if parent else tracking_uri(settings),
+                experiment=settings.experiment,
+                run_name=name,
+                key=secrets.token_hex(8),
+                started=time.time(),
+                params=texts,
+                tags=dict(tags),
+                datasets=list(datasets),
+            )
+        elif (original := original_of(folder, ledger)) and (uri := copied_uri(ledger.uri, folder, ledger.run_id)):
+            ledger.uri = uri  # the copied database has the run, too: nothing is shared
+        elif original:
+            warn(f"{folder}: a copy of {original}, which keeps its MLflow run; this run gets one of its own")
+            ledger = ledger_of_copy(ledger, folder, name=name, params=texts, tags=tags, datasets=datasets)
         shared = SharedLedger(folder, ledger)
         with shared.changing():
             ledger.status, ledger.ended = "RUNNING", None

@@ -137,6 +137,20 @@ def test_a_folder_that_was_moved_or_copied_is_gone_on_with(
     assert before.exists() == (move is shutil.copytree)
 
 
+def test_a_run_of_a_copied_folder_goes_on_in_the_copied_database(before: Path, tmp_path: Path) -> None:
+    after = tmp_path / "after"
+    shutil.copytree(before, after)
+    untouched = {path: path.read_bytes() for path in before.rglob("*") if path.is_file()}
+    old = read_ledger(before / "runs" / "one")
+    run = Run("", after / "runs" / "one").start()
+    run.record(2)
+    run.tracker.finish("FINISHED")
+    assert old is not None
+    assert (run.run_id, run.tracker.uri) == (old.run_id, f"sqlite:///{after}/mlflow.db")
+    assert not run.outstanding
+    assert {path: path.read_bytes() for path in before.rglob("*") if path.is_file()} == untouched
+
+
 def test_the_run_of_a_directory_that_was_moved_is_found(before: Path, tmp_path: Path) -> None:
     after = tmp_path / "after"
     old = f"sqlite:///{before}/mlflow.db"
