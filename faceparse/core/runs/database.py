@@ -57,7 +57,7 @@ def present_uri(uri: str, folder: Path, run_id: str | None) -> str:
 
 
 def copied_uri(uri: str, folder: Path, run_id: str | None) -> str | None:
-    """URI of the database that was copied together with the run directory `folder` and has its run; None without one."""
+    """URI of the database that was copied together with the run directory `folder`, with its run; None without one."""
     if not is_local(uri) or run_id is None:
         return None
     named = Path(uri.removeprefix(SQLITE))

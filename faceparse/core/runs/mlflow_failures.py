@@ -19,20 +19,41 @@ class WithheldError(Exception):
 FAILURES = (MlflowException, SQLAlchemyError, sqlite3.Error, OSError, ImportError, GoneError, WithheldError)
 """Errors of a store that does not work; errors of requests are OSErrors."""
 
+_LASTING_STATUS = (400, 401, 403, 404, 405, 413, 414, 422)
+"""Answers of HTTP to a request that needs other content, other rights or another address."""
+_REFUSAL = "INVALID_PARAMETER_VALUE"
+_LASTING = ("PERMISSION_DENIED", "UNAUTHENTICATED", "CUSTOMER_UNAUTHORIZED", "NOT_IMPLEMENTED", "ENDPOINT_NOT_FOUND")
+"""MLflow's codes for the same."""
+_UNFIT_PATH = "Invalid artifact path"
+"""MLflow's client says so of a path among the artifacts, with the code of a failure."""
+_UNKNOWN_PLACE = "Could not find a registered artifact repository"
+"""MLflow's words for an experiment whose files lie where nothing here can write."""
+
 Refused = dict[str, str]
 """Name -> why MLflow refuses it for its content, however often it is asked."""
 
 
 def is_refusal(error: BaseException) -> bool:
     """Whether MLflow refuses a value for its content, so that another try is useless."""
-    return isinstance(error, MlflowException) and error.error_code == "INVALID_PARAMETER_VALUE"
+    if isinstance(error, MlflowException):
+        return error.error_code == _REFUSAL or str(error).startswith(_UNFIT_PATH)
+    return _status(error) == 400 and _REFUSAL in str(error)  # of a server that keeps the files
+
+
+def _status(error: BaseException) -> int:
+    """Status with which a server answered; 0 where it gave none."""
+    return getattr(getattr(error, "response", None), "status_code", 0)
 
 
 def advice(error: BaseException) -> str:
-    """End of an error message: try again, or nothing where waiting does not help."""
+    """End of an error message: whether another try helps. Empty where the error itself says what to do."""
     code = error.error_code if isinstance(error, MlflowException) else ""
-    lasting = isinstance(error, GoneError | WithheldError) or is_refusal(error) or code == "RESOURCE_DOES_NOT_EXIST"
-    return "" if lasting else "; try again when it is back"
+    if isinstance(error, GoneError | WithheldError) or code == "RESOURCE_DOES_NOT_EXIST":
+        return ""
+    lasting = is_refusal(error) or code in _LASTING or _status(error) in _LASTING_STATUS
+    if lasting or isinstance(error, ImportError) or _UNKNOWN_PLACE in str(error):
+        return "; trying again does not help before this is changed"
+    return "; try again when it is back"
 
 
 def told(uri: str, refused: Refused) -> str:
