@@ -1,5 +1,6 @@
 """Make the edge maps in `edges/` from `labels/`; up-to-date ones are not made again."""
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -14,6 +15,9 @@ from faceparse.core.images.encoding import encode_png
 from faceparse.core.images.read_label import read_label
 from faceparse.core.machine.parallel import Track, map_files, untracked
 from faceparse.core.text.paths import broken_link, files_below
+
+_SKEW = 60 * 10**9
+"""Nanoseconds by which a file server's clock may be ahead."""
 
 
 def label_edges(label: np.ndarray) -> np.ndarray:
@@ -44,7 +48,8 @@ class EdgesReport:
 def update_edges(root: Path, *, force: bool = False, processes: int = 1, track: Track = untracked) -> EdgesReport:
     """Make `root/edges/<id>.png` for every `root/labels/<id>.png` where it is stale; delete nothing.
 
-    An edge map is stale when it is missing or older than its label.
+    An edge map is stale when it is missing, older than its label, or from the future: the clock was set back since, and
+    its date says nothing.
 
     Args:
         force: make the other edge maps again, too.
@@ -84,7 +89,10 @@ def make_missing_edges(root: Path, samples: Sequence[Sample], *, processes: int 
 
 def _is_stale(root: Path, path: Path) -> bool:
     edge = root / "edges" / path
-    return not edge.is_file() or edge.stat().st_mtime_ns < (root / "labels" / path).stat().st_mtime_ns
+    if not edge.is_file():
+        return True
+    made, drawn = edge.stat().st_mtime_ns, (root / "labels" / path).stat().st_mtime_ns
+    return made < drawn or made > time.time_ns() + _SKEW
 
 
 def _make_all(root: Path, stale: Sequence[Path], processes: int, track: Track) -> None:

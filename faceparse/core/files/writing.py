@@ -6,7 +6,7 @@ import shutil
 import stat
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
@@ -151,13 +151,17 @@ def make_folder(path: Path) -> None:
     """Create a folder and prove that it can be written, before long work on its content.
 
     Raises:
-        OutputError: it cannot be made or written.
+        OutputError: it cannot be made or written. No new folder is left behind.
     """
     if problem := path_problem(path):
         raise OutputError(f"cannot write {problem}")
+    new = [one for one in (path, *path.parents) if not os.path.lexists(one)]
     try:
         path.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=path):
             pass
     except OSError as error:
+        with suppress(OSError):  # not made, or another process uses it
+            for one in new:
+                one.rmdir()
         raise cannot_write(path, error) from error

@@ -1,6 +1,7 @@
 """Edge maps: the same as a loop over the pixels, and made only where they are stale."""
 
 import os
+import time
 from pathlib import Path
 
 import numpy as np
@@ -104,6 +105,15 @@ def test_a_map_as_old_as_its_label_is_fresh(dataset: Path) -> None:
     assert update_edges(dataset).made == 0
     os.utime(edge, ns=(label.stat().st_mtime_ns - 1,) * 2)
     assert update_edges(dataset).made == 1
+
+
+def test_a_map_from_the_future_is_redone(dataset: Path) -> None:
+    """The clock was set back: the map may be older than its label after all."""
+    update_edges(dataset)
+    edge = next((dataset / "edges").rglob("*.png"))
+    os.utime(edge, (time.time() + 86400,) * 2)
+    assert update_edges(dataset).made == 1
+    assert update_edges(dataset).made == 0
 
 
 def test_force_redoes_all(dataset: Path) -> None:

@@ -167,6 +167,18 @@ def test_make_folder_makes_parents_and_leaves_nothing_in_it(tmp_path: Path) -> N
         assert list((tmp_path / "a" / "b").iterdir()) == []
 
 
+def test_a_folder_that_cannot_be_written_is_not_left_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(**_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    (tmp_path / "own").mkdir()
+    monkeypatch.setattr("tempfile.TemporaryFile", full)
+    for path in (tmp_path / "a" / "b", tmp_path / "own"):
+        with pytest.raises(OutputError, match="No space left on device"):
+            make_folder(path)
+    assert [path.name for path in tmp_path.iterdir()] == ["own"]
+
+
 def test_make_folder_refuses_where_a_file_stands(tmp_path: Path) -> None:
     placed(b"", tmp_path / "a")
     for path in (tmp_path / "a", tmp_path / "a" / "b"):
