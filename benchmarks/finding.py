@@ -20,9 +20,9 @@ from benchmarks.composites import HEIGHT, Composite, Placed, composites
 from benchmarks.harness import BACKGROUNDS, DATASET, YUNET, Result, overhead
 from faceparse.core.api import FaceParser
 from faceparse.core.datasets.layout import DatasetFolder
-from faceparse.core.faces.choose_finder import own_finder
 from faceparse.core.faces.face import Face
 from faceparse.core.faces.finders_from_files import YuNet
+from faceparse.core.faces.own_finder import own_finder
 from faceparse.core.labels.counts import confusion_counts
 from faceparse.core.load import load_model_from
 from faceparse.core.parser.inference import load_parser

@@ -8,7 +8,7 @@ from torch.nn import functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from benchmarks.harness import Result, medians, overhead
-from faceparse.core.labels.label_set import IGNORE
+from faceparse.core.labels.classes import IGNORE
 from faceparse.core.model.parsing import Output
 from faceparse.core.training.loss import EAGRNetLoss
 

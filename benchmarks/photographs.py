@@ -16,10 +16,11 @@ from benchmarks.composites import composites
 from benchmarks.harness import BACKGROUNDS, DATASET, YUNET, Result, are_here, medians, overhead
 from faceparse.core.api import FaceParser
 from faceparse.core.datasets.layout import DatasetFolder
-from faceparse.core.faces.choose_finder import own_finder
 from faceparse.core.faces.face import Finder
 from faceparse.core.faces.finders_from_files import YuNet
-from faceparse.core.images.encoding import encode_jpeg, encode_palette_png
+from faceparse.core.faces.own_finder import own_finder
+from faceparse.core.images.encoding import encode_jpeg
+from faceparse.core.images.palette import encode_palette_png
 from faceparse.core.images.read_photograph import decode_image
 from faceparse.core.labels.label_set import LabelSet
 from faceparse.core.load import load_model_from

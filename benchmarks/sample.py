@@ -10,7 +10,8 @@ import torch
 from benchmarks.harness import Result, make_faces, medians, one_thread, overhead
 from faceparse.core.datasets.layout import DatasetFolder
 from faceparse.core.images.warp import crop_matrix
-from faceparse.core.labels.label_set import IGNORE, get_label_set
+from faceparse.core.labels.classes import IGNORE
+from faceparse.core.labels.label_set import get_label_set
 from faceparse.core.model.normalise import Normalise
 from faceparse.core.sampling.augmentation import draw_augmentation
 from faceparse.core.sampling.samples import TrainingSet

@@ -4,8 +4,8 @@ import numpy as np
 
 from benchmarks.harness import Result, medians, speedup
 from faceparse.core.drawing.drawn_face import draw_face
+from faceparse.core.labels.classes import IGNORE
 from faceparse.core.labels.counts import confusion_counts
-from faceparse.core.labels.label_set import IGNORE
 
 
 def run() -> list[Result]:

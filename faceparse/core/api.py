@@ -12,14 +12,15 @@ from PIL import Image
 from torch import Tensor
 
 from faceparse.core.errors import DatasetError, SettingsError
-from faceparse.core.faces.choose_finder import AUTO, MIN_FACE, check_min_face, choose_finder, own_finder
+from faceparse.core.faces.choose_finder import AUTO, check_min_face, choose_finder
 from faceparse.core.faces.crops import Crop, crop_picture, paste, settle
 from faceparse.core.faces.face import Face, Finder
 from faceparse.core.faces.geometry import FaceGeometry, if_consistent
+from faceparse.core.faces.own_finder import MIN_FACE, own_finder
 from faceparse.core.files.reading import read_bytes
-from faceparse.core.images.encoding import write_palette_png
 from faceparse.core.images.opening import DAMAGED, must_be_small_enough
 from faceparse.core.images.overlay import cut_out, overlay
+from faceparse.core.images.palette import write_palette_png
 from faceparse.core.images.polygons import polygons
 from faceparse.core.images.read_photograph import Picture, decode_picture, from_pillow
 from faceparse.core.images.warp import Size, unwarp_label

@@ -27,7 +27,7 @@ from faceparse.core.parser.portable import pack_weights
 from faceparse.core.runs.directory import LAST
 from faceparse.core.runs.ledger import read_ledger
 from faceparse.core.runtime.checksums import write_sums
-from faceparse.core.runtime.onnx_model import open_onnx
+from faceparse.core.runtime.open_onnx import open_onnx
 from faceparse.core.settings import read_settings, settings_from_dict, to_dict, to_toml
 from faceparse.core.training.run_checkpoints import read_last
 from faceparse.core.training.state import TrainerState, fitting_optimizer_state

@@ -16,7 +16,8 @@ from faceparse.core.datasets.coverage import coverage_notes
 from faceparse.core.datasets.layout import SPLITS, DatasetFolder, Sample, resolve_label_set
 from faceparse.core.datasets.orientation import drawn_as_stored
 from faceparse.core.errors import DatasetError
-from faceparse.core.labels.label_set import IGNORE, LabelSet
+from faceparse.core.labels.classes import IGNORE
+from faceparse.core.labels.label_set import LabelSet
 from faceparse.core.machine.parallel import Track, map_files, untracked
 from faceparse.core.settings import DataSettings
 from faceparse.core.text.paths import broken_link

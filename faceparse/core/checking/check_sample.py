@@ -18,7 +18,7 @@ from faceparse.core.images.matrices import read_matrix
 from faceparse.core.images.opening import DAMAGED, open_picture, read_orientation
 from faceparse.core.images.read_label import is_palette_png, read_label
 from faceparse.core.images.read_photograph import Picture, decode_picture
-from faceparse.core.labels.label_set import IGNORE
+from faceparse.core.labels.classes import IGNORE
 
 
 class SampleLook(NamedTuple):

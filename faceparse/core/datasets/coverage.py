@@ -2,7 +2,8 @@
 
 from collections.abc import Sequence
 
-from faceparse.core.labels.label_set import IGNORE, LabelSet
+from faceparse.core.labels.classes import IGNORE
+from faceparse.core.labels.label_set import LabelSet
 
 MUCH_IGNORED = 0.3
 """Share of ignored pixels above which a note is written."""

@@ -14,8 +14,9 @@ from faceparse.core.files.writing import write_atomic
 from faceparse.core.images.encoding import encode_jpeg, encode_png
 from faceparse.core.images.matrices import encode_matrix
 from faceparse.core.images.warp import warp_label
+from faceparse.core.labels.classes import IGNORE
 from faceparse.core.labels.counts import confusion_counts
-from faceparse.core.labels.label_set import IGNORE, unknown_values
+from faceparse.core.labels.label_set import unknown_values
 
 
 def prepare_photograph(source: Source, out: Path, alignment: Alignment | None, stamped: tuple[Item, str]) -> Outcome:

@@ -11,7 +11,7 @@ from typing import Literal
 
 from faceparse.core.datasets.source import Item
 from faceparse.core.errors import DatasetError
-from faceparse.core.text.toml_json import parse_json_as
+from faceparse.core.text.shapes import parse_json_as
 
 RECORD = "prepared.jsonl"
 """One line for each photograph, in the order of ids; written once all are done."""

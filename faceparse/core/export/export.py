@@ -32,7 +32,7 @@ from faceparse.core.names.model_file import SUFFIXES
 from faceparse.core.parser.checkpoint_file import Checkpoint
 from faceparse.core.parser.trained import Network, TrainedModel
 from faceparse.core.runtime.checksums import MODEL, is_bundle
-from faceparse.core.runtime.metadata import Kind, Sizes
+from faceparse.core.runtime.kinds import Kind, Sizes
 from faceparse.core.scoring.built_in_groups import photograph_groupings
 from faceparse.core.scoring.groups import Grouping
 from faceparse.core.scoring.scores import Scores

@@ -13,7 +13,8 @@ from faceparse.core.export.graph import GraphNetwork
 from faceparse.core.export.onnx import Metadata
 from faceparse.core.images.warp import Size
 from faceparse.core.parser.trained import TrainedModel, model_fields
-from faceparse.core.runtime.metadata import Kind, Sizes, read_metadata_of
+from faceparse.core.runtime.kinds import Kind, Sizes
+from faceparse.core.runtime.metadata import read_metadata_of
 from faceparse.core.runtime.onnx_model import check_size
 from faceparse.core.settings import to_dict
 

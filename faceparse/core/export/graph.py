@@ -15,7 +15,7 @@ from faceparse.core.images.warp import Size
 from faceparse.core.model.eagrnet import EdgeAwareGraph
 from faceparse.core.model.normalise import Normalise
 from faceparse.core.parser.trained import ParsingNetwork
-from faceparse.core.runtime.metadata import Kind, Sizes
+from faceparse.core.runtime.kinds import Kind, Sizes
 from faceparse.core.runtime.onnx_model import INPUT, SURE, check_answer
 from faceparse.core.settings import DataSettings
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from faceparse.core.errors import DatasetError, SettingsError
 from faceparse.core.images.warp import Size, apply, invert, warp_image, warp_label
-from faceparse.core.labels.label_set import LabelSet
+from faceparse.core.labels.classes import Classes
 from faceparse.core.text.paths import decode_text
 from faceparse.core.text.toml_json import read_toml
 
@@ -173,7 +173,7 @@ def harden(label: np.ndarray) -> np.ndarray:
     return label.argmax(axis=0).astype(np.uint8) if label.ndim == 3 else label
 
 
-def label_points(label: np.ndarray, label_set: LabelSet) -> np.ndarray:
+def label_points(label: np.ndarray, label_set: Classes) -> np.ndarray:
     """Five points from an H x W label: centroids of the eyes and the nose, and the mouth's ends along the eye axis.
 
     The nose's centroid lies above its tip. So faces come out about a fortieth of the crop lower than with landmarks.
@@ -195,7 +195,7 @@ def label_points(label: np.ndarray, label_set: LabelSet) -> np.ndarray:
     return np.stack([left, right, nose.mean(axis=0), *(corner.mean(axis=0) for corner in corners)])
 
 
-def _pixels(label: np.ndarray, label_set: LabelSet, names: tuple[str, ...]) -> np.ndarray:
+def _pixels(label: np.ndarray, label_set: Classes, names: tuple[str, ...]) -> np.ndarray:
     """Pixels of the classes, N x 2 float64 (x, y)."""
     y, x = np.nonzero(np.isin(label, label_set.ids(names)))
     return np.stack([x, y], axis=1).astype(np.float64)

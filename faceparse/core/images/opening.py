@@ -6,18 +6,11 @@ import warnings
 from pathlib import Path
 from typing import BinaryIO
 
-import cv2
-import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from faceparse.core.errors import DatasetError, ResourceError
+from faceparse.core.images.decoding import MAX_PIXELS
 from faceparse.core.images.integrity import damage, is_heic
-
-MAX_PIXELS = 150_000_000
-"""Largest number of pixels of a photograph; it takes 450 MB of memory.
-
-Cameras make smaller ones, and a small machine has more memory. OpenCV's own limit is 2^30 pixels.
-"""
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF", "JPEG2000", "PPM", "AVIF")
 """Formats that Pillow may recognise. It knows others, and some of those start programs: EPS calls Ghostscript."""
@@ -121,14 +114,6 @@ def read_orientation(data: bytes) -> int:
     except (*DAMAGED, ResourceError):
         return 1
     return orientation if orientation in range(2, 9) else 1
-
-
-def decode_with_opencv(data: bytes, flags: int) -> np.ndarray | None:
-    """Pixels as OpenCV reads them with these flags; None where it cannot read them."""
-    try:
-        return cv2.imdecode(np.frombuffer(data, np.uint8), flags) if data else None
-    except cv2.error:  # a damaged header that promises an impossible size
-        return None
 
 
 def _is_heic(source: Path | BinaryIO) -> bool:

@@ -5,7 +5,7 @@ from collections.abc import Collection, Sequence
 import cv2
 import numpy as np
 
-from faceparse.core.labels.label_set import IGNORE
+from faceparse.core.labels.classes import IGNORE
 
 
 def colour_label(label: np.ndarray, palette: np.ndarray) -> np.ndarray:

@@ -8,8 +8,9 @@ import numpy as np
 
 from faceparse.core.errors import ColourLabelError, DatasetError, ResourceError
 from faceparse.core.files.reading import read_bytes
+from faceparse.core.images.decoding import decode_with_opencv
 from faceparse.core.images.integrity import PNG
-from faceparse.core.images.opening import DAMAGED, decode_with_opencv, must_be_whole, open_picture
+from faceparse.core.images.opening import DAMAGED, must_be_whole, open_picture
 
 
 def read_label(path: Path) -> np.ndarray:

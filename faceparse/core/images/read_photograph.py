@@ -11,11 +11,11 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from faceparse.core.errors import DatasetError
 from faceparse.core.files.reading import read_bytes
+from faceparse.core.images.decoding import decode_with_opencv
 from faceparse.core.images.integrity import is_tiff, tiff_pixels
 from faceparse.core.images.opening import (
     DAMAGED,
     check_pixels,
-    decode_with_opencv,
     must_be_small_enough,
     must_be_whole,
     open_picture,

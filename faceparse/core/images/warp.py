@@ -8,7 +8,7 @@ import math
 import cv2
 import numpy as np
 
-from faceparse.core.labels.label_set import IGNORE
+from faceparse.core.labels.classes import IGNORE
 
 Size = tuple[int, int]
 """Height, width."""

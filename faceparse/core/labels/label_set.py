@@ -15,14 +15,9 @@ import numpy as np
 from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError, model_validator
 
 from faceparse.core.errors import SettingsError
+from faceparse.core.labels.classes import IGNORE, Classes
 from faceparse.core.text.paths import path_problem
 from faceparse.core.text.toml_json import read_toml
-
-IGNORE = 255
-"""Label value of pixels that the loss and the scores ignore."""
-
-GLASSES = ("eye_g", "glasses", "eyeglasses", "sunglasses")
-"""Names of classes that lie over the eyes. Not a field of the sets, since old checkpoints hold sets without it."""
 
 
 def _colour(text: str) -> str:
@@ -40,7 +35,7 @@ def _printable(text: str) -> str:
 _Name = Annotated[str, AfterValidator(_printable)]
 
 
-class LabelSet(BaseModel):
+class LabelSet(Classes, BaseModel):
     """Classes in id order, with everything that depends on their meaning."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -82,18 +77,6 @@ class LabelSet(BaseModel):
     def _groups(self) -> tuple[tuple[str, ...], ...]:
         return (*self.mirror, *self.merged.values(), *self.landmarks.values())
 
-    def __len__(self) -> int:
-        return len(self.classes)
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """Class names in id order."""
-        return tuple(self.classes)
-
-    def ids(self, names: Iterable[str]) -> tuple[int, ...]:
-        """Ids of classes, which must exist."""
-        return tuple(self.names.index(name) for name in names)
-
     def resolve(self, names: Iterable[str], what: str = "class") -> tuple[int, ...]:
         """Ids of classes and of merged names such as `mouth`, each once.
 
@@ -109,29 +92,6 @@ class LabelSet(BaseModel):
             if name not in known:
                 raise SettingsError(f"{what} {name!r}: not in {self.name} ({', '.join(known)}){nearest(name, known)}")
         return self.ids(dict.fromkeys(part for name in names for part in known[name]))
-
-    def part_ids(self) -> tuple[tuple[int, ...], ...]:
-        """Ids of the image's left eye, its right eye, the nose and the mouth.
-
-        Empty where the classes do not tell them apart, such as with one class for both eyes.
-        """
-        if len(self.landmarks.get("eyes", ())) != 2:
-            return ()
-        left, right = self.landmarks["eyes"]
-        return tuple(map(self.ids, ((left,), (right,), self.landmarks["nose"], self.landmarks["mouth"])))
-
-    def glasses_ids(self) -> tuple[int, ...]:
-        """Ids of classes that lie over the eyes, by their names; empty if there is none."""
-        return self.ids(name for name in GLASSES if name in self.classes)
-
-    def areas(self, labels: np.ndarray) -> dict[str, int]:
-        """Number of pixels of each class by its name, for the classes that are there. `labels` are uint8 ids."""
-        counts = np.bincount(labels.ravel(), minlength=len(self))
-        return {name: int(count) for name, count in zip(self.names, counts, strict=True) if count}
-
-    def palette(self) -> np.ndarray:
-        """Colours of the classes, C x 3 uint8 RGB."""
-        return np.array([list(bytes.fromhex(colour[1:])) for colour in self.classes.values()], np.uint8)
 
     def mirror_table(self) -> np.ndarray:
         """Table of 256 uint8: `table[label]` swaps left and right classes, for a mirrored image."""

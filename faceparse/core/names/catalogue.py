@@ -16,7 +16,7 @@ from faceparse.core.names.shipped import shipped_models
 from faceparse.core.names.web import downloads
 from faceparse.core.runtime.checksums import is_bundle
 from faceparse.core.runtime.licences import LICENCES
-from faceparse.core.text.toml_json import parse_json_as
+from faceparse.core.text.shapes import parse_json_as
 
 
 @dataclass(frozen=True, kw_only=True)

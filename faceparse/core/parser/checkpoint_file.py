@@ -13,7 +13,8 @@ from torch import Tensor
 from faceparse.core.errors import CheckpointError
 from faceparse.core.files.content import must_be_a_model, read_safetensors_metadata
 from faceparse.core.images.warp import Size
-from faceparse.core.labels.label_set import IGNORE, LabelSet, builtin_label_sets
+from faceparse.core.labels.classes import IGNORE
+from faceparse.core.labels.label_set import LabelSet, builtin_label_sets
 from faceparse.core.model.build import build_model
 from faceparse.core.model.parsing import ParsingModel
 from faceparse.core.parser.checkpoint_format import is_packed, unpack

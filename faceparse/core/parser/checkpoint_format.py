@@ -14,7 +14,7 @@ from faceparse.core.labels.label_set import LabelSet
 from faceparse.core.model.parsing import ParsingModel
 from faceparse.core.runtime.metadata import Epoch, Geometry, Scores
 from faceparse.core.settings import Settings, settings_from_dict, to_dict
-from faceparse.core.text.toml_json import explain
+from faceparse.core.text.shapes import explain
 
 FORMAT = "faceparse-checkpoint"
 VERSION = 1

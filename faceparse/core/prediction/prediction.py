@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Literal
 
 from faceparse.core.errors import DatasetError, OutputError, SettingsError
-from faceparse.core.faces.choose_finder import AUTO, MIN_FACE, check_min_face, choose_finder, own_finder
+from faceparse.core.faces.choose_finder import AUTO, check_min_face, choose_finder
 from faceparse.core.faces.face import Finder
 from faceparse.core.faces.finders_from_files import Boxes
 from faceparse.core.faces.geometry import FaceGeometry, if_consistent
+from faceparse.core.faces.own_finder import MIN_FACE, own_finder
 from faceparse.core.labels.label_set import LabelSet
 from faceparse.core.machine.parallel import Track, untracked
 from faceparse.core.parser.inference import Parser

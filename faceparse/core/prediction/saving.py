@@ -12,9 +12,10 @@ from faceparse.core.datasets.layout import SPLITS
 from faceparse.core.errors import OutputError, SettingsError
 from faceparse.core.faces.crops import Crop
 from faceparse.core.files.writing import make_folder, write_atomic
-from faceparse.core.images.encoding import encode_jpeg, encode_png, write_palette_png
+from faceparse.core.images.encoding import encode_jpeg, encode_png
 from faceparse.core.images.matrices import encode_matrix
 from faceparse.core.images.overlay import cut_out, overlay
+from faceparse.core.images.palette import write_palette_png
 from faceparse.core.images.read_photograph import Picture
 from faceparse.core.labels.label_set import LabelSet, nearest
 

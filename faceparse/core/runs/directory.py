@@ -29,7 +29,7 @@ from faceparse.core.files.leftovers import remove_leftovers
 from faceparse.core.files.writing import append_line, make_folder, refuse_links_out, write_atomic
 from faceparse.core.runs.ledger import TRACKING_FILE, Line, read_ledger
 from faceparse.core.settings import Settings, flatten, read_settings, to_toml
-from faceparse.core.text.toml_json import parse_json_as
+from faceparse.core.text.shapes import parse_json_as
 
 BEST, LAST, PREVIOUS = "best.pth", "last.pth", "previous.pth"
 """Checkpoints: that of the best score, the newest, and the one before."""

@@ -9,7 +9,7 @@ from typing import Literal, TypedDict
 from faceparse.core.errors import SettingsError
 from faceparse.core.files.writing import write_atomic
 from faceparse.core.runs.database import present_uri
-from faceparse.core.text.toml_json import parse_json_as
+from faceparse.core.text.shapes import parse_json_as
 
 TRACKING_FILE = "tracking.json"
 

@@ -1,25 +1,23 @@
 """Metadata of an exported file, the same for all formats. It is checked as a whole, so that other code may trust it."""
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from faceparse.core.errors import CheckpointError
 from faceparse.core.faces.geometry import FaceGeometry, read_geometry
 from faceparse.core.labels.label_set import LabelSet
+from faceparse.core.runtime.kinds import Kind, Sizes
 from faceparse.core.settings import Settings
-from faceparse.core.text.toml_json import explain, parse_json
-
-Kind = Literal["logits", "labels"]
-"""`logits`: `image` N x 3 x H x W float32, normalised -> `parsing` N x C x H x W float32.
-`labels`: `image` N x H x W x 3 uint8 RGB -> `labels` N x H x W uint8."""
-
-Sizes = Literal["any", "fixed"]
-"""Sizes of the crops that a file takes: `any` (sides are multiples of `STEP`) or `fixed` (`input_size` only)."""
+from faceparse.core.text.shapes import explain
+from faceparse.core.text.toml_json import parse_json
 
 Epoch = Annotated[int, Field(ge=0, le=10**9)]
 Scores = dict[str, Annotated[float, Field(allow_inf_nan=False)]]
+
+LAYOUT = "layout"
+"""Key of a file that has the inputs and outputs of another program's model; such a file has no other key of ours."""
 
 _PLAIN = ("faceparse", "kind", "channel_order", "sizes", "licence")
 """Keys whose value is plain text; all others hold JSON."""
@@ -74,6 +72,10 @@ def read_metadata_of(where: object, metadata: Mapping[str, str]) -> ExportedMeta
     Raises:
         CheckpointError: the file was not written by `faceparse export`, is of another version, or is damaged.
     """
+    if LAYOUT in metadata:
+        raise CheckpointError(
+            f"{where}: has the layout {metadata[LAYOUT][:40]!r} of other programs; give the checkpoint that it is from"
+        )
     if "faceparse" not in metadata:
         raise CheckpointError(f"{where}: was not written by this 'faceparse export'; export the checkpoint again")
     known = {key: text for key, text in metadata.items() if key in ExportedMetadata.model_fields}

@@ -9,13 +9,12 @@ import numpy as np
 import onnxruntime
 
 from faceparse.core.errors import CheckpointError, first_line
-from faceparse.core.faces.geometry import FaceGeometry, if_consistent
+from faceparse.core.faces.geometry import FaceGeometry
 from faceparse.core.faces.windows import ANY, PictureSizes, fixed
 from faceparse.core.images.crop import LARGEST, SMALLEST, STEP, normalise
 from faceparse.core.images.warp import Size
-from faceparse.core.labels.label_set import LabelSet
-from faceparse.core.runtime.metadata import Kind, Sizes, read_metadata_of
-from faceparse.core.settings import DataSettings
+from faceparse.core.labels.classes import Classes
+from faceparse.core.runtime.kinds import InputNumbers, Kind, Sizes
 
 INPUT = "image"
 
@@ -51,14 +50,14 @@ class OnnxModel:
     logits = open_onnx(Path("best.onnx")).logits(crops)
     """
 
-    label_set: LabelSet
+    label_set: Classes
     geometry: FaceGeometry | None
     """Where faces lie in the training crops; None where this is unknown, or where the crops are not aligned."""
     kind: Kind
     input_size: Size
     sizes: Sizes
     _where: Path
-    _data: DataSettings
+    _input: InputNumbers
     _session: onnxruntime.InferenceSession
 
     @property
@@ -86,9 +85,9 @@ class OnnxModel:
         return np.stack([likely[:, list(ids)].sum(axis=1) for ids in parts], axis=1)
 
     def _answer(self, crops: np.ndarray) -> np.ndarray:
-        data, graph_input = self._data, crops
+        numbers, graph_input = self._input, crops
         if self.kind == "logits":
-            graph_input = normalise(crops, bgr=data.channel_order == "bgr", mean=data.mean, std=data.std)
+            graph_input = normalise(crops, bgr=numbers.channel_order == "bgr", mean=numbers.mean, std=numbers.std)
         (answer,) = run_session(self._session, self._where, graph_input)
         check_answer(self._where, self.kind, len(self.label_set), crops.shape, answer.shape, lambda: int(answer.max()))
         if self.kind == "logits" and not np.isfinite(answer.max(axis=1)).all():
@@ -99,33 +98,6 @@ class OnnxModel:
         if self.kind == "labels":
             answer = np.moveaxis(SURE * np.eye(len(self.label_set), dtype=np.float32)[answer], 3, 1)
         return answer
-
-
-def open_onnx(path: Path, input_size: Size | None = None) -> OnnxModel:
-    """Open an exported ONNX file, and check its metadata and its graph.
-
-    Args:
-        input_size: replaces the file's own size.
-
-    Raises:
-        CheckpointError: not an ONNX file that `faceparse export` wrote, or it does not take this input size.
-    """
-    session = open_session(path)
-    metadata = read_metadata_of(path, _metadata(session, path))
-    own = metadata.input_size
-    size = input_size or own
-    check_size(path, metadata.sizes, own, size)
-    check_graph(session, path, metadata.kind, len(metadata.label_set))
-    return OnnxModel(
-        label_set=metadata.label_set,
-        geometry=if_consistent(metadata.geometry),
-        kind=metadata.kind,
-        input_size=size,
-        sizes=metadata.sizes,
-        _where=path,
-        _data=metadata.settings.data,
-        _session=session,
-    )
 
 
 def check_graph(session: onnxruntime.InferenceSession, path: Path, kind: Kind, classes: int) -> None:
@@ -188,14 +160,16 @@ def check_answer(
         raise CheckpointError(f"{where}: answers with class {found}, of which it has {classes}; export it again")
 
 
-def run_session(session: onnxruntime.InferenceSession, where: object, graph_input: np.ndarray) -> list[np.ndarray]:
+def run_session(
+    session: onnxruntime.InferenceSession, where: object, graph_input: np.ndarray, *, name: str = INPUT
+) -> list[np.ndarray]:
     """Run a session on one input, and return its outputs.
 
     Raises:
         CheckpointError: the graph cannot be run.
     """
     try:
-        return [np.asarray(answer) for answer in session.run(None, {INPUT: graph_input})]
+        return [np.asarray(answer) for answer in session.run(None, {name: graph_input})]
     except Exception as error:  # the runtime raises errors of many kinds
         raise CheckpointError(f"{where}: cannot be run ({first_line(error)}); export it again") from None
 
@@ -212,7 +186,12 @@ def open_session(path: Path) -> onnxruntime.InferenceSession:
         raise CheckpointError(f"{path}: cannot be run ({first_line(error)}); export it again") from None
 
 
-def _metadata(session: onnxruntime.InferenceSession, path: Path) -> Mapping[str, str]:
+def metadata_of(session: onnxruntime.InferenceSession, path: Path) -> Mapping[str, str]:
+    """Read the metadata of an open file.
+
+    Raises:
+        CheckpointError: it is not text.
+    """
     try:
         return session.get_modelmeta().custom_metadata_map
     except UnicodeDecodeError:

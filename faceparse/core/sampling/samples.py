@@ -14,7 +14,8 @@ from faceparse.core.errors import DatasetError
 from faceparse.core.images.read_label import read_label
 from faceparse.core.images.read_photograph import read_image
 from faceparse.core.images.warp import Size, crop_matrix, warp_label
-from faceparse.core.labels.label_set import IGNORE, LabelSet, unknown_values
+from faceparse.core.labels.classes import IGNORE
+from faceparse.core.labels.label_set import LabelSet, unknown_values
 from faceparse.core.sampling.augmentation import (
     Augmentation,
     Piece,

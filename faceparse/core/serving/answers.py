@@ -6,12 +6,13 @@ from collections.abc import Sequence
 from typing import Any
 
 from faceparse.core.errors import DatasetError, SettingsError
-from faceparse.core.faces.choose_finder import AUTO, NONE, own_finder
-from faceparse.core.faces.crops import crop_picture, paste, settle
+from faceparse.core.faces.choose_finder import AUTO, NONE
 from faceparse.core.faces.face import Finder
-from faceparse.core.images.encoding import encode_palette_png
+from faceparse.core.faces.own_finder import own_finder
+from faceparse.core.images.palette import encode_palette_png
 from faceparse.core.images.read_photograph import decode_picture
 from faceparse.core.runtime.onnx_model import OnnxModel
+from faceparse.core.runtime.parse_picture import parse_picture
 
 
 def answer(model: OnnxModel, photographs: Sequence[object], faces: str = AUTO) -> list[dict[str, Any]]:
@@ -44,11 +45,8 @@ def answer(model: OnnxModel, photographs: Sequence[object], faces: str = AUTO) -
 
 def _parse(model: OnnxModel, finder: Finder | None, photograph: object, where: str) -> dict[str, Any]:
     picture, label_set = decode_picture(_content(photograph, where), where), model.label_set
-    image = picture.image
-    faces = None if finder is None else finder(where, image)
-    crops = crop_picture(image, faces, model.input_size, model.geometry)
-    answers = settle([model.logits(crop.image[None])[0] for crop in crops], crops)
-    labels = paste(answers, crops, picture.size, clear=picture.clear).label
+    parsed, faces = parse_picture(model, finder, picture.image, where, clear=picture.clear)
+    labels = parsed.label
     return {
         "labels": base64.b64encode(encode_palette_png(labels, label_set.palette())).decode("ascii"),
         "classes": list(label_set.names),

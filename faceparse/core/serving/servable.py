@@ -14,7 +14,7 @@ from mlflow.pyfunc.model import PythonModel, PythonModelContext
 
 from faceparse.core.errors import DatasetError, SettingsError
 from faceparse.core.runtime.checksums import BUNDLE, check_sums
-from faceparse.core.runtime.onnx_model import open_onnx
+from faceparse.core.runtime.open_onnx import open_onnx
 from faceparse.core.serving.answers import answer
 
 

@@ -10,7 +10,7 @@ from typing import Any, Literal
 from faceparse.core.errors import SettingsError
 from faceparse.core.files.writing import write_atomic
 from faceparse.core.sweeps.space import Params, Space
-from faceparse.core.text.toml_json import parse_json_as
+from faceparse.core.text.shapes import parse_json_as
 
 SWEEP_FILE = "sweep.json"
 

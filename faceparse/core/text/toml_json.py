@@ -3,11 +3,7 @@
 import json
 import tomllib
 from pathlib import Path
-from typing import Any, NoReturn, TypeVar
-
-from pydantic import TypeAdapter, ValidationError
-
-T = TypeVar("T")
+from typing import Any, NoReturn
 
 LARGEST = 4 * 2**20
 """Bytes of the largest TOML file: thousands of times what people write, and still read within seconds."""
@@ -49,28 +45,6 @@ def parse_json(text: str | bytes) -> Any:
         return json.loads(text, parse_constant=_refuse)
     except RecursionError:
         raise ValueError("nested too deeply") from None
-
-
-def parse_json_as(kind: type[T], text: str | bytes) -> T:
-    """Parse JSON of a known shape, such as a dataclass or a pydantic model; numbers may be NaN.
-
-    Raises:
-        ValueError: it is not JSON, or of another shape; the message is one line.
-    """
-    try:
-        return TypeAdapter(kind).validate_json(text)
-    except ValidationError as error:
-        raise ValueError(explain(error)) from None
-
-
-def explain(error: ValidationError) -> str:
-    """Say the first problem of a validation error: `scores.f1: input should be a number`."""
-    first = error.errors(include_url=False, include_input=False)[0]
-    key = ".".join(map(str, first["loc"]))[:100]
-    if first["type"] == "missing":
-        return f"{key!r} is missing"
-    message = first["msg"].removeprefix("Value error, ")[:200]
-    return f"{key}: {message}" if key else message
 
 
 def _refuse(name: str) -> NoReturn:

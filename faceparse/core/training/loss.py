@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from faceparse.core.labels.label_set import IGNORE
+from faceparse.core.labels.classes import IGNORE
 from faceparse.core.model.parsing import Output
 
 

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.optim import SGD, Optimizer
 
 from faceparse.core.errors import CheckpointError
-from faceparse.core.text.toml_json import explain
+from faceparse.core.text.shapes import explain
 
 Count = Annotated[int, Field(ge=0, lt=2**53)]
 Finite = Annotated[float, Field(allow_inf_nan=False)]

@@ -16,7 +16,8 @@ from starlette.routing import Route
 from starlette.types import ASGIApp
 
 from faceparse.core.api import FaceParser
-from faceparse.core.images.encoding import encode_palette_png, encode_png
+from faceparse.core.images.encoding import encode_png
+from faceparse.core.images.palette import encode_palette_png
 from faceparse.core.web.guard import Guard
 from faceparse.core.web.page import content_security_policy, web_page
 from faceparse.core.web.uploads import read_body, read_upload

@@ -6,7 +6,8 @@ from pathlib import Path
 import numpy as np
 
 from faceparse.core.datasets.edges import update_edges
-from faceparse.core.images.encoding import encode_jpeg, encode_png, write_palette_png
+from faceparse.core.images.encoding import encode_jpeg, encode_png
+from faceparse.core.images.palette import write_palette_png
 from faceparse.core.images.read_label import read_label
 from faceparse.core.labels.label_set import get_label_set
 from tests.core.checking.damage import first, problems, truncate

@@ -14,7 +14,8 @@ from faceparse.core.checking.check import check_dataset
 from faceparse.core.checking.class_orders import ORDERS
 from faceparse.core.checking.remap import RemapReport, remap_labels
 from faceparse.core.errors import DatasetError, OutputError
-from faceparse.core.images.encoding import encode_png, write_palette_png
+from faceparse.core.images.encoding import encode_png
+from faceparse.core.images.palette import write_palette_png
 from faceparse.core.images.read_label import read_label
 from tests.core.checking.celeba import CELEBA, write_celeba
 

@@ -10,7 +10,8 @@ import pytest
 from benchmarks.edges import pixel_loop
 from faceparse.core.datasets.edges import EdgesReport, label_edges, update_edges
 from faceparse.core.errors import DatasetError, OutputError
-from faceparse.core.images.encoding import encode_png, write_palette_png
+from faceparse.core.images.encoding import encode_png
+from faceparse.core.images.palette import write_palette_png
 from faceparse.core.images.read_label import read_label
 
 RANDOM = np.random.default_rng(0)

@@ -13,7 +13,8 @@ from faceparse.core.datasets.folder import Folder
 from faceparse.core.datasets.layout import SPLITS, DatasetFolder
 from faceparse.core.datasets.prepare import prepare
 from faceparse.core.errors import DatasetError, OutputError, SettingsError
-from faceparse.core.images.encoding import encode_jpeg, encode_png, write_palette_png
+from faceparse.core.images.encoding import encode_jpeg, encode_png
+from faceparse.core.images.palette import write_palette_png
 from faceparse.core.images.read_label import read_label
 from faceparse.core.images.read_photograph import read_image
 from faceparse.core.labels.label_set import LabelSet, get_label_set

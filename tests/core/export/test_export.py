@@ -32,7 +32,8 @@ from faceparse.core.images.encoding import encode_png
 from faceparse.core.images.read_photograph import read_image
 from faceparse.core.parser import checkpoint_file
 from faceparse.core.parser.checkpoint_file import Checkpoint, read_checkpoint
-from faceparse.core.runtime.onnx_model import OnnxModel, open_onnx
+from faceparse.core.runtime.onnx_model import OnnxModel
+from faceparse.core.runtime.open_onnx import open_onnx
 from faceparse.core.scoring.split import find_split
 from faceparse.core.serving.answers import answer
 from faceparse.core.training.run import RunResult

@@ -19,7 +19,7 @@ from faceparse.core.export.graph import another_size
 from faceparse.core.labels.label_set import get_label_set
 from faceparse.core.model.build import build_model
 from faceparse.core.parser.checkpoint_file import Checkpoint, read_checkpoint
-from faceparse.core.runtime.onnx_model import open_onnx
+from faceparse.core.runtime.open_onnx import open_onnx
 from faceparse.core.settings import load_settings
 from faceparse.core.training.run import RunResult
 

@@ -7,7 +7,8 @@ import torch
 
 from faceparse.core.api import FaceParser
 from faceparse.core.errors import DatasetError, SettingsError
-from faceparse.core.faces.choose_finder import AUTO, check_min_face, choose_finder, finds_faces, own_finder
+from faceparse.core.faces.choose_finder import AUTO, check_min_face, choose_finder
+from faceparse.core.faces.own_finder import finds_faces, own_finder
 from faceparse.core.images.warp import apply
 from faceparse.core.labels.label_set import get_label_set
 from faceparse.core.parser.inference import Parser

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from faceparse.core.images.encoding import encode_jpeg, encode_png, write_palette_png
+from faceparse.core.images.encoding import encode_jpeg, encode_png
+from faceparse.core.images.palette import write_palette_png
 from faceparse.core.images.read_label import is_palette_png, read_label
 from faceparse.core.images.read_photograph import read_image
 from tests.core.images.made import COLOURS, LABEL, PALETTE, SMOOTH

@@ -12,7 +12,7 @@ from faceparse.core.labels.label_set import get_label_set
 from faceparse.core.model.parsing import Output, ParsingModel
 from faceparse.core.parser.checkpoint_file import Checkpoint
 from faceparse.core.parser.trained import ParsingNetwork
-from faceparse.core.runtime.metadata import Kind, Sizes
+from faceparse.core.runtime.kinds import Kind, Sizes
 from faceparse.core.settings import load_settings
 from tests.core.faces.test_finder import COLOURS, GEOMETRY
 

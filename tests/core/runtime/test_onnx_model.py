@@ -16,7 +16,7 @@ from faceparse.core.errors import CheckpointError
 from faceparse.core.faces.windows import ANY, fixed
 from faceparse.core.load import load_model_from
 from faceparse.core.parser.inference import Parser, load_parser
-from faceparse.core.runtime.onnx_model import open_onnx
+from faceparse.core.runtime.open_onnx import open_onnx
 from tests.core.faces.test_finder import COLOURS
 from tests.core.prediction.painted import HELEN, painted_onnx
 

@@ -15,7 +15,8 @@ from faceparse.core.images.encoding import encode_jpeg, encode_png
 from faceparse.core.images.read_label import read_label
 from faceparse.core.images.read_photograph import read_image
 from faceparse.core.images.warp import apply, invert
-from faceparse.core.labels.label_set import IGNORE, get_label_set
+from faceparse.core.labels.classes import IGNORE
+from faceparse.core.labels.label_set import get_label_set
 from faceparse.core.model.normalise import Normalise
 from faceparse.core.sampling.augmentation import Augmentation, Piece, Window, draw_augmentation
 from faceparse.core.sampling.samples import (

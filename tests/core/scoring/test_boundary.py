@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from faceparse.core.labels.label_set import IGNORE
+from faceparse.core.labels.classes import IGNORE
 from faceparse.core.scoring.boundary import TOLERANCES, boundary_counts
 
 Place = tuple[int, ...]

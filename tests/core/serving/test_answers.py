@@ -10,7 +10,8 @@ import faceparse
 from faceparse.core.drawing.drawn_face import draw_face
 from faceparse.core.errors import DatasetError, SettingsError
 from faceparse.core.images.encoding import encode_jpeg, encode_png
-from faceparse.core.runtime.onnx_model import OnnxModel, open_onnx
+from faceparse.core.runtime.onnx_model import OnnxModel
+from faceparse.core.runtime.open_onnx import open_onnx
 from faceparse.core.serving.answers import answer
 from tests.core.faces.test_finder import draw_face as draw_parts
 from tests.core.prediction.painted import painted_onnx

@@ -3,7 +3,8 @@ from pathlib import Path
 
 import pytest
 
-from faceparse.core.text.toml_json import LARGEST, parse_json, parse_json_as, read_toml
+from faceparse.core.text.shapes import parse_json_as
+from faceparse.core.text.toml_json import LARGEST, parse_json, read_toml
 
 
 @pytest.mark.parametrize(
