@@ -113,6 +113,10 @@ def test_only_one_file_imports_pyav() -> None:
     assert {module for module in TREES if "av" in top_level(module)} == {"core.prediction.video"}
 
 
+def test_only_one_file_imports_openvino() -> None:
+    assert {module for module in TREES if top_level(module) & {"openvino", "nncf"}} == {"core.export.openvino"}
+
+
 def test_only_the_page_imports_a_server() -> None:
     serving = {module for module in TREES if top_level(module) & {"starlette", "uvicorn"}}
     assert {"core.web.server", "core.web.application"} <= serving
@@ -141,12 +145,23 @@ def test_serving_needs_no_pytorch() -> None:
     assert not {module for module in needed if top_level(module) & {"torch", "torchvision", "onnx"}}
 
 
+def test_a_bundles_program_needs_three_packages() -> None:
+    """At any depth, and those that Python itself has."""
+    needed, waiting = set[str](), {"core.runtime.program"}
+    while waiting:
+        needed |= waiting
+        waiting = {name for module in waiting for name in imported_modules(module)} - needed
+    assert needed >= {"core.faces.finder", "core.faces.crops", "core.runtime.onnx_model"}
+    packages = {name for module in needed - {"faceparse", "core.api"} for name in top_level(module)}
+    assert packages - sys.stdlib_module_names - {"faceparse"} == {"cv2", "numpy", "onnxruntime"}
+
+
 def test_only_commands_speak_to_the_user() -> None:
     core = [module for module in TREES if module.startswith("core")]
     assert not {module for module in core if top_level(module) & {"typer", "click", "rich"}}
     assert not {module for module in core for name in imported_modules(module) if name.startswith(("commands", "cli"))}
-    printing = [module for module in core for f in calls(module) if isinstance(f, ast.Name) and f.id == "print"]
-    assert not printing
+    printing = {module for module in core for f in calls(module) if isinstance(f, ast.Name) and f.id == "print"}
+    assert printing == {"core.runtime.program"}  # a command of its own, in a bundle
 
 
 def test_only_the_cli_ends_the_process() -> None:

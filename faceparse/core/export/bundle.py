@@ -5,6 +5,7 @@ labels.toml settings.toml         what the ids mean; all settings of the trainin
 preprocessing.json                how a photograph becomes the input
 config.json                       all of this and the scores, for hubs and other programs
 README.md                         model card: what it is, how to run it without faceparse, data, scores, licences
+run.py runtime.zip                beside ONNX: a program that needs ONNX Runtime, NumPy and OpenCV alone
 SHA256SUMS                        checksum of every other file, as `sha256sum --check` reads it
 """
 
@@ -17,7 +18,8 @@ from faceparse.core.errors import CheckpointError
 from faceparse.core.export.card import model_card
 from faceparse.core.export.config import hub_config
 from faceparse.core.export.exported import ExportedModel, to_metadata
-from faceparse.core.export.formats import format_of
+from faceparse.core.export.formats import FORMATS, format_of
+from faceparse.core.export.program_files import program_files
 from faceparse.core.export.read import read_model
 from faceparse.core.files.writing import write_atomic
 from faceparse.core.labels.label_set import read_label_set
@@ -41,7 +43,7 @@ def fill_bundle(
     """
     metadata = to_metadata(model, model.kind, model.sizes)
     steps = {key: _as_json(metadata[key]) for key in _PREPROCESSING}
-    (file,) = folder.glob(f"{MODEL}*")
+    file = folder / f"{MODEL}{FORMATS[format_name].suffix}"
     scores = summary.scores if summary else None
     config = hub_config(model, file.name, format_name, steps, scores, scored_on)
     texts = {
@@ -51,8 +53,11 @@ def fill_bundle(
         "config.json": json.dumps(config, indent=2) + "\n",
         "README.md": model_card(model, file.name, format_name, summary, scored_on),
     }
-    for name, text in texts.items():
-        write_atomic(folder / name, text.encode())
+    files = {name: text.encode() for name, text in texts.items()}
+    if FORMATS[format_name].servable:
+        files |= program_files()
+    for name, content in files.items():
+        write_atomic(folder / name, content)
     write_sums(folder)
 
 

@@ -6,6 +6,7 @@ from string import Template
 
 from faceparse.core.export.exported import ExportedModel
 from faceparse.core.images.crop import LARGEST, SMALLEST, STEP
+from faceparse.core.runtime.checksums import MODULES, PROGRAM
 from faceparse.core.runtime.licences import is_identifier
 from faceparse.core.scoring.bootstrap import LEVEL
 from faceparse.core.scoring.group_scores import GroupScores
@@ -47,7 +48,7 @@ result.labels      # H x W uint8 ids
 result.overlay()   # H x W x 3 uint8 RGB
 ```
 
-Without it, $without
+${program}Without it, $without
 
 `config.json`, `labels.toml`, `settings.toml` and `preprocessing.json` hold the same for programs. `sha256sum --check
 SHA256SUMS` tells whether all of it is as it was exported.
@@ -68,6 +69,13 @@ have to. How well it does on people who are rare in its training data is not kno
 The code of faceparse is MIT. $licence The network is that of Te, Liu, Hu, Shi, Mei, *Edge-aware Graph Representation
 Learning and Reasoning for Face Parsing*, ECCV 2020.
 """)
+
+_PROGRAM = f"""\
+With Python 3.11 and `pip install onnxruntime numpy opencv-python-headless` alone: `python {PROGRAM} photo.jpg` finds
+the faces as faceparse does, and writes `photo-labels.png`, whose grey values are the ids, and `photo-overlay.jpg`. It
+reads JPEG, and opaque PNG and BMP. `{MODULES}` is its code, a part of faceparse.
+
+"""
 
 _LOGITS = """\
 `$file` takes `image`, N x 3 x $size float32: the photograph scaled into $size with its aspect kept and
@@ -117,6 +125,7 @@ def model_card(
         backbone=model.settings.model.backbone,
         classes="\n".join(f"| {i} | {name} | {colour} |" for i, (name, colour) in enumerate(label_set.classes.items())),
         sides=_SIDES[label_set.side],
+        program=_PROGRAM if model.format.servable else "",
         without=without,
         dataset=data.root.name,
         label_set=label_set.name,

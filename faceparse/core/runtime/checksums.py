@@ -13,8 +13,11 @@ SUMS = "SHA256SUMS"
 BUNDLE = "bundle"
 """Name of the bundle's folder within a registered model."""
 
-_TEXTS = (".txt", ".md", ".json", ".toml")
-"""Suffixes of files beside the model."""
+PROGRAM, MODULES = "run.py", "runtime.zip"
+"""Names of a bundle's program for people, and of its code. Faceparse itself never runs them."""
+
+_BESIDE = (".txt", ".md", ".json", ".toml", ".bin")
+"""Suffixes of files beside the model: texts, and the weights that a model of OpenVINO keeps beside it."""
 
 COPY_AGAIN = "copy the bundle again"
 
@@ -33,6 +36,8 @@ def write_sums(folder: Path) -> None:
 def check_sums(folder: Path, *, where: str | None = None, fix: str = COPY_AGAIN) -> Path:
     """Check every file of a bundle, and return the path of its model.
 
+    The program may be missing: it is not downloaded from a hub.
+
     Args:
         where, fix: name of the folder in errors, and the advice in errors.
 
@@ -45,13 +50,15 @@ def check_sums(folder: Path, *, where: str | None = None, fix: str = COPY_AGAIN)
         raise CheckpointError(f"{name}/{SUMS}: is missing from the bundle; {fix}")
     for file, expected in listed_files(folder).items():
         path = folder / file
+        if file in (PROGRAM, MODULES) and not path.exists():
+            continue
         try:
             found = sha256(path)
         except DatasetError:
             raise CheckpointError(f"{name}/{path.name}: is missing from the bundle; {fix}") from None
         if found != expected:
             raise CheckpointError(f"{name}/{path.name}: was changed since it was exported (SHA-256 differs); {fix}")
-        if path.name.startswith(MODEL) and path.suffix not in _TEXTS:
+        if path.name.startswith(MODEL) and path.suffix not in _BESIDE:
             if model is not None:
                 raise CheckpointError(f"{name}/{SUMS}: names two models, {model.name} and {path.name}; {fix}")
             model = path

@@ -23,7 +23,10 @@ from faceparse.core.scoring.score_model import plan_evaluation, score_checkpoint
 from faceparse.core.settings import settings_from_dict
 from faceparse.core.training.run import RunResult
 
-FILES = ["README.md", "SHA256SUMS", "config.json", "labels.toml", "model.onnx", "preprocessing.json", "settings.toml"]
+FILES = [
+    *("README.md", "SHA256SUMS", "config.json", "labels.toml", "model.onnx", "preprocessing.json"),
+    *("run.py", "runtime.zip", "settings.toml"),
+]
 
 
 def test_a_bundle_is_its_checkpoint(bundle: Path, trained: RunResult, faces: Path) -> None:
@@ -116,6 +119,8 @@ def test_the_card_begins_as_hubs_read_it(bundle: Path, light: Path) -> None:
 
 
 def test_weights_in_a_bundle_are_a_checkpoint(light: Path) -> None:
+    assert not (light / "run.py").exists()  # which runs ONNX alone
+    assert "run.py" not in (light / "README.md").read_text()
     assert isinstance(read_bundle(light), Checkpoint)
     assert isinstance(read_exportable(light), Checkpoint)
     assert "`model.safetensors` holds the network's weights" in (light / "README.md").read_text()
