@@ -12,6 +12,7 @@ from faceparse.commands.options import TRAINED, DataDir, InputSize, parse_size
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from faceparse.core.export.bisenet import BisenetReport
     from faceparse.core.export.export import ExportReport
     from faceparse.core.export.latency import Speed
     from faceparse.core.parser.checkpoint_file import Checkpoint
@@ -28,8 +29,8 @@ def export(
         str,
         typer.Option(
             "--format",
-            help="onnx, onnx-fp16, onnx-int8, torchscript, pt2, safetensors (weights in float16), safetensors-fp32; "
-            "several separated by commas.",
+            help="onnx, onnx-fp16, onnx-int8, openvino, openvino-fp16, openvino-int8, torchscript, pt2, safetensors "
+            "(weights in float16), safetensors-fp32; several separated by commas.",
         ),
     ] = "onnx",
     output: Annotated[
@@ -41,6 +42,20 @@ def export(
     preprocessing: Annotated[
         bool, typer.Option("--preprocessing", help="All inside the graph: uint8 RGB crop in, uint8 label map out.")
     ] = False,
+    opset: Annotated[
+        int | None,
+        typer.Option(
+            help="Version of ONNX's operators in ONNX files, for an older runtime. Default: PyTorch's choice."
+        ),
+    ] = None,
+    layout: Annotated[
+        str | None,
+        typer.Option(
+            metavar="bisenet",
+            help="bisenet: input, output and class order of BiSeNet's face parsing, for programs that were written for "
+            "it. Faceparse itself does not read such a file.",
+        ),
+    ] = None,
     bundle: Annotated[
         bool,
         typer.Option("--bundle", help="A folder with the model, its labels, settings, model card and checksums."),
@@ -92,17 +107,22 @@ def export(
     """Write the network for other programs. Compares the file with PyTorch first, in numbers and in F1."""
     from faceparse.commands.console import err, out, print_table, silent_libraries, track
     from faceparse.core.errors import SettingsError
+    from faceparse.core.export.bisenet import ENDING, check_label_set, check_layout, export_bisenet
     from faceparse.core.export.export import Exporter, beside_model, read_exportable
     from faceparse.core.export.formats import FORMATS, resolve_formats
     from faceparse.core.export.latency import measure
 
     silent_libraries()
-    formats = resolve_formats(format_, preprocessing=preprocessing)
+    formats = resolve_formats(format_, preprocessing=preprocessing, opset=opset)
+    others = {"--preprocessing": preprocessing, "--bundle": bundle, "--register": register, "--fixed-size": fixed_size}
+    for_bisenet = check_layout(layout, formats, others | {"--benchmark": benchmark})
     if alias is not None and register is None:
         raise SettingsError("--alias: is of a registered version; add --register NAME")
     loaded = read_exportable(checkpoint)
     if licence is not None:
         loaded = replace(loaded, own_licence=licence)
+    if for_bisenet:
+        check_label_set(loaded.label_set)
     tell_terms(loaded.address)
     registration = None
     if register is not None:
@@ -119,10 +139,18 @@ def export(
         fixed_size=fixed_size,
         scored_on=_scored_on(loaded, data_dir, split, limit),
         max_f1_drop=max_f1_drop,
+        opset=opset,
         track=track,
     )
     if exporter.scored_on is None:
         err.print(f"F1 is not compared: no dataset at {loaded.settings.data.root}; name it with --data-dir")
+    if for_bisenet:
+        err.print(f"exporting {checkpoint} for BiSeNet's programs, then comparing it with faceparse ...")
+        written = export_bisenet(exporter, output or beside_model(loaded, ENDING))
+        out.print(_bisenet_line(written))
+        if exporter.scores is not None and exporter.scored_on is not None and written.scores is not None:
+            print_table(_f1_table(exporter.scored_on, exporter.scores, {layout or "": written.scores}))
+        return
     reports = []
     for name in formats:
         ending = f"-{name}.bundle" if bundle else FORMATS[name].suffix
@@ -134,7 +162,7 @@ def export(
     if loaded.settings.model.light and exporter.graph.why_fixed:
         err.print(f"for crops of one size: {exporter.graph.why_fixed}")
     if exporter.scores is not None and exporter.scored_on is not None:
-        print_table(_f1_table(exporter.scored_on, exporter.scores, reports))
+        print_table(_f1_table(exporter.scored_on, exporter.scores, _scores(reports)))
     if registration is not None:
         from faceparse.core.export.registration import register_report
 
@@ -177,19 +205,30 @@ def _line(report: "ExportReport") -> str:
     return f"{report.path}: {shapes}{sides}, {report.size / 1e6:.1f} MB; {same}"
 
 
-def _f1_table(split: "Split", reference: "Scores", reports: "Sequence[ExportReport]") -> Any:
+def _bisenet_line(report: "BisenetReport") -> str:
+    absent = f"; without {', '.join(report.absent)}" if report.absent else ""
+    return (
+        f"{report.path}: input N x 3 x 512 x 512 -> output N x 19 x 512 x 512{absent}, {report.size / 1e6:.1f} MB; "
+        f"the class of faceparse on {report.agreement:.4%} of pixels"
+    )
+
+
+def _scores(reports: "Sequence[ExportReport]") -> "dict[str, Scores]":
+    return {report.format: report.scores for report in reports if report.scores is not None}
+
+
+def _f1_table(split: "Split", reference: "Scores", files: "Mapping[str, Scores]") -> Any:
     """Table of each file's F1 by class, with its difference from PyTorch's F1."""
     from faceparse.commands.console import number_table
     from faceparse.core.scoring.scores import percent
 
     title = f"F1 % on {split.root.name} {split.name}, {len(split.samples)} images, and the change from PyTorch's"
-    table = number_table(title, "class", "PyTorch", *(report.format for report in reports))
-    found = [report.scores for report in reports if report.scores is not None]
+    table = number_table(title, "class", "PyTorch", *files)
 
     def add(row: str, name: str) -> None:
         expected = reference.get(name)
         cells = [percent(expected)]
-        for scores in found:
+        for scores in files.values():
             value = scores.get(name)
             change = "" if value is None or expected is None else f" ({100 * (value - expected):+.2f})"
             cells.append(percent(value) + change)

@@ -181,8 +181,8 @@ def test_what_is_exported_is_registered(
 @pytest.mark.parametrize(
     ("options", "problem"),
     [
-        (["--format", "pt2"], "--register: pt2 needs PyTorch where it runs; a registered model is one of onnx, "
-         "onnx-fp16, onnx-int8"),
+        (["--format", "pt2"], "--register: pt2 needs PyTorch or OpenVINO where it runs; a registered model is one of "
+         "onnx, onnx-fp16, onnx-int8"),
         (["--format", "onnx,onnx-fp16"], "--register: takes one format at a time, so that the alias is one version's; "
          "name one"),
         (["--register", "a/b"], "--register 'a/b': a name is of letters, digits, '_' and '-'"),
@@ -262,3 +262,44 @@ def test_one_size_is_told_where_nobody_asked_for_it(cli: Any, light: Path) -> No
     done = cli("export", light, "--format", "torchscript", "--fixed-size")
     assert "image N x 3 x 96 x 96 -> " in done.out
     assert "one size" not in done.err
+
+
+@pytest.mark.parametrize(
+    ("options", "problem"),
+    [
+        (["--opset", "99"], "--opset 99: PyTorch writes opsets 18 to 23; name one of them"),
+        (
+            ["--format", "onnx,pt2", "--opset", "18"],
+            "--opset: pt2 has no ONNX operators; leave --opset out, or name ONNX formats alone",
+        ),
+        (
+            ["--layout", "bisenet", "--bundle"],
+            "--layout bisenet: does not go together with --bundle; leave one of them out",
+        ),
+    ],
+)
+def test_options_of_onnx_that_cannot_be_are_one_line(
+    cli: Any, trained: RunResult, asked: list[tuple[str, Path, bool]], options: list[str], problem: str
+) -> None:
+    done = cli("export", trained.best, *options)
+    assert (done.code, done.message) == (2, problem)
+    assert not asked
+
+
+def test_classes_that_do_not_fit_a_layout_are_one_line(cli: Any, trained: RunResult) -> None:
+    done = cli("export", trained.best, "--layout", "bisenet", "-o", "x.onnx")
+    assert done.code == 2
+    assert done.message.startswith("--layout bisenet: label set helen: 'left_brow' is none of BiSeNet's classes (")
+    assert not Path("x.onnx").exists()
+
+
+def test_openvino_without_its_packages_is_one_line(
+    cli: Any, trained: RunResult, asked: list[tuple[str, Path, bool]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("faceparse.core.export.openvino.find_spec", lambda name: None)
+    done = cli("export", trained.best, "--format", "openvino")
+    assert (done.code, done.message) == (
+        2,
+        "OpenVINO's files need openvino: pip install openvino, or '.[openvino]' where faceparse is cloned",
+    )
+    assert not asked

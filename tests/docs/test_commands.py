@@ -13,6 +13,7 @@ import shutil
 import subprocess
 import sys
 import tomllib
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +60,11 @@ NOT_RUN = {
     "faceparse export --bundle": "ten seconds; tests/core/export/test_bundle.py makes one",
     "faceparse export --preprocessing": "ten seconds; tests/core/export/test_export.py makes one",
     "faceparse export --limit": "ten seconds, for another crop and fewer photographs",
+    "faceparse export --opset": "ten seconds; tests/core/export/test_onnx.py writes such a file",
+    "faceparse export --layout": "a minute; tests/core/export/test_bisenet.py makes one",
+    "faceparse export openvino,openvino-fp16": "ten seconds a format; tests/core/export/test_export.py makes each",
+    "faceparse export openvino-int8": "minutes; tests/core/export/test_export.py makes one",
+    "python face-model/run.py": "a bundle of another command; tests/core/runtime/test_program.py runs one",
     "faceparse export --fixed-size": "ten seconds; tests/core/export/test_sizes.py makes one",
     "faceparse experiments/celebamask-hq-light.toml": "a download; test_interruptions.py trains a light network",
     "faceparse --profile": "ten seconds of profiling; tests/core/training/test_profile.py has it",
@@ -71,6 +77,12 @@ NOT_RUN = {
 }
 """A program and further words of its command -> why that is not run here; faceparse's options are checked all the same.
 A block of Python counts as a command of the program `python`."""
+
+if find_spec("openvino") is None:
+    NOT_RUN |= {
+        "faceparse export --format openvino": "the extra 'openvino' is not installed",
+        "faceparse best.xml": "the extra 'openvino' is not installed",
+    }
 
 PROGRAMS = {"cat", "find", "mkdir", "cp", "ls", "sha256sum"}
 """Others that are run as they are."""

@@ -1,1 +1,1 @@
-"""Export of a trained network to ONNX, TorchScript, pt2 and safetensors: verified files, bundles, model cards."""
+"""Export of a trained network to other formats (see `formats.py`): verified files, bundles, model cards."""

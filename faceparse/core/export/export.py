@@ -19,23 +19,35 @@ from faceparse.core.errors import (
 )
 from faceparse.core.export.bundle import fill_bundle
 from faceparse.core.export.exported import ExportedModel, read_exported, to_metadata
-from faceparse.core.export.formats import FORMATS, Write, writers
-from faceparse.core.export.graph import Graph, GraphInput, another_size, build_graph
+from faceparse.core.export.formats import FORMATS, Judgement, Write, writers
+from faceparse.core.export.graph import (
+    ArrayInput,
+    Graph,
+    GraphInput,
+    GraphNetwork,
+    TensorFunction,
+    another_size,
+    build_graph,
+)
+from faceparse.core.export.onnx import check_opset
 from faceparse.core.export.read import load_file
 from faceparse.core.export.verify import CHECKED_BATCHES, Check, compare_numbers, drawn_crops, score
-from faceparse.core.files.writing import make_folder, write_atomic_with, write_folder_with
+from faceparse.core.files.writing import make_folder, write_atomic_with, write_files_with, write_folder_with
 from faceparse.core.images.crop import prepare_photo
 from faceparse.core.images.read_photograph import read_image
 from faceparse.core.images.warp import Size
 from faceparse.core.machine.parallel import Track, untracked
 from faceparse.core.names.model_file import SUFFIXES
 from faceparse.core.parser.checkpoint_file import Checkpoint
+from faceparse.core.parser.inference import Parser
 from faceparse.core.parser.trained import Network, TrainedModel
 from faceparse.core.runtime.checksums import MODEL, is_bundle
 from faceparse.core.runtime.kinds import Kind, Sizes
 from faceparse.core.scoring.built_in_groups import photograph_groupings
+from faceparse.core.scoring.counting import evaluate
 from faceparse.core.scoring.groups import Grouping
-from faceparse.core.scoring.scores import Scores
+from faceparse.core.scoring.protocols import DEFAULT
+from faceparse.core.scoring.scores import Scores, compute_scores
 from faceparse.core.scoring.split import Split
 from faceparse.core.scoring.summary import Summary
 
@@ -51,7 +63,7 @@ class ExportReport:
     path: Path
     model: ExportedModel
     size: int
-    """Bytes of the model's file."""
+    """Bytes of the model's file, or of both where it has two."""
     checks: tuple[Check, ...]
     scores: Scores | None
     """Scores on the dataset; None without a dataset."""
@@ -103,6 +115,7 @@ class Exporter:
         fixed_size: bool = False,
         scored_on: Split | None = None,
         max_f1_drop: float | None = None,
+        opset: int | None = None,
         track: Track = untracked,
     ) -> None:
         """Prepare the network.
@@ -112,10 +125,12 @@ class Exporter:
             fixed_size: take crops of that size only, even where the network could take other sizes.
             scored_on: photographs to score the files on; without them, only numbers are compared.
             max_f1_drop: refuse a file whose mean F1 is lower than PyTorch's by more than this. Default: 0.01.
+            opset: version of ONNX's operators in ONNX files. Default: PyTorch's choice.
 
         Raises:
-            SettingsError: a drop cannot be judged without photographs.
+            SettingsError: a drop cannot be judged without photographs, or no file of this opset can be written.
         """
+        check_opset(opset)
         if max_f1_drop is not None and scored_on is None:
             raise SettingsError("--max-f1-drop needs photographs to score on; name a dataset with --data-dir")
         data = checkpoint.settings.data
@@ -124,7 +139,7 @@ class Exporter:
         self.network = self.checkpoint.network(self.device)
         self.scored_on = scored_on
         self._max_f1_drop = DEFAULT_F1_DROP if max_f1_drop is None else max_f1_drop
-        self._kind, self._track = kind, track
+        self._kind, self._track, self.opset = kind, track, opset
         self._wanted: Sizes = "fixed" if fixed_size else "any"
         self._scores: Scores | None = None
         self._groupings: tuple[Grouping, ...] | None = None
@@ -144,17 +159,22 @@ class Exporter:
 
         def write_and_verify(file: BinaryIO) -> None:
             nonlocal report
-            self._write(format_name, file)
+            self.write_with(self._writers[format_name], file, "; try --fixed-size" * (self.graph.sizes == "any"))
             report = self._verify(format_name, Path(file.name), path)
 
-        def fill(folder: Path) -> None:
-            with (folder / f"{MODEL}{FORMATS[format_name].suffix}").open("wb") as file:
+        def write_at(place: Path) -> None:
+            with place.open("wb") as file:
                 write_and_verify(file)
+
+        def fill(folder: Path) -> None:
+            write_at(folder / f"{MODEL}{FORMATS[format_name].suffix}")
             assert report is not None
             fill_bundle(folder, report.model, format_name, report.summary, self.scored_on)
 
         if bundle:
             write_folder_with(path, fill)
+        elif FORMATS[format_name].beside:
+            write_files_with(path, write_at)
         else:
             write_atomic_with(path, write_and_verify)
         assert report is not None
@@ -168,7 +188,9 @@ class Exporter:
     @cached_property
     def _writers(self) -> dict[str, Write]:
         metadata = to_metadata(self.checkpoint, self._kind, self.graph.sizes)
-        return writers(self.graph, metadata, self._calibration, self.checkpoint.weights)
+        return writers(
+            self.graph, metadata, self._calibration, self.checkpoint.weights, self._judgement, opset=self.opset
+        )
 
     @property
     def scores(self) -> Scores | None:
@@ -177,13 +199,17 @@ class Exporter:
             self._scores = self._score(self.scored_on, self.network).scores
         return self._scores
 
-    def _write(self, format_name: str, file: BinaryIO) -> None:
+    def write_with(self, write: Write, file: BinaryIO, fix: str = "") -> None:
+        """Let `write` write into `file`.
+
+        Raises:
+            ExportError: it cannot. The message ends with `fix`.
+        """
         try:
-            self._writers[format_name](file)
+            write(file)
         except (FaceparseError, OSError):
             raise
         except Exception as error:  # exporters raise errors of many kinds
-            fix = "; try --fixed-size" if self.graph.sizes == "any" else ""
             raise ExportError(f"{self.checkpoint.path}: cannot be exported ({first_line(error)}){fix}") from error
         file.flush()
 
@@ -200,30 +226,43 @@ class Exporter:
         if model.sizes == "any":
             crops = drawn_crops(CHECKED_BATCHES[0], another_size(network.input_size))
             checks += (compare_numbers(self.network, network, crops, FORMATS[format_name], labels=labels),)
-        summary = self._score(self.scored_on, network) if self.scored_on else None
+        summary = self.judge(format_name, network)
         scores = summary.scores if summary else None
-        self._judge(format_name, scores)
-        return ExportReport(format_name, path, model, file.stat().st_size, checks, scores, summary)
+        beside = FORMATS[format_name].beside
+        size = sum(one.stat().st_size for one in (file, *([file.with_suffix(beside)] if beside else [])))
+        return ExportReport(format_name, path, model, size, checks, scores, summary)
 
     def _score(self, split: Split, network: Network) -> Summary:
         if self._groupings is None:
             self._groupings = photograph_groupings(split.samples, split.label_set, track=self._track)
         return score(network, split, self._groupings, self._track)
 
-    def _judge(self, format_name: str, scores: Scores | None) -> None:
-        if scores is None or self.scores is None:
-            return
-        drop = self.scores.mean_f1 - scores.mean_f1
+    def judge(self, what: str, network: Network) -> Summary | None:
+        """Score an exported network, and compare its scores with PyTorch's. None without a dataset.
+
+        Args:
+            what: name of the export in errors.
+
+        Raises:
+            ExportError: its mean F1 is too low.
+        """
+        if self.scored_on is None or self.scores is None:
+            return None
+        summary = self._score(self.scored_on, network)
+        drop = self.scores.mean_f1 - summary.scores.mean_f1
         if drop > self._max_f1_drop:
             raise ExportError(
-                f"{format_name}: mean F1 {scores.mean_f1:.4f} where PyTorch has {self.scores.mean_f1:.4f}, a drop of "
+                f"{what}: mean F1 {summary.scores.mean_f1:.4f} where PyTorch has {self.scores.mean_f1:.4f}, a drop of "
                 f"{drop:.4f}, more than --max-f1-drop {self._max_f1_drop}; nothing was written"
             )
+        return summary
 
-    def _training_photographs(self) -> Sequence[Sample]:
+    def _training_photographs(self, start: int = 0) -> Sequence[Sample]:
+        """Photographs spread over the training set; with `start` 1, others of it as far as there are any."""
         root = self.scored_on.root if self.scored_on else self.checkpoint.settings.data.root
         samples = DatasetFolder(root).samples("train")
-        return samples[:: max(1, len(samples) // CALIBRATION)][:CALIBRATION]
+        step = max(1, len(samples) // CALIBRATION)
+        return samples[start % step :: step][:CALIBRATION]
 
     def _calibration(self) -> Iterator[Tensor]:
         """Yield photographs one at a time, as inputs of the graph."""
@@ -232,3 +271,14 @@ class Exporter:
         for sample in self._training_photographs():
             crop = prepare_photo(read_image(sample.image), data.input_size).crop
             yield prepare(torch.from_numpy(crop).unsqueeze(0))
+
+    def _judgement(self) -> Judgement:
+        """By the F1 on training photographs: those of the split must not decide which layers are in int8."""
+        data, label_set = self.checkpoint.settings.data, self.checkpoint.label_set
+
+        def judge(run: TensorFunction, samples: Sequence[Sample]) -> float:
+            network = GraphNetwork(self._kind, run, data, len(label_set), ArrayInput)
+            confusion = evaluate(Parser(network, self.device), samples, len(label_set), [DEFAULT])[DEFAULT]
+            return compute_scores(confusion, label_set).mean_f1
+
+        return Judgement(self._training_photographs(start=1), judge, self._max_f1_drop)

@@ -18,18 +18,36 @@ from onnxruntime.quantization.shape_inference import quant_pre_process
 from onnxruntime.transformers.float16 import convert_float_to_float16
 from torch import Tensor
 
-from faceparse.core.errors import DeviceError
+from faceparse.core.errors import DeviceError, ExportError, SettingsError
 from faceparse.core.export.graph import OUTPUT, Graph, TensorFunction
 from faceparse.core.runtime.onnx_model import INPUT, new_session
 
 Metadata = Mapping[str, str]
 
+OPSETS = range(18, 24)
+"""Versions of ONNX's operators that PyTorch writes and ONNX Runtime reads."""
+
+
+def check_opset(opset: int | None) -> None:
+    """Raise SettingsError if no file of this opset can be written."""
+    if opset is not None and opset not in OPSETS:
+        raise SettingsError(f"--opset {opset}: PyTorch writes opsets {OPSETS[0]} to {OPSETS[-1]}; name one of them")
+
 
 class OnnxWriter:
     """Writes the ONNX files of one graph, each in one piece, with the dynamic sizes of the graph."""
 
-    def __init__(self, graph: Graph, metadata: Metadata) -> None:
-        self._graph, self._metadata = graph, metadata
+    def __init__(
+        self, graph: Graph, metadata: Metadata, *, opset: int | None = None, names: tuple[str, str] | None = None
+    ) -> None:
+        """Prepare to write.
+
+        Args:
+            opset: version of ONNX's operators, one of `OPSETS`; None leaves it to PyTorch.
+            names: names of input and output, where they are not those of our own files.
+        """
+        self._graph, self._metadata, self._opset = graph, metadata, opset
+        self._names = names or (INPUT, OUTPUT[graph.kind])
 
     def write(self, file: BinaryIO) -> None:
         """Write the graph in float32."""
@@ -68,10 +86,19 @@ class OnnxWriter:
     def _model(self) -> onnx.ModelProto:
         with contextlib.redirect_stdout(io.StringIO()):  # the exporter prints its progress
             program = torch.onnx.export(
-                self._graph.program, dynamo=True, input_names=[INPUT], output_names=[OUTPUT[self._graph.kind]]
+                self._graph.program,
+                dynamo=True,
+                input_names=self._names[:1],
+                output_names=self._names[1:],
+                opset_version=self._opset,
             )
         assert program is not None
-        return _with_names(program.model_proto)
+        model = _with_names(program.model_proto)
+        # PyTorch writes its own opset, then converts. Where it cannot, it says nothing and leaves the graph as it was.
+        found = next(one.version for one in model.opset_import if one.domain == "")
+        if self._opset not in (None, found):
+            raise ExportError(f"--opset {self._opset}: the graph needs operators of opset {found}; leave --opset out")
+        return model
 
     def _save(self, model: onnx.ModelProto, file: BinaryIO) -> None:
         onnx.helper.set_model_props(model, dict(self._metadata))

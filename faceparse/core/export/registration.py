@@ -42,7 +42,7 @@ def plan_registration(
     if not FORMATS[format_name].servable:
         served = ", ".join(key for key, known in FORMATS.items() if known.servable)
         raise SettingsError(
-            f"--register: {format_name} needs PyTorch where it runs; a registered model is one of {served}"
+            f"--register: {format_name} needs PyTorch or OpenVINO where it runs; a registered model is one of {served}"
         )
     uri, run_id = tracked_run(checkpoint) or (tracked_at(checkpoint) or tracking_uri(load_settings().tracking), None)
     registration = Registration(uri, name, alias or LATEST, run_id, checkpoint.settings.tracking.experiment)

@@ -60,6 +60,30 @@ def atomic_file(path: Path) -> Iterator[BinaryIO]:
         raise cannot_write(path, error) from error
 
 
+def write_files_with(path: Path, fill: Callable[[Path], object]) -> None:
+    """Let `fill` write a file named like `path`, and files beside it, in a temporary folder. Then put them in place.
+
+    `fill` gets the path of that file. `path` itself comes last. A process that is killed between two of them leaves
+    files that do not belong together, so `path` must tell which ones it needs.
+
+    Raises:
+        OutputError: as `write_atomic_with`; nothing is changed.
+    """
+    target = _target(path)
+    make_folder(target.parent)
+    remove_once(target.parent)
+    try:
+        with new_folder(target, "tmp") as temporary:
+            try:
+                fill(temporary / target.name)
+                for file in sorted(temporary.iterdir(), key=lambda file: file.name == target.name):
+                    file.replace(_target(target.parent / file.name))
+            finally:
+                shutil.rmtree(temporary, ignore_errors=True)
+    except OSError as error:
+        raise cannot_write(path, error) from error
+
+
 def write_folder_with(path: Path, fill: Callable[[Path], None]) -> None:
     """Let `fill` fill a temporary folder beside `path`, then replace the folder at `path` by it.
 

@@ -11,7 +11,7 @@ HUB = "hf:"
 WEB = ("https://", "http://")
 """Beginnings of a file on another server."""
 
-SUFFIXES = (".pth", ".safetensors", ".onnx", ".torchscript", ".pt2")
+SUFFIXES = (".pth", ".safetensors", ".onnx", ".xml", ".torchscript", ".pt2")
 """Endings of models' files."""
 FOREIGN = (".safetensors", ".onnx")
 """Endings of models from the hub and the web. Nothing in these files can run as code."""

@@ -1,3 +1,4 @@
+import io
 from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
@@ -8,9 +9,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from faceparse.core.errors import DeviceError
+from faceparse.core.errors import DeviceError, ExportError, SettingsError
 from faceparse.core.export.graph import Graph
-from faceparse.core.export.onnx import OnnxWriter, read_onnx_metadata, run_onnx
+from faceparse.core.export.onnx import OPSETS, OnnxWriter, check_opset, read_onnx_metadata, run_onnx
 
 CPU = torch.device("cpu")
 METADATA = {"kind": "logits", "note": "ä"}
@@ -96,3 +97,30 @@ def test_each_channel_is_quantised_by_itself(graph: Graph, written: dict[str, Pa
 def test_a_gpu_without_a_runtime_for_it_is_said(written: dict[str, Path]) -> None:
     with pytest.raises(DeviceError, match="^ONNX Runtime is installed without support for cuda:0; use --device cpu"):
         run_onnx(written["fp32"], torch.device("cuda", 0))
+
+
+def test_the_opset_is_the_one_that_was_asked_for(graph: Graph, images: Tensor, tmp_path: Path) -> None:
+    with torch.inference_mode():
+        expected = graph.module(images)
+    for opset in (OPSETS[0], OPSETS[-1]):
+        path = tmp_path / f"{opset}.onnx"
+        with path.open("wb") as file:
+            OnnxWriter(graph, METADATA, opset=opset).write(file)
+        assert [one.version for one in onnx.load(path).opset_import if one.domain == ""] == [opset]
+        assert float((run_onnx(path, CPU)(images) - expected).abs().max()) < 1e-4
+
+
+def test_an_opset_that_the_graph_did_not_get_is_said(graph: Graph, monkeypatch: pytest.MonkeyPatch) -> None:
+    """PyTorch only logs a conversion that failed."""
+    export = torch.onnx.export
+    monkeypatch.setattr(torch.onnx, "export", lambda *given, opset_version, **named: export(*given, **named))
+    with pytest.raises(ExportError, match="^--opset 18: the graph needs operators of opset [0-9]+; leave --opset out$"):
+        OnnxWriter(graph, METADATA, opset=18).write(io.BytesIO())
+
+
+@pytest.mark.parametrize("opset", [-1, 0, 17, 99])
+def test_an_opset_from_the_future_or_the_past_is_one_line(opset: int) -> None:
+    with pytest.raises(SettingsError) as caught:
+        check_opset(opset)
+    assert str(caught.value) == f"--opset {opset}: PyTorch writes opsets 18 to 23; name one of them"
+    check_opset(None)

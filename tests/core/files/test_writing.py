@@ -10,7 +10,13 @@ from typing import BinaryIO
 import pytest
 
 from faceparse.core.errors import OutputError
-from faceparse.core.files.writing import make_folder, write_atomic, write_atomic_with, write_folder_with
+from faceparse.core.files.writing import (
+    make_folder,
+    write_atomic,
+    write_atomic_with,
+    write_files_with,
+    write_folder_with,
+)
 
 
 def placed(data: bytes, path: Path) -> Path:
@@ -24,6 +30,48 @@ def test_new_content_takes_the_place_of_the_old(tmp_path: Path) -> None:
         write_atomic(path, content)
         assert path.read_bytes() == content
     assert [file.name for file in path.parent.iterdir()] == ["a.bin"]
+
+
+def test_files_that_belong_together_are_put_in_place_together(tmp_path: Path) -> None:
+    path = tmp_path / "new" / "a.xml"
+    for content in (b"first", b"second"):
+
+        def fill(place: Path, content: bytes = content) -> None:
+            place.write_bytes(content)
+            place.with_suffix(".bin").write_bytes(content + b" bin")
+
+        write_files_with(path, fill)
+        assert {file.name: file.read_bytes() for file in path.parent.iterdir()} == {
+            "a.xml": content,
+            "a.bin": content + b" bin",
+        }
+
+
+def test_the_file_that_names_the_others_comes_last(tmp_path: Path) -> None:
+    """Where one of the others cannot be put in place, it still is the old one."""
+    path = placed(b"old", tmp_path / "a.xml")
+    (tmp_path / "a.bin").mkdir()
+
+    def fill(place: Path) -> None:
+        place.write_bytes(b"new")
+        place.with_suffix(".bin").write_bytes(b"new")
+
+    with pytest.raises(OutputError, match="cannot write"):
+        write_files_with(path, fill)
+    assert path.read_bytes() == b"old"
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["a.bin", "a.xml"]
+
+
+def test_files_of_which_one_fails_leave_the_old_ones_alone(tmp_path: Path) -> None:
+    path = placed(b"old", tmp_path / "a.xml")
+
+    def fail(place: Path) -> None:
+        place.with_suffix(".bin").write_bytes(b"new")
+        raise RuntimeError("no")
+
+    with pytest.raises(RuntimeError):
+        write_files_with(path, fail)
+    assert [(file.name, file.read_bytes()) for file in tmp_path.iterdir()] == [("a.xml", b"old")]
 
 
 @pytest.mark.parametrize("error", [OSError(28, "No space left on device"), RuntimeError("no"), KeyboardInterrupt()])
@@ -58,7 +106,7 @@ from pathlib import Path
 import numpy as np
 from faceparse.core.errors import OutputError
 from faceparse.core.files.writing import write_atomic
-from faceparse.core.images.encoding import write_palette_png
+from faceparse.core.images.palette import write_palette_png
 
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
