@@ -21,6 +21,7 @@ NAMES = (
     "predict",
     "photographs",
     "export",
+    "openvino",
     "tracking",
     "interruptions",
 )
