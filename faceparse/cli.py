@@ -18,6 +18,7 @@ from faceparse.commands import (
     edges,
     evaluate,
     export,
+    import_model,
     models,
     predict,
     prepare,
@@ -70,7 +71,7 @@ _GROUPS = {
     "To begin with": ("demo", "doctor"),
     "Data": ("prepare", "check", "edges"),
     "Training and scores": ("train", "sweep", "eval"),
-    "A model in use": ("predict", "web", "models", "export", "push"),
+    "A model in use": ("predict", "web", "models", "export", "import", "push"),
     "Runs in MLflow": ("runs", "ui", "sync"),
 }
 """Heading -> commands, as the help shows them."""
@@ -111,6 +112,7 @@ app.command()(predict.predict)
 app.command()(web.web)
 app.command()(models.models)
 app.command()(export.export)
+app.command("import")(import_model.import_model)
 app.command()(push.push)
 app.add_typer(runs.app, name="runs")
 app.command()(sync.sync)

@@ -11,10 +11,11 @@ import faceparse
 PACKAGE = Path(faceparse.__file__).parent
 
 ORDER = [
-    *("core.errors", "core.text", "core.labels", "core.settings", "core.files", "core.images", "core.machine"),
+    *("core.errors", "core.limits", "core.text", "core.labels", "core.settings", "core.files"),
+    *("core.images", "core.machine"),
     *("core.faces", "core.drawing", "core.pages", "core.runtime", "core.serving", "core.names"),
     *("core.datasets", "core.checking", "core.sampling", "core.model", "core.parser"),
-    *("core.prediction", "core.runs", "core.scoring", "core.export", "core.training"),
+    *("core.prediction", "core.runs", "core.scoring", "core.export", "core.foreign", "core.training"),
     *("core.load", "core.api", "core.doctor", "core.sweeps", "core.web", "commands", "cli"),
 ]
 """The parts of the package from the ground up: each imports only itself and those before it."""
@@ -123,10 +124,14 @@ def test_only_the_page_imports_a_server() -> None:
     assert all(module.startswith("core.web.") for module in serving)
 
 
-def test_only_the_export_imports_onnx() -> None:
+def test_only_export_and_import_import_onnx() -> None:
     """And its runtime alone, without PyTorch, what serves the exported file."""
     importing = {module for module in TREES if any(name.startswith("onnx") for name in top_level(module))}
-    assert importing == {"core.export.onnx", "core.runtime.onnx_model"}
+    assert {part(module) for module in importing} == {"core.export", "core.foreign", "core.runtime"}
+    assert importing == {
+        *("core.export.onnx", "core.runtime.onnx_model"),
+        *(f"core.foreign.{name}" for name in ("bare", "compose", "foreign_file", "import_model")),
+    }
 
 
 def test_serving_needs_no_pytorch() -> None:

@@ -246,7 +246,7 @@ class FaceParser:
             picture = as_picture(source)
             where = str(source) if isinstance(source, str | Path) else "image"
             found = finder(where, picture.image) if finder is not None else None
-            crops = crop_picture(picture.image, found, self.input_size, self._geometry)
+            crops = crop_picture(picture.image, found, self.input_size, self._geometry, self._parser.fit)
             pictures.append(_Cropped(picture, found, crops))
         return batch_logits(self._parser, pictures, len(pictures))
 

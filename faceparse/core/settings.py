@@ -24,6 +24,7 @@ from pydantic import (
 
 from faceparse.core.errors import SettingsError
 from faceparse.core.labels.label_set import nearest
+from faceparse.core.limits import LARGEST_SIDE
 from faceparse.core.text.address import keep_secrets, public_address
 from faceparse.core.text.paths import path_problem, utf8_problem
 from faceparse.core.text.toml_json import read_toml
@@ -34,8 +35,6 @@ LONGEST_EXPERIMENT = 500
 """Characters of an experiment's name that MLflow takes."""
 LONGEST_FOLDER = 200
 """Bytes of a folder's name. File systems take 255."""
-LARGEST_SIDE = 2048
-"""Pixels of a crop's side, also of a crop that a model file names: a larger one could keep a machine busy for hours."""
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)

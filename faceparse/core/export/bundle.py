@@ -1,7 +1,7 @@
 """A bundle: a folder with an exported model and everything that a user of the model needs to know.
 
 model.onnx, model.safetensors, ... the network; the file also carries its own labels and preprocessing
-labels.toml settings.toml         what the ids mean; all settings of the training run
+labels.toml settings.toml         what the ids mean; all settings of the training run (not of an imported network)
 preprocessing.json                how a photograph becomes the input
 config.json                       all of this and the scores, for hubs and other programs
 README.md                         model card: what it is, how to run it without faceparse, data, scores, licences
@@ -30,7 +30,7 @@ from faceparse.core.scoring.summary import Summary
 from faceparse.core.settings import to_toml
 
 LABELS = "labels.toml"
-_PREPROCESSING = ("kind", "input_size", "sizes", "channel_order", "mean", "std", "preprocessing")
+_PREPROCESSING = ("kind", "input_size", "sizes", "fit", "channel_order", "mean", "std", "preprocessing")
 
 
 def fill_bundle(
@@ -48,7 +48,7 @@ def fill_bundle(
     config = hub_config(model, file.name, format_name, steps, scores, scored_on)
     texts = {
         LABELS: tomli_w.dumps(model.label_set.to_toml()),
-        "settings.toml": to_toml(model.settings),
+        **({} if model.foreign else {"settings.toml": to_toml(model.settings)}),
         "preprocessing.json": json.dumps(steps, indent=2) + "\n",
         "config.json": json.dumps(config, indent=2) + "\n",
         "README.md": model_card(model, file.name, format_name, summary, scored_on),

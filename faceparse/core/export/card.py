@@ -8,6 +8,7 @@ from faceparse.core.export.exported import ExportedModel
 from faceparse.core.images.crop import LARGEST, SMALLEST, STEP
 from faceparse.core.runtime.checksums import MODULES, PROGRAM
 from faceparse.core.runtime.licences import is_identifier
+from faceparse.core.runtime.metadata import Foreign
 from faceparse.core.scoring.bootstrap import LEVEL
 from faceparse.core.scoring.group_scores import GroupScores
 from faceparse.core.scoring.report import about, gap_phrases, group_phrase, range_phrase
@@ -26,9 +27,9 @@ tags:
 - $kind
 ---
 
-# Face parsing with EAGRNet: $classes_count classes, $format
+# $title: $classes_count classes, $format
 
-$backbone, trained by faceparse. It gives every pixel of a face photograph one of these classes:
+$origin It gives every pixel of a face photograph one of these classes:
 
 | id | class | colour |
 |---|---|---|
@@ -50,24 +51,21 @@ result.overlay()   # H x W x 3 uint8 RGB
 
 ${program}Without it, $without
 
-`config.json`, `labels.toml`, `settings.toml` and `preprocessing.json` hold the same for programs. `sha256sum --check
+`config.json`, `labels.toml`${settings_file} and `preprocessing.json` hold the same for programs. `sha256sum --check
 SHA256SUMS` tells whether all of it is as it was exported.
 
 ## Data and scores
 
-Trained on `$dataset` with the label set `$label_set`$epoch.
+$training
 $scores
 
 ## Limits
 
-The network itself expects a crop that one upright face fills, as its training photographs were. `faceparse predict` and
-`load().predict` crop and align each face of any photograph, where they know where faces lay in training; other programs
-have to. How well it does on people who are rare in its training data is not known from the scores above.
+$limits How well it does on people who are rare in its training data is not known from the scores above.
 
 ## Licences
 
-The code of faceparse is MIT. $licence The network is that of Te, Liu, Hu, Shi, Mei, *Edge-aware Graph Representation
-Learning and Reasoning for Face Parsing*, ECCV 2020.
+The code of faceparse is MIT. $licence$paper
 """)
 
 _PROGRAM = f"""\
@@ -76,19 +74,35 @@ the faces as faceparse does, and writes `photo-labels.png`, whose grey values ar
 reads JPEG, and opaque PNG and BMP. `{MODULES}` is its code, a part of faceparse.
 
 """
+_OWN_LIMITS = """\
+The network itself expects a crop that one upright face fills, as its training photographs were. `faceparse predict` and
+`load().predict` crop and align each face of any photograph, where they know where faces lay in training; other programs
+have to."""
+
+_OWN_PAPER = """ The network is that of Te, Liu, Hu, Shi, Mei, *Edge-aware Graph Representation
+Learning and Reasoning for Face Parsing*, ECCV 2020."""
+
+_FOREIGN_LIMITS = """\
+faceparse did not train this network and does not know where faces lay in its training photographs. So it parses every
+photograph as a whole, where no detector of faces is named."""
 
 _LOGITS = """\
-`$file` takes `image`, N x 3 x $size float32: the photograph scaled into $size with its aspect kept and
-centred on black, channels in $order order, `(x / 255 - mean) / std` with mean $mean and std $std.
+`$file` takes `image`, N x 3 x $size float32: the photograph $fitted,
+channels in $order order, `(x / 255 - mean) / std` with mean $mean and std $std.
 It answers with `parsing`, N x $count x $size logits; their argmax over the second axis is the id of each pixel."""
 
 _LABELS = """\
-`$file` takes `image`, N x $size x 3 uint8 RGB: the photograph scaled into $size with its aspect kept and
-centred on black. It answers with `labels`, N x $size uint8 ids; everything between is inside."""
+`$file` takes `image`, N x $size x 3 uint8 RGB: the photograph $fitted.
+It answers with `labels`, N x $size uint8 ids; everything between is inside."""
 
 _WEIGHTS = """\
 `$file` holds the network's weights by the keys of faceparse's `state_dict()`, matrices and kernels perhaps in
 float16, and no graph. Export it for other programs: `faceparse export THIS_FOLDER` makes an ONNX file of it."""
+
+_FITTED = {
+    "crop": Template("scaled into $size with its aspect kept and\ncentred on black"),
+    "stretch": Template("stretched to $size, bilinear"),
+}
 
 _ANY = Template("H and W are multiples of $step from $smallest to $largest; it was trained with $size.")
 
@@ -110,6 +124,7 @@ def model_card(
     without = Template(_WEIGHTS if model.format.holds_weights else graph).substitute(
         file=file,
         size=size,
+        fitted=_FITTED[model.fit].substitute(size=size),
         count=len(label_set),
         order=data.channel_order.upper(),
         mean=list(data.mean),
@@ -122,17 +137,43 @@ def model_card(
         kind=Path(file).suffix.removeprefix("."),
         classes_count=len(label_set),
         format=format_name,
-        backbone=model.settings.model.backbone,
         classes="\n".join(f"| {i} | {name} | {colour} |" for i, (name, colour) in enumerate(label_set.classes.items())),
         sides=_SIDES[label_set.side],
         program=_PROGRAM if model.format.servable else "",
         without=without,
-        dataset=data.root.name,
-        label_set=label_set.name,
-        epoch=f", epoch {model.epoch}" if model.epoch is not None else "",
         scores=_scores(summary, scored_on),
         licence=_terms(model.licence),
+        **(_of_foreign(model.foreign, label_set.name) if model.foreign else _of_own(model)),
     )
+
+
+def _of_own(model: ExportedModel) -> dict[str, str]:
+    """Parts of the card for a network that faceparse trained."""
+    epoch = f", epoch {model.epoch}" if model.epoch is not None else ""
+    return {
+        "title": "Face parsing with EAGRNet",
+        "origin": f"{model.settings.model.backbone}, trained by faceparse.",
+        "settings_file": ", `settings.toml`",
+        "training": f"Trained on `{model.settings.data.root.name}` with the label set `{model.label_set.name}`{epoch}.",
+        "limits": _OWN_LIMITS,
+        "paper": _OWN_PAPER,
+    }
+
+
+def _of_foreign(foreign: Foreign, label_set: str) -> dict[str, str]:
+    """Parts of the card for a network that others trained."""
+    source = f" from {foreign.source}" if foreign.source else ""
+    return {
+        "title": f"Face parsing with {foreign.name}",
+        "origin": f"`{foreign.file}`{source}, imported by faceparse, which did not train it.",
+        "settings_file": "",
+        "training": (
+            f"Its classes are those of the label set `{label_set}`. Of its training, faceparse knows nothing. The file "
+            f"that was imported has the SHA-256 `{foreign.sha256}`; of its outputs, the bundle has `{foreign.output}`."
+        ),
+        "limits": _FOREIGN_LIMITS,
+        "paper": "",
+    }
 
 
 def _front_matter(licence: str | None, label_set: str) -> str:

@@ -21,7 +21,10 @@ def hub_config(
     scores: Scores | None,
     scored_on: Split | None,
 ) -> dict[str, Any]:
-    """Return the content of config.json: the file, its classes, its input, how it was trained, and its own scores."""
+    """Return the content of config.json: the file, its classes, its input, how it was trained, and its own scores.
+
+    An imported network has its origin in place of settings.
+    """
     return {
         "library_name": LIBRARY,
         "library_version": __version__,
@@ -31,7 +34,7 @@ def hub_config(
         "label_set": model.label_set.to_toml(),
         "id2label": {str(i): name for i, name in enumerate(model.label_set.names)},
         "preprocessing": dict(preprocessing),
-        "settings": to_dict(model.settings),
+        **({"foreign": model.foreign.model_dump()} if model.foreign else {"settings": to_dict(model.settings)}),
         "scores": None if scores is None or scored_on is None else _scores(scores, scored_on),
     }
 

@@ -16,9 +16,9 @@ from faceparse.core.parser.trained import TrainedModel, model_fields
 from faceparse.core.runtime.kinds import Kind, Sizes
 from faceparse.core.runtime.metadata import read_metadata_of
 from faceparse.core.runtime.onnx_model import check_size
-from faceparse.core.settings import to_dict
+from faceparse.core.settings import chosen, to_dict
 
-PREPROCESSING = "crop (see input_size), channels in channel_order, / 255, - mean, / std"
+NORMALISED = "channels in channel_order, / 255, - mean, / std"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,6 +33,8 @@ class ExportedModel(TrainedModel):
     named: bool
     """As `names_are_known`."""
     sizes: Sizes = "fixed"
+    largest_batch: int | None = None
+    """Most crops at a time that the graph takes; None where it takes any number."""
 
     @property
     def names_are_known(self) -> bool:
@@ -61,13 +63,20 @@ class ExportedModel(TrainedModel):
             raise CheckpointError(f"{self.source}: cannot be run ({first_line(error)}); export it again") from error
         classes, any_size = len(self.label_set), self.sizes == "any"
         network = GraphNetwork(
-            self.kind, run, data, classes, self.format.graph_input, any_size=any_size, source=self.source
+            self.kind,
+            run,
+            data,
+            classes,
+            self.format.graph_input,
+            any_size=any_size,
+            largest_batch=self.largest_batch,
+            source=self.source,
         ).to(device)
         network(torch.zeros(1, *data.input_size, 3, dtype=torch.uint8, device=device))  # metadata may be wrong
         return network
 
 
-def to_metadata(trained: TrainedModel, kind: Kind, sizes: Sizes) -> Metadata:
+def to_metadata(trained: TrainedModel, kind: Kind, sizes: Sizes, largest_batch: int | None = None) -> Metadata:
     """Metadata of an exported file: from photograph to input, and from output to classes. JSON where it is not text."""
     data = trained.settings.data
     return {
@@ -80,13 +89,16 @@ def to_metadata(trained: TrainedModel, kind: Kind, sizes: Sizes) -> Metadata:
         "std": json.dumps(data.std),
         "input_size": json.dumps(data.input_size),
         "sizes": sizes,
-        "preprocessing": PREPROCESSING if kind == "logits" else "crop (see input_size)",
+        "fit": trained.fit,
+        "preprocessing": f"{trained.fit} (see input_size)" + (f", {NORMALISED}" if kind == "logits" else ""),
         "names_are_known": json.dumps(trained.names_are_known),
-        "settings": json.dumps(to_dict(trained.settings)),
+        "settings": json.dumps(chosen(trained.settings) if trained.foreign else to_dict(trained.settings)),
         "epoch": json.dumps(trained.epoch),
         "scores": json.dumps(dict(trained.scores)),
         "geometry": json.dumps(trained.geometry.to_dict() if trained.geometry is not None else None),
         **({"licence": trained.licence} if trained.licence else {}),
+        **({"foreign": trained.foreign.model_dump_json(exclude_none=True)} if trained.foreign else {}),
+        **({"largest_batch": json.dumps(largest_batch)} if largest_batch else {}),
     }
 
 
@@ -112,4 +124,5 @@ def read_exported(path: Path, known: Format) -> ExportedModel:
         kind=said.kind,
         named=said.names_are_known,
         sizes=said.sizes,
+        largest_batch=said.largest_batch,
     )

@@ -139,15 +139,18 @@ class GraphNetwork(nn.Module):
         graph_input: MakeInput = GraphInput,
         *,
         any_size: bool = False,
+        largest_batch: int | None = None,
         source: str = "the graph",
     ) -> None:
         """Wrap a graph that `run` computes.
 
         Args:
             any_size: the graph takes any height and width that are multiples of 32.
+            largest_batch: most crops that the graph takes at a time. Default: `MAX_BATCH`.
             source: name of the file in errors.
         """
         super().__init__()
+        self._batch = min(largest_batch or MAX_BATCH, MAX_BATCH)
         self.input_size: Size = data.input_size
         self.input = graph_input(kind, data)
         self._kind, self._run, self._classes, self._source = kind, run, classes, source
@@ -169,7 +172,8 @@ class GraphNetwork(nn.Module):
         Raises:
             CheckpointError: the graph cannot be run, or it answers in another form.
         """
-        return torch.cat([self._checked(part, self._call(self.input(part))) for part in crops.split(MAX_BATCH)])
+        answers = [self._checked(part, self._call(self.input(part))) for part in crops.split(self._batch)]
+        return answers[0] if len(answers) == 1 else torch.cat(answers)
 
     def _call(self, graph_input: Tensor) -> object:
         try:

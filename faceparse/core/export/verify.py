@@ -10,6 +10,7 @@ from torch import Tensor
 from faceparse.core.drawing.drawn_face import draw_face
 from faceparse.core.errors import ExportError, first_line
 from faceparse.core.export.formats import Format
+from faceparse.core.images.crop import Fit
 from faceparse.core.images.warp import Size
 from faceparse.core.machine.parallel import Track, default_processes, untracked
 from faceparse.core.parser.inference import Parser
@@ -35,15 +36,18 @@ class Check:
     """Share of pixels with the same class."""
 
 
-def compare_numbers(network: Network, exported: Network, crops: Tensor, known: Format, *, labels: bool) -> Check:
+def compare_numbers(
+    network: Network, exported: Network, crops: Tensor, known: Format, *, labels: bool, reference: str = "PyTorch"
+) -> Check:
     """Compare the numbers of the exported file with PyTorch's on the same crops.
 
     Args:
         crops: N x H x W x 3 uint8 RGB.
         labels: whether the file answers with labels only.
+        reference: what `network` is, for errors.
 
     Raises:
-        ExportError: the file cannot be run, or is further from PyTorch than its format allows.
+        ExportError: the file cannot be run, or is further from the reference than its format allows.
     """
     with torch.inference_mode():
         expected = network(crops)
@@ -53,7 +57,7 @@ def compare_numbers(network: Network, exported: Network, crops: Tensor, known: F
             raise ExportError(f"the exported file cannot be run ({first_line(error)}); nothing was written") from error
     if found.shape != expected.shape:
         raise ExportError(
-            f"the exported file answers with shape {tuple(found.shape)}, PyTorch with {tuple(expected.shape)}; "
+            f"the exported file answers with shape {tuple(found.shape)}, {reference} with {tuple(expected.shape)}; "
             "nothing was written"
         )
     difference = None if labels else float((found - expected).abs().max())
@@ -62,7 +66,7 @@ def compare_numbers(network: Network, exported: Network, crops: Tensor, known: F
     if not (difference is None or difference <= largest) or agreement < known.agreement:
         numbers = "" if difference is None else f"largest difference of a logit {difference:.2e}, "
         raise ExportError(
-            f"the exported file disagrees with PyTorch at batch {len(crops)}: {numbers}"
+            f"the exported file disagrees with {reference} at batch {len(crops)}: {numbers}"
             f"the same class on {agreement:.3%} of pixels; nothing was written"
         )
     return Check(len(crops), difference, agreement)
@@ -75,12 +79,18 @@ def drawn_crops(count: int, size: Size) -> Tensor:
     return torch.from_numpy(np.stack(images))
 
 
-def score(network: Network, split: Split, groupings: tuple[Grouping, ...], track: Track = untracked) -> Summary:
+def score(
+    network: Network,
+    split: Split,
+    groupings: tuple[Grouping, ...],
+    track: Track = untracked,
+    fit: Fit = "crop",
+) -> Summary:
     """Score a network on the CPU by the default protocol.
 
     `groupings` are those of the split's photographs, as `photograph_groupings` gives them.
     """
-    parser = Parser(network, torch.device("cpu"))
+    parser = Parser(network, torch.device("cpu"), fit)
     samples, label_set = split.samples, split.label_set
     workers = min(default_processes(), 8, len(samples) // 16)
     counts = count_samples(parser, samples, len(label_set), [DEFAULT], workers=workers, track=track)

@@ -15,6 +15,7 @@ from faceparse.core.faces.alignment import (
 )
 from faceparse.core.faces.face import Face
 from faceparse.core.faces.geometry import FaceGeometry, square_to_crop
+from faceparse.core.images.crop import Fit, prepare_photo
 from faceparse.core.images.warp import (
     Size,
     apply,
@@ -49,7 +50,7 @@ class Crop:
     image: np.ndarray
     """Picture of the crop, h x w x 3 uint8 RGB, of the network's input size."""
     matrix: np.ndarray
-    """Similarity from picture to crop, 2 x 3."""
+    """Matrix from picture to crop, 2 x 3; of a face, a similarity."""
     box: tuple[float, float, float, float]
     """Box of the face that it shows, in the picture: x, y, width, height."""
     face: int = 0
@@ -69,17 +70,22 @@ class PictureLabels:
 
 
 def crop_picture(
-    image: np.ndarray, faces: Sequence[Face] | None, size: Size, geometry: FaceGeometry | None = None
+    image: np.ndarray,
+    faces: Sequence[Face] | None,
+    size: Size,
+    geometry: FaceGeometry | None = None,
+    fit: Fit = "crop",
 ) -> list[Crop]:
     """Crop each face, or the whole picture where `faces` is None.
 
     Args:
         geometry: where faces lie in the training crops; None means FaRL's template.
+        fit: how a whole picture fills the crop.
     """
     picture = (image.shape[0], image.shape[1])
-    whole = crop_matrix(picture, size)
     if faces is None:
-        return [Crop(warp_image(image, whole, size), whole, (0.0, 0.0, float(picture[1]), float(picture[0])))]
+        whole = prepare_photo(image, size, fit)
+        return [Crop(whole.crop, whole.matrix, (0.0, 0.0, float(picture[1]), float(picture[0])))]
     crops = []
     for number, face in enumerate(faces):
         matrix = face_matrix(face, picture, size, geometry)

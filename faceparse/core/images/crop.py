@@ -1,12 +1,17 @@
 """Turn a photograph into a network's input, in NumPy. Training, scoring and a server without PyTorch share it."""
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
+import cv2
 import numpy as np
 
-from faceparse.core.images.warp import Size, crop_matrix, warp_image
-from faceparse.core.settings import LARGEST_SIDE
+from faceparse.core.images.warp import Size, crop_matrix, stretch_matrix, warp_image
+from faceparse.core.limits import LARGEST_SIDE
+
+Fit = Literal["crop", "stretch"]
+"""How a whole photograph fills the input: `crop`, with its aspect kept, centred on black; `stretch`, each side by
+itself, as many networks of others are trained. Crops of faces always keep the aspect."""
 
 STEP, SMALLEST, LARGEST = 32, 64, LARGEST_SIDE
 """Sides of the input of a network that takes any size: multiples of STEP, from SMALLEST to LARGEST."""
@@ -23,11 +28,18 @@ class Photo(NamedTuple):
     """Size of the photograph."""
 
 
-def prepare_photo(image: np.ndarray, crop: Size) -> Photo:
+def prepare_photo(image: np.ndarray, crop: Size, fit: Fit = "crop") -> Photo:
     """Crop that evaluation and prediction use: the whole photograph, no augmentation."""
     size = (image.shape[0], image.shape[1])
+    if fit == "stretch":
+        return Photo(stretch(image, crop), stretch_matrix(size, crop), size)
     matrix = crop_matrix(size, crop)
     return Photo(warp_image(image, matrix, crop), matrix, size)
+
+
+def stretch(image: np.ndarray, size: Size) -> np.ndarray:
+    """Stretch a photograph to `size`, bilinear: both pictures' outer edges lie on each other."""
+    return cv2.resize(image, size[::-1], interpolation=cv2.INTER_LINEAR)
 
 
 def scale_and_shift(mean: Sequence[float], std: Sequence[float]) -> tuple[np.ndarray, np.ndarray]:

@@ -30,6 +30,13 @@ def crop_matrix(image: Size, crop: Size, *, scale: float = 1.0, rotation: float 
     return np.array([[c, s, crop_width / 2 - c * x - s * y], [-s, c, crop_height / 2 + s * x - c * y]])
 
 
+def stretch_matrix(image: Size, crop: Size) -> np.ndarray:
+    """2 x 3 float64, image -> crop: each side by itself, outer edge onto outer edge, as `cv2.resize` places pixels."""
+    (height, width), (crop_height, crop_width) = image, crop
+    x, y = crop_width / width, crop_height / height
+    return np.array([[x, 0, (x - 1) / 2], [0, y, (y - 1) / 2]])
+
+
 def warp_image(image: np.ndarray, matrix: np.ndarray, size: Size) -> np.ndarray:
     """Warp an image of up to four channels: bilinear, black outside."""
     if image.ndim == 3 and image.shape[2] == 3:  # OpenCV warps four channels in less time than three

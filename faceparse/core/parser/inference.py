@@ -8,7 +8,7 @@ from torch import Tensor
 
 from faceparse.core.errors import CheckpointError
 from faceparse.core.faces.windows import ANY, PictureSizes, fixed
-from faceparse.core.images.crop import prepare_photo
+from faceparse.core.images.crop import Fit, prepare_photo
 from faceparse.core.images.warp import Size, enlarge_logits
 from faceparse.core.parser.trained import Network, PictureNetwork, TrainedModel
 
@@ -27,9 +27,9 @@ class Parser:
         labels = parser.parse([image])
     """
 
-    def __init__(self, network: Network, device: torch.device) -> None:
-        """Use `network`, which is already on `device`."""
-        self.network = network
+    def __init__(self, network: Network, device: torch.device, fit: Fit = "crop") -> None:
+        """Use `network`, which is already on `device`. `fit` says how a whole photograph fills its input."""
+        self.network, self.fit = network, fit
         self.input_size = network.input_size
         self.device = device
 
@@ -70,7 +70,7 @@ class Parser:
 
     def parse(self, images: Sequence[np.ndarray]) -> list[np.ndarray]:
         """Photographs (H x W x 3 uint8 RGB, any sizes) -> labels at their own sizes."""
-        photos = [prepare_photo(image, self.input_size) for image in images]
+        photos = [prepare_photo(image, self.input_size, self.fit) for image in images]
         logits = self.logits(torch.from_numpy(np.stack([photo.crop for photo in photos])))
         return [
             enlarge_logits(copy_to_host(one)(), photo.matrix, photo.size)
@@ -116,4 +116,4 @@ def copy_to_host(logits: Tensor) -> PendingArray:
 
 def load_parser(trained: TrainedModel, device: torch.device, input_size: Size | None = None) -> Parser:
     """A parser with the model's own preprocessing; `input_size` overrides its crop."""
-    return Parser(trained.network(device, input_size), device)
+    return Parser(trained.network(device, input_size), device, trained.fit)

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from faceparse.core.faces.geometry import FaceGeometry
+from faceparse.core.images.crop import Fit
 from faceparse.core.images.warp import Size
 from faceparse.core.labels.label_set import LabelSet
 from faceparse.core.machine.device import resolve_device
@@ -17,7 +18,7 @@ from faceparse.core.model.normalise import Normalise
 from faceparse.core.model.parsing import ParsingModel
 from faceparse.core.names.model_file import short_name
 from faceparse.core.runtime.licences import LICENCES
-from faceparse.core.runtime.metadata import ExportedMetadata
+from faceparse.core.runtime.metadata import ExportedMetadata, Foreign
 from faceparse.core.settings import DataSettings, Settings
 
 
@@ -50,6 +51,7 @@ class TrainedModel(ABC):
 
     path: Path
     settings: Settings
+    """Settings of its training; of a `foreign` network, only how a picture becomes its input."""
     label_set: LabelSet
     run_id: str | None = None
     """MLflow run that made it."""
@@ -64,6 +66,10 @@ class TrainedModel(ABC):
     """Scores on `val` when it was written."""
     geometry: FaceGeometry | None = None
     """Where faces lie in its training crops; None where this was not measured."""
+    fit: Fit = "crop"
+    """How a whole photograph fills its input."""
+    foreign: Foreign | None = None
+    """Origin of a network that faceparse did not train, else None."""
     own_licence: str | None = None
     """Terms of use that its file states."""
     copy: object = field(default=None, compare=False, repr=False)
@@ -83,6 +89,11 @@ class TrainedModel(ABC):
     def part_classes(self) -> LabelSet:
         """Label set of the logits of `PictureNetwork.coarse`, in whose classes the model finds faces."""
         return self.label_set
+
+    @property
+    def trained_on(self) -> Path | None:
+        """Folder of the dataset that it was trained on; None for a foreign network."""
+        return None if self.foreign else self.settings.data.root
 
     @property
     def licence(self) -> str | None:
@@ -130,6 +141,8 @@ def model_fields(said: ExportedMetadata) -> dict[str, Any]:
         "epoch": said.epoch,
         "scores": said.scores,
         "geometry": said.geometry,
+        "fit": said.fit,
+        "foreign": said.foreign,
         "own_licence": said.licence,
     }
 

@@ -154,7 +154,7 @@ def _crop_ahead(
         if frame is None:
             return None
         faces = finder(where, frame.image) if finder else None
-        return _Cropped(frame, crop_picture(frame.image, faces, parser.input_size, geometry))
+        return _Cropped(frame, crop_picture(frame.image, faces, parser.input_size, geometry, parser.fit))
 
     for cropped in map_threads(step, repeat(None), 1, ahead=ahead):
         if cropped is None:

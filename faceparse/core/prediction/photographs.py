@@ -12,6 +12,7 @@ from faceparse.core.errors import FaceparseError
 from faceparse.core.faces.crops import Crop, crop_picture, paste, settle
 from faceparse.core.faces.face import Face, Finder
 from faceparse.core.faces.geometry import FaceGeometry
+from faceparse.core.images.crop import Fit
 from faceparse.core.images.read_photograph import Picture, decode_picture
 from faceparse.core.machine.parallel import Track, default_processes, map_threads, untracked
 from faceparse.core.parser.inference import Parser, PendingArray, copy_to_host
@@ -74,7 +75,7 @@ def predict_photographs(
     """
     done, faceless, broken, notices = 0, list[str](), list[str](), list[str]()
     threads = min(default_processes(), 8)
-    read = partial(_read, finder=finder, size=parser.input_size, geometry=geometry)
+    read = partial(_read, finder=finder, size=parser.input_size, geometry=geometry, fit=parser.fit)
     photographs = map_threads(read, sources, threads, ahead=2 * batch_size)
     parsed = (
         (photo, [copy_to_host(one) for one in logits])
@@ -98,14 +99,14 @@ def predict_photographs(
 
 
 def _read(
-    source: Source, *, finder: Finder | None, size: tuple[int, int], geometry: FaceGeometry | None
+    source: Source, *, finder: Finder | None, size: tuple[int, int], geometry: FaceGeometry | None, fit: Fit
 ) -> _Photograph | _Broken:
     try:
         picture = decode_picture(source.bytes(), source.where)
         faces = finder(source.where, picture.image) if finder else None
     except FaceparseError as error:  # one broken photograph must not stop the others
         return _Broken(str(error))
-    return _Photograph(source, picture, faces, crop_picture(picture.image, faces, size, geometry))
+    return _Photograph(source, picture, faces, crop_picture(picture.image, faces, size, geometry, fit))
 
 
 def _save(outputs: Outputs, parsed: tuple[_Photograph | _Broken, list[PendingArray]]) -> _Saved | _Broken:

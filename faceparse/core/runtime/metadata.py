@@ -3,15 +3,26 @@
 from collections.abc import Mapping
 from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from faceparse.core.errors import CheckpointError
 from faceparse.core.faces.geometry import FaceGeometry, read_geometry
+from faceparse.core.images.crop import Fit
 from faceparse.core.labels.label_set import LabelSet
 from faceparse.core.runtime.kinds import Kind, Sizes
 from faceparse.core.settings import Settings
 from faceparse.core.text.shapes import explain
 from faceparse.core.text.toml_json import parse_json
+
+
+def _line(text: str) -> str:
+    if not text.isprintable() or not text.strip():
+        raise ValueError(f"is one line of printable letters, not {text[:100]!r}")
+    return text
+
+
+Line = Annotated[str, Field(max_length=1000), AfterValidator(_line)]
+"""Text of one line, as a card and a terminal can show it."""
 
 Epoch = Annotated[int, Field(ge=0, le=10**9)]
 Scores = dict[str, Annotated[float, Field(allow_inf_nan=False)]]
@@ -19,7 +30,7 @@ Scores = dict[str, Annotated[float, Field(allow_inf_nan=False)]]
 LAYOUT = "layout"
 """Key of a file that has the inputs and outputs of another program's model; such a file has no other key of ours."""
 
-_PLAIN = ("faceparse", "kind", "channel_order", "sizes", "licence")
+_PLAIN = ("faceparse", "kind", "channel_order", "sizes", "fit", "licence")
 """Keys whose value is plain text; all others hold JSON."""
 
 
@@ -33,8 +44,25 @@ def _geometry(value: Any) -> FaceGeometry | None:
 Geometry = Annotated[FaceGeometry | None, BeforeValidator(_geometry)]
 
 
+class Foreign(BaseModel):
+    """Origin of a network that others trained, and that `faceparse import` took over."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: Line
+    """Name of the network, as its description has it."""
+    source: Line | None = None
+    """Where it is from, such as a link."""
+    file: Line
+    """Name of its file."""
+    sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
+    """SHA-256 of that file."""
+    output: Line
+    """Name of the output that holds the parsing."""
+
+
 class ExportedMetadata(BaseModel):
-    """The keys that `faceparse export` writes and that readers need."""
+    """The keys that `faceparse export` and `faceparse import` write and that readers need."""
 
     model_config = ConfigDict(frozen=True, arbitrary_types_allowed=True)
 
@@ -43,6 +71,7 @@ class ExportedMetadata(BaseModel):
     kind: Kind
     label_set: LabelSet
     settings: Settings
+    """Of a `foreign` network, only what `faceparse import` set: the rest says nothing about it."""
     channel_order: str
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
@@ -53,6 +82,11 @@ class ExportedMetadata(BaseModel):
     epoch: Epoch | None
     scores: Scores
     geometry: Geometry = None
+    fit: Fit = "crop"
+    largest_batch: Annotated[int, Field(ge=1)] | None = None
+    """Most crops at a time that the graph takes; None where it takes any number."""
+    foreign: Foreign | None = None
+    """Origin of a network that faceparse did not train, else None."""
     licence: str | None = None
 
     @model_validator(mode="after")

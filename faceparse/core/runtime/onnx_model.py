@@ -11,7 +11,7 @@ import onnxruntime
 from faceparse.core.errors import CheckpointError, first_line
 from faceparse.core.faces.geometry import FaceGeometry
 from faceparse.core.faces.windows import ANY, PictureSizes, fixed
-from faceparse.core.images.crop import LARGEST, SMALLEST, STEP, normalise
+from faceparse.core.images.crop import LARGEST, SMALLEST, STEP, Fit, normalise
 from faceparse.core.images.warp import Size
 from faceparse.core.labels.classes import Classes
 from faceparse.core.runtime.kinds import InputNumbers, Kind, Sizes
@@ -56,6 +56,9 @@ class OnnxModel:
     kind: Kind
     input_size: Size
     sizes: Sizes
+    fit: Fit
+    """How a whole photograph fills the input."""
+    _batch: int | None
     _where: Path
     _input: InputNumbers
     _session: onnxruntime.InferenceSession
@@ -85,6 +88,11 @@ class OnnxModel:
         return np.stack([likely[:, list(ids)].sum(axis=1) for ids in parts], axis=1)
 
     def _answer(self, crops: np.ndarray) -> np.ndarray:
+        if (step := self._batch) is None:
+            return self._answer_to(crops)
+        return np.concatenate([self._answer_to(crops[start : start + step]) for start in range(0, len(crops), step)])
+
+    def _answer_to(self, crops: np.ndarray) -> np.ndarray:
         numbers, graph_input = self._input, crops
         if self.kind == "logits":
             graph_input = normalise(crops, bgr=numbers.channel_order == "bgr", mean=numbers.mean, std=numbers.std)
@@ -208,9 +216,9 @@ def read_metadata(path: Path) -> Mapping[str, str]:
 
 
 def new_session(
-    path: Path, *, providers: Any = ("CPUExecutionProvider",), threads: int = 0
+    path: Path, *, data: bytes | None = None, providers: Any = ("CPUExecutionProvider",), threads: int = 0
 ) -> onnxruntime.InferenceSession:
-    """Open an ONNX file. `threads` of 0 means one for each core.
+    """Open an ONNX file, or its `data` where they are known. `threads` of 0 means one for each core.
 
     A graph may name other files for its weights. No such file is opened: our files hold all their weights, and a name
     may point to a device.
@@ -220,7 +228,7 @@ def new_session(
     options.log_severity_level = 3
     # The runtime takes such files from this folder only. This "folder" is a file: nothing can lie in it.
     options.add_session_config_entry("session.model_external_initializers_file_folder_path", str(path))
-    data = path.read_bytes()
+    data = path.read_bytes() if data is None else data
     if loop := next((name for name in (b"Loop", b"Scan") if b"\x22\x04" + name in data), None):  # op_type of a node
         raise ValueError(f"its graph has a {loop.decode()}, which could run for ever")
     return onnxruntime.InferenceSession(data, options, providers=list(providers))

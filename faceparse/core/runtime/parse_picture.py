@@ -20,6 +20,6 @@ def parse_picture(
         clear: as in `paste`.
     """
     faces = None if finder is None else finder(where, image)
-    crops = crop_picture(image, faces, model.input_size, model.geometry)
+    crops = crop_picture(image, faces, model.input_size, model.geometry, model.fit)
     answers = settle([model.logits(crop.image[None])[0] for crop in crops], crops)
     return paste(answers, crops, (image.shape[0], image.shape[1]), clear=clear), faces

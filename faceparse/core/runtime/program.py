@@ -85,6 +85,8 @@ def open_trusted(path: Path) -> OnnxModel:
         kind=kind,
         input_size=(height, width),
         sizes="any" if stored["sizes"] == "any" else "fixed",
+        fit="stretch" if stored.get("fit") == "stretch" else "crop",
+        _batch=int(stored["largest_batch"]) if "largest_batch" in stored else None,
         _where=path,
         _input=PlainNumbers(stored["channel_order"], tuple(said["mean"]), tuple(said["std"])),
         _session=session,

@@ -15,7 +15,7 @@ from faceparse.core.labels.mapping import ClassMapping
 from faceparse.core.machine.parallel import Track, default_processes, map_threads, untracked
 from faceparse.core.parser.inference import Parser
 from faceparse.core.sampling.loader import Loader
-from faceparse.core.scoring.protocols import PROTOCOLS, Case, Protocol, View, read_case
+from faceparse.core.scoring.protocols import Case, Protocol, View, protocol_for, read_case
 from faceparse.core.scoring.records import Counts, count_image, no_counts
 
 
@@ -42,7 +42,7 @@ def parse_samples(
         classes: number of the parser's classes.
         truth: from the classes of the labels on disk to the parser's. Default: they are the same.
     """
-    chosen = {name: PROTOCOLS[name] for name in protocols}
+    chosen = {name: protocol_for(name, parser.fit) for name in protocols}
     cases = _Cases(samples, classes, parser.input_size, list(chosen.values()), truth)
     loader = Loader(cases, _stack, device=parser.device, workers=workers, batch_size=batch_size)
     for views, batch in loader:

@@ -7,7 +7,8 @@
 | farl    | crop         | `labels_raw` if aligned, else `labels` | logits, both warps as one; bilinear            |
 | segface | stretched    | `labels` at 512 x 512; nearest         | logits at 512 x 512; bilinear                  |
 
-The crop keeps the photograph's aspect, the stretched picture does not. `farl` follows FaRL (Zheng et al., CVPR 2022):
+The crop keeps the photograph's aspect, the stretched picture does not. A network that was trained on stretched
+photographs sees them stretched in every protocol, and the way back is then the inverse stretch. `farl` follows FaRL (Zheng et al., CVPR 2022):
 every warp has pixel centres at integer coordinates. `segface` follows SegFace (Narayan et al., AAAI 2025): every
 resize aligns the pictures' outer edges (half-pixel centres, `align_corners=False`), without antialiasing.
 """
@@ -26,10 +27,10 @@ from torch import Tensor
 
 from faceparse.core.datasets.layout import Sample
 from faceparse.core.errors import DatasetError, SettingsError
-from faceparse.core.images.crop import prepare_photo
+from faceparse.core.images.crop import Fit, prepare_photo, stretch
 from faceparse.core.images.matrices import read_matrix
 from faceparse.core.images.read_label import read_label
-from faceparse.core.images.warp import Size, crop_matrix, invert, unwarp_label, warp_label
+from faceparse.core.images.warp import Size, crop_matrix, invert, stretch_matrix, unwarp_label, warp_label
 from faceparse.core.labels.label_set import nearest
 from faceparse.core.parser.inference import classes_of
 from faceparse.core.sampling.samples import check_values, read_pair
@@ -136,11 +137,6 @@ def _crop(image: np.ndarray, size: Size) -> np.ndarray:
     return prepare_photo(image, size).crop
 
 
-def _stretched(image: np.ndarray, size: Size) -> np.ndarray:
-    """The photograph stretched to `size`, bilinear."""
-    return cv2.resize(image, size[::-1], interpolation=cv2.INTER_LINEAR)
-
-
 # Truths.
 
 
@@ -164,25 +160,29 @@ def _square(_sample: Sample, label: np.ndarray, _read: ReadLabel) -> Truth:
 # Predictions in the truth's space.
 
 
-def _warp_classes(logits: Tensor, photograph: Size, truth: Truth) -> np.ndarray:
+FitMatrix = Callable[[Size, Size], np.ndarray]
+"""Matrix from a photograph of one size to the network's input of another, 2 x 3."""
+
+
+def _warp_classes(logits: Tensor, photograph: Size, truth: Truth, matrix_of: FitMatrix = crop_matrix) -> np.ndarray:
     """Class ids in the truth's space: nearest neighbour, background outside.
 
     The canvas between the two steps has the photograph's size: an aligned photograph that is larger than the original
     must not be cut off before it is projected.
     """
     label = classes_of(logits)
-    label = unwarp_label(label, crop_matrix(photograph, label.shape), photograph)
+    label = unwarp_label(label, matrix_of(photograph, label.shape), photograph)
     return label if truth.project is None else warp_label(label, truth.project, truth.label.shape, border=0)
 
 
-def _warp_logits(logits: Tensor, photograph: Size, truth: Truth) -> np.ndarray:
+def _warp_logits(logits: Tensor, photograph: Size, truth: Truth, matrix_of: FitMatrix = crop_matrix) -> np.ndarray:
     """Class ids in the truth's space: logits are warped once, bilinear, then the largest one wins.
 
     Outside the crop, background gets the largest of all logits and the other classes the smallest. So neither a scale
     nor a shift of the logits moves a border.
     """
     classes, *crop = logits.shape
-    matrix = crop_matrix(photograph, (crop[0], crop[1]))
+    matrix = matrix_of(photograph, (crop[0], crop[1]))
     if truth.project is not None:
         back = invert(truth.project)
         matrix = np.column_stack([matrix[:, :2] @ back[:, :2], matrix[:, :2] @ back[:, 2] + matrix[:, 2]])
@@ -212,10 +212,30 @@ def _stretch_logits(logits: Tensor, _photograph: Size, truth: Truth) -> np.ndarr
     return classes_of(square[0])
 
 
+def _stretch_back(logits: Tensor, photograph: Size, truth: Truth) -> np.ndarray:
+    """`_warp_logits` of a stretched photograph. Its outermost pixels lie up to half a pixel outside the logits."""
+    around = F.pad(logits[None], (1, 1, 1, 1), mode="replicate")[0]
+
+    def matrix_of(image: Size, padded: Size) -> np.ndarray:
+        return stretch_matrix(image, (padded[0] - 2, padded[1] - 2)) + [[0, 0, 1], [0, 0, 1]]
+
+    return _warp_logits(around, photograph, truth, matrix_of)
+
+
 PROTOCOLS: dict[str, Protocol] = {
     "eagrnet": Protocol(_crop, _original, _warp_classes),
     "label": Protocol(_crop, _photograph, _warp_classes),
     "farl": Protocol(_crop, _original, _warp_logits),
-    "segface": Protocol(_stretched, _square, _stretch_logits),
+    "segface": Protocol(stretch, _square, _stretch_logits),
+}
+_OF_STRETCHED = PROTOCOLS | {
+    "eagrnet": Protocol(stretch, _original, partial(_warp_classes, matrix_of=stretch_matrix)),
+    "label": Protocol(stretch, _photograph, partial(_warp_classes, matrix_of=stretch_matrix)),
+    "farl": Protocol(stretch, _original, _stretch_back),
 }
 DEFAULT = "eagrnet"
+
+
+def protocol_for(name: str, fit: Fit) -> Protocol:
+    """The protocol of that name, for a network whose input whole photographs fill in this way."""
+    return _OF_STRETCHED[name] if fit == "stretch" else PROTOCOLS[name]

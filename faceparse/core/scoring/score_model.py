@@ -63,7 +63,7 @@ class EvaluationPlan:
         """
         trained = self.model.settings.data
         height, width = self.input_size
-        own = self.split.root.resolve() == trained.root.resolve()
+        own = self.model.trained_on is not None and self.split.root.resolve() == self.model.trained_on.resolve()
         parts = [
             *([] if own else [self.split.root.name]),
             self.split.name,
@@ -195,7 +195,7 @@ def score_checkpoint(
     """
     samples, label_set = plan.split.samples, plan.label_set
     network = augmented_network(plan.model, label_set, plan.augmentation, device, plan.input_size)
-    parser = Parser(network, device)
+    parser = Parser(network, device, plan.model.fit)
     counts = count_samples(
         parser,
         samples,

@@ -59,7 +59,9 @@ def find_any_split(
     """
     if split not in SPLITS:
         raise SettingsError(f"--split {split!r}: not one of {', '.join(SPLITS)}{nearest(split, SPLITS)}")
-    root = data_dir or trained.settings.data.root
+    root = data_dir or trained.trained_on
+    if root is None:
+        raise SettingsError(f"{trained.source}: was not trained by faceparse; name the dataset with --data-dir")
     there = _lists(root)
     if there and split not in there:
         raise DatasetError(
