@@ -15,15 +15,17 @@ if TYPE_CHECKING:
     from faceparse.core.export.bisenet import BisenetReport
     from faceparse.core.export.export import ExportReport
     from faceparse.core.export.latency import Speed
-    from faceparse.core.parser.checkpoint_file import Checkpoint
-    from faceparse.core.parser.trained import Network
+    from faceparse.core.parser.trained import Network, TrainedModel
     from faceparse.core.scoring.scores import Scores
     from faceparse.core.scoring.split import Split
 
 
 def export(
     checkpoint: Annotated[
-        str, typer.Argument(help=f"{TRAINED} It has to hold PyTorch weights: a graph is exported already.")
+        str,
+        typer.Argument(
+            help=f"{TRAINED} It has to hold PyTorch weights, or to be imported: other graphs are exported already."
+        ),
     ],
     format_: Annotated[
         str,
@@ -143,26 +145,28 @@ def export(
         track=track,
     )
     if exporter.scored_on is None:
-        err.print(f"F1 is not compared: no dataset at {loaded.settings.data.root}; name it with --data-dir")
+        where = f"no dataset at {loaded.trained_on}" if loaded.trained_on else "the training's dataset is not known"
+        err.print(f"F1 is not compared: {where}; name it with --data-dir")
     if for_bisenet:
         err.print(f"exporting {checkpoint} for BiSeNet's programs, then comparing it with faceparse ...")
         written = export_bisenet(exporter, output or beside_model(loaded, ENDING))
         out.print(_bisenet_line(written))
         if exporter.scores is not None and exporter.scored_on is not None and written.scores is not None:
-            print_table(_f1_table(exporter.scored_on, exporter.scores, {layout or "": written.scores}))
+            files = {layout or "": written.scores}
+            print_table(_f1_table(exporter.scored_on, exporter.scores, files, exporter.reference))
         return
     reports = []
     for name in formats:
         ending = f"-{name}.bundle" if bundle else FORMATS[name].suffix
         beside = beside_model(loaded, ending)
         path = beside if output is None else output if len(formats) == 1 else output / beside.name
-        err.print(f"exporting {checkpoint} to {name}, then comparing it with PyTorch ...")
+        err.print(f"exporting {checkpoint} to {name}, then comparing it with {exporter.reference} ...")
         reports.append(exporter.export(name, path, bundle=bundle))
-        out.print(_line(reports[-1]))
-    if loaded.settings.model.light and exporter.graph.why_fixed:
+        out.print(_line(reports[-1], exporter.reference))
+    if loaded.foreign is None and loaded.settings.model.light and exporter.graph.why_fixed:
         err.print(f"for crops of one size: {exporter.graph.why_fixed}")
     if exporter.scores is not None and exporter.scored_on is not None:
-        print_table(_f1_table(exporter.scored_on, exporter.scores, _scores(reports)))
+        print_table(_f1_table(exporter.scored_on, exporter.scores, _scores(reports), exporter.reference))
     if registration is not None:
         from faceparse.core.export.registration import register_report
 
@@ -171,24 +175,26 @@ def export(
     if benchmark:
         err.print("timing ...")
         networks: dict[str, Network] = {
-            "PyTorch": exporter.network,
+            exporter.reference: exporter.network,
             **{one.format: one.model.network(exporter.device) for one in reports},
         }
-        print_table(_speed_table(measure(networks), reports))
+        print_table(_speed_table(measure(networks), reports, exporter.reference))
 
 
-def _scored_on(checkpoint: "Checkpoint", data_dir: Path | None, split: str | None, limit: int | None) -> "Split | None":
+def _scored_on(
+    checkpoint: "TrainedModel", data_dir: Path | None, split: str | None, limit: int | None
+) -> "Split | None":
     """Split to compare F1 on. None where nobody named a dataset and the training's dataset is not here."""
     from faceparse.core.scoring.split import find_split, held_out
 
-    root = data_dir or checkpoint.settings.data.root
-    if data_dir is None and not root.is_dir():
+    root = data_dir or checkpoint.trained_on
+    if root is None or (data_dir is None and not root.is_dir()):
         return None
     found = find_split(checkpoint, data_dir=data_dir, split=split or held_out(root))
     return replace(found, samples=found.samples[:limit])
 
 
-def _line(report: "ExportReport") -> str:
+def _line(report: "ExportReport", reference: str) -> str:
     from faceparse.core.images.crop import LARGEST, SMALLEST, STEP
 
     height, width = report.model.settings.data.input_size if report.model.sizes == "fixed" else ("H", "W")
@@ -200,7 +206,7 @@ def _line(report: "ExportReport") -> str:
     agreement = min(check.agreement for check in report.checks)
     differences = [check.difference for check in report.checks if check.difference is not None]
     numbers = f", largest difference of a logit {max(differences):.2e}" if differences else ""
-    same = f"the class of PyTorch on {agreement:.4%} of pixels{numbers}"
+    same = f"the class of {reference} on {agreement:.4%} of pixels{numbers}"
     sides = "" if report.model.sizes == "fixed" else f" (H and W: multiples of {STEP} from {SMALLEST} to {LARGEST})"
     return f"{report.path}: {shapes}{sides}, {report.size / 1e6:.1f} MB; {same}"
 
@@ -217,16 +223,16 @@ def _scores(reports: "Sequence[ExportReport]") -> "dict[str, Scores]":
     return {report.format: report.scores for report in reports if report.scores is not None}
 
 
-def _f1_table(split: "Split", reference: "Scores", files: "Mapping[str, Scores]") -> Any:
-    """Table of each file's F1 by class, with its difference from PyTorch's F1."""
+def _f1_table(split: "Split", expected_scores: "Scores", files: "Mapping[str, Scores]", reference: str) -> Any:
+    """Table of each file's F1 by class, with its difference from that of the `reference`."""
     from faceparse.commands.console import number_table
     from faceparse.core.scoring.scores import percent
 
-    title = f"F1 % on {split.root.name} {split.name}, {len(split.samples)} images, and the change from PyTorch's"
-    table = number_table(title, "class", "PyTorch", *files)
+    title = f"F1 % on {split.root.name} {split.name}, {len(split.samples)} images, and the change from {reference}"
+    table = number_table(title, "class", reference, *files)
 
     def add(row: str, name: str) -> None:
-        expected = reference.get(name)
+        expected = expected_scores.get(name)
         cells = [percent(expected)]
         for scores in files.values():
             value = scores.get(name)
@@ -234,24 +240,24 @@ def _f1_table(split: "Split", reference: "Scores", files: "Mapping[str, Scores]"
             cells.append(percent(value) + change)
         table.add_row(row, *cells)
 
-    for name in reference.f1:
+    for name in expected_scores.f1:
         add(name, f"f1/{name}")
-    for name in reference.merged_f1:
+    for name in expected_scores.merged_f1:
         add(f"{name} (merged)", f"f1/{name}")
     table.add_section()
     add("mean without background", "mean_f1")
     return table
 
 
-def _speed_table(speeds: "Mapping[str, Speed]", reports: "Sequence[ExportReport]") -> Any:
+def _speed_table(speeds: "Mapping[str, Speed]", reports: "Sequence[ExportReport]", reference: str) -> Any:
     from faceparse.commands.console import number_table
     from faceparse.core.export.latency import BATCH
 
-    headings = ("MB", "ms a crop", f"crops a second, {BATCH} at a time", "times PyTorch")
+    headings = ("MB", "ms a crop", f"crops a second, {BATCH} at a time", f"times {reference}")
     table = number_table("on this machine's CPU, medians of one run", "format", *headings)
     sizes = {report.format: f"{report.size / 1e6:.1f}" for report in reports}
-    reference = speeds["PyTorch"].throughput
+    throughput = speeds[reference].throughput
     for name, speed in speeds.items():
-        ratio = f"{speed.throughput / reference:.2f}"
+        ratio = f"{speed.throughput / throughput:.2f}"
         table.add_row(name, sizes.get(name, ""), f"{1000 * speed.latency:.0f}", f"{speed.throughput:.2f}", ratio)
     return table

@@ -116,6 +116,8 @@ def export_bisenet(exporter: Exporter, path: Path) -> BisenetReport:
     checkpoint, network = exporter.checkpoint, exporter.network
     label_set = checkpoint.label_set
     check_label_set(label_set)
+    if not isinstance(network, ParsingNetwork):
+        raise SettingsError(f"--layout {BISENET}: not for an imported network ({checkpoint.source})")
     make_folder(path.parent)
     module = BisenetGraph(network, checkpoint.settings.data, label_set).eval()
     writer = OnnxWriter(

@@ -19,7 +19,7 @@ from faceparse.core.errors import (
 )
 from faceparse.core.export.bundle import fill_bundle
 from faceparse.core.export.exported import ExportedModel, read_exported, to_metadata
-from faceparse.core.export.formats import FORMATS, Judgement, Write, writers
+from faceparse.core.export.formats import FORMATS, Judgement, Write, onnx_writers, writers
 from faceparse.core.export.graph import (
     ArrayInput,
     Graph,
@@ -40,7 +40,7 @@ from faceparse.core.machine.parallel import Track, untracked
 from faceparse.core.names.model_file import SUFFIXES
 from faceparse.core.parser.checkpoint_file import Checkpoint
 from faceparse.core.parser.inference import Parser
-from faceparse.core.parser.trained import Network, TrainedModel
+from faceparse.core.parser.trained import Network, ParsingNetwork, TrainedModel
 from faceparse.core.runtime.checksums import MODEL, is_bundle
 from faceparse.core.runtime.kinds import Kind, Sizes
 from faceparse.core.scoring.built_in_groups import photograph_groupings
@@ -74,14 +74,18 @@ class ExportReport:
 DEFAULT_F1_DROP = 0.01
 
 
-def read_exportable(source: str | Path) -> Checkpoint:
-    """Load a checkpoint that can be exported.
+Exportable = Checkpoint | ExportedModel
+"""A checkpoint, or an imported network, whose graph is ONNX already."""
+
+
+def read_exportable(source: str | Path) -> Exportable:
+    """Load a model that can be exported.
 
     Raises:
-        CheckpointError: not a checkpoint.
+        CheckpointError: neither a checkpoint nor an imported network.
     """
     model = load_file(source)
-    if not isinstance(model, Checkpoint):
+    if not isinstance(model, Checkpoint | ExportedModel) or not (isinstance(model, Checkpoint) or model.foreign):
         raise CheckpointError(f"{source}: is exported already; give the checkpoint that it was made from")
     return model
 
@@ -108,7 +112,7 @@ class Exporter:
 
     def __init__(
         self,
-        checkpoint: Checkpoint,
+        checkpoint: Exportable,
         *,
         kind: Kind = "logits",
         input_size: Size | None = None,
@@ -128,9 +132,18 @@ class Exporter:
             opset: version of ONNX's operators in ONNX files. Default: PyTorch's choice.
 
         Raises:
-            SettingsError: a drop cannot be judged without photographs, or no file of this opset can be written.
+            SettingsError: a drop cannot be judged without photographs, no file of this opset can be written, or an
+                imported network cannot be changed so.
         """
         check_opset(opset)
+        own = checkpoint.settings.data.input_size
+        changed = {
+            "--preprocessing": kind != "logits",
+            "--input-size": input_size not in (None, own),
+            "--opset": opset is not None,
+        }
+        if checkpoint.foreign and (option := next((name for name, wanted in changed.items() if wanted), None)):
+            raise SettingsError(f"{option}: not for an imported network ({checkpoint.source}), whose graph is fixed")
         if max_f1_drop is not None and scored_on is None:
             raise SettingsError("--max-f1-drop needs photographs to score on; name a dataset with --data-dir")
         data = checkpoint.settings.data
@@ -152,6 +165,9 @@ class Exporter:
             DatasetError: the format needs training photographs, and they cannot be read.
             OutputError: `path` cannot be written.
         """
+        if self.checkpoint.foreign and not FORMATS[format_name].servable:
+            kinds = ", ".join(name for name, known in FORMATS.items() if known.servable)
+            raise ExportError(f"{format_name}: an imported network has no PyTorch weights; take one of {kinds}")
         make_folder(path.parent)
         if FORMATS[format_name].calibrated:
             self._training_photographs()  # fails here, before the long work, if they are missing
@@ -159,7 +175,9 @@ class Exporter:
 
         def write_and_verify(file: BinaryIO) -> None:
             nonlocal report
-            self.write_with(self._writers[format_name], file, "; try --fixed-size" * (self.graph.sizes == "any"))
+            own = self.checkpoint.foreign is None
+            fix = "; try --fixed-size" if own and self.graph.sizes == "any" else ""
+            self.write_with(self._writers[format_name], file, fix)
             report = self._verify(format_name, Path(file.name), path)
 
         def write_at(place: Path) -> None:
@@ -180,13 +198,22 @@ class Exporter:
         assert report is not None
         return report
 
+    @property
+    def reference(self) -> str:
+        """What the files are compared with, for people."""
+        return "the imported file" if self.checkpoint.foreign else "PyTorch"
+
     @cached_property
     def graph(self) -> Graph:
         """The graph that all files compute. Finding out whether it takes any size needs seconds."""
+        assert isinstance(self.network, ParsingNetwork)
         return build_graph(self.network, self._kind, self._wanted)
 
     @cached_property
     def _writers(self) -> dict[str, Write]:
+        if isinstance(self.checkpoint, ExportedModel):
+            known = to_metadata(self.checkpoint, self._kind, self.checkpoint.sizes, self.checkpoint.largest_batch)
+            return onnx_writers(self.checkpoint.path, known, self._calibration, self._judgement)
         metadata = to_metadata(self.checkpoint, self._kind, self.graph.sizes)
         return writers(
             self.graph, metadata, self._calibration, self.checkpoint.weights, self._judgement, opset=self.opset
@@ -217,15 +244,13 @@ class Exporter:
         model = replace(read_exported(file, FORMATS[format_name]), path=path)
         network = replace(model, path=file).network(self.device)
         labels = model.kind == "labels"
-        checks = tuple(
-            compare_numbers(
-                self.network, network, drawn_crops(batch, network.input_size), FORMATS[format_name], labels=labels
-            )
-            for batch in CHECKED_BATCHES
-        )
+        crops = [drawn_crops(batch, network.input_size) for batch in CHECKED_BATCHES]
         if model.sizes == "any":
-            crops = drawn_crops(CHECKED_BATCHES[0], another_size(network.input_size))
-            checks += (compare_numbers(self.network, network, crops, FORMATS[format_name], labels=labels),)
+            crops.append(drawn_crops(CHECKED_BATCHES[0], another_size(network.input_size)))
+        known, reference = FORMATS[format_name], self.reference
+        checks = tuple(
+            compare_numbers(self.network, network, one, known, labels=labels, reference=reference) for one in crops
+        )
         summary = self.judge(format_name, network)
         scores = summary.scores if summary else None
         beside = FORMATS[format_name].beside
@@ -235,7 +260,7 @@ class Exporter:
     def _score(self, split: Split, network: Network) -> Summary:
         if self._groupings is None:
             self._groupings = photograph_groupings(split.samples, split.label_set, track=self._track)
-        return score(network, split, self._groupings, self._track)
+        return score(network, split, self._groupings, self._track, self.checkpoint.fit)
 
     def judge(self, what: str, network: Network) -> Summary | None:
         """Score an exported network, and compare its scores with PyTorch's. None without a dataset.
@@ -252,14 +277,16 @@ class Exporter:
         drop = self.scores.mean_f1 - summary.scores.mean_f1
         if drop > self._max_f1_drop:
             raise ExportError(
-                f"{what}: mean F1 {summary.scores.mean_f1:.4f} where PyTorch has {self.scores.mean_f1:.4f}, a drop of "
-                f"{drop:.4f}, more than --max-f1-drop {self._max_f1_drop}; nothing was written"
+                f"{what}: mean F1 {summary.scores.mean_f1:.4f} where {self.reference} has {self.scores.mean_f1:.4f}, a "
+                f"drop of {drop:.4f}, more than --max-f1-drop {self._max_f1_drop}; nothing was written"
             )
         return summary
 
     def _training_photographs(self, start: int = 0) -> Sequence[Sample]:
         """Photographs spread over the training set; with `start` 1, others of it as far as there are any."""
-        root = self.scored_on.root if self.scored_on else self.checkpoint.settings.data.root
+        root = self.scored_on.root if self.scored_on else self.checkpoint.trained_on
+        if root is None:
+            raise ExportError(f"{self.checkpoint.source}: int8 needs photographs; name a dataset with --data-dir")
         samples = DatasetFolder(root).samples("train")
         step = max(1, len(samples) // CALIBRATION)
         return samples[start % step :: step][:CALIBRATION]
@@ -269,7 +296,7 @@ class Exporter:
         data = self.checkpoint.settings.data
         prepare = GraphInput(self._kind, data)
         for sample in self._training_photographs():
-            crop = prepare_photo(read_image(sample.image), data.input_size).crop
+            crop = prepare_photo(read_image(sample.image), data.input_size, self.checkpoint.fit).crop
             yield prepare(torch.from_numpy(crop).unsqueeze(0))
 
     def _judgement(self) -> Judgement:
@@ -278,7 +305,9 @@ class Exporter:
 
         def judge(run: TensorFunction, samples: Sequence[Sample]) -> float:
             network = GraphNetwork(self._kind, run, data, len(label_set), ArrayInput)
-            confusion = evaluate(Parser(network, self.device), samples, len(label_set), [DEFAULT])[DEFAULT]
+            confusion = evaluate(Parser(network, self.device, self.checkpoint.fit), samples, len(label_set), [DEFAULT])[
+                DEFAULT
+            ]
             return compute_scores(confusion, label_set).mean_f1
 
         return Judgement(self._training_photographs(start=1), judge, self._max_f1_drop)

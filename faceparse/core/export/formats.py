@@ -119,6 +119,27 @@ def writers(
         judgement: tells how a format with an accuracy control is judged.
         opset: version of ONNX's operators; None leaves it to PyTorch.
     """
+    return {
+        **onnx_writers(graph, metadata, calibration, judgement, opset=opset),
+        "torchscript": partial(programs.write_torchscript, graph, metadata),
+        "pt2": partial(programs.write_program, graph, metadata),
+        "safetensors": lambda file: file.write(pack_weights(weights, metadata, half=True)),
+        "safetensors-fp32": lambda file: file.write(pack_weights(weights, metadata, half=False)),
+    }
+
+
+def onnx_writers(
+    graph: Graph | Path,
+    metadata: Metadata,
+    calibration: Callable[[], Iterator[Tensor]],
+    judgement: Callable[[], Judgement],
+    *,
+    opset: int | None = None,
+) -> dict[str, Write]:
+    """Functions by format that write the ONNX of a graph, or of an imported network's file, and what is made of it.
+
+    The arguments are those of `writers`.
+    """
     as_onnx = OnnxWriter(graph, metadata, opset=opset)
     as_openvino = OpenvinoWriter(as_onnx.write, metadata)
 
@@ -132,10 +153,6 @@ def writers(
         "openvino": as_openvino.write,
         "openvino-fp16": as_openvino.write_fp16,
         "openvino-int8": write_openvino_int8,
-        "torchscript": partial(programs.write_torchscript, graph, metadata),
-        "pt2": partial(programs.write_program, graph, metadata),
-        "safetensors": lambda file: file.write(pack_weights(weights, metadata, half=True)),
-        "safetensors-fp32": lambda file: file.write(pack_weights(weights, metadata, half=False)),
     }
 
 

@@ -35,10 +35,13 @@ def check_opset(opset: int | None) -> None:
 
 
 class OnnxWriter:
-    """Writes the ONNX files of one graph, each in one piece, with the dynamic sizes of the graph."""
+    """Writes the ONNX files of one graph, each in one piece, with the dynamic sizes of the graph.
+
+    The graph of an imported network is an ONNX file already, which is read from its path.
+    """
 
     def __init__(
-        self, graph: Graph, metadata: Metadata, *, opset: int | None = None, names: tuple[str, str] | None = None
+        self, graph: Graph | Path, metadata: Metadata, *, opset: int | None = None, names: tuple[str, str] | None = None
     ) -> None:
         """Prepare to write.
 
@@ -47,7 +50,7 @@ class OnnxWriter:
             names: names of input and output, where they are not those of our own files.
         """
         self._graph, self._metadata, self._opset = graph, metadata, opset
-        self._names = names or (INPUT, OUTPUT[graph.kind])
+        self._names = names or (INPUT, OUTPUT["logits" if isinstance(graph, Path) else graph.kind])
 
     def write(self, file: BinaryIO) -> None:
         """Write the graph in float32."""
@@ -84,6 +87,8 @@ class OnnxWriter:
 
     @cached_property
     def _model(self) -> onnx.ModelProto:
+        if isinstance(self._graph, Path):
+            return onnx.load(self._graph, load_external_data=False)
         with contextlib.redirect_stdout(io.StringIO()):  # the exporter prints its progress
             program = torch.onnx.export(
                 self._graph.program,

@@ -10,7 +10,7 @@ from faceparse.core.errors import SettingsError
 from faceparse.core.export.bundle import fill_bundle
 from faceparse.core.export.export import ExportReport
 from faceparse.core.export.formats import FORMATS
-from faceparse.core.parser.checkpoint_file import Checkpoint
+from faceparse.core.parser.trained import TrainedModel
 from faceparse.core.runs.mlflow_store import tracking_uri
 from faceparse.core.runs.registry import LATEST, OURS, Registration
 from faceparse.core.runtime.checksums import BUNDLE, MODEL
@@ -23,7 +23,7 @@ _SCORES = ("f1_mean", "miou", "pixel_accuracy", "f1/", "f1_merged/")
 
 
 def plan_registration(
-    checkpoint: Checkpoint, name: str, alias: str | None, formats: Sequence[str], *, warn: Callable[[str], None]
+    checkpoint: TrainedModel, name: str, alias: str | None, formats: Sequence[str], *, warn: Callable[[str], None]
 ) -> Registration:
     """Plan a registration, and check everything that can fail before the work.
 
@@ -77,7 +77,7 @@ def _tags(report: ExportReport, scored_on: Split | None) -> dict[str, str]:
     tags = {
         OURS: __version__,
         "format": report.format,
-        "dataset": model.settings.data.root.name,
+        **({"dataset": model.trained_on.name} if model.trained_on else {}),
         "label_set": model.label_set.name,
         "classes": ",".join(model.label_set.names),
         "input_size": f"{height}x{width}",

@@ -66,8 +66,9 @@ class Trial:
 
 
 def try_descriptions(importer: Importer, model: ExportedModel, split: Split, track: Track = untracked) -> Trial:
-    """Score the network under its description, and with one thing changed at a time: the order of the classes, RGB or
-    BGR, mean and std, how a photograph fills the input, the output.
+    """Score the network under its description, and with one thing changed at a time.
+
+    What changes: the order of the classes, RGB or BGR, mean and std, how a photograph fills the input, the output.
 
     Args:
         model: the bundle's file.

@@ -8,9 +8,10 @@
 | segface | stretched    | `labels` at 512 x 512; nearest         | logits at 512 x 512; bilinear                  |
 
 The crop keeps the photograph's aspect, the stretched picture does not. A network that was trained on stretched
-photographs sees them stretched in every protocol, and the way back is then the inverse stretch. `farl` follows FaRL (Zheng et al., CVPR 2022):
-every warp has pixel centres at integer coordinates. `segface` follows SegFace (Narayan et al., AAAI 2025): every
-resize aligns the pictures' outer edges (half-pixel centres, `align_corners=False`), without antialiasing.
+photographs sees them stretched in every protocol, and the way back is then the inverse stretch. `farl` follows FaRL
+(Zheng et al., CVPR 2022): every warp has pixel centres at integer coordinates. `segface` follows SegFace (Narayan et
+al., AAAI 2025): every resize aligns the pictures' outer edges (half-pixel centres, `align_corners=False`), without
+antialiasing.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
