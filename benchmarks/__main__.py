@@ -22,6 +22,7 @@ NAMES = (
     "photographs",
     "export",
     "openvino",
+    "foreign",
     "tracking",
     "interruptions",
 )

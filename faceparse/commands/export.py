@@ -228,7 +228,7 @@ def _f1_table(split: "Split", expected_scores: "Scores", files: "Mapping[str, Sc
     from faceparse.commands.console import number_table
     from faceparse.core.scoring.scores import percent
 
-    title = f"F1 % on {split.root.name} {split.name}, {len(split.samples)} images, and the change from {reference}"
+    title = f"F1 % on {split.root.name} {split.name}, {len(split.samples)} images, and the change from {reference}'s"
     table = number_table(title, "class", reference, *files)
 
     def add(row: str, name: str) -> None:

@@ -11,6 +11,7 @@ from faceparse.cli import run
 from faceparse.core.images.encoding import encode_jpeg, encode_png
 from faceparse.core.labels.label_set import get_label_set
 from tests import raw
+from tests.core.foreign.networks import save, small_model
 from tests.core.prediction.detector import make_detector
 from tests.core.prediction.films import make_video
 from tests.docs.shown import ROOT
@@ -107,3 +108,4 @@ def _make_inputs(root: Path) -> None:
     frames = [cv2.resize(raw.face(60).image, (64, 64))] * 4
     make_video(root / "film.mp4", frames)
     make_detector(root / "yunet.onnx")
+    save(small_model(classes=11, size=(512, 512)), root / "theirs.onnx")

@@ -56,9 +56,9 @@ def find_description(file: ForeignFile, named: str | None) -> tuple[Description,
         for one in description.files:
             if one.name == file.path.name:
                 raise CheckpointError(
-                    f"{file.path}: has the name of a known file ({name}), but other bytes (SHA-256 "
-                    f"{file.sha256[:12]}..., not {one.sha256[:12]}...); copy it again, or say --describe {name} if it "
-                    "is such a network all the same"
+                    f"{file.path}: has the name of a known file ({name}), but other bytes ({file.size} with SHA-256 "
+                    f"{file.sha256[:12]}..., not {one.bytes} with {one.sha256[:12]}...); copy it again, or say "
+                    f"--describe {name} if it is such a network all the same"
                 )
     raise CheckpointError(
         f"{file.path}: nothing says what its input and its classes are; 'faceparse import {file.path.name} "

@@ -25,6 +25,8 @@ class ForeignFile:
     """A file that was looked through: its graph with all weights, and its checksum."""
 
     path: Path
+    size: int
+    """Bytes of the file itself, without files beside it."""
     sha256: str
     model: onnx.ModelProto
 
@@ -51,7 +53,7 @@ def read_foreign(path: Path) -> ForeignFile:
     _check_versions(path, model)
     _check_operators(path, model)
     _take_in_weights(path, model, len(data))
-    return ForeignFile(path, hashlib.sha256(data).hexdigest(), model)
+    return ForeignFile(path, len(data), hashlib.sha256(data).hexdigest(), model)
 
 
 def opset_of(model: onnx.ModelProto) -> int:

@@ -22,7 +22,7 @@ from faceparse.core.foreign.outputs import choose_output, fitting_outputs
 from faceparse.core.machine.parallel import Track, untracked
 from faceparse.core.runtime.checksums import MODEL, is_bundle
 from faceparse.core.runtime.metadata import Foreign
-from faceparse.core.scoring.image_thirds import skin_lightness
+from faceparse.core.scoring.built_in_groups import photograph_groupings
 from faceparse.core.scoring.split import Split
 from faceparse.core.scoring.summary import Summary
 
@@ -106,9 +106,9 @@ class Importer:
             model, checks = self._verified(folder / f"{MODEL}{FORMATS[_FORMAT].suffix}")
             summary = None
             if scored_on is not None:
-                lightness = skin_lightness(scored_on.samples, scored_on.label_set, track=track)
+                groupings = photograph_groupings(scored_on.samples, scored_on.label_set, track=track)
                 network = model.network(torch.device("cpu"))
-                summary = score(network, scored_on, lightness, track, model.fit)
+                summary = score(network, scored_on, groupings, track, model.fit)
             fill_bundle(folder, model, _FORMAT, summary, scored_on)
             size = model.path.stat().st_size
             report = ImportReport(path, replace(model, path=path / model.path.name), size, checks, self.note, summary)

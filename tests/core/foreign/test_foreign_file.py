@@ -20,7 +20,7 @@ DESCRIPTION = describe((64, 96), output=Output(position=1, values="logits", stri
 
 
 def refused(path: Path, message: str) -> None:
-    with pytest.raises(CheckpointError, match=rf"^[^\n]*{path.name}[^\n]*{message}[^\n]*$"):
+    with pytest.raises(CheckpointError, match=rf"^(?=[^\n]*{path.name})[^\n]*{message}[^\n]*$"):
         Importer(read_foreign(path), DESCRIPTION)
 
 
