@@ -200,7 +200,7 @@ class Exporter:
 
     @property
     def reference(self) -> str:
-        """What the files are compared with, for people."""
+        """Name of the file that the files are compared with, for people."""
         return "the imported file" if self.checkpoint.foreign else "PyTorch"
 
     @cached_property

@@ -42,9 +42,9 @@ def compose(file: ForeignFile, description: Description, input_name: str, output
     graph.node.extend(end.nodes)
     used = {name for node in graph.node for name in _inputs(node)}
     for tensors in (graph.initializer, graph.sparse_initializer):
-        unused = [one for one in tensors if _name(one) not in used]
-        for one in unused:
-            tensors.remove(one)
+        for index in reversed(range(len(tensors))):
+            if _name(tensors[index]) not in used:
+                del tensors[index]
     graph.initializer.extend(end.constants)
     classes = len(description.classes)
     graph.input.append(helper.make_tensor_value_info(INPUT, TensorProto.FLOAT, sides))

@@ -77,7 +77,7 @@ class Description(_Table):
     licence: Line | None = None
     """Terms of use: a name such as `cc-by-4.0`, or a sentence."""
     label_set: LabelSet
-    """What the class names mean."""
+    """Meaning of the class names."""
     classes: tuple[str, ...]
     """All classes of the label set, in the order of the output's channels or ids."""
     input: Input

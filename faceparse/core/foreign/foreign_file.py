@@ -30,11 +30,6 @@ class ForeignFile:
     sha256: str
     model: onnx.ModelProto
 
-    @property
-    def opset(self) -> int:
-        """Version of ONNX's own operators."""
-        return opset_of(self.model)
-
 
 def read_foreign(path: Path) -> ForeignFile:
     """Read a foreign ONNX file. Weights may lie in files beside it.
@@ -58,7 +53,7 @@ def read_foreign(path: Path) -> ForeignFile:
 
 def opset_of(model: onnx.ModelProto) -> int:
     """Version of ONNX's own operators that a model uses; 0 where it says none."""
-    return next((one.version for one in model.opset_import if one.domain in ("", "ai.onnx")), 0)
+    return max((one.version for one in model.opset_import if one.domain in ("", "ai.onnx")), default=0)
 
 
 def graphs_of(graph: onnx.GraphProto) -> Iterator[onnx.GraphProto]:

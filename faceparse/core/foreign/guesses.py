@@ -42,7 +42,7 @@ class Guess(NamedTuple):
     """Another description, and how well the network scores under it."""
 
     change: str
-    """What is different, for people."""
+    """Difference from the description, for people."""
     lines: str
     """Lines of the description's TOML that say so."""
     mean_f1: float
@@ -54,7 +54,7 @@ class Trial:
 
     photographs: int
     mean_f1: float
-    """Of the description as it is."""
+    """Mean F1 of the description as it is."""
     guesses: tuple[Guess, ...]
     """Best first."""
 

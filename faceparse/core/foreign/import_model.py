@@ -39,7 +39,7 @@ class ImportReport:
     """Bytes of the model's file."""
     checks: tuple[Check, ...]
     note: str
-    """What users should look at in the description; empty where there is nothing."""
+    """Part of the description that users should look at; empty where there is none."""
     summary: Summary | None
     """Scores on the photographs that were given; None without any."""
 

@@ -47,7 +47,7 @@ def fitting_outputs(description: Description, answers: Mapping[str, np.ndarray])
 
 
 def _problem(description: Description, answer: np.ndarray) -> str:
-    """What of the answer to one picture is not as described; empty where all is."""
+    """The part of the answer to one picture that is not as described; empty where all is."""
     classes, values = len(description.classes), description.output.values
     height, width = description.cells
     shape, shown = answer.shape, " x ".join(map(str, answer.shape))
