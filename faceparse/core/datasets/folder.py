@@ -20,7 +20,8 @@ from faceparse.core.files.reading import read_bytes
 from faceparse.core.images.opening import read_orientation
 from faceparse.core.images.read_label import read_label
 from faceparse.core.images.read_photograph import IMAGE_SUFFIXES, decode_picture
-from faceparse.core.labels.label_set import IGNORE, LabelSet, unknown_values
+from faceparse.core.labels.classes import IGNORE
+from faceparse.core.labels.label_set import LabelSet, unknown_values
 from faceparse.core.labels.mapping import MappingFile, identity, map_classes
 from faceparse.core.text.paths import broken_link
 from faceparse.core.text.patterns import any_case, some

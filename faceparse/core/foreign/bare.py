@@ -34,7 +34,7 @@ class BareFile:
     single: bool
     """Whether it takes one picture at a time."""
     _session: onnxruntime.InferenceSession
-    _type: type[np.floating]
+    _type: type
 
     @classmethod
     def open(cls, file: ForeignFile, description: Description) -> "BareFile":

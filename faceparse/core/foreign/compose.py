@@ -1,5 +1,7 @@
 """Joins a foreign graph with what makes of its output the logits that faceparse expects, as one ONNX graph."""
 
+from typing import Any
+
 import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
@@ -104,13 +106,13 @@ class _Nodes:
         self.constants: list[onnx.TensorProto] = []
         self._opset = opset
 
-    def add(self, kind: str, inputs: list[str], *, output: str = "", **attributes: object) -> str:
+    def add(self, kind: str, inputs: list[str], *, output: str = "", **attributes: Any) -> str:
         """Add a node and return the name of its output."""
         output = output or f"faceparse/{kind}_{len(self.nodes)}"
         self.nodes.append(helper.make_node(kind, inputs, [output], name=f"{output}/node", **attributes))
         return output
 
-    def enlarge(self, found: str, stride: int, **attributes: object) -> str:
+    def enlarge(self, found: str, stride: int, **attributes: Any) -> str:
         """Add a resize by a whole factor. Its edges lie on each other."""
         scales = self.constant(np.array([1, 1, stride, stride], np.float32))
         return self.add("Resize", [found, self.constant(np.zeros(0, np.float32)), scales], **attributes)

@@ -15,7 +15,8 @@ from faceparse.core.labels.label_set import LabelSet, get_label_set, nearest
 from faceparse.core.runtime.metadata import Line
 from faceparse.core.settings import PositiveFloat, PositiveTriple, Settings, Size, Triple
 from faceparse.core.text.paths import path_problem
-from faceparse.core.text.toml_json import explain, read_toml
+from faceparse.core.text.shapes import explain
+from faceparse.core.text.toml_json import read_toml
 
 Values = Literal["logits", "probabilities", "ids"]
 

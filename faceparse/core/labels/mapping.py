@@ -19,7 +19,8 @@ from typing import Any
 import numpy as np
 
 from faceparse.core.errors import SettingsError
-from faceparse.core.labels.label_set import IGNORE, LabelSet, builtin_label_sets, label_set_from_dict, nearest
+from faceparse.core.labels.classes import IGNORE
+from faceparse.core.labels.label_set import LabelSet, builtin_label_sets, label_set_from_dict, nearest
 from faceparse.core.text.paths import path_problem
 from faceparse.core.text.toml_json import read_toml
 

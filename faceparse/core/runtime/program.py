@@ -19,7 +19,7 @@ from faceparse.core.images.encoding import encode_jpeg, encode_png
 from faceparse.core.images.overlay import overlay
 from faceparse.core.labels.classes import PlainClasses
 from faceparse.core.runtime.checksums import check_sums
-from faceparse.core.runtime.kinds import PlainNumbers
+from faceparse.core.runtime.kinds import Kind, PlainNumbers
 from faceparse.core.runtime.onnx_model import OnnxModel, check_graph, metadata_of, open_session
 from faceparse.core.runtime.parse_picture import parse_picture
 
@@ -76,7 +76,7 @@ def open_trusted(path: Path) -> OnnxModel:
     said = {key: json.loads(stored[key]) for key in ("label_set", "mean", "std", "input_size", "geometry")}
     classes = said["label_set"]
     label_set = PlainClasses(classes["name"], classes["classes"], classes.get("landmarks", {}))
-    kind = "labels" if stored["kind"] == "labels" else "logits"
+    kind: Kind = "labels" if stored["kind"] == "labels" else "logits"
     check_graph(session, path, kind, len(label_set))
     height, width = said["input_size"]
     return OnnxModel(
