@@ -77,7 +77,7 @@ class BareFile:
         picture = self.description.input
         channels = crops[..., ::-1] if picture.channel_order == "bgr" else crops
         pixels = channels.astype(np.float64) * (picture.scale / 255)
-        image = ((pixels - picture.mean) / picture.std).transpose(0, 3, 1, 2).astype(self._type)
+        image: np.ndarray = ((pixels - picture.mean) / picture.std).transpose(0, 3, 1, 2).astype(self._type)
         try:
             answers = self._session.run(None, {self.input_name: np.ascontiguousarray(image)})
         except Exception as error:  # the runtime raises errors of many kinds
