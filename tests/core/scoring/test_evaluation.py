@@ -139,7 +139,8 @@ def test_a_server_that_is_away_gets_the_scores_from_sync(
 ) -> None:
     run_dir = Path(shutil.copytree(trained.run_dir, tmp_path / "run"))
     state = run_dir / "tracking.json"
-    state.write_text(json.dumps(json.loads(state.read_text()) | {"uri": server.uri}))
+    moved = {"uri": server.uri, "folder": str(run_dir)}  # a copy would leave nothing to sync
+    state.write_text(json.dumps(json.loads(state.read_text()) | moved))
     model = dataclasses.replace(read_checkpoint(run_dir / "best.pth"), tracking_uri=server.uri)
     views = Augmentation(flip=True, scales=(0.7,))  # no other test's
     plan = dataclasses.replace(plan_evaluation(model), augmentation=views)
