@@ -138,7 +138,7 @@ def _take_in_weights(path: Path, model: onnx.ModelProto, size: int) -> None:
             raise CheckpointError(f"{path}: its weights in {name[:100]!r} are cut short or too many; copy both again")
         tensor.raw_data = data
         tensor.ClearField("external_data")
-        tensor.data_location = onnx.TensorProto.DEFAULT
+        tensor.ClearField("data_location")
 
 
 def _tensors(graph: onnx.GraphProto) -> Iterator[onnx.TensorProto]:
