@@ -30,6 +30,7 @@ from faceparse.core.export.graph import (
     build_graph,
 )
 from faceparse.core.export.onnx import check_opset
+from faceparse.core.export.openvino import check_place
 from faceparse.core.export.read import load_file
 from faceparse.core.export.verify import CHECKED_BATCHES, Check, compare_numbers, drawn_crops, score
 from faceparse.core.files.writing import make_folder, write_atomic_with, write_files_with, write_folder_with
@@ -164,10 +165,13 @@ class Exporter:
             ExportError: the network cannot be exported, or the result is not as good; `path` stays as it was.
             DatasetError: the format needs training photographs, and they cannot be read.
             OutputError: `path` cannot be written.
+            SettingsError: the format's files have other names.
         """
         if self.checkpoint.foreign and not FORMATS[format_name].servable:
             kinds = ", ".join(name for name, known in FORMATS.items() if known.servable)
             raise ExportError(f"{format_name}: an imported network has no PyTorch weights; take one of {kinds}")
+        if FORMATS[format_name].beside and not bundle:
+            check_place(path)
         make_folder(path.parent)
         if FORMATS[format_name].calibrated:
             self._training_photographs()  # fails here, before the long work, if they are missing

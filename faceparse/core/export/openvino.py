@@ -21,7 +21,7 @@ from xml.parsers import expat
 import torch
 from torch import Tensor
 
-from faceparse.core.errors import CheckpointError, DeviceError, ResourceError
+from faceparse.core.errors import CheckpointError, DeviceError, OutputError, ResourceError, SettingsError
 from faceparse.core.export.graph import TensorFunction
 from faceparse.core.export.onnx import Metadata
 from faceparse.core.files.reading import read_bytes
@@ -29,8 +29,8 @@ from faceparse.core.files.reading import read_bytes
 if TYPE_CHECKING:
     from openvino import Model
 
-WEIGHTS = ".bin"
-"""Suffix of the file with the weights, beside the .xml."""
+GRAPH, WEIGHTS = ".xml", ".bin"
+"""Suffixes of the file with the graph, and of the one with the weights beside it."""
 
 Judge = Callable[[TensorFunction, Sequence[Any]], float]
 """Mean F1 of a graph on photographs."""
@@ -54,6 +54,24 @@ def must_be_installed(*packages: str) -> None:
         raise ResourceError(
             f"OpenVINO's files need {' and '.join(missing)}: pip install {' '.join(missing)}, or '.[openvino]' where "
             "faceparse is cloned"
+        )
+
+
+def check_place(path: Path) -> None:
+    """Check where a pair is to be written: nobody named the .bin, so it must not replace a file of another kind.
+
+    Raises:
+        SettingsError: the name does not end with .xml.
+        OutputError: there is a .bin, and no .xml that it belongs to.
+    """
+    if path.suffix != GRAPH:
+        raise SettingsError(
+            f"--output {path}: OpenVINO's files are named NAME{GRAPH} and NAME{WEIGHTS}; end it with {GRAPH}"
+        )
+    beside = path.with_suffix(WEIGHTS)
+    if beside.exists() and not path.exists():
+        raise OutputError(
+            f"cannot write {beside}: a file of that name is there without {path.name}; move it, or choose another place"
         )
 
 

@@ -9,12 +9,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from faceparse.core.errors import CheckpointError, DeviceError, ResourceError
+from faceparse.core.errors import CheckpointError, DeviceError, OutputError, ResourceError, SettingsError
 from faceparse.core.export import openvino as ours
 from faceparse.core.export.formats import resolve_formats
 from faceparse.core.export.graph import Graph, TensorFunction
 from faceparse.core.export.onnx import OnnxWriter
-from faceparse.core.export.openvino import OpenvinoWriter, read_openvino_metadata, run_openvino
+from faceparse.core.export.openvino import OpenvinoWriter, check_place, read_openvino_metadata, run_openvino
 
 CPU = torch.device("cpu")
 METADATA = {"kind": "logits", "note": 'ä "quoted" <&>\n\ttext', "numbers": "[1.5, null]"}
@@ -142,6 +142,25 @@ def test_an_xml_with_what_no_file_of_ours_has_is_refused(own: Path, old: bytes, 
     for use in (read_openvino_metadata, lambda path: run_openvino(path, CPU)):
         with pytest.raises(Exception, match=reason):
             use(own)
+
+
+def test_a_bin_of_somebody_else_is_not_replaced(tmp_path: Path) -> None:
+    (tmp_path / "best.bin").write_bytes(b"anything")
+    with pytest.raises(OutputError) as caught:
+        check_place(tmp_path / "best.xml")
+    assert str(caught.value) == (
+        f"cannot write {tmp_path}/best.bin: a file of that name is there without best.xml; move it, or choose another "
+        "place"
+    )
+    (tmp_path / "best.xml").touch()  # its own, of an earlier export
+    check_place(tmp_path / "best.xml")
+
+
+@pytest.mark.parametrize("name", ["best.bin", "best", "best.onnx"])
+def test_another_ending_is_refused(name: str) -> None:
+    with pytest.raises(SettingsError) as caught:
+        check_place(Path(name))
+    assert str(caught.value) == (f"--output {name}: OpenVINO's files are named NAME.xml and NAME.bin; end it with .xml")
 
 
 def test_a_gpu_is_refused(own: Path) -> None:
