@@ -25,7 +25,7 @@ FOLDER = Path(os.environ.get("CELEBAMASK_HQ", DATASET))
 PHOTOGRAPHS = int(os.environ.get("EXPORT_PHOTOGRAPHS", "200"))
 """Photographs of `val` that are scored."""
 THREADS = 2
-"""Of each runtime."""
+"""Threads of each runtime."""
 
 
 def run() -> list[Result]:

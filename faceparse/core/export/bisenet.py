@@ -226,7 +226,7 @@ def _compare(theirs: BisenetNetwork, ours: Parser) -> float:
 
 
 def _metadata(licence: str | None) -> Metadata:
-    """What other programs and people find in the file. Our own commands see the layout and refuse the file."""
+    """Metadata for other programs and people. Our own commands see the layout and refuse the file."""
     return {
         LAYOUT: BISENET,
         "made_by": f"faceparse {__version__}",

@@ -224,7 +224,7 @@ def _read_pair(path: Path) -> tuple[bytes, bytes, Metadata]:
 
 
 class _Said:
-    """What an .xml says: our metadata, and how many bytes of the .bin it uses.
+    """Content of an .xml: our metadata, and how many bytes of the .bin it uses.
 
     No entity of its own is read and no other file: it must not declare any.
     """

@@ -1,4 +1,4 @@
-"""What an exported file takes and gives."""
+"""Kinds of exported files: their inputs and outputs."""
 
 from dataclasses import dataclass
 from typing import Literal, Protocol
