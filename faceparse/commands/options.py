@@ -33,7 +33,7 @@ Gpus = Annotated[str | None, typer.Option("--gpus", "--gpu", help="GPU to use, b
 AllGpus = Annotated[
     str | None, typer.Option("--gpus", "--gpu", help="GPUs to use, by number, such as 0,1: a process on each.")
 ]
-Device = Annotated[str | None, typer.Option("--device", help="auto, cpu, cuda or cuda:N.")]
+Device = Annotated[str | None, typer.Option("--device", help="auto, cpu, cuda, cuda:N or mps (Apple's GPU).")]
 CpuProcesses = Annotated[
     int | None, typer.Option("--processes", help="Training processes on this machine's CPU; each has a batch.")
 ]

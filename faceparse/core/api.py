@@ -299,7 +299,7 @@ def load(
         source: the name of a shipped model; the path of a checkpoint (of faceparse, or of the released code), an
             exported file or a bundle; hf:ORG/NAME or hf:ORG/NAME@REVISION of the Hugging Face hub;
             https://HOST/FILE#sha256=HEX; models:/NAME/VERSION or models:/NAME@ALIAS of MLflow's registry.
-        device: auto (a GPU where there is one), cpu, cuda or cuda:N.
+        device: auto (a GPU where there is one), cpu, cuda, cuda:N or mps.
         input_size: height and width of the crop, instead of the model's own. Exported files of one size take no other.
         min_face: height of the smallest face that is looked for, hairline to chin, as a share of the photograph's.
         label_set: answer with the classes of this label set: a built-in name or a TOML file.

@@ -11,10 +11,11 @@ from typing import Literal
 
 import torch
 
-from faceparse.core.errors import FaceparseError
+from faceparse.core.errors import FaceparseError, first_line
 from faceparse.core.files.writing import make_folder
 from faceparse.core.model.abn import ActivatedBatchNorm, inplace_abn_problem, norm_layer
-from faceparse.core.settings import load_settings
+from faceparse.core.model.build import build_model
+from faceparse.core.settings import ModelSettings, load_settings
 
 PACKAGES = ("torch", "torchvision", "opencv-python", "mlflow", "onnx", "onnxruntime", "onnxscript")
 OPTIONAL = ("inplace-abn", "optuna", "av")
@@ -47,12 +48,32 @@ def _versions() -> Finding:
 
 
 def _gpus() -> Finding:
+    if not torch.cuda.is_available() and torch.backends.mps.is_available():
+        return _compared(torch.device("mps"))
     if not torch.cuda.is_available():
         return Finding(
             "GPU", "note", f"none that torch {torch.__version__} can use; training runs on {os.cpu_count()} CPU cores"
         )
     names = [f"{i}: {torch.cuda.get_device_name(i)}" for i in range(torch.cuda.device_count())]
     return Finding("GPU", "ok", ", ".join(names))
+
+
+def _compared(device: torch.device) -> Finding:
+    """Compare a small network on `device` with the CPU."""
+    model = build_model(ModelSettings(backbone="resnet18", norm="torch"), 2).eval()
+    image = torch.randn(1, 3, 72, 56)
+    try:
+        with torch.inference_mode():
+            expected = model.parse(image)
+            found = model.to(device).parse(image.to(device)).cpu()
+    except RuntimeError as error:
+        return Finding("GPU", "bad", f"{device.type} cannot run a network ({first_line(error)}); use --device cpu")
+    difference = float((found - expected).abs().max() / expected.abs().max())
+    if not difference < 1e-3:  # nan, too
+        return Finding("GPU", "bad", f"{device.type} is {difference:.1e} off the CPU; use --device cpu")
+    return Finding(
+        "GPU", "ok", f"{device.type}, which agrees with the CPU to {difference:.1e}; one process trains on it"
+    )
 
 
 def _inplace_abn() -> Finding:

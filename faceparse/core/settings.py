@@ -311,8 +311,9 @@ class TrainSettings(_Section):
     as best.pth. 0: no average."""
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
     """Seed of the first weights, the order of the samples and their augmentation."""
-    device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+(,\d+)*)?)$")] = "auto"
-    """One of auto (the first GPU, else the CPU), cpu, cuda, cuda:N, and cuda:N,N,... for a process on each."""
+    device: Annotated[str, Field(pattern=r"^(auto|cpu|mps|cuda(:\d+(,\d+)*)?)$")] = "auto"
+    """One of auto (the first GPU, else mps, else the CPU), cpu, cuda, cuda:N, mps (Apple's GPU), and cuda:N,N,... for
+    a process on each."""
     checkpoint_every: Annotated[int, Field(ge=0)] = 1000
     """Iterations between two writes of last.pth in an epoch; 0 writes it only with evaluations and at signals."""
     evaluate_every: Positive = 1

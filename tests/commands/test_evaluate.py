@@ -190,8 +190,11 @@ def test_data_and_crop_can_be_others(cli: Any, best: Path, own_faces: Path, monk
         (["--data-dir", "nowhere"], "nowhere: no such dataset folder; make it with 'faceparse prepare' or give"),
         (["--num-classes", "19"], "{best}: has 11 classes (helen), --num-classes says 19; take another checkpoint"),
         (["--mapping", "nowhere.toml"], "mapping nowhere.toml: no such file; it has lines such as skin = "),
-        (["--device", "gpu"], "device 'gpu': not one of auto, cpu, cuda, cuda:N"),
-        (["--device", "mps"], "device 'mps': not one of auto, cpu, cuda, cuda:N"),
+        (["--device", "gpu"], "device 'gpu': not one of auto, cpu, cuda, cuda:N, mps"),
+        (
+            ["--device", "mps"],
+            "device 'mps': this torch finds no GPU of Apple's here; use --device cpu, or see 'faceparse doctor'",
+        ),
         (["--gpus", "0,1"], "--gpus 0,1: this command uses one GPU; write --gpus 0"),
         (["--gpus", "0"], "GPU 0 was asked for, but there is no GPU here; use --device cpu"),
         (["--input-size", "64,x"], "option: data.input_size = "),

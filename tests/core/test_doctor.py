@@ -42,6 +42,18 @@ def test_a_machine_without_gpu_is_noted(monkeypatch: pytest.MonkeyPatch) -> None
     assert "CPU cores" in finding.text
 
 
+def test_a_gpu_of_apples_is_tried(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Here it is only said to be there; on the CPU, the comparison is with itself, or with something else."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
+    finding = find("GPU")
+    assert finding.state == "bad"
+    assert finding.text.startswith("mps cannot run a network (")
+    assert diagnosis._compared(torch.device("cpu")).state == "ok"
+    monkeypatch.setattr(diagnosis.torch.Tensor, "cpu", lambda tensor: tensor * 1.01)
+    assert diagnosis._compared(torch.device("cpu")).state == "bad"
+
+
 def test_inplace_abn_that_is_missing_is_noted_with_the_way_to_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(diagnosis, "inplace_abn_problem", lambda *_: "inplace-abn is not installed")
     finding = find("inplace-abn")

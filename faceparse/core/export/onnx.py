@@ -4,6 +4,7 @@ import contextlib
 import io
 import re
 import tempfile
+import warnings
 from collections.abc import Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
@@ -143,7 +144,13 @@ def run_onnx(path: Path, device: torch.device) -> TensorFunction:
     Raises:
         DeviceError: `device` is a GPU, and ONNX Runtime is installed without support for it.
     """
-    session = new_session(path, providers=_providers(device), threads=torch.get_num_threads())
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of a provider that is missing: the error below says so
+        session = new_session(path, providers=_providers(device), threads=torch.get_num_threads())
+    if device.type == "cuda" and "CUDAExecutionProvider" not in session.get_providers():  # it would take the CPU
+        raise DeviceError(
+            "ONNX Runtime cannot use CUDA here; use --device cpu, or install CUDA as onnxruntime-gpu asks"
+        )
 
     def run(image: Tensor) -> Tensor:
         (answer,) = session.run(None, {INPUT: image.cpu().numpy()})
@@ -160,6 +167,8 @@ def runs_on_gpu() -> bool:
 def _providers(device: torch.device) -> list[Any]:
     if device.type == "cpu":
         return ["CPUExecutionProvider"]
+    if device.type == "mps":
+        raise DeviceError("ONNX files run on the CPU or on a CUDA GPU, not on mps; use --device cpu")
     if not runs_on_gpu():
         raise DeviceError(
             f"ONNX Runtime is installed without support for {device}; use --device cpu, or install onnxruntime-gpu"

@@ -5,8 +5,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
+from torch import Tensor
 
 from faceparse.core.errors import DeviceError, ResourceError
+from faceparse.core.machine.distributed import is_joined
+
+NAMES = "auto, cpu, cuda, cuda:N, mps"
+"""Names of devices, as errors and help list them."""
 
 
 def resolve_device(name: str, local_rank: int = 0) -> torch.device:
@@ -18,19 +23,26 @@ def resolve_device(name: str, local_rank: int = 0) -> torch.device:
 
 
 def check_device(name: str, local_rank: int = 0) -> torch.device:
-    """Device for `auto`, `cpu`, `cuda` or `cuda:N`, which must exist.
+    """Device for `auto`, `cpu`, `cuda`, `cuda:N` or `mps`, which must exist.
+
+    `auto` is the first GPU, else MPS (Apple's GPU), else the CPU. One of several processes does not get MPS.
 
     Args:
         local_rank: number of this process on this machine. `auto` and `cuda` give each process a GPU of its own;
             `cuda:N,N,...` gives them in that order.
 
     Raises:
-        DeviceError: the name is none of these, or this machine does not have the GPU.
+        DeviceError: the name is none of these, or this machine does not have the device.
     """
-    if not isinstance(name, str) or not re.fullmatch(r"auto|cpu|cuda(:\d+(,\d+)*)?", name):
-        raise DeviceError(f"device {name!r}: not one of auto, cpu, cuda, cuda:N")
+    if not isinstance(name, str) or not re.fullmatch(r"auto|cpu|mps|cuda(:\d+(,\d+)*)?", name):
+        raise DeviceError(f"device {name!r}: not one of {NAMES}")
     count = torch.cuda.device_count() if torch.cuda.is_available() else 0
-    if name == "cpu" or (name == "auto" and not count):
+    if name == "mps" or (name == "auto" and not count):
+        problem = _mps_problem()
+        if problem and name == "mps":
+            raise DeviceError(f"device 'mps': {problem}")
+        return torch.device("cpu" if problem else "mps")
+    if name == "cpu":
         return torch.device("cpu")
     named = named_gpus(name)
     if named and local_rank >= len(named):
@@ -42,9 +54,31 @@ def check_device(name: str, local_rank: int = 0) -> torch.device:
     return torch.device("cuda", index)
 
 
+def _mps_problem() -> str:
+    """Why this process cannot use MPS; empty where it can."""
+    if not torch.backends.mps.is_available():
+        return "this torch finds no GPU of Apple's here; use --device cpu, or see 'faceparse doctor'"
+    if is_joined():
+        return "it takes one training process; leave --processes and --nodes out, or use --device cpu"
+    return ""
+
+
 def named_gpus(name: str) -> list[int]:
     """Numbers in `cuda:0,1`; empty for any other name."""
     return [int(number) for number in name.removeprefix("cuda:").split(",")] if name.startswith("cuda:") else []
+
+
+def copy_to_device(tensor: Tensor, device: torch.device) -> Tensor:
+    """Copy a tensor to a device. A CUDA GPU is not waited for.
+
+    MPS is: there PyTorch may read the tensor after its memory was given back.
+    """
+    return tensor.to(device, non_blocking=device.type != "mps")
+
+
+def float64_device(device: torch.device) -> torch.device:
+    """Return the device itself where it computes in float64, else the CPU."""
+    return torch.device("cpu") if device.type == "mps" else device
 
 
 @contextmanager
@@ -53,11 +87,13 @@ def full_memory_named(device: torch.device) -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:
-        if not isinstance(error, torch.OutOfMemoryError) and "can't allocate memory" not in str(error):
+        told = "can't allocate memory" in str(error) or "MPS backend out of memory" in str(error)
+        if not isinstance(error, torch.OutOfMemoryError) and not told:
             raise
         gpu = device.type == "cuda"
+        where = "this machine" if device.type == "cpu" else device
         raise ResourceError(
-            f"the memory of {device if gpu else 'this machine'} is full; lower train.batch_size (--batch-size), with "
-            "train.accumulate for as many photographs an update, or data.input_size (--input-size)"
+            f"the memory of {where} is full; lower train.batch_size (--batch-size), with train.accumulate for as many "
+            "photographs an update, or data.input_size (--input-size)"
             + ("; speed.precision = 'bf16' or model.norm = 'inplace_abn' need less, too" if gpu else "")
         ) from None

@@ -25,10 +25,35 @@ class PyramidPooling(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """N x C x h x w map -> a map of the same size with context."""
         pooled = [
-            resize(branch(F.adaptive_avg_pool2d(x, grid)), x.shape[2:])
-            for grid, branch in zip(self.grids, self.branches, strict=True)
+            resize(branch(pool(x, grid)), x.shape[2:]) for grid, branch in zip(self.grids, self.branches, strict=True)
         ]
         return self.fuse(torch.cat([*pooled, x], dim=1))
+
+
+def pool(x: Tensor, grid: int) -> Tensor:
+    """N x C x h x w -> N x C x grid x grid: the mean of each cell. Cells overlap where the grid does not divide h or w.
+
+    MPS has this kernel for sizes only that the grid divides; there it is a product with the cells' shares.
+    """
+    height, width = x.shape[2:]
+    if x.device.type != "mps" or (height % grid == 0 and width % grid == 0):
+        return F.adaptive_avg_pool2d(x, grid)
+    return pool_by_product(x, grid)
+
+
+def pool_by_product(x: Tensor, grid: int) -> Tensor:
+    """As `pool`, on any device."""
+    rows, columns = (_cells(side, grid).to(x.device, x.dtype) for side in x.shape[2:])
+    return rows @ x @ columns.T
+
+
+def _cells(side: int, grid: int) -> Tensor:
+    """Share of each of `side` pixels in each cell: grid x side."""
+    cells = torch.zeros(grid, side)
+    for cell in range(grid):
+        start, end = cell * side // grid, -(-(cell + 1) * side // grid)
+        cells[cell, start:end] = 1 / (end - start)
+    return cells
 
 
 class EdgeHead(nn.Module):
@@ -86,7 +111,7 @@ class EdgeAwareGraph(nn.Module):
         state = self.state(x).flatten(2)  # N x S x hw
         projection = self.projection(x)  # N x S x h x w
         # The outer ring of the grid is dropped, so that anchors keep away from the border of the map.
-        anchors = F.adaptive_avg_pool2d(projection * edge, self.grid + 2)[:, :, 1:-1, 1:-1].flatten(2)  # N x S x V
+        anchors = pool(projection * edge, self.grid + 2)[:, :, 1:-1, 1:-1].flatten(2)  # N x S x V
         # Softmax over the vertices: each pixel is divided among them.
         assignment = (anchors.transpose(1, 2) @ projection.flatten(2)).softmax(dim=1)  # N x V x hw
         vertices = state @ assignment.transpose(1, 2)  # N x S x V

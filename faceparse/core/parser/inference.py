@@ -10,6 +10,7 @@ from faceparse.core.errors import CheckpointError
 from faceparse.core.faces.windows import ANY, PictureSizes, fixed
 from faceparse.core.images.crop import Fit, prepare_photo
 from faceparse.core.images.warp import Size, enlarge_logits
+from faceparse.core.machine.device import copy_to_device
 from faceparse.core.parser.trained import Network, PictureNetwork, TrainedModel
 
 NOT_FINITE = "the network answers with what is no number (nan or inf); its weights are damaged, copy them again"
@@ -36,7 +37,7 @@ class Parser:
     @torch.inference_mode()
     def logits(self, crops: Tensor) -> Tensor:
         """N x H x W x 3 uint8 RGB -> N x C x H x W logits on the device."""
-        return self.network(crops.to(self.device, non_blocking=True))
+        return self.network(copy_to_device(crops, self.device))
 
     @property
     def picture_sizes(self) -> PictureSizes:
@@ -57,7 +58,7 @@ class Parser:
             CheckpointError: a probability is no number.
         """
         assert isinstance(self.network, PictureNetwork)
-        logits = self.network.coarse(torch.from_numpy(pictures).to(self.device, non_blocking=True))
+        logits = self.network.coarse(copy_to_device(torch.from_numpy(pictures), self.device))
         probabilities = logits.softmax(dim=1)
         maps = torch.stack([probabilities[:, list(ids)].sum(dim=1) for ids in parts], dim=1).float().cpu().numpy()
         if not np.isfinite(maps.max(initial=0)):
@@ -92,14 +93,15 @@ def classes_of(logits: Tensor) -> np.ndarray:
 
 
 def copy_to_host(logits: Tensor) -> PendingArray:
-    """Copy C x h x w logits to the CPU as float32, without waiting for the device.
+    """Copy C x h x w logits to the CPU as float32, without waiting for a CUDA GPU.
 
     Call the result, in any thread, to wait for the array. The call raises CheckpointError where the largest logit is
     no number.
     """
-    here = logits.float().to("cpu", non_blocking=True)
+    cuda = logits.device.type == "cuda"
+    here = logits.float().to("cpu", non_blocking=cuda)
     arrived = None
-    if logits.device.type != "cpu":
+    if cuda:
         arrived = torch.cuda.Event()
         arrived.record(torch.cuda.current_stream(logits.device))
 

@@ -16,6 +16,7 @@ from faceparse.core.images.read_photograph import read_image
 from faceparse.core.images.warp import Size, crop_matrix, warp_label
 from faceparse.core.labels.classes import IGNORE
 from faceparse.core.labels.label_set import LabelSet, unknown_values
+from faceparse.core.machine.device import copy_to_device
 from faceparse.core.sampling.augmentation import (
     Augmentation,
     Piece,
@@ -43,8 +44,8 @@ class Batch(NamedTuple):
     """N int64, positions in the dataset."""
 
     def to(self, device: torch.device) -> "Batch":
-        """Copy the batch to a device, without waiting for it."""
-        return Batch(*(tensor.to(device, non_blocking=True) for tensor in self))
+        """Copy the batch to a device, without waiting for a CUDA GPU."""
+        return Batch(*(copy_to_device(tensor, device) for tensor in self))
 
 
 class Arrays(NamedTuple):

@@ -33,6 +33,7 @@ from faceparse.core.images.matrices import read_matrix
 from faceparse.core.images.read_label import read_label
 from faceparse.core.images.warp import Size, crop_matrix, invert, stretch_matrix, unwarp_label, warp_label
 from faceparse.core.labels.label_set import nearest
+from faceparse.core.machine.device import float64_device
 from faceparse.core.parser.inference import classes_of
 from faceparse.core.sampling.samples import check_values, read_pair
 
@@ -199,12 +200,13 @@ def _warp_logits(logits: Tensor, photograph: Size, truth: Truth, matrix_of: FitM
 
 def _sample(logits: Tensor, matrix: np.ndarray, rows: range, width: int) -> Tensor:
     """Sample logits through a target -> source matrix: C x h x w -> C x rows x width. Bilinear, 0 outside."""
-    x = torch.arange(width, dtype=torch.float64, device=logits.device)
-    y = torch.arange(rows.start, rows.stop, dtype=torch.float64, device=logits.device)[:, None]
+    double = float64_device(logits.device)
+    x = torch.arange(width, dtype=torch.float64, device=double)
+    y = torch.arange(rows.start, rows.stop, dtype=torch.float64, device=double)[:, None]
     # Coordinates of `grid_sample`: -1 at the first pixel's centre, 1 at the last pixel's centre.
     sides = (logits.shape[2], logits.shape[1])
     u, v = (2 * (a * x + b * y + c) / (side - 1) - 1 for (a, b, c), side in zip(matrix.tolist(), sides, strict=True))
-    grid = torch.stack([u, v], dim=-1).to(logits.dtype)
+    grid = torch.stack([u, v], dim=-1).to(logits.dtype).to(logits.device)
     return F.grid_sample(logits[None], grid[None], mode="bilinear", padding_mode="zeros", align_corners=True)[0]
 
 

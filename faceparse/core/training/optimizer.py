@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import torch
 from torch import nn
 from torch.optim import SGD, AdamW, Optimizer
 
@@ -15,17 +16,21 @@ def make_optimizer(model: ParsingModel, settings: OptimSettings) -> Optimizer:
     With a learning rate of its own, the backbone has parameter groups of its own.
     """
     groups = _groups(model, settings)
+    # On MPS the fused kernels do not promise to skip an update whose loss is not finite.
+    fused = settings.fused and _device(model).type != "mps"
     if settings.name == "adamw":
         return AdamW(
             groups,
             lr=settings.lr,
             betas=(settings.momentum, 0.999),
             weight_decay=settings.weight_decay,
-            fused=settings.fused,
+            fused=fused,
         )
-    return SGD(
-        groups, lr=settings.lr, momentum=settings.momentum, weight_decay=settings.weight_decay, fused=settings.fused
-    )
+    return SGD(groups, lr=settings.lr, momentum=settings.momentum, weight_decay=settings.weight_decay, fused=fused)
+
+
+def _device(model: ParsingModel) -> torch.device:
+    return next(model.parameters()).device
 
 
 def _groups(model: ParsingModel, settings: OptimSettings) -> list[dict[str, Any]]:

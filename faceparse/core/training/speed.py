@@ -36,6 +36,8 @@ def resolve_speed(settings: Settings, device: torch.device, processes: int = 1) 
     """
     speed, norm, gpu = settings.speed, settings.model.norm, device.type == "cuda"
     precision = speed.precision
+    if device.type == "mps":
+        return _on_mps(settings)
     if precision == "auto":
         native = gpu and torch.cuda.is_bf16_supported(including_emulation=False)
         precision = "bf16" if native and norm != "inplace_abn" else "fp32"
@@ -54,6 +56,22 @@ def resolve_speed(settings: Settings, device: torch.device, processes: int = 1) 
         raise SettingsError("speed.compile = true: on a CPU it needs a C++ compiler (g++), and there is none")
     plain = precision == "bf16" or speed.compile
     return Speed(DTYPES[precision], "torch" if plain else norm, speed.channels_last, speed.compile)
+
+
+def _on_mps(settings: Settings) -> Speed:
+    """Speed settings of Apple's GPU: the plain ones, because nobody has tried the others there.
+
+    Raises:
+        SettingsError: another one is set.
+    """
+    speed, norm = settings.speed, settings.model.norm
+    if speed.precision in ("bf16", "fp16"):
+        raise SettingsError(f"speed.precision = {speed.precision!r}: not on mps; use fp32, or auto")
+    if speed.compile:
+        raise SettingsError("speed.compile = true: not on mps; leave it out")
+    if norm == "inplace_abn":
+        raise SettingsError("model.norm = 'inplace_abn': not on mps; use model.norm = 'torch'")
+    return Speed(torch.float32, "torch", channels_last=False, compile=False)
 
 
 class FloatConv2d(nn.Conv2d):

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from faceparse.core.errors import DeviceError, ExportError, SettingsError
+from faceparse.core.export import onnx as onnx_format
 from faceparse.core.export.graph import Graph
 from faceparse.core.export.onnx import OPSETS, OnnxWriter, check_opset, read_onnx_metadata, run_onnx
 
@@ -124,3 +125,17 @@ def test_an_opset_from_the_future_or_the_past_is_one_line(opset: int) -> None:
         check_opset(opset)
     assert str(caught.value) == f"--opset {opset}: PyTorch writes opsets 18 to 23; name one of them"
     check_opset(None)
+
+
+def test_a_runtime_that_would_take_the_cpu_for_a_gpu_is_refused(
+    written: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It does so in silence where its CUDA libraries cannot be loaded."""
+    monkeypatch.setattr(onnx_format, "runs_on_gpu", lambda: True)
+    with pytest.raises(DeviceError, match="^ONNX Runtime cannot use CUDA here; use --device cpu"):
+        run_onnx(written["fp32"], torch.device("cuda", 0))
+
+
+def test_onnx_does_not_run_on_mps(written: dict[str, Path]) -> None:
+    with pytest.raises(DeviceError, match="^ONNX files run on the CPU or on a CUDA GPU, not on mps; use --device cpu"):
+        run_onnx(written["fp32"], torch.device("mps"))

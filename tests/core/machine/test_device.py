@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from faceparse.core.errors import DeviceError, ResourceError
-from faceparse.core.machine.device import full_memory_named, resolve_device
+from faceparse.core.machine.device import copy_to_device, float64_device, full_memory_named, resolve_device
 
 
 @pytest.fixture
@@ -62,6 +62,11 @@ def test_full_memory_is_named_with_the_settings_to_lower(device: str) -> None:
     assert ("speed.precision" in message) == (device != "cpu")
 
 
+def test_full_memory_of_mps_is_named() -> None:
+    with pytest.raises(ResourceError, match="^the memory of mps is full"), full_memory_named(torch.device("mps")):
+        raise RuntimeError("MPS backend out of memory (MPS allocated: 18.00 GB, max allowed: 18.13 GB)")
+
+
 def test_other_errors_stay_what_they_are() -> None:
     with pytest.raises(RuntimeError, match="shapes"), full_memory_named(torch.device("cpu")):
         raise RuntimeError("shapes do not fit")
@@ -91,8 +96,50 @@ def test_a_driver_that_counts_gpus_but_cannot_use_them_has_none(monkeypatch: pyt
         resolve_device("cuda:0")
 
 
-@pytest.mark.parametrize("name", ["gpu", "cuda:", "cuda:x", "cuda:-1", "CPU", "", "mps"])
+@pytest.fixture
+def mps(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine with Apple's GPU."""
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
+
+
+@pytest.mark.parametrize(
+    ("gpus", "name", "expected"),
+    [(0, "auto", "mps"), (0, "mps", "mps"), (0, "cpu", "cpu"), (1, "auto", "cuda:0"), (1, "mps", "mps")],
+    indirect=["gpus"],
+)
+def test_mps_is_taken_where_it_is_named_or_there_is_no_gpu(gpus: int, mps: None, name: str, expected: str) -> None:
+    assert str(resolve_device(name)) == expected
+
+
+def test_mps_takes_one_process(mps: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    assert str(resolve_device("auto", 1)) == "cpu"
+    with pytest.raises(DeviceError, match="^device 'mps': it takes one training process; leave --processes"):
+        resolve_device("mps")
+
+
+def test_mps_where_there_is_none_is_refused() -> None:
+    with pytest.raises(DeviceError) as caught:
+        resolve_device("mps")
+    expected = "device 'mps': this torch finds no GPU of Apple's here; use --device cpu, or see 'faceparse doctor'"
+    assert str(caught.value) == expected
+
+
+def test_copies_to_mps_are_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+    monkeypatch.setattr(torch.Tensor, "to", lambda _, device, **options: asked.append((device.type, options)))
+    for name in ("cuda", "mps"):
+        copy_to_device(torch.zeros(2), torch.device(name))
+    assert asked == [("cuda", {"non_blocking": True}), ("mps", {"non_blocking": False})]
+
+
+def test_float64_is_computed_where_it_exists() -> None:
+    assert [float64_device(torch.device(name)).type for name in ("cpu", "cuda", "mps")] == ["cpu", "cuda", "cpu"]
+
+
+@pytest.mark.parametrize("name", ["gpu", "cuda:", "cuda:x", "cuda:-1", "CPU", "", "mps:0"])
 def test_other_names_are_refused_with_what_is_allowed(name: str) -> None:
     with pytest.raises(DeviceError) as caught:
         resolve_device(name)
-    assert str(caught.value) == f"device {name!r}: not one of auto, cpu, cuda, cuda:N"
+    assert str(caught.value) == f"device {name!r}: not one of auto, cpu, cuda, cuda:N, mps"

@@ -2,10 +2,11 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from faceparse.core.model.abn import ActivatedBatchNorm, inplace_abn_problem
 from faceparse.core.model.build import build_model
-from faceparse.core.model.eagrnet import EAGRNet, EdgeAwareGraph, GraphReasoning, Output
+from faceparse.core.model.eagrnet import EAGRNet, EdgeAwareGraph, GraphReasoning, Output, pool_by_product
 from faceparse.core.settings import ModelSettings
 
 NORMS = [
@@ -155,3 +156,16 @@ def test_reasoning_without_weights_gives_nothing_back() -> None:
         reasoning.across_vertices.weight.copy_(torch.eye(16).unsqueeze(2))  # h = V, so h - V = 0
         reasoning.across_vertices.bias.zero_()
     assert not reasoning(torch.randn(2, 4, 16)).any()
+
+
+@pytest.mark.parametrize("size", [(60, 60), (29, 21), (5, 4), (1, 7)])
+@pytest.mark.parametrize("grid", [1, 2, 3, 6])
+def test_pooling_by_a_product_is_pooling(size: tuple[int, int], grid: int) -> None:
+    """With its gradient, and where cells overlap or are larger than the map."""
+    x = torch.randn(2, 3, *size, requires_grad=True)
+    way = torch.randn(2, 3, grid, grid)
+    expected, found = F.adaptive_avg_pool2d(x, grid), pool_by_product(x, grid)
+    torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(
+        *(torch.autograd.grad(one, x, way)[0] for one in (found, expected)), rtol=1e-5, atol=1e-6
+    )

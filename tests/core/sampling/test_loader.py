@@ -114,7 +114,14 @@ def test_a_process_works_ahead_as_far_as_it_is_told_to(prefetch: int) -> None:
 
 @pytest.mark.parametrize(
     ("setting", "device", "expected"),
-    [(None, "cpu", False), (False, "cpu", False), (None, "cuda", True), (False, "cuda", False), (True, "cuda:1", True)],
+    [
+        (None, "cpu", False),
+        (False, "cpu", False),
+        (None, "cuda", True),
+        (None, "mps", False),
+        (False, "cuda", False),
+        (True, "cuda:1", True),
+    ],
 )
 def test_memory_is_pinned_for_a_gpu(setting: bool | None, device: str, expected: bool) -> None:
     assert pins(setting, torch.device(device)) is expected

@@ -2,11 +2,14 @@
 
 import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from faceparse.core.datasets.layout import Sample
 from faceparse.core.errors import DatasetError, SettingsError
@@ -17,6 +20,7 @@ from faceparse.core.labels.counts import confusion_counts
 from faceparse.core.model.parsing import Output, ParsingModel
 from faceparse.core.parser.inference import Parser
 from faceparse.core.parser.trained import ParsingNetwork
+from faceparse.core.scoring import protocols
 from faceparse.core.scoring.counting import LabelPair, parse_samples
 from faceparse.core.scoring.protocols import PROTOCOLS, read_case, read_matrix, resolve_protocols
 from faceparse.core.settings import DataSettings
@@ -425,3 +429,38 @@ def test_files_that_are_no_matrix_are_refused(sample: Sample, kind: str) -> None
     message = refusal(sample)
     assert message.startswith(f"{sample.project}: not a .npy matrix (")
     assert message.endswith("); prepare the dataset again")
+
+
+class _Doubles(TorchDispatchMode):
+    """Counts tensors of float64 on a device that stands in for one without float64."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.found = 0
+
+    def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = function(*args, **kwargs or {})
+        tensors = [one for one in tree_leaves(result) if isinstance(one, Tensor)]
+        self.found += sum(one.dtype == torch.float64 and one.device.type == "meta" for one in tensors)
+        return result
+
+
+@pytest.mark.parametrize("name", list(PROTOCOLS))
+@pytest.mark.parametrize("without", [True, False])
+def test_a_device_without_float64_sees_none(
+    sample: Sample, monkeypatch: pytest.MonkeyPatch, name: str, without: bool
+) -> None:
+    """With the coordinates on the CPU. With them on the device, where float64 exists, the same count finds them."""
+    if without:
+        monkeypatch.setattr(protocols, "float64_device", lambda _: torch.device("cpu"))
+    monkeypatch.setattr(protocols, "classes_of", lambda logits: np.zeros(logits.shape[1:], np.uint8))
+    network: nn.Module = Known()
+    model = ParsingNetwork(network, DataSettings(input_size=CROP))  # type: ignore[arg-type]
+    protocol = PROTOCOLS[name]
+    case = read_case(sample, 11, CROP, [protocol])
+    crop = torch.from_numpy(case.views[protocol.view])[None]
+    with _Doubles() as doubles, torch.inference_mode():
+        logits = torch.empty_like(model(crop), device="meta")[0]
+        labels = protocol.read_labels(logits, case.size, case.truths[protocol.truth])
+    assert labels.shape == case.truths[protocol.truth].label.shape
+    assert (doubles.found > 0) == (name == "farl" and not without)

@@ -8,6 +8,7 @@ from torch.optim import SGD, AdamW
 from faceparse.core.model.build import build_model
 from faceparse.core.model.parsing import ParsingModel
 from faceparse.core.settings import ModelSettings, OptimSettings
+from faceparse.core.training import optimizer
 from faceparse.core.training.optimizer import make_optimizer
 from faceparse.core.training.schedule import make_schedule
 
@@ -94,3 +95,12 @@ def test_a_step_of_adamw_is_the_formula() -> None:
     found = dict(model.named_parameters())
     torch.testing.assert_close(found["classify.weight"], before["classify.weight"] * (1 - 0.1 * 0.2) + 0.1)
     torch.testing.assert_close(found["classify.bias"], before["classify.bias"] + 0.1)
+
+
+@pytest.mark.parametrize("name", ["sgd", "adamw"])
+def test_updates_are_not_fused_on_mps(model: ParsingModel, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    """Its fused kernels may not skip a bad update; and the trainer looks at the loss where nothing is fused."""
+    settings = OptimSettings(name=name)  # type: ignore[arg-type]
+    assert make_optimizer(model, settings).defaults["fused"]
+    monkeypatch.setattr(optimizer, "_device", lambda _: torch.device("mps"))
+    assert not make_optimizer(model, settings).defaults["fused"]

@@ -10,7 +10,7 @@ from faceparse.core.settings import ModelSettings, load_settings
 from faceparse.core.training import speed
 from faceparse.core.training.speed import FloatConv2d, Speed, keep_slow_in_float, resolve_speed
 
-CPU, GPU = torch.device("cpu"), torch.device("cuda")
+CPU, GPU, MPS = torch.device("cpu"), torch.device("cuda"), torch.device("mps")
 
 
 @pytest.fixture
@@ -54,9 +54,17 @@ def test_what_is_compiled_has_the_plain_norm() -> None:
     assert resolve(CPU, speed__compile=True) == Speed(torch.float32, "torch", True, compile=True)
 
 
+def test_mps_has_the_plain_settings() -> None:
+    assert resolve(torch.device("mps")) == Speed(torch.float32, "torch", channels_last=False, compile=False)
+
+
 @pytest.mark.parametrize(
     ("device", "options", "expected"),
     [
+        (MPS, {"speed__precision": "bf16"}, "speed.precision = 'bf16': not on mps; use fp32, or auto"),
+        (MPS, {"speed__precision": "fp16"}, "speed.precision = 'fp16': not on mps; use fp32, or auto"),
+        (MPS, {"speed__compile": True}, "speed.compile = true: not on mps; leave it out"),
+        (MPS, {"model__norm": "inplace_abn"}, "model.norm = 'inplace_abn': not on mps; use model.norm = 'torch'"),
         (CPU, {"speed__precision": "fp16"}, "speed.precision = 'fp16': needs a GPU; use bf16 or fp32 on a CPU"),
         (GPU, {"speed__precision": "bf16"}, "speed.precision = 'bf16': this GPU has no bf16; use fp16 or fp32"),
         (
