@@ -79,7 +79,7 @@ def one_thread() -> Iterator[None]:
 
 def peak_memory() -> int:
     """Peak memory of this process in KiB. Not from getrusage, whose peak starts from the parent's."""
-    status = Path("/proc/self/status").read_text().splitlines()
+    status = Path("/proc/self/status").read_text("utf-8").splitlines()
     return next(int(line.split()[1]) for line in status if line.startswith("VmHWM:"))
 
 

@@ -89,7 +89,7 @@ def _killed(root: Path) -> Result:
         started = time.perf_counter()
         with _training(root, f"killed-{number}", 2) as (process, last):
             floors.append(_await_save(process, last) - started)
-            children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+            children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text("utf-8").split()
             worker = [pid for pid in children if b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes()][-1]
             started = time.perf_counter()
             os.kill(int(worker), signal.SIGKILL)

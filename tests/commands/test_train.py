@@ -134,6 +134,8 @@ def write_experiment(text: str) -> str:
             ["--processes", "2", "--gpus", "0"],
             "launch.processes = 2 and train.device = 'cuda:0': processes are counted on CPUs only",
         ),
+        (["--device", "mps"], "device 'mps': this torch finds no GPU of Apple's here; use --device cpu"),
+        (["--processes", "2", "--device", "mps"], "train.device = 'mps': it takes one training process; leave"),
         (["--nodes", "2"], "launch.nodes = 2: say where they meet, such as --rendezvous host:29400"),
         (["--rendezvous", "host"], "option: launch.rendezvous = 'host': Where the machines meet, host:port of one"),
         (["--set", "speed.precision=fp16"], "speed.precision = 'fp16': needs a GPU; use bf16 or fp32 on a CPU"),

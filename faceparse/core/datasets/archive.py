@@ -113,7 +113,7 @@ def unpack(archive: Path, folder: Path, track: Track = untracked, *, known: str 
             for member in track(members, len(members), "unpack"):
                 _write(_content(archive, opened, member), folder / member.name)
                 os.utime(folder / member.name, (member.seconds, member.seconds))
-            complete.write_text(known)
+            complete.write_text(known, "utf-8")
         except OSError as error:
             raise cannot_write(folder, error) from error
         except DatasetError:  # the files of a damaged archive are useless

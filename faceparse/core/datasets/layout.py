@@ -17,7 +17,7 @@ from faceparse.core.files.reading import read_bytes
 from faceparse.core.files.writing import write_atomic
 from faceparse.core.labels.label_set import LabelSet, get_label_set, match_label_names, read_label_set
 from faceparse.core.settings import DataSettings
-from faceparse.core.text.paths import broken_link, decode_text, path_problem
+from faceparse.core.text.paths import broken_link, decode_text, leads_out, path_problem
 
 SPLITS = ("train", "val", "test")
 LABEL_SET_FILE = "label_set.toml"
@@ -137,7 +137,7 @@ class DatasetFolder:
         The path may be a link or lie in a linked folder: photographs may be on another disk.
         """
         path = self.root / field
-        if PurePosixPath(field).is_absolute() or ".." in PurePosixPath(field).parts:
+        if leads_out(self.root, field):
             raise DatasetError(f"{where}: {field!r} lies outside the dataset folder; copy the file into it")
         if problem := path_problem(path):
             raise DatasetError(f"{where}: {problem}")

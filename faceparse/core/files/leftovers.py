@@ -1,10 +1,9 @@
 """Makes temporary files and folders beside their targets, and removes those of processes that were killed.
 
 A process that fills one holds a lock on it. The lock ends with the process, however that ends; then the next process
-may remove the file or folder.
+may remove the file or folder. On a system without locks nobody can tell, and they stay.
 """
 
-import fcntl
 import os
 import secrets
 import shutil
@@ -12,6 +11,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
+
+from faceparse.core.files.locks import have_locks, lock, open_folder, try_lock
 
 _SEEN: set[Path] = set()
 
@@ -36,6 +37,9 @@ def new_file(target: Path) -> Iterator[tuple[Path, BinaryIO]]:
     while True:
         path = beside(target, "tmp")
         file = path.open("xb")
+        if not have_locks():  # nothing else may hold it open there: it could not be renamed
+            yield path, file
+            return
         own = os.dup(file.fileno())
         if _hold(own, path):
             break
@@ -58,22 +62,22 @@ def new_folder(target: Path, ending: str) -> Iterator[Path]:
         path = beside(target, ending)
         path.mkdir()
         try:
-            own = os.open(path, os.O_RDONLY)
+            own = open_folder(path)
         except FileNotFoundError:
             continue  # another process took it for a leftover
-        if _hold(own, path):
+        if own is None or _hold(own, path):
             break
         os.close(own)
     try:
         yield path
     finally:
-        os.close(own)
+        if own is not None:
+            os.close(own)
 
 
 def _hold(handle: int, path: Path) -> bool:
     """Lock a new file or folder. Return False if another process took it for a leftover and removed it."""
-    with suppress(OSError):  # a file system without locks: its leftovers stay
-        fcntl.flock(handle, fcntl.LOCK_EX)  # waits while another process looks at it
+    lock(handle)  # waits while another process looks at it
     try:
         return os.path.samestat(os.fstat(handle), path.lstat())
     except FileNotFoundError:
@@ -114,17 +118,15 @@ def _put_back(old: Path) -> None:
 @contextmanager
 def _alone(leftover: Path) -> Iterator[bool]:
     """Yield whether no process holds the lock; if so, hold it until the block ends."""
+    if not have_locks():
+        yield False
+        return
     try:
         handle = os.open(leftover, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
     except OSError:
         yield False
         return
     try:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            yield False
-        else:
-            yield True
+        yield try_lock(handle) is True
     finally:
         os.close(handle)

@@ -157,7 +157,7 @@ def append_line(path: Path, line: str) -> None:
         OutputError: it cannot be written.
     """
     try:
-        with path.open("a", encoding="utf-8") as file:
+        with path.open("a", encoding="utf-8", newline="\n") as file:
             file.write(line + "\n")
     except OSError as error:
         raise cannot_write(path, error) from error

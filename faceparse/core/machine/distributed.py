@@ -230,11 +230,12 @@ def _check_environment() -> None:
 
 
 @contextmanager
-def join(device: torch.device, timeout: float) -> Iterator[World]:
+def join(device: torch.device, timeout: float, *, gpu_is_shared: bool = False) -> Iterator[World]:
     """Join the processes that RANK, WORLD_SIZE and MASTER_ADDR name; without these variables, this process is alone.
 
     Args:
         timeout: seconds without an answer after which another process counts as lost.
+        gpu_is_shared: two processes have the same GPU. NCCL refuses that, so gloo carries the tensors.
 
     Raises:
         LostProcessError: the others did not come.
@@ -246,7 +247,7 @@ def join(device: torch.device, timeout: float) -> Iterator[World]:
     _check_environment()
     patience = timedelta(seconds=timeout)
     with lost_processes_named():
-        if device.type == "cuda":
+        if device.type == "cuda" and not gpu_is_shared:
             dist.init_process_group("nccl", timeout=patience, device_id=device)
         else:
             dist.init_process_group("gloo", timeout=patience)

@@ -67,6 +67,6 @@ def _value(file: Path, name: str = "") -> int | None:
 
 def _lines(file: Path) -> list[str]:
     try:
-        return file.read_text().splitlines()
+        return file.read_text("utf-8").splitlines()
     except OSError:
         return []

@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from itertools import islice
-from multiprocessing import forkserver
 from multiprocessing.context import BaseContext
 from typing import Protocol, TypeVar
 
@@ -63,6 +62,8 @@ def _start_server() -> None:
     If the server ended, all workers would seem to end, although their work is still wanted. A program that starts with
     a signal ignored keeps ignoring it, and so do its forks.
     """
+    from multiprocessing import forkserver  # POSIX systems have it
+
     before = {number: signal.signal(number, signal.SIG_IGN) for number in STOPPING}
     try:
         forkserver.ensure_running()

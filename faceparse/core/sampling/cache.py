@@ -14,6 +14,7 @@ from faceparse.core.datasets.layout import Sample
 from faceparse.core.errors import DatasetError, SettingsError
 from faceparse.core.images.opening import read_size
 from faceparse.core.images.warp import Size
+from faceparse.core.machine.linux import shared_cache_problem
 from faceparse.core.machine.memory import free_memory
 
 PIXEL = 5
@@ -98,10 +99,14 @@ def open_cache(
         processes: number of processes on this machine that open a cache of these samples at about the same time.
 
     Raises:
-        SettingsError: `on`, but there is no room.
+        SettingsError: `on`, but there is no room, or this system has no such memory.
     """
     if mode == "off":
         return None, ""
+    if problem := shared_cache_problem():
+        if mode == "on":
+            raise SettingsError(f"data.cache = 'on': {problem}; use auto or off")
+        return None, f"files are decoded anew each epoch: {problem}"
     sizes = [_size(sample) for sample in samples]
     needed, free = sum(PIXEL * height * width for height, width in sizes), free_memory()
     among = f" among {processes} processes" if processes > 1 else ""

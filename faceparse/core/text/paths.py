@@ -5,7 +5,7 @@ import errno
 import os
 import unicodedata
 from collections.abc import Iterator
-from pathlib import Path
+from pathlib import Path, PurePath
 
 LONGEST_NAME = 255
 """Bytes of the longest file name that file systems take."""
@@ -50,6 +50,12 @@ def broken_link(path: Path) -> str | None:
         if part.is_symlink() and not part.exists():
             return f"{part} is a broken link to {part.readlink()}"
     return None
+
+
+def leads_out(folder: PurePath, name: str) -> bool:
+    """Whether a path that is written as one below `folder` leads out of it: `/a`, `../a`, and `C:/a` on Windows."""
+    path = folder / name
+    return not path.is_relative_to(folder) or ".." in path.relative_to(folder).parts
 
 
 def files_below(folder: Path) -> Iterator[Path]:

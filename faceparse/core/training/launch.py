@@ -35,6 +35,7 @@ from faceparse.core.errors import (
 )
 from faceparse.core.machine.device import check_device, named_gpus
 from faceparse.core.machine.distributed import World, is_joined, join, local_rank
+from faceparse.core.machine.linux import many_processes_problem
 from faceparse.core.machine.parallel import STOPPING, default_processes, end_with_parent
 from faceparse.core.runs.directory import LAST, SETTINGS_FILE, RunDirectory
 from faceparse.core.settings import Settings, load_settings
@@ -86,6 +87,8 @@ def start(job: Job) -> RunResult:
     count = processes_here(job.settings)
     if is_joined() or count * job.settings.launch.nodes == 1:
         return _run_here(job, Notes(None))
+    if problem := many_processes_problem():
+        raise SettingsError(f"{count * job.settings.launch.nodes} training processes: {problem}")
     for number in range(count):
         check_device(job.settings.train.device, number)
     return _run_elastic(job, count)
@@ -105,6 +108,11 @@ def processes_here(settings: Settings) -> int:
             f"launch.processes = {launch.processes} and train.device = {device!r}: processes are counted on CPUs only, "
             "each GPU that is named has one; leave --processes out, and write --gpus 0,1 for two"
         )
+    if device == "mps" and launch.processes * launch.nodes > 1:
+        raise SettingsError(
+            "train.device = 'mps': it takes one training process; leave --processes and --nodes out, or use "
+            "--device cpu"
+        )
     return len(named_gpus(device)) or launch.processes
 
 
@@ -112,7 +120,12 @@ def _run_here(job: Job, notes: Notes) -> RunResult:
     """Train in this process, alone or as one of several. Go on with the run that an earlier attempt left, if any."""
     settings = job.settings
     device = check_device(settings.train.device, local_rank())
-    with join(device, settings.launch.timeout) as world, _observer(job, world) as observer:
+    gpus = named_gpus(settings.train.device)
+    shared = len(set(gpus)) < len(gpus)
+    with (
+        join(device, settings.launch.timeout, gpu_is_shared=shared) as world,
+        _observer(job, world) as observer,
+    ):
         world.raise_in_all(notes.error)  # an error that a process of an earlier attempt could not tell the others
         earlier = next(filter(None, world.gather(notes.run_dir)), None)  # the run directory of a lost attempt
         keep = notes.keep_run_dir

@@ -12,7 +12,6 @@ This file builds upon documented classes of `torch.distributed.elastic.rendezvou
 Once PyTorch's store has a time limit for writes, this file can go.
 """
 
-import fcntl
 import math
 import os
 import socket
@@ -170,6 +169,8 @@ def _is_own(host: str) -> bool:
 
 def _interface(address: str) -> str | None:
     """Name of the network interface with that IPv4 address; None where there is none."""
+    import fcntl  # Linux, as `start` has checked
+
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
         for _, name in socket.if_nameindex():
             try:

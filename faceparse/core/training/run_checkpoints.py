@@ -9,6 +9,7 @@ from typing import Any, BinaryIO
 import torch
 
 from faceparse.core.errors import CheckpointError, first_line
+from faceparse.core.files.locks import open_folder
 from faceparse.core.files.writing import write_atomic_with
 from faceparse.core.parser.checkpoint_file import Checkpoint, read_checkpoint
 from faceparse.core.runs.directory import LAST, PREVIOUS, SETTINGS_FILE
@@ -64,8 +65,7 @@ def _write(file: BinaryIO, content: Mapping[str, Any]) -> None:
 
 def _flush_folder(folder: Path) -> None:
     """Flush the folder's entries to disk, so that a new file name survives a power failure, too."""
-    if os.name == "posix":
-        handle = os.open(folder, os.O_RDONLY)
+    if (handle := open_folder(folder)) is not None:
         try:
             os.fsync(handle)
         finally:

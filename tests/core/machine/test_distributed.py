@@ -1,7 +1,8 @@
 import pytest
 import torch
+import torch.distributed as dist
 
-from faceparse.core.errors import SettingsError
+from faceparse.core.errors import LostProcessError, SettingsError
 from faceparse.core.machine.distributed import ALONE, join, local_rank
 
 
@@ -32,3 +33,24 @@ def test_without_a_launcher_a_process_is_alone(monkeypatch: pytest.MonkeyPatch) 
     assert local_rank() == 0
     with join(torch.device("cpu"), 10) as world:
         assert world == ALONE
+
+
+@pytest.mark.parametrize(
+    ("device", "shared", "backend"), [("cpu", False, "gloo"), ("cuda:0", False, "nccl"), ("cuda:0", True, "gloo")]
+)
+def test_tensors_go_by_the_backend_that_takes_the_devices(
+    monkeypatch: pytest.MonkeyPatch, device: str, shared: bool, backend: str
+) -> None:
+    """NCCL refuses two processes on one GPU."""
+    began = []
+
+    def begin(name: str, **_: object) -> None:
+        began.append(name)
+        raise dist.DistNetworkError("far enough")
+
+    for name, value in {"WORLD_SIZE": "2", "RANK": "0", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "1"}.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(dist, "init_process_group", begin)
+    with pytest.raises(LostProcessError), join(torch.device(device), 10, gpu_is_shared=shared):
+        pass
+    assert began == [backend]

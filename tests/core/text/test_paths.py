@@ -1,6 +1,6 @@
 """The gate of paths, at the doors that it guards."""
 
-from pathlib import Path
+from pathlib import Path, PurePath, PurePosixPath, PureWindowsPath
 
 import pytest
 
@@ -11,7 +11,7 @@ from faceparse.core.files.writing import make_folder, write_atomic
 from faceparse.core.labels.label_set import read_label_set
 from faceparse.core.names.find import find_model
 from faceparse.core.settings import load_settings
-from faceparse.core.text.paths import path_problem, utf8_problem
+from faceparse.core.text.paths import leads_out, path_problem, utf8_problem
 
 BAD = ["", "a\0b", "x" * 300, "ok/" + "ä" * 200, "d/" * 3000 + "d", "loop", "\ud800"]
 
@@ -53,3 +53,18 @@ def test_what_may_be_a_path_passes() -> None:
         assert utf8_problem(path) is None
     assert path_problem("\udcff") is None
     assert utf8_problem("\udcff") == "'\\udcff' is not UTF-8; rename it"
+
+
+@pytest.mark.parametrize(
+    ("folder", "inside", "outside"),
+    [
+        (PurePosixPath("data"), ["a", "images/a.jpg", "C:/a", "a:b", ".."[:1]], ["/a", "../a", "a/../../b"]),
+        (PurePosixPath(), ["a"], ["/a", ".."]),
+        (PurePosixPath("../data"), ["a"], ["../a"]),
+        (PureWindowsPath("D:/data"), ["a", "images/a.jpg", r"images\a.jpg"], ["C:/a", "C:a", "/a", r"\a", "//host/a"]),
+        (PureWindowsPath("data"), ["a"], [r"..\a", r"a\..\..\b", "C:a", r"\\?\C:\a"]),
+    ],
+)
+def test_names_that_lead_out_of_their_folder(folder: PurePath, inside: list[str], outside: list[str]) -> None:
+    assert not [name for name in inside if leads_out(folder, name)]
+    assert [name for name in outside if not leads_out(folder, name)] == []
