@@ -7,7 +7,7 @@ BIN := .venv/bin
 # The toolkit's own folder: torch is misled by an nvcc that is only a link or a wrapper on the PATH.
 NVCC := $(firstword $(wildcard $(if $(CUDA_HOME),$(CUDA_HOME)/bin/nvcc) /usr/local/cuda/bin/nvcc /usr/local/cuda-*/bin/nvcc /opt/cuda/bin/nvcc))
 
-.PHONY: setup inplace-abn demo test test-minimum coverage lint docs docs-serve benchmark ship dist clean
+.PHONY: setup inplace-abn demo test test-minimum coverage lint docs docs-serve benchmark gpu-check ship dist clean
 
 setup: .venv/ready
 
@@ -52,6 +52,10 @@ docs-serve: .venv/ready
 
 benchmark: .venv/ready
 	$(BIN)/python -m benchmarks
+
+# What is promised of GPUs, on one GPU in at most eight minutes: gpu-check/gpu-check.md and .json.
+gpu-check: .venv/ready
+	@$(BIN)/python -m benchmarks gpu
 
 $(UV):
 	python3 -m venv .venv/tools

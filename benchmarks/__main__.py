@@ -1,4 +1,7 @@
-"""Run all benchmarks, or those that are named, and print one table. Exit with 1 where a goal is missed."""
+"""Run all benchmarks, or those that are named, and print one table. Exit with 1 where a goal is missed.
+
+`python -m benchmarks gpu` checks a GPU instead.
+"""
 
 import importlib
 import sys
@@ -30,6 +33,10 @@ NAMES = (
 
 def main() -> int:
     """Run the benchmarks and return the exit code."""
+    if sys.argv[1:2] == ["gpu"]:
+        from benchmarks import gpu
+
+        return gpu.main(sys.argv[2:])
     names = sys.argv[1:] or NAMES
     results: list[Result] = []
     for name in names:

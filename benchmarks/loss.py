@@ -19,7 +19,9 @@ SYNCHRONISING = {
 }
 
 
-class _CountSyncs(TorchDispatchMode):
+class CountSyncs(TorchDispatchMode):
+    """Counts the operators that make the host wait, while it is entered as a context."""
+
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.count = 0
@@ -48,7 +50,7 @@ def run() -> list[Result]:
         _plain_sum(parsing, edges, label, edge, weight).backward()
 
     taken, alone = medians(ours, plain, rounds=15)
-    with _CountSyncs() as syncs:
+    with CountSyncs() as syncs:
         ours()
     synchronisations = Result("loss: host synchronisations", taken, alone, float(syncs.count), 0, "at most")
     return [overhead("loss: against the plain sum of its torch calls", taken, alone, 1.1), synchronisations]
