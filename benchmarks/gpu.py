@@ -24,6 +24,7 @@ from rich.table import Table
 
 from faceparse.core.files.writing import write_atomic
 
+ROOT = Path(__file__).parents[1]
 LIMIT = 480.0
 """Seconds that all checks together may take."""
 
@@ -113,7 +114,7 @@ def make(check: Check, seconds: float, device: str, size: int) -> Line:
         command = [sys.executable, "-m", "benchmarks.gpu_checks", check.name, "--device", device]
         command += ["--size", str(size), "--folder", folder, "--seconds", str(seconds)]
         process = subprocess.Popen(
-            command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+            command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
         )
         try:
             out, err = process.communicate(timeout=seconds)

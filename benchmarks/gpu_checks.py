@@ -45,6 +45,7 @@ from faceparse.core.training.schedule import make_schedule
 from faceparse.core.training.trainer import Trainer
 
 Figures = dict[str, float | str]
+PORTRAITS = Path(__file__).parents[1] / "docs" / "portraits"
 CLASSES, BATCH_SIZE = 11, 7
 """Classes and batch of the paper's recipe for Helen."""
 
@@ -352,7 +353,7 @@ def labels(place: Place) -> Figures:
     """Compare the shipped model's labels of a portrait on the device with those of the CPU."""
     import faceparse
 
-    portrait = str(next(iter(sorted(Path("docs/portraits").glob("*.jpg")))))
+    portrait = str(next(iter(sorted(PORTRAITS.glob("*.jpg")))))
     here, there = faceparse.load(device="cpu"), faceparse.load(device=str(place.device))
     expected, found = (np.asarray(parser.predict(portrait).labels) for parser in (here, there))
     started = time.perf_counter()

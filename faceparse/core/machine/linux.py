@@ -9,9 +9,8 @@ import sys
 
 def many_processes_problem() -> str:
     """Why this system cannot start several training processes; empty where it can."""
-    if sys.platform == "linux":
-        return ""
-    return "more than one needs Linux; leave out --processes and --nodes, or name one GPU"
+    problem = "more than one needs Linux; leave out --processes and --nodes, or name one GPU"
+    return "" if sys.platform == "linux" else problem
 
 
 def shared_cache_problem() -> str:

@@ -58,7 +58,7 @@ def test_what_may_be_a_path_passes() -> None:
 @pytest.mark.parametrize(
     ("folder", "inside", "outside"),
     [
-        (PurePosixPath("data"), ["a", "images/a.jpg", "C:/a", "a:b", ".."[:1]], ["/a", "../a", "a/../../b"]),
+        (PurePosixPath("data"), ["a", "images/a.jpg", "C:/a", "a:b", "."], ["/a", "../a", "a/../../b"]),
         (PurePosixPath(), ["a"], ["/a", ".."]),
         (PurePosixPath("../data"), ["a"], ["../a"]),
         (PureWindowsPath("D:/data"), ["a", "images/a.jpg", r"images\a.jpg"], ["C:/a", "C:a", "/a", r"\a", "//host/a"]),
