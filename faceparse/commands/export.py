@@ -32,13 +32,17 @@ def export(
         typer.Option(
             "--format",
             help="onnx, onnx-fp16, onnx-int8, openvino, openvino-fp16, openvino-int8, torchscript, pt2, safetensors "
-            "(weights in float16), safetensors-fp32; several separated by commas.",
+            "(weights in float16), safetensors-fp32, browser (a folder with a page that runs the model, in float16), "
+            "browser-int8, browser-fp32; several separated by commas.",
         ),
     ] = "onnx",
     output: Annotated[
         Path | None,
         typer.Option(
-            "--output", "-o", help="File to write; for several formats, their folder. Default: beside the checkpoint."
+            "--output",
+            "-o",
+            help="File to write, or the folder of a page; for several formats, their folder. Default: beside the "
+            "checkpoint.",
         ),
     ] = None,
     preprocessing: Annotated[
@@ -81,6 +85,14 @@ def export(
             "where they are known."
         ),
     ] = None,
+    onnxruntime_web: Annotated[
+        Path | None,
+        typer.Option(
+            "--onnxruntime-web",
+            metavar="PATH",
+            help="npm's package onnxruntime-web for browser, as a .tgz or unpacked. Default: npm fetches it.",
+        ),
+    ] = None,
     data_dir: DataDir = None,
     split: Annotated[
         str | None,
@@ -110,14 +122,20 @@ def export(
     from faceparse.commands.console import err, out, print_table, silent_libraries, track
     from faceparse.core.errors import SettingsError
     from faceparse.core.export.bisenet import ENDING, check_label_set, check_layout, export_bisenet
+    from faceparse.core.export.browser.web_runtime import find_web_runtime
     from faceparse.core.export.export import Exporter, beside_model, read_exportable
-    from faceparse.core.export.formats import FORMATS, resolve_formats
+    from faceparse.core.export.formats import FORMATS, PAGES, resolve_formats
     from faceparse.core.export.latency import measure
 
     silent_libraries()
     formats = resolve_formats(format_, preprocessing=preprocessing, opset=opset)
     others = {"--preprocessing": preprocessing, "--bundle": bundle, "--register": register, "--fixed-size": fixed_size}
     for_bisenet = check_layout(layout, formats, others | {"--benchmark": benchmark})
+    pages = [name for name in formats if name in PAGES]
+    if onnxruntime_web is not None and not pages:
+        raise SettingsError("--onnxruntime-web: is for a page; add --format browser")
+    if bundle and pages:
+        raise SettingsError(f"--bundle: {pages[0]} is a folder of its own; leave --bundle out")
     if alias is not None and register is None:
         raise SettingsError("--alias: is of a registered version; add --register NAME")
     loaded = read_exportable(checkpoint)
@@ -134,6 +152,7 @@ def export(
             err.print(f"warning: {text}")
 
         registration = plan_registration(loaded, register, alias, formats, warn=warn)
+    runtime = find_web_runtime(onnxruntime_web) if pages else None
     exporter = Exporter(
         loaded,
         kind="labels" if preprocessing else "logits",
@@ -157,12 +176,17 @@ def export(
         return
     reports = []
     for name in formats:
-        ending = f"-{name}.bundle" if bundle else FORMATS[name].suffix
+        ending = f"-{name}.bundle" if bundle else f"-{name}" if name in PAGES else FORMATS[name].suffix
         beside = beside_model(loaded, ending)
         path = beside if output is None else output if len(formats) == 1 else output / beside.name
         err.print(f"exporting {checkpoint} to {name}, then comparing it with {exporter.reference} ...")
-        reports.append(exporter.export(name, path, bundle=bundle))
+        if runtime is not None and name in PAGES:
+            reports.append(exporter.export_page(name, path, runtime))
+        else:
+            reports.append(exporter.export(name, path, bundle=bundle))
         out.print(_line(reports[-1], exporter.reference))
+        if name in PAGES:
+            err.print(f"to try the page: python -m http.server --bind 127.0.0.1 --directory {path}")
     if loaded.foreign is None and loaded.settings.model.light and exporter.graph.why_fixed:
         err.print(f"for crops of one size: {exporter.graph.why_fixed}")
     if exporter.scores is not None and exporter.scored_on is not None:

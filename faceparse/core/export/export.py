@@ -1,6 +1,6 @@
 """Export of a checkpoint to files for other programs. Each file is verified before it replaces an older one."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -17,9 +17,11 @@ from faceparse.core.errors import (
     SettingsError,
     first_line,
 )
+from faceparse.core.export.browser.page_folder import PAGE_MODEL, fill_page, refuse_other_files
+from faceparse.core.export.browser.web_runtime import WebRuntime
 from faceparse.core.export.bundle import fill_bundle
 from faceparse.core.export.exported import ExportedModel, read_exported, to_metadata
-from faceparse.core.export.formats import FORMATS, Judgement, Write, onnx_writers, writers
+from faceparse.core.export.formats import FORMATS, PAGES, Judgement, Write, onnx_writers, writers
 from faceparse.core.export.graph import (
     ArrayInput,
     Graph,
@@ -167,38 +169,76 @@ class Exporter:
             OutputError: `path` cannot be written.
             SettingsError: the format's files have other names.
         """
-        if self.checkpoint.foreign and not FORMATS[format_name].servable:
-            kinds = ", ".join(name for name, known in FORMATS.items() if known.servable)
-            raise ExportError(f"{format_name}: an imported network has no PyTorch weights; take one of {kinds}")
         if FORMATS[format_name].beside and not bundle:
             check_place(path)
-        make_folder(path.parent)
-        if FORMATS[format_name].calibrated:
-            self._training_photographs()  # fails here, before the long work, if they are missing
+        self._prepare(format_name, path)
+        if bundle:
+            return self._export_folder(
+                format_name,
+                path,
+                f"{MODEL}{FORMATS[format_name].suffix}",
+                lambda folder, report: fill_bundle(folder, report.model, format_name, report.summary, self.scored_on),
+            )
         report: ExportReport | None = None
 
         def write_and_verify(file: BinaryIO) -> None:
             nonlocal report
-            own = self.checkpoint.foreign is None
-            fix = "; try --fixed-size" if own and self.graph.sizes == "any" else ""
-            self.write_with(self._writers[format_name], file, fix)
+            self._write(format_name, file)
             report = self._verify(format_name, Path(file.name), path)
 
         def write_at(place: Path) -> None:
             with place.open("wb") as file:
                 write_and_verify(file)
 
-        def fill(folder: Path) -> None:
-            write_at(folder / f"{MODEL}{FORMATS[format_name].suffix}")
-            assert report is not None
-            fill_bundle(folder, report.model, format_name, report.summary, self.scored_on)
-
-        if bundle:
-            write_folder_with(path, fill)
-        elif FORMATS[format_name].beside:
+        if FORMATS[format_name].beside:
             write_files_with(path, write_at)
         else:
             write_atomic_with(path, write_and_verify)
+        assert report is not None
+        return report
+
+    def export_page(self, name: str, path: Path, runtime: WebRuntime) -> ExportReport:
+        """Write the folder `path` with a page of `PAGES`, for any static host.
+
+        Raises:
+            ExportError, DatasetError: as `export`.
+            SettingsError: the network sees stretched photographs, which the page does not do.
+            OutputError: `path` cannot be written, or holds other files than a page's.
+        """
+        if self.checkpoint.fit != "crop":
+            raise SettingsError(f"{name}: not for a network that sees stretched photographs ({self.checkpoint.source})")
+        refuse_other_files(path)
+        self._prepare(PAGES[name], path)
+        report = self._export_folder(
+            PAGES[name],
+            path,
+            PAGE_MODEL,
+            lambda folder, report: fill_page(folder, report.model, self.checkpoint.short_name, runtime),
+        )
+        return replace(report, format=name)
+
+    def _prepare(self, format_name: str, path: Path) -> None:
+        if self.checkpoint.foreign and not FORMATS[format_name].servable:
+            kinds = ", ".join(name for name, known in FORMATS.items() if known.servable)
+            raise ExportError(f"{format_name}: an imported network has no PyTorch weights; take one of {kinds}")
+        make_folder(path.parent)
+        if FORMATS[format_name].calibrated:
+            self._training_photographs()  # fails here, before the long work, if they are missing
+
+    def _export_folder(
+        self, format_name: str, path: Path, name: str, fill: Callable[[Path, ExportReport], None]
+    ) -> ExportReport:
+        """Write a folder with a verified model of that name, and let `fill` add the other files."""
+        report: ExportReport | None = None
+
+        def write(folder: Path) -> None:
+            nonlocal report
+            with (folder / name).open("wb") as file:
+                self._write(format_name, file)
+                report = replace(self._verify(format_name, Path(file.name), path / name), path=path)
+            fill(folder, report)
+
+        write_folder_with(path, write)
         assert report is not None
         return report
 
@@ -229,6 +269,11 @@ class Exporter:
         if self._scores is None and self.scored_on is not None:
             self._scores = self._score(self.scored_on, self.network).scores
         return self._scores
+
+    def _write(self, format_name: str, file: BinaryIO) -> None:
+        own = self.checkpoint.foreign is None
+        fix = "; try --fixed-size" if own and self.graph.sizes == "any" else ""
+        self.write_with(self._writers[format_name], file, fix)
 
     def write_with(self, write: Write, file: BinaryIO, fix: str = "") -> None:
         """Let `write` write into `file`.

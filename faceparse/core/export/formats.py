@@ -1,6 +1,6 @@
 """The formats that a network can be exported to: how to write, read and judge each.
 
-A new one needs an entry in `FORMATS` and one in `writers`.
+A new one needs an entry in `FORMATS` and one in `writers`. `PAGES` are folders around a file of such a format.
 """
 
 import math
@@ -91,6 +91,9 @@ FORMATS = {
     "safetensors-fp32": _weights(f"-fp32{SAFETENSORS}", 1e-3, 0.999),
 }
 
+PAGES = {"browser": "onnx-fp16", "browser-int8": "onnx-int8", "browser-fp32": "onnx"}
+"""Folders with a page that runs the model in browsers -> the format of the model in each."""
+
 Write = Callable[[BinaryIO], object]
 
 
@@ -164,18 +167,21 @@ def resolve_formats(text: str, *, preprocessing: bool = False, opset: int | None
         opset: wanted version of ONNX's operators.
 
     Raises:
-        SettingsError: there is no such format, it has no graph, or it has no ONNX operators.
+        SettingsError: there is no such format, it cannot include the preprocessing, or it has no ONNX operators.
         ResourceError: it needs a package that is not installed.
     """
+    known = [*FORMATS, *PAGES]
     names = list(dict.fromkeys(name.strip() for name in text.split(",")))
     for name in names:
-        if name not in FORMATS:
-            known = ", ".join(FORMATS)
-            raise SettingsError(f"--format {name!r}: not one of {known}{nearest(name, FORMATS)}")
-        if preprocessing and FORMATS[name].holds_weights:
+        if name not in known:
+            raise SettingsError(f"--format {name!r}: not one of {', '.join(known)}{nearest(name, known)}")
+        if preprocessing and name in PAGES:
+            raise SettingsError(f"--preprocessing: the page of {name} needs logits; take another format")
+        written = FORMATS[PAGES.get(name, name)]
+        if preprocessing and written.holds_weights:
             raise SettingsError(f"--preprocessing: {name} has weights and no graph to hold it; take another format")
-        openvino.must_be_installed(*FORMATS[name].needs)
-        if opset is not None and not FORMATS[name].suffix.endswith(".onnx"):
+        openvino.must_be_installed(*written.needs)
+        if opset is not None and not written.suffix.endswith(".onnx"):
             raise SettingsError(f"--opset: {name} has no ONNX operators; leave --opset out, or name ONNX formats alone")
     return names
 

@@ -9,7 +9,7 @@ from faceparse import __version__
 from faceparse.core.errors import SettingsError
 from faceparse.core.export.bundle import fill_bundle
 from faceparse.core.export.export import ExportReport
-from faceparse.core.export.formats import FORMATS
+from faceparse.core.export.formats import FORMATS, PAGES
 from faceparse.core.parser.trained import TrainedModel
 from faceparse.core.runs.mlflow_store import tracking_uri
 from faceparse.core.runs.registry import LATEST, OURS, Registration
@@ -39,11 +39,10 @@ def plan_registration(
     if len(formats) > 1:
         raise SettingsError("--register: takes one format at a time, so that the alias is one version's; name one")
     (format_name,) = formats
-    if not FORMATS[format_name].servable:
+    if format_name in PAGES or not FORMATS[format_name].servable:
         served = ", ".join(key for key, known in FORMATS.items() if known.servable)
-        raise SettingsError(
-            f"--register: {format_name} needs PyTorch or OpenVINO where it runs; a registered model is one of {served}"
-        )
+        why = "runs in browsers" if format_name in PAGES else "needs PyTorch or OpenVINO where it runs"
+        raise SettingsError(f"--register: {format_name} {why}; a registered model is one of {served}")
     uri, run_id = tracked_run(checkpoint) or (tracked_at(checkpoint) or tracking_uri(load_settings().tracking), None)
     registration = Registration(uri, name, alias or LATEST, run_id, checkpoint.settings.tracking.experiment)
     registration.check(warn=warn)

@@ -22,6 +22,12 @@ MAX_ANGLE = np.radians(75)
 """Largest angle between a proposal and an upright face."""
 SIZES = (0.62, 1.6)
 """Sides of proposed crops, as shares of the wanted side. The next scale covers what lies beyond."""
+APART = 0.25
+"""Distance between the middles of two proposals, as a share of the larger side, within which the worse is dropped."""
+BLUR = 0.02
+"""Standard deviation of the blur before peaks are searched, as a share of the wanted side."""
+LEAST_BLUR = 0.6
+"""Least standard deviation of that blur, in cells of the map."""
 REACH = 0.05
 """Distance around its expected place in which a part is searched, as a share of the crop's side."""
 
@@ -39,7 +45,7 @@ def propose(maps: np.ndarray, geometry: FaceGeometry, side: float) -> tuple[np.n
     """
     template = np.array(geometry.centres) @ (1, 1j)
     parts, glasses = maps[: len(PARTS)], maps[len(PARTS) :]
-    peaks = [_peaks(part, 0.02 * side) for part in parts]
+    peaks = [_peaks(part, BLUR * side) for part in parts]
     reach = 2 * round(REACH * side) + 1
     seen = [np.max([part, *glasses], axis=0) if name in EYES else part for name, part in zip(PARTS, parts, strict=True)]
     near = np.stack([cv2.dilate(part, np.ones((reach, reach), np.uint8)) for part in seen])
@@ -63,7 +69,7 @@ def propose(maps: np.ndarray, geometry: FaceGeometry, side: float) -> tuple[np.n
     return proposals[order][kept], support[order][kept]
 
 
-def merge(proposals: np.ndarray, template: np.ndarray, apart: float = 0.25) -> list[int]:
+def merge(proposals: np.ndarray, template: np.ndarray, apart: float = APART) -> list[int]:
     """Positions of the proposals to keep, of M x 2, best first.
 
     A proposal is dropped where the middle of a better one is within `apart` of its side.
@@ -94,7 +100,7 @@ def _support(near: np.ndarray, proposals: np.ndarray, template: np.ndarray) -> n
 
 def _peaks(part: np.ndarray, sigma: float) -> np.ndarray:
     """Complex places of the highest peaks of an h x w map. Each is the centroid of the 3 x 3 pixels around the peak."""
-    smooth = cv2.GaussianBlur(part, (0, 0), max(sigma, 0.6))
+    smooth = cv2.GaussianBlur(part, (0, 0), max(sigma, LEAST_BLUR))
     highest = (
         (smooth == cv2.dilate(smooth, np.ones((3, 3), np.uint8)))
         & (smooth > MIN_PEAK / 2)

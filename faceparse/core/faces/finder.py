@@ -43,6 +43,15 @@ class FinderOptions:
     """Most faces of one picture; the best are kept. Each costs two crops, whose answers stay in memory until then."""
 
 
+FIRST_LOOKS = (0.25, 0.4)
+"""Least scores in the first two looks at a proposal."""
+
+APART_ACROSS_SCALES = 0.12
+"""As `APART`, for proposals from different scales, which get a closer look."""
+
+SMALLEST_SIDE = 16.0
+"""Least side of an aligned crop, in pixels of the picture. Smaller faces are not looked for."""
+
 FACE_SHARE = 0.6
 """Height of a face, hairline to chin, as a share of an aligned crop's side."""
 
@@ -107,7 +116,7 @@ class FaceFinder:
             support.append(supported)
         proposals, weights = np.concatenate(found), np.concatenate(support)
         order = np.argsort(-weights, kind="stable")
-        return proposals[order][merge(proposals[order], self._template, 0.12)][: self.options.candidates]
+        return proposals[order][merge(proposals[order], self._template, APART_ACROSS_SCALES)][: self.options.candidates]
 
     def follow(self, image: np.ndarray, faces: Sequence[FoundFace]) -> list[FoundFace]:
         """Find the faces of the previous frame in this one. Lost faces are left out."""
@@ -117,7 +126,7 @@ class FaceFinder:
         """Return the faces among M x 2 proposals. Each is aligned by the parts in its crop, three times."""
         pyramid = _halves(image)
         crop, closer = self.options.crop, self.options.closer
-        for least, side in ((0.25, crop), (0.4, crop), (self.options.threshold, closer)):
+        for least, side in (*((least, crop) for least in FIRST_LOOKS), (self.options.threshold, closer)):
             if not len(proposals):
                 return []
             views = [view for view in self._looked_at(pyramid, proposals, side) if view.score >= least]
@@ -151,7 +160,7 @@ class FaceFinder:
     def _sides(self, size: Size) -> list[float]:
         """Sides of the wanted crops, in pixels of the picture."""
         options = self.options
-        smallest = max(options.min_face * size[0] / FACE_SHARE, 16.0) * options.step**0.5
+        smallest = max(options.min_face * size[0] / FACE_SHARE, SMALLEST_SIDE) * options.step**0.5
         largest = max(size)
         count = max(1, int(np.ceil(np.log(largest / smallest) / np.log(options.step))) + 1)
         return [largest / options.step**k for k in range(count)]

@@ -14,6 +14,12 @@ SURE = 0.1
 """Evidence at which a part's place comes half from what is seen, half from the rest of the face."""
 GLASSES = 0.5
 """Factor from the evidence of glasses to that of an eye that they hide."""
+ENOUGH = 0.3
+"""Share of a part's usual area from which on its evidence is not lowered."""
+LEAST_SCALE = 0.3
+"""Least scale of the similarity between a crop and the face in it."""
+DISTANCE = 4.0
+"""How much the remaining distance of the parts lowers the score."""
 LENGTH = 1.85
 """Half a mouth's length in standard deviations of its pixels. Measured on `val`; a bar has 1.73, an ellipse 2."""
 
@@ -52,15 +58,15 @@ def _looked_for(
     total = np.maximum(mass, 1e-9)
     centres = (weighed * places).sum(axis=(2, 3)) / total
     sure = (weighed * maps).sum(axis=(2, 3)) / total
-    enough = np.minimum(1.0, mass / (maps.shape[2] * maps.shape[3]) / (0.3 * areas))
+    enough = np.minimum(1.0, mass / (maps.shape[2] * maps.shape[3]) / (ENOUGH * areas))
     return centres, sure * enough
 
 
 def fit(template: np.ndarray, centres: np.ndarray, evidence: np.ndarray) -> tuple[tuple[complex, complex], float]:
     """Similarity (a, b) that moves the template nearest to the centres, weighted by evidence, and its score.
 
-    The score is the mean evidence of the best three parts, minus four times the weighted distance (root mean square)
-    that remains.
+    The score is the mean evidence of the best three parts, minus `DISTANCE` times the weighted distance (root mean
+    square) that remains.
     """
     weights = evidence**2 + 1e-6
     weights = weights / weights.sum()
@@ -70,8 +76,8 @@ def fit(template: np.ndarray, centres: np.ndarray, evidence: np.ndarray) -> tupl
     b = mean_c - a * mean_t
     left = np.sqrt((weights * abs(a * template + b - centres) ** 2).sum())
     third, *_ = best = np.sort(evidence)[1:]
-    score = best.mean() - 4 * left
-    if third < MIN_EVIDENCE or abs(a) < 0.3 or abs(np.angle(a)) > np.pi / 2:
+    score = best.mean() - DISTANCE * left
+    if third < MIN_EVIDENCE or abs(a) < LEAST_SCALE or abs(np.angle(a)) > np.pi / 2:
         return (1 + 0j, 0j), 0.0
     return (complex(a), complex(b)), float(score)
 

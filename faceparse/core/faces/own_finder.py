@@ -77,7 +77,7 @@ class OwnFaces:
 
         `film` follows faces from one picture to the next.
         """
-        options = _options(parser.picture_sizes, min_face)
+        options = finder_options(parser.picture_sizes, min_face)
         glasses = label_set.glasses_ids()
         maps = partial(parser.part_maps, parts=(*label_set.part_ids(), *([glasses] if glasses else [])))
         finder = FaceFinder(by_windows(maps, parser.picture_sizes, options.side), geometry, options)
@@ -99,7 +99,7 @@ def _face(face: FoundFace) -> Face:
     return Face((float(x), float(y), float(width), float(height)), face.score, face.points, face.matrix)
 
 
-def _options(sizes: PictureSizes, min_face: float) -> FinderOptions:
+def finder_options(sizes: PictureSizes, min_face: float) -> FinderOptions:
     """Options for a network's picture sizes.
 
     A network of one size sees whole faces in its windows, and looks again at crops of its own size.

@@ -14,33 +14,19 @@ from faceparse.core.api import FaceParser
 from faceparse.core.images.encoding import encode_jpeg, encode_png
 from faceparse.core.images.overlay import overlay
 from faceparse.core.images.read_label import read_label
+from tests.chromium import DESKTOP, PHONE, chromium, needs_chromium
 from tests.core.web.conftest import HELEN
 
-playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-from playwright.sync_api import Browser, Download, Page, expect  # noqa: E402
+pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+from playwright.sync_api import Browser, Download, Page, expect
 
-CHROMIUM = Path("/usr/bin/chromium")
-pytestmark = pytest.mark.skipif(not CHROMIUM.exists(), reason="Debian's chromium is not installed")
-
-ARGUMENTS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--no-first-run",
-    "--use-fake-device-for-media-stream",  # a camera that films a clock
-    "--use-fake-ui-for-media-stream",
-]
-DESKTOP, PHONE = {"width": 1200, "height": 900}, {"width": 390, "height": 844}
+pytestmark = needs_chromium
 
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    with playwright.sync_playwright() as play:
-        browser = play.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
+    with chromium() as browser:
         yield browser
-        browser.close()
 
 
 OpenPage = Callable[..., Page]

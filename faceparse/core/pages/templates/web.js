@@ -24,27 +24,13 @@ async function parse(file) {
   const decoding = decode(file); // while the server works; shown as soon as it is ready
   decoding.then((preview) => preview && working && show({ ...preview, name: file.name }));
   const answer = await ask(file);
-  const seen = answer.picture ? new Blob([bytes(answer.picture)]) : file; // sent where browsers show another picture
+  const seen = answer.picture ? new Blob([answer.picture]) : file; // sent where browsers show another picture
   const preview = answer.picture ? await decode(seen) : await decoding;
   if (preview?.width !== answer.width || preview?.height !== answer.height)
     throw new Error(`${file.name}: this browser does not show it as the model saw it; save it as a JPEG`);
-  const packed = bytes(answer.ids);
-  const ids = sample(await inflate(packed), answer, preview.view);
+  const ids = sample(await inflate(answer.packed), answer, preview.view);
   const layer = surface(preview.view.width, preview.view.height);
-  return { ...preview, ...answer, name: file.name, file: seen, packed, ids, layer, labels: bytes(answer.labels) };
-}
-
-async function ask(file) {
-  let response;
-  try {
-    const headers = { "Content-Type": "application/octet-stream" };
-    response = await fetch(`parse?name=${encodeURIComponent(file.name)}`, { method: "POST", body: file, headers });
-  } catch {
-    throw new Error(`${file.name}: the server does not answer; is 'faceparse web' still running?`);
-  }
-  const answer = await response.json();
-  if (!response.ok) throw new Error(answer.error);
-  return answer;
+  return { ...preview, ...answer, name: file.name, file: seen, ids, layer };
 }
 
 /** Size of a photograph, and its picture made small for drawing; null where the browser cannot read the file. */
@@ -67,10 +53,6 @@ async function decode(file) {
 
 function surface(width, height) {
   return Object.assign(document.createElement("canvas"), { width, height });
-}
-
-function bytes(base64) {
-  return Uint8Array.from(atob(base64), (character) => character.charCodeAt(0));
 }
 
 async function inflate(packed) {
