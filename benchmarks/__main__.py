@@ -26,6 +26,7 @@ NAMES = (
     "export",
     "openvino",
     "foreign",
+    "browser",
     "tracking",
     "interruptions",
 )

@@ -152,7 +152,7 @@ def export(
             err.print(f"warning: {text}")
 
         registration = plan_registration(loaded, register, alias, formats, warn=warn)
-    runtime = find_web_runtime(onnxruntime_web) if pages else None
+    runtime = find_web_runtime(onnxruntime_web) if pages else None  # npm may take a minute
     exporter = Exporter(
         loaded,
         kind="labels" if preprocessing else "logits",

@@ -6,10 +6,11 @@ import pytest
 import torch
 from mlflow.tracking import MlflowClient
 
+from faceparse.core.errors import ExportError
 from faceparse.core.export import export as core
 from faceparse.core.export.export import Exporter, ExportReport
 from faceparse.core.export.exported import ExportedModel
-from faceparse.core.export.formats import FORMATS
+from faceparse.core.export.formats import FORMATS, PAGES
 from faceparse.core.export.verify import Check
 from faceparse.core.labels.label_set import get_label_set
 from faceparse.core.load import load_model_from
@@ -117,7 +118,9 @@ def test_an_export_that_fails_leaves_the_old_file(
 
 def test_other_formats_are_refused(cli: Any, trained: RunResult, tree: Tree) -> None:
     done = cli("export", trained.best, "--format", "onnx,onnx-fp32")
-    assert done.message == f"--format 'onnx-fp32': not one of {', '.join(FORMATS)}; did you mean 'onnx-fp16'?"
+    assert (
+        done.message == f"--format 'onnx-fp32': not one of {', '.join([*FORMATS, *PAGES])}; did you mean 'onnx-fp16'?"
+    )
     assert tree() == {}
 
 
@@ -140,6 +143,82 @@ def test_a_place_that_cannot_be_written_is_named_before_the_work(
         line for line in done.err.splitlines() if line.startswith("error: cannot write")
     ]
     assert len(done.err.splitlines()) == 2
+    assert tree() == before
+
+
+# A page for browsers.
+
+
+@pytest.fixture
+def onnxruntime_web(tmp_path: Path) -> Path:
+    """A made-up package, which runs nothing."""
+    folder = tmp_path / "onnxruntime-web"
+    (folder / "dist").mkdir(parents=True)
+    (folder / "package.json").write_text('{"name": "onnxruntime-web", "version": "0.0.1"}')
+    (folder / "dist" / "ort.wasm.bundle.min.mjs").write_text("export const env = {};")
+    (folder / "dist" / "ort-wasm-simd-threaded.wasm").write_bytes(b"\0asm")
+    return folder
+
+
+def test_a_page_is_a_folder(cli: Any, trained: RunResult, written: None, onnxruntime_web: Path) -> None:
+    done = cli("export", trained.best, "--format", "browser-fp32", "--onnxruntime-web", onnxruntime_web, "-o", "site")
+    assert done.code == 0
+    assert done.out.startswith("site: image N x 3 x 64 x 64 -> parsing N x 11 x 64 x 64, ")
+    assert done.err.splitlines() == [
+        BEGINNING.format(trained.best, "browser-fp32"),
+        "to try the page: python -m http.server --bind 127.0.0.1 --directory site",
+    ]
+    assert Path("site/onnxruntime/ort.wasm.bundle.min.mjs").read_text() == "export const env = {};"
+    assert "ONNX Runtime Web 0.0.1" in Path("site/index.html").read_text("utf-8")
+    assert load_model_from("site/model.onnx").label_set.names
+
+
+def test_a_page_lies_beside_its_checkpoint(
+    cli: Any, trained: RunResult, onnxruntime_web: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = list[tuple[str, Path]]()
+
+    def keep(self: Exporter, name: str, path: Path, runtime: object) -> ExportReport:
+        asked.append((name, path))
+        raise ExportError("seen")
+
+    monkeypatch.setattr(Exporter, "export_page", keep)
+    for options in ([], ["-o", "pages/one"]):
+        done = cli("export", trained.best, "--format", "browser", "--onnxruntime-web", onnxruntime_web, *options)
+        assert (done.code, done.err.splitlines()[-1]) == (2, "error: seen")
+    assert asked == [("browser", trained.best.parent / "best-browser"), ("browser", Path("pages/one"))]
+
+
+@pytest.mark.parametrize(
+    ("options", "problem"),
+    [
+        (["--onnxruntime-web", "here"], "--onnxruntime-web: is for a page; add --format browser"),
+        (["--format", "onnx,browser", "--bundle"], "--bundle: browser is a folder of its own; leave --bundle out"),
+        (["--format", "browser", "--preprocessing"], "--preprocessing: the page of browser needs logits; take another "
+         "format"),
+        (["--format", "browsers"], f"--format 'browsers': not one of {', '.join([*FORMATS, *PAGES])}; did you mean "
+         "'browser'?"),
+        (["--format", "browser", "--onnxruntime-web", "none.tgz"], "none.tgz: not a .tgz of onnxruntime-web ([Errno 2] "
+         "No such file or directory: 'none.tgz'); get it from npm"),
+    ],
+)  # fmt: skip
+def test_a_page_that_cannot_be_made_is_refused_before_the_work(
+    cli: Any, trained: RunResult, tree: Tree, options: list[str], problem: str
+) -> None:
+    assert cli("export", trained.best, *options).message == problem
+    assert tree() == {}
+
+
+def test_a_page_replaces_no_other_files(
+    cli: Any, trained: RunResult, tree: Tree, onnxruntime_web: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(core, "writers", lambda *_: {"onnx": lambda file: pytest.fail()})
+    Path("site").mkdir()
+    Path("site/mine.html").write_text("mine")
+    before = tree()
+    options = ("--format", "browser-fp32", "--onnxruntime-web", onnxruntime_web, "-o", "site")
+    error = cli("export", trained.best, *options).err.splitlines()[-1]
+    assert error == "error: cannot write site: it holds other files (mine.html); name a new folder"
     assert tree() == before
 
 
@@ -183,6 +262,8 @@ def test_what_is_exported_is_registered(
     [
         (["--format", "pt2"], "--register: pt2 needs PyTorch or OpenVINO where it runs; a registered model is one of "
          "onnx, onnx-fp16, onnx-int8"),
+        (["--format", "browser"], "--register: browser runs in browsers; a registered model is one of onnx, onnx-fp16, "
+         "onnx-int8"),
         (["--format", "onnx,onnx-fp16"], "--register: takes one format at a time, so that the alias is one version's; "
          "name one"),
         (["--register", "a/b"], "--register 'a/b': a name is of letters, digits, '_' and '-'"),

@@ -65,6 +65,8 @@ NOT_RUN = {
     "faceparse export openvino,openvino-fp16": "ten seconds a format; tests/core/export/test_export.py makes each",
     "faceparse export openvino-int8": "minutes; tests/core/export/test_export.py makes one",
     "python face-model/run.py": "a bundle of another command; tests/core/runtime/test_program.py runs one",
+    "faceparse export --format browser": "ten seconds, and npm; tests/core/export/browser makes them",
+    "python -m http.server": "a server; test_in_browser.py starts one",
     "faceparse export --fixed-size": "ten seconds; tests/core/export/test_sizes.py makes one",
     "faceparse experiments/celebamask-hq-light.toml": "a download; test_interruptions.py trains a light network",
     "faceparse import resnet18.onnx": "a download",
