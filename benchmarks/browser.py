@@ -80,7 +80,7 @@ def in_chromium(folder: Path) -> float:
         page.goto(f"http://127.0.0.1:{server.server_port}")
         for count in range(ROUNDS + 1):
             page.locator("#files").set_input_files(
-                [{"name": f"{count}.jpg", "mimeType": "image/jpeg", "buffer": PORTRAIT.read_bytes()}]
+                {"name": f"{count}.jpg", "mimeType": "image/jpeg", "buffer": PORTRAIT.read_bytes()}
             )
             status = page.locator("#status")
             expect(status).to_have_text(re.compile(rf"^{count}\.jpg: .*1 face, parsed in \d+ ms$"), timeout=120_000)

@@ -92,7 +92,7 @@ if find_spec("openvino") is None:
 PROGRAMS = {"cat", "find", "mkdir", "cp", "ls", "sha256sum"}
 """Others that are run as they are."""
 
-FILES_NAMED_LIKE_SETTINGS = {"train.log", "tracking.json"}
+FILES_NAMED_LIKE_SETTINGS = {"train.log", "tracking.json", "model.json"}
 
 
 def reason(stage: tuple[str, ...]) -> str | None:

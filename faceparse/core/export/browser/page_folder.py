@@ -46,7 +46,7 @@ POLICY = "; ".join(
         "form-action 'none'",
     ]
 )
-"""What the browser lets the page do: it asks its own host alone."""
+"""Rights that the browser gives the page: it asks its own host alone."""
 
 _UNKNOWN = "not known to faceparse: ask whoever made it."
 
@@ -70,7 +70,8 @@ def fill_page(folder: Path, model: ExportedModel, name: str, runtime: WebRuntime
         write_atomic(folder / script.name, script.read_bytes())
     make_folder(folder / RUNTIME)
     for file, content in runtime.files.items():
-        write_atomic(folder / RUNTIME / file, content)
+        # Not every host knows that .mjs is JavaScript, without which browsers refuse it.
+        write_atomic((folder / RUNTIME / file).with_suffix(".js" if file.endswith(".mjs") else ".wasm"), content)
 
 
 def refuse_other_files(folder: Path) -> None:
@@ -119,7 +120,7 @@ def _classes(model: ExportedModel) -> list[dict[str, str]]:
 
 
 def page_facts(model: ExportedModel) -> dict[str, Any]:
-    """What model.json holds: all that the scripts know of the model and of how `predict` uses it."""
+    """Content of model.json: all that the scripts know of the model and of how `predict` uses it."""
     data = model.settings.data
     scale, shift = scale_and_shift(data.mean, data.std)
     sizes = ANY if model.sizes == "any" else fixed(data.input_size)
@@ -142,7 +143,7 @@ def page_facts(model: ExportedModel) -> dict[str, Any]:
 
 
 def _finder(model: ExportedModel) -> dict[str, Any] | None:
-    """What finding faces needs; None where the model cannot find them, so that pictures are parsed as a whole."""
+    """Constants of the search for faces; None where the model cannot find any: pictures are parsed as a whole."""
     geometry, label_set = model.geometry, model.label_set
     if geometry is None or not finds_faces(geometry, label_set):
         return None

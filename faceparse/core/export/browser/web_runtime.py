@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from faceparse.core.errors import ExportError, FaceparseError, ResourceError, first_line
-from faceparse.core.files.reading import read_bytes
+from faceparse.core.files.reading import open_regular, read_bytes
 
 NAME = "onnxruntime-web"
 VERSION = "1.30.0"
@@ -103,7 +103,7 @@ def _from_archive(archive: Path) -> dict[str, bytes]:
     wanted = {f"package/{_PACKAGE}": _PACKAGE, **{f"package/dist/{name}": name for name in FILES}}
     found, total = dict[str, bytes](), 0
     try:
-        with tarfile.open(archive, "r:gz") as opened:
+        with open_regular(archive) as file, tarfile.open(fileobj=file, mode="r:gz") as opened:
             for member in opened:
                 place = PurePosixPath(member.name)
                 if place.is_absolute() or ".." in place.parts or "\\" in member.name:
@@ -116,8 +116,8 @@ def _from_archive(archive: Path) -> dict[str, bytes]:
                 if total > MAX_BYTES:
                     raise ExportError(f"{archive}: unpacks to more than {MAX_BYTES // 2**20} MiB; get it from npm")
                 name = wanted.get(member.name)
-                if name is not None and (file := opened.extractfile(member)) is not None:
-                    found[name] = file.read()
+                if name is not None and (content := opened.extractfile(member)) is not None:
+                    found[name] = content.read()
     except FaceparseError:
         raise
     except (OSError, EOFError, ValueError, tarfile.TarError, zlib.error) as error:

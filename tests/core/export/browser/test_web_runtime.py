@@ -4,6 +4,7 @@ import base64
 import gzip
 import hashlib
 import json
+import os
 import shutil
 import tarfile
 from pathlib import Path
@@ -100,7 +101,9 @@ def test_what_is_no_archive_is_refused(pack: Pack, tmp_path: Path) -> None:
     for content in (b"", b"PK\3\4", whole[: len(whole) // 2], gzip.compress(b"text")):
         archive.write_bytes(content)
         assert refusal(archive).startswith(f"{archive}: ")
-    assert refusal(tmp_path / "none.tgz").startswith(f"{tmp_path / 'none.tgz'}: not a .tgz of onnxruntime-web (")
+    os.mkfifo(tmp_path / "pipe.tgz")
+    assert refusal(tmp_path / "pipe.tgz").startswith(f"cannot read {tmp_path / 'pipe.tgz'}: ")
+    assert refusal(tmp_path / "none.tgz") == f"cannot read {tmp_path / 'none.tgz'}: No such file or directory"
 
 
 def test_links_in_a_folder_are_refused(package: Path, tmp_path: Path) -> None:

@@ -1,6 +1,6 @@
 // The network: crops -> logits, and whole pictures -> probabilities of the parts of a face.
 
-import * as ort from "./onnxruntime/ort.wasm.bundle.min.mjs";
+import * as ort from "./onnxruntime/ort.wasm.bundle.min.js";
 import { cut, extend } from "./pictures.js";
 
 const PIXELS = 16 * 128 * 128; // in one run: memory is scarce in a browser
