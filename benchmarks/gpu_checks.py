@@ -168,13 +168,14 @@ class _Formula(nn.Module):
 
 def _norm_weights(channels: int) -> tuple[torch.Tensor, torch.Tensor]:
     random = torch.Generator().manual_seed(1)
-    return torch.randn(2, channels, generator=random, dtype=torch.float64).unbind()
+    weight, bias = torch.randn(2, channels, generator=random, dtype=torch.float64)
+    return weight, bias
 
 
 def _norm(kind: NormKind, device: torch.device) -> nn.Module:
     layer = norm_layer(kind, device)(64).to(device)
     for own, values in zip((layer.weight, layer.bias), _norm_weights(64), strict=True):
-        own.data.copy_(values)  # type: ignore[operator, union-attr]
+        own.data.copy_(values)  # type: ignore[operator]
     return layer
 
 
@@ -189,7 +190,7 @@ def _norm_answers(layer: nn.Module, x: torch.Tensor, way: torch.Tensor) -> dict[
     answer = layer.train()(x * 1.0)  # the in-place layer writes over its input
     answer.backward(way)
     assert x.grad is not None
-    named: dict[str, Any] = {"output": answer, "gradient": x.grad, "weight": layer.weight.grad, "bias": layer.bias.grad}  # type: ignore[union-attr]
+    named: dict[str, Any] = {"output": answer, "gradient": x.grad, "weight": layer.weight.grad, "bias": layer.bias.grad}
     return named | {"mean": layer.running_mean, "variance": layer.running_var}
 
 

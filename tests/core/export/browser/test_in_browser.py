@@ -37,8 +37,8 @@ from playwright.sync_api import Browser, Page, expect
 pytestmark = needs_chromium
 
 PORTRAITS = Path(__file__).parents[4] / "docs" / "portraits"
-SAME = 0.99
-"""Least share of pixels with Python's class."""
+SAME = {"browser": 0.99, "browser-fp32": 0.99, "browser-int8": 0.95}
+"""Least share of pixels with Python's class. Processors differ in int8: some let sums of products saturate."""
 SLOWLY = 120_000
 """Milliseconds. A laden machine takes its time."""
 
@@ -134,7 +134,7 @@ def wait(page: Page, status: str) -> None:
     """Until all is parsed, and the last photograph's line begins so."""
     expect(page.locator("#busy")).to_be_hidden(timeout=SLOWLY)
     expect(page.locator("#problems li")).to_have_count(0)
-    expect(page.locator("#status")).to_have_text(re.compile(f"^{status}.*parsed in [0-9]+ ms$"))
+    expect(page.locator("#status")).to_have_text(re.compile(f"^{status}.*parsed in [0-9]+ ms$"), timeout=SLOWLY)
 
 
 def parse(page: Page, name: str, data: bytes, status: str = "") -> np.ndarray:
@@ -149,7 +149,7 @@ def parse(page: Page, name: str, data: bytes, status: str = "") -> np.ndarray:
         return np.asarray(saved)
 
 
-def agree(labels: np.ndarray, expected: Result, least: float = SAME) -> None:
+def agree(labels: np.ndarray, expected: Result, least: float = 0.99) -> None:
     assert labels.shape == expected.labels.shape
     assert (labels == expected.labels).mean() >= least
 
@@ -189,14 +189,18 @@ def test_photographs_have_the_labels_of_predict(
     expect(page.locator("#status")).to_have_text("The model is ready.", timeout=SLOWLY)
     for portrait in sorted(PORTRAITS.glob("*.jpg")):
         expected = parser.predict(portrait)
-        agree(parse(page, portrait.name, portrait.read_bytes(), f"{portrait.name}: .* 1 face, "), expected)
+        agree(parse(page, portrait.name, portrait.read_bytes(), f"{portrait.name}: .* 1 face, "), expected, SAME[name])
     expected = parser.predict(crowd)
     assert len(expected.faces or ()) == 3
-    agree(parse(page, "crowd.png", encode_png(crowd), "crowd.png: 640 x 400, 3 faces, "), expected)
+    agree(parse(page, "crowd.png", encode_png(crowd), "crowd.png: 640 x 400, 3 faces, "), expected, SAME[name])
     for seed in (1, 2, 3):
         drawn = draw_face(np.random.default_rng(seed), 240).image
         expected = parser.predict(drawn)
-        agree(parse(page, "drawn.png", encode_png(drawn), f"drawn.png: 240 x 240, {faces_line(expected)}"), expected)
+        agree(
+            parse(page, "drawn.png", encode_png(drawn), f"drawn.png: 240 x 240, {faces_line(expected)}"),
+            expected,
+            SAME[name],
+        )
     expect(page.get_by_text("Terms of the model: CelebAMask-HQ is for non-commercial research only.")).to_be_visible()
 
 
