@@ -88,13 +88,13 @@ export function paste(answers, crops, { height, width }, classes, clear) {
   );
   for (const i of order) {
     const [a, b, u, c, d, v] = crops[i].matrix;
-    const inner = crops[i].wide ? aligned.get(crops[i].face) : null;
+    const inner = crops[i].wide && shows(aligned.get(crops[i].face));
     const find = enlarged(answers[i], crops[i].image, classes);
     const { top, bottom, left, right } = region(crops[i], height, width);
     for (let y = top; y < bottom; y++) {
       for (let x = left; x < right; x++) {
         const id = find(a * x + b * y + u, c * x + d * y + v);
-        if (id && !(inner && isInside(...apply(inner.matrix, [x, y]), inner.image))) labels[y * width + x] = id;
+        if (id && !(inner && inner(x, y))) labels[y * width + x] = id;
       }
     }
   }
@@ -103,6 +103,11 @@ export function paste(answers, crops, { height, width }, classes, clear) {
 }
 
 const isInside = (x, y, { height, width }) => x > -0.5 && y > -0.5 && x < width - 0.5 && y < height - 0.5;
+
+/** Function that says whether a crop shows a pixel of the picture. */
+function shows({ image, matrix: [a, b, u, c, d, v] }) {
+  return (x, y) => isInside(a * x + b * y + u, c * x + d * y + v, image);
+}
 
 /** Function from a place in a crop to its class: the largest of the bilinear logits; 0 outside the crop. */
 function enlarged(logits, image, classes) {

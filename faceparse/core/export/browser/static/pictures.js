@@ -5,22 +5,34 @@ export const picture = (height, width) => ({ data: new Uint8Array(3 * height * w
 /** Cells that become one cell of a smaller side: mean of what it covers (OpenCV's INTER_AREA). */
 export function areas(from, to) {
   const scale = from / to;
-  return Array.from({ length: to }, (_, i) => {
+  return spans(to, (i) => {
     const [start, end] = [i * scale, Math.min(from, (i + 1) * scale)];
     const first = Math.min(from - 1, Math.floor(start + 1e-9));
     const count = Math.max(1, Math.ceil(end - 1e-9) - first);
     const covered = Array.from({ length: count }, (_, k) => Math.min(end, first + k + 1) - Math.max(start, first + k));
-    return { first, weights: covered.map((share) => share / (end - start)) };
+    return [first, covered.map((share) => share / (end - start))];
   });
 }
 
 /** The two neighbours of a cell of a larger side (OpenCV's INTER_LINEAR). */
 export function neighbours(from, to) {
-  return Array.from({ length: to }, (_, i) => {
+  return spans(to, (i) => {
     const place = Math.min(from - 1, Math.max(0, ((i + 0.5) * from) / to - 0.5));
     const first = Math.floor(place);
-    return { first, weights: first + 1 < from ? [1 - place + first, place - first] : [1] };
+    return [first, first + 1 < from ? [1 - place + first, place - first] : [1]];
   });
+}
+
+/** For each new cell, its first old cell and where its weights begin in one list: flat, for they are read often. */
+function spans(to, span) {
+  const [first, begin, weights] = [new Int32Array(to), new Int32Array(to + 1), []];
+  for (let i = 0; i < to; i++) {
+    const [start, some] = span(i);
+    first[i] = start;
+    weights.push(...some);
+    begin[i + 1] = weights.length;
+  }
+  return { first, begin, weights: Float32Array.from(weights) };
 }
 
 /** A picture at another size. `cells` is `areas` or `neighbours`. */
@@ -28,32 +40,35 @@ export function resize(image, height, width, cells) {
   const [rows, columns] = [cells(image.height, height), cells(image.width, width)];
   const made = picture(height, width);
   const narrowed = new Map(); // source rows at the new width: two new rows may share one
-  const row = (y) => {
-    if (!narrowed.has(y)) narrowed.set(y, narrow(image, y, columns));
-    return narrowed.get(y);
-  };
-  const sums = new Float64Array(3 * width);
-  rows.forEach(({ first, weights }, y) => {
-    sums.fill(0);
-    weights.forEach((weight, k) => {
-      const values = row(first + k);
+  const sums = new Float32Array(3 * width);
+  for (let y = 0; y < height; y++) {
+    sums.fill(0.5); // to round
+    const count = rows.begin[y + 1] - rows.begin[y];
+    for (let k = 0; k < count; k++) {
+      const [from, weight] = [rows.first[y] + k, rows.weights[rows.begin[y] + k]];
+      if (!narrowed.has(from)) narrowed.set(from, narrow(image, from, columns, width));
+      const values = narrowed.get(from);
       for (let i = 0; i < sums.length; i++) sums[i] += weight * values[i];
-    });
-    for (let i = 0; i < sums.length; i++) made.data[3 * width * y + i] = sums[i] + 0.5;
-    for (const known of narrowed.keys()) if (known < first + weights.length - 1) narrowed.delete(known);
-  });
+    }
+    made.data.set(sums, 3 * width * y);
+    for (const known of narrowed.keys()) if (known < rows.first[y] + count - 1) narrowed.delete(known);
+  }
   return made;
 }
 
-function narrow({ data, width }, y, columns) {
-  const values = new Float64Array(3 * columns.length);
-  columns.forEach(({ first, weights }, x) => {
-    for (let k = 0, at = 3 * (y * width + first); k < weights.length; k++, at += 3) {
-      values[3 * x] += weights[k] * data[at];
-      values[3 * x + 1] += weights[k] * data[at + 1];
-      values[3 * x + 2] += weights[k] * data[at + 2];
+function narrow({ data, width }, y, { first, begin, weights }, to) {
+  const values = new Float32Array(3 * to);
+  for (let x = 0; x < to; x++) {
+    let [red, green, blue] = [0, 0, 0];
+    for (let k = begin[x], at = 3 * (y * width + first[x]); k < begin[x + 1]; k++, at += 3) {
+      red += weights[k] * data[at];
+      green += weights[k] * data[at + 1];
+      blue += weights[k] * data[at + 2];
     }
-  });
+    values[3 * x] = red;
+    values[3 * x + 1] = green;
+    values[3 * x + 2] = blue;
+  }
   return values;
 }
 
