@@ -312,7 +312,7 @@ class TrainSettings(_Section):
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
     """Seed of the first weights, the order of the samples and their augmentation."""
     device: Annotated[str, Field(pattern=r"^(auto|cpu|mps|cuda(:\d+(,\d+)*)?)$")] = "auto"
-    """One of auto (the first GPU, else mps, else the CPU), cpu, cuda, cuda:N, mps (Apple's GPU), and cuda:N,N,... for
+    """One of auto (the first GPU of CUDA, else the CPU), cpu, cuda, cuda:N, mps (Apple's GPU), and cuda:N,N,... for
     a process on each."""
     checkpoint_every: Annotated[int, Field(ge=0)] = 1000
     """Iterations between two writes of last.pth in an epoch; 0 writes it only with evaluations and at signals."""

@@ -25,7 +25,8 @@ def resolve_device(name: str, local_rank: int = 0) -> torch.device:
 def check_device(name: str, local_rank: int = 0) -> torch.device:
     """Device for `auto`, `cpu`, `cuda`, `cuda:N` or `mps`, which must exist.
 
-    `auto` is the first GPU, else MPS (Apple's GPU), else the CPU. One of several processes does not get MPS.
+    `auto` is the first GPU of CUDA, else the CPU. MPS (Apple's GPU) is taken by name only: nothing here was tried on a
+    Mac, and PyTorch has open reports of wrong numbers there.
 
     Args:
         local_rank: number of this process on this machine. `auto` and `cuda` give each process a GPU of its own;
@@ -37,12 +38,11 @@ def check_device(name: str, local_rank: int = 0) -> torch.device:
     if not isinstance(name, str) or not re.fullmatch(r"auto|cpu|mps|cuda(:\d+(,\d+)*)?", name):
         raise DeviceError(f"device {name!r}: not one of {NAMES}")
     count = torch.cuda.device_count() if torch.cuda.is_available() else 0
-    if name == "mps" or (name == "auto" and not count):
-        problem = _mps_problem()
-        if problem and name == "mps":
+    if name == "mps":
+        if problem := _mps_problem():
             raise DeviceError(f"device 'mps': {problem}")
-        return torch.device("cpu" if problem else "mps")
-    if name == "cpu":
+        return torch.device("mps")
+    if name == "cpu" or (name == "auto" and not count):
         return torch.device("cpu")
     named = named_gpus(name)
     if named and local_rank >= len(named):
