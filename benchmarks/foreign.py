@@ -8,7 +8,7 @@ import torch
 
 from benchmarks.harness import Result, medians, speedup
 from faceparse.core.export.verify import drawn_crops
-from faceparse.core.foreign.description import known_descriptions
+from faceparse.core.foreign.foreign_description import known_descriptions
 from faceparse.core.foreign.foreign_file import read_foreign
 from faceparse.core.foreign.import_model import Importer
 from faceparse.core.images.crop import normalise

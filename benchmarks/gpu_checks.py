@@ -450,7 +450,8 @@ def _weights(run: Path) -> dict[str, torch.Tensor]:
     from faceparse.core.parser.checkpoint_file import read_checkpoint
 
     weights = read_checkpoint(run / "last.pth").weights
-    return {name: value for name, value in weights.items() if value.is_floating_point()}
+    learned = (name for name in weights if not name.endswith(("running_mean", "running_var", "num_batches_tracked")))
+    return {name: weights[name] for name in learned}
 
 
 def metrics(place: Place) -> Figures:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from faceparse.core.errors import CheckpointError, first_line
-from faceparse.core.foreign.description import Description
+from faceparse.core.foreign.foreign_description import Description
 from faceparse.core.foreign.foreign_file import ForeignFile
 from faceparse.core.images.warp import Size
 from faceparse.core.runtime.onnx_model import SURE, new_session

@@ -6,7 +6,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from faceparse.core.foreign.description import Description
+from faceparse.core.foreign.foreign_description import Description
 from faceparse.core.foreign.foreign_file import ForeignFile, opset_of
 from faceparse.core.runtime.onnx_model import INPUT, SURE
 

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from faceparse.core.errors import CheckpointError, SettingsError
-from faceparse.core.foreign.description import Description, known_descriptions, read_description
+from faceparse.core.foreign.foreign_description import Description, known_descriptions, read_description
 from faceparse.core.foreign.foreign_file import ForeignFile
 from faceparse.core.labels.label_set import builtin_label_sets
 

@@ -16,7 +16,7 @@ from faceparse.core.export.verify import CHECKED_BATCHES, Check, compare_numbers
 from faceparse.core.files.writing import write_folder_with
 from faceparse.core.foreign.bare import BareFile
 from faceparse.core.foreign.compose import compose
-from faceparse.core.foreign.description import Description
+from faceparse.core.foreign.foreign_description import Description
 from faceparse.core.foreign.foreign_file import ForeignFile
 from faceparse.core.foreign.outputs import choose_output, fitting_outputs
 from faceparse.core.machine.parallel import Track, untracked

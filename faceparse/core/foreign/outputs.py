@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from faceparse.core.errors import CheckpointError
-from faceparse.core.foreign.description import Description
+from faceparse.core.foreign.foreign_description import Description
 
 _SUM = 1e-2
 """Largest distance from 1 of the sum of a pixel's probabilities."""

@@ -42,7 +42,7 @@ class ClassMapping:
     ignored: tuple[int, ...] = ()
     """Ids of `source` whose pixels do not count."""
     note: str = ""
-    """What the sets count differently, in words."""
+    """Words on what the sets count differently."""
 
     @property
     def is_identity(self) -> bool:
@@ -72,7 +72,7 @@ class ClassMapping:
         return phrases + ([f"{', '.join(dropped)} ignored"] if dropped else [])
 
     def notes(self) -> list[str]:
-        """What a reader of the results should know: what is merged or absent, what the sets count differently."""
+        """Lines for readers of the results: what is merged or absent, what the sets count differently."""
         if self.is_identity:
             return []
         names = f"{self.source.name} as {self.target.name}"

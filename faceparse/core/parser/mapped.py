@@ -30,7 +30,7 @@ class MappedModel(TrainedModel):
 
     @property
     def notes(self) -> list[str]:
-        """What the mapping merged, and what the sets count differently."""
+        """Lines on what the mapping merged, and on what the sets count differently."""
         return self.original.notes + self.mapping.notes()
 
     @property

@@ -82,7 +82,7 @@ class TrainedModel(ABC):
 
     @property
     def notes(self) -> list[str]:
-        """What users of its answers should know; empty unless its classes were mapped."""
+        """Lines for users of its answers; empty unless its classes were mapped."""
         return []
 
     @property

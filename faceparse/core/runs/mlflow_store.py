@@ -112,7 +112,7 @@ def _make_database(path: Path) -> None:
         if not _is_made(path):
             for leftover in (new, new.with_name(f"{new.name}-journal")):
                 leftover.unlink(missing_ok=True)
-            MlflowClient(f"{SQLITE}{new}")
+            MlflowClient(f"{SQLITE}{new}")._tracking_client.store.engine.dispose()  # Windows renames no open file
             new.replace(path)
         lock.unlink(missing_ok=True)  # a process that waits for the lock finds the database made
 

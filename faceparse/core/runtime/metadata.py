@@ -71,7 +71,7 @@ class ExportedMetadata(BaseModel):
     kind: Kind
     label_set: LabelSet
     settings: Settings
-    """Of a `foreign` network, only what `faceparse import` set: the rest says nothing about it."""
+    """Settings of the training; for a `foreign` network, only those that `faceparse import` set say something."""
     channel_order: str
     mean: tuple[float, float, float]
     std: tuple[float, float, float]

@@ -45,7 +45,7 @@ NAMES = ("skin_lightness", "skin_hue", "skin_colour", "nose_offset", "face_side"
 
 
 class Measures(NamedTuple):
-    """What is measured in one photograph with its truth; nan where it cannot be."""
+    """Measures of one photograph with its truth; nan where it cannot be."""
 
     lightness: float
     """Median L* of the skin."""

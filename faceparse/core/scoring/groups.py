@@ -29,7 +29,7 @@ class Grouping:
     name: str
     groups: tuple[Group, ...]
     values: np.ndarray | None = None
-    """What was measured, one value for each of N photographs, nan for none; None where groups are by words."""
+    """The measured values, one for each of N photographs, nan for none; None where groups are by words."""
 
     def cells(self, images: int) -> list[Cell]:
         """Value of each photograph, or the name of its group; None where it has neither."""

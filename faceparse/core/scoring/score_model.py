@@ -52,7 +52,7 @@ class EvaluationPlan:
 
     @property
     def notes(self) -> list[str]:
-        """What a mapping to common classes has merged; empty without one."""
+        """Lines on what a mapping to common classes has merged; empty without one."""
         return list(dict.fromkeys([*self.model.notes, *self.truth.notes()]))
 
     def name(self, protocols: Sequence[str]) -> str:

@@ -93,7 +93,7 @@ class Evaluation:
     worst: list[WorstImage]
     """Worst images under the first protocol."""
     notes: list[str] = field(default_factory=list)
-    """What a mapping to common classes has merged; empty without one."""
+    """Lines on what a mapping to common classes has merged; empty without one."""
 
     @property
     def scores(self) -> dict[str, Scores]:

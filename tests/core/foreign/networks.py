@@ -13,7 +13,7 @@ from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor, nn
 from torchvision.models import resnet18
 
-from faceparse.core.foreign.description import Description, Input, Output
+from faceparse.core.foreign.foreign_description import Description, Input, Output
 from faceparse.core.labels.label_set import LabelSet, get_label_set
 
 CELEBA = get_label_set("celebamask-hq")

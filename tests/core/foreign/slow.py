@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import onnxruntime
 
-from faceparse.core.foreign.description import Description
+from faceparse.core.foreign.foreign_description import Description
 
 
 def _places(out: int, inside: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -11,7 +11,7 @@ from onnx import TensorProto, helper
 from onnx.external_data_helper import set_external_data
 
 from faceparse.core.errors import CheckpointError
-from faceparse.core.foreign.description import Output
+from faceparse.core.foreign.foreign_description import Output
 from faceparse.core.foreign.foreign_file import read_foreign
 from faceparse.core.foreign.import_model import Importer
 from tests.core.foreign.networks import describe, save, small_model

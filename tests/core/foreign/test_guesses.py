@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from faceparse.core.foreign.description import Description, Output
+from faceparse.core.foreign.foreign_description import Description, Output
 from faceparse.core.foreign.foreign_file import read_foreign
 from faceparse.core.foreign.guesses import Trial, try_descriptions
 from faceparse.core.foreign.import_model import Importer

@@ -19,7 +19,7 @@ from faceparse.core.errors import CheckpointError, ExportError, OutputError, Set
 from faceparse.core.export.bundle import read_bundle
 from faceparse.core.foreign import import_model
 from faceparse.core.foreign.compose import compose
-from faceparse.core.foreign.description import Description, Output
+from faceparse.core.foreign.foreign_description import Description, Output
 from faceparse.core.foreign.foreign_file import ForeignFile, read_foreign
 from faceparse.core.foreign.import_model import Importer, ImportReport
 from faceparse.core.images.encoding import encode_png

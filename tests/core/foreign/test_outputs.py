@@ -9,7 +9,7 @@ import pytest
 from onnx import helper, numpy_helper
 
 from faceparse.core.errors import CheckpointError
-from faceparse.core.foreign.description import Output
+from faceparse.core.foreign.foreign_description import Output
 from faceparse.core.foreign.foreign_file import read_foreign
 from faceparse.core.foreign.import_model import Importer
 from faceparse.core.labels.label_set import get_label_set

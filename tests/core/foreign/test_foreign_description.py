@@ -9,7 +9,7 @@ import tomli_w
 
 from faceparse.core.checking.class_orders import ORDERS
 from faceparse.core.errors import SettingsError
-from faceparse.core.foreign.description import known_descriptions, read_description
+from faceparse.core.foreign.foreign_description import known_descriptions, read_description
 from tests.core.foreign.networks import CELEBA, MEAN, STD
 
 GOOD: dict[str, Any] = {
