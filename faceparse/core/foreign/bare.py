@@ -5,6 +5,7 @@ What is verified against it shares no code with it: not the steps before the gra
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import cv2
 import numpy as np
@@ -18,7 +19,11 @@ from faceparse.core.foreign.foreign_file import ForeignFile
 from faceparse.core.images.warp import Size
 from faceparse.core.runtime.onnx_model import SURE, new_session
 
-FLOATS = {"tensor(float)": np.float32, "tensor(float16)": np.float16, "tensor(double)": np.float64}
+FLOATS: dict[str, type[np.floating[Any]]] = {
+    "tensor(float)": np.float32,
+    "tensor(float16)": np.float16,
+    "tensor(double)": np.float64,
+}
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,7 +39,7 @@ class BareFile:
     single: bool
     """Whether it takes one picture at a time."""
     _session: onnxruntime.InferenceSession
-    _type: type
+    _type: type[np.floating[Any]]
 
     @classmethod
     def open(cls, file: ForeignFile, description: Description) -> "BareFile":
