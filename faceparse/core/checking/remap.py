@@ -19,6 +19,7 @@ from faceparse.core.checking.class_orders import detect_order, order_table
 from faceparse.core.checking.moments import Moments, label_moments, stack_moments
 from faceparse.core.datasets.layout import SPLITS, DatasetFolder, resolve_label_set
 from faceparse.core.errors import DatasetError, OutputError
+from faceparse.core.files.locks import have_locks
 from faceparse.core.files.reading import read_bytes
 from faceparse.core.files.writing import cannot_write, refuse_links_out, write_atomic
 from faceparse.core.images.encoding import encode_png
@@ -108,7 +109,8 @@ def _alone(root: Path) -> Iterator[None]:
     try:
         yield
     finally:
-        path.unlink(missing_ok=True)
+        if have_locks():  # Windows removes no open file, and filelock removes it there at the end
+            path.unlink(missing_ok=True)
         lock.release()
 
 

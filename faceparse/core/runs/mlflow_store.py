@@ -31,6 +31,7 @@ from mlflow.store.entities import PagedList
 from mlflow.tracking import MlflowClient
 
 from faceparse.core.errors import SettingsError
+from faceparse.core.files.locks import have_locks
 from faceparse.core.runs.database import ARTIFACTS, SQLITE, database_file, follow_move, is_local
 from faceparse.core.runs.ledger import Evaluated, InputDataset, Line, Status, report_files
 from faceparse.core.runs.mlflow_failures import FAILURES, GoneError, Refused, WithheldError, is_refusal, reason, told
@@ -114,7 +115,8 @@ def _make_database(path: Path) -> None:
                 leftover.unlink(missing_ok=True)
             MlflowClient(f"{SQLITE}{new}")._tracking_client.store.engine.dispose()  # Windows renames no open file
             new.replace(path)
-        lock.unlink(missing_ok=True)  # a process that waits for the lock finds the database made
+        if have_locks():  # Windows removes no open file, and filelock removes it there at the end
+            lock.unlink(missing_ok=True)  # a process that waits for the lock finds the database made
 
 
 def _is_made(path: Path) -> bool:

@@ -7,8 +7,8 @@ import pytest
 
 from faceparse.core.errors import CheckpointError, SettingsError
 from faceparse.core.foreign import find_description as module
-from faceparse.core.foreign.foreign_description import KnownFile, known_descriptions, read_description
 from faceparse.core.foreign.find_description import description_template, find_description
+from faceparse.core.foreign.foreign_description import KnownFile, known_descriptions, read_description
 from faceparse.core.foreign.foreign_file import read_foreign
 from tests.core.foreign.networks import CELEBA, save, small_model
 
