@@ -47,7 +47,7 @@ def test_everything_that_takes_one_process_works_without_linux(
 ) -> None:
     """As on Windows: without locks, signals, shared memory, `/proc`; a file that is open stays where it is."""
     monkeypatch.chdir(tmp_path)
-    picture = "faces/images/00000.jpg"
+    picture = "faces/images/face_00000.jpg"
     codes, out, err = commands(
         "windows",
         MAKE,
