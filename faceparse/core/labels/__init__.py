@@ -1,1 +1,1 @@
-"""Label sets, which say what each id means, and counts of labelled pixels. A new set is a file in `sets/`."""
+"""Label sets, which say what each id means, mappings between them, and counts. A new set is a file in `sets/`."""
