@@ -19,6 +19,7 @@ from faceparse.commands import (
     evaluate,
     export,
     import_model,
+    leaderboard,
     models,
     predict,
     prepare,
@@ -70,7 +71,7 @@ def _gated_value(parameter: Any, process: Callable[[Any, Any], Any], context: An
 _GROUPS = {
     "To begin with": ("demo", "doctor"),
     "Data": ("prepare", "check", "edges"),
-    "Training and scores": ("train", "sweep", "eval"),
+    "Training and scores": ("train", "sweep", "eval", "leaderboard"),
     "A model in use": ("predict", "web", "models", "export", "import", "push"),
     "Runs in MLflow": ("runs", "ui", "sync"),
 }
@@ -108,6 +109,7 @@ app.command()(edges.edges)
 app.command()(train.train)
 app.command()(sweep.sweep)
 app.command("eval")(evaluate.evaluate)
+app.command()(leaderboard.leaderboard)
 app.command()(predict.predict)
 app.command()(web.web)
 app.command()(models.models)

@@ -19,9 +19,11 @@ from faceparse.core.scoring.tta import augmented_network
 from faceparse.core.training.run import RunResult
 
 KEYS = ["checkpoint", "dataset", "split", "protocol", "images", "f1", "iou", "merged_f1"]
-KEYS += ["mean_f1", "mean_iou", "pixel_accuracy", "boundary_f1", "mean_boundary_f1", "intervals", "confusion"]
-KEYS += ["groups", "epoch", "input_size", "tta", "classes", "label_set", "bootstrap", "worst"]
-SCORES = KEYS[5:16]
+KEYS += ["mean_f1", "mean_iou", "pixel_accuracy", "boundary_f1", "mean_boundary_f1", "intervals"]
+KEYS += ["resampled_mean_f1", "confusion", "groups"]
+KEYS += ["epoch", "input_size", "tta", "classes", "label_set", "bootstrap", "worst"]
+KEYS += ["fingerprint", "licence", "model_file", "speed", "finished"]
+SCORES = KEYS[5:17]
 
 
 @pytest.fixture(scope="module")
@@ -108,7 +110,7 @@ def test_several_protocols_are_one_object(
     done = cli("eval", best, *SEVERAL, "--json")
     assert (done.code, done.err, done.out.count("\n")) == (0, "", 1)
     found = json.loads(done.out)
-    assert list(found) == ["checkpoint", "dataset", "split", "images", "protocols", *KEYS[16:]]
+    assert list(found) == ["checkpoint", "dataset", "split", "images", "protocols", *KEYS[17:]]
     assert (found["checkpoint"], found["dataset"]) == (str(best), str(faces))
     assert (found["split"], found["images"]) == ("val", 2)
     assert list(found["protocols"]) == ["segface", "farl", "eagrnet"]

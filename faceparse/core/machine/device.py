@@ -1,8 +1,10 @@
 """Choose the device to compute on."""
 
+import platform
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -79,6 +81,19 @@ def copy_to_device(tensor: Tensor, device: torch.device) -> Tensor:
 def float64_device(device: torch.device) -> torch.device:
     """Return the device itself where it computes in float64, else the CPU."""
     return torch.device("cpu") if device.type == "mps" else device
+
+
+def hardware_name(device: torch.device) -> str:
+    """Name of the GPU or of the processor, as its maker calls it; the kind of processor where that is not known."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    known = Path("/proc/cpuinfo")  # Linux alone
+    named = (
+        re.search(r"^model name\s*: *(\S.*)$", known.read_text(errors="replace"), re.MULTILINE)
+        if known.is_file()
+        else None
+    )
+    return named[1].strip() if named else platform.processor() or platform.machine() or "cpu"
 
 
 @contextmanager

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import torch
 
-from faceparse.core.datasets.layout import fingerprint
 from faceparse.core.files.writing import refuse_links_out
 from faceparse.core.machine.parallel import Track, untracked
 from faceparse.core.parser.trained import TrainedModel
@@ -133,7 +132,7 @@ def log_evaluation(plan: EvaluationPlan, evaluation: Evaluation, folder: Path, *
 def _evaluated(plan: EvaluationPlan, evaluation: Evaluation, folder: Path) -> Evaluated:
     root, split = evaluation.dataset.resolve(), evaluation.split
     label_set, images = evaluation.label_set.name, len(evaluation.ids)
-    dataset = InputDataset(root.name, fingerprint(root, [split])[split], str(root), split, images, label_set)
+    dataset = InputDataset(root.name, evaluation.fingerprint or "", str(root), split, images, label_set)
     metrics: dict[str, float] = {}
     tags: dict[str, str] = {}
     for protocol, scores in evaluation.scores.items():

@@ -34,6 +34,12 @@ def evaluation_dict(evaluation: Evaluation) -> dict[str, Any]:
         **({"mapped": evaluation.notes} if evaluation.notes else {}),
         "bootstrap": _bootstrap_dict(evaluation),
         "worst": [{"id": one.id, "mean_f1": one.mean_f1} for one in evaluation.worst],
+        **({"truth": {new: list(old) for new, old in evaluation.truth.items()}} if evaluation.truth else {}),
+        "fingerprint": evaluation.fingerprint,
+        "licence": evaluation.licence,
+        "model_file": evaluation.model_file.model_dump() if evaluation.model_file else None,
+        "speed": evaluation.speed.model_dump() if evaluation.speed else None,
+        "finished": evaluation.finished.isoformat(timespec="seconds") if evaluation.finished else None,
     }
 
 
@@ -76,6 +82,7 @@ def _column(grouping: str) -> str:
 def _summary_dict(summary: Summary) -> dict[str, Any]:
     return {
         **_scores_dict(summary),
+        "resampled_mean_f1": [plain(value) for value in summary.resampled["mean_f1"]],
         "confusion": summary.counts.sum().confusion.tolist(),
         "groups": {name: _groups_dict(grouped) for name, grouped in summary.groups.items()},
     }

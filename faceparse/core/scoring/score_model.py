@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 import torch
@@ -22,6 +23,7 @@ from faceparse.core.scoring.built_in_groups import photograph_groupings
 from faceparse.core.scoring.comparison import must_compare
 from faceparse.core.scoring.counting import count_samples, parse_samples
 from faceparse.core.scoring.groups import Grouping
+from faceparse.core.scoring.model_facts import file_facts, measure_speed
 from faceparse.core.scoring.protocols import DEFAULT, resolve_protocols
 from faceparse.core.scoring.split import Split, find_any_split
 from faceparse.core.scoring.summary import Evaluation, Summary, WorstImage
@@ -220,6 +222,12 @@ def score_checkpoint(
         ids=[sample.id for sample in samples],
         summaries=summaries,
         worst=_paint_worst(parser, plan, summaries[plan.protocols[0]], worst),
+        truth={} if plan.truth.is_identity else plan.truth.to_toml(),
+        fingerprint=plan.split.fingerprint(),
+        licence=plan.model.licence,
+        model_file=file_facts(plan.model.path),
+        speed=measure_speed(parser),
+        finished=datetime.now(UTC),
     )
 
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from faceparse.core.datasets.layout import SPLITS, DatasetFolder, Sample, count_shared, folder_label_set
+from faceparse.core.datasets.layout import SPLITS, DatasetFolder, Sample, count_shared, fingerprint, folder_label_set
 from faceparse.core.errors import CheckpointError, DatasetError, SettingsError
 from faceparse.core.labels.label_set import LabelSet, get_label_set, nearest
 from faceparse.core.parser.trained import TrainedModel
@@ -18,6 +18,10 @@ class Split:
     name: str
     samples: Sequence[Sample]
     label_set: LabelSet
+
+    def fingerprint(self) -> str:
+        """Short hash of its data, the same wherever the folder lies. Reads every label."""
+        return fingerprint(self.root, [self.name])[self.name]
 
 
 def find_split(

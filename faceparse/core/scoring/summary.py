@@ -1,6 +1,8 @@
 """All results of an evaluation, computed from its counts."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
@@ -13,6 +15,7 @@ from faceparse.core.scoring.bootstrap import Interval, intervals, resampled_scor
 from faceparse.core.scoring.built_in_groups import face_groupings
 from faceparse.core.scoring.group_scores import GroupedScores, score_groups
 from faceparse.core.scoring.groups import Grouping
+from faceparse.core.scoring.model_facts import ModelFile, Speed
 from faceparse.core.scoring.records import Counts
 from faceparse.core.scoring.scores import ScoreArrays, Scores, compute_all_scores, score_arrays
 
@@ -94,6 +97,16 @@ class Evaluation:
     """Worst images under the first protocol."""
     notes: list[str] = field(default_factory=list)
     """Lines on what a mapping to common classes has merged; empty without one."""
+    truth: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    """Scored class -> classes of the labels on disk; empty where they are the same."""
+    fingerprint: str | None = None
+    """Hash of the split's data, as of `layout.fingerprint`."""
+    licence: str | None = None
+    """Terms of use of the model; None where they are unknown."""
+    model_file: ModelFile | None = None
+    speed: Speed | None = None
+    finished: datetime | None = None
+    """Time at which the scores were complete, with its zone."""
 
     @property
     def scores(self) -> dict[str, Scores]:
