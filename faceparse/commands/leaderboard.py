@@ -40,11 +40,13 @@ def leaderboard(
         print(json.dumps({"page": str(page), **leaderboard_dict(board)}))
     else:
         for table in board.tables:
-            best = table.entries[0]
+            best, count = table.entries[0], len(table.entries)
             score = (
                 f"{percent(best.found.scores.mean_f1)} ({range_phrase(best.found.scores.interval) or 'no interval'})"
             )
-            out.print(f"{title_of(table)}: {len(table.entries)} evaluations, mean F1 % at best {score}, {best.name}")
+            out.print(
+                f"{title_of(table)}: {count} {'evaluation' if count == 1 else 'evaluations'}, mean F1 % at best {score}, {best.name}"
+            )
         out.print(f"page: {page}")
     if board.left_out:
         raise typer.Exit(1)

@@ -125,7 +125,8 @@ def _speed(entry: Entry) -> Cell:
     if speed is None:
         return Cell()
     threads = "" if speed.threads is None else f", {speed.threads} threads"
-    return Cell(f"{1000 * speed.seconds_per_image:.1f}", f"{speed.device}{threads}", speed.seconds_per_image)
+    text = f"{1000 * speed.seconds_per_image:.1f}"
+    return Cell(text, f"{speed.device}{threads}", speed.seconds_per_image, kind="number long")
 
 
 def _link(scores: Path, page: Path) -> str:
