@@ -41,12 +41,10 @@ def leaderboard(
     else:
         for table in board.tables:
             best, count = table.entries[0], len(table.entries)
-            score = (
-                f"{percent(best.found.scores.mean_f1)} ({range_phrase(best.found.scores.interval) or 'no interval'})"
-            )
-            out.print(
-                f"{title_of(table)}: {count} {'evaluation' if count == 1 else 'evaluations'}, mean F1 % at best {score}, {best.name}"
-            )
+            scores = best.found.scores
+            score = f"{percent(scores.mean_f1)} ({range_phrase(scores.interval) or 'no interval'})"
+            rows = f"{count} evaluation{'' if count == 1 else 's'}"
+            out.print(f"{title_of(table)}: {rows}, mean F1 % at best {score}, {best.name}")
         out.print(f"page: {page}")
     if board.left_out:
         raise typer.Exit(1)
