@@ -23,9 +23,9 @@ import typer
 
 import faceparse
 from faceparse.cli import app
-from faceparse.commands.train import train
 from faceparse.core import settings
 from faceparse.core.labels import label_set as labels
+from faceparse.core.training.options import OPTIONS
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
@@ -127,18 +127,8 @@ def _parameter(parameter: Any, context: Any, command: str, sets: dict[str, str])
 
 
 def option_settings() -> dict[str, str]:
-    """Parameter of `faceparse train` -> the setting that it gives, from the tables in its source."""
-    known, known_settings = inspect.signature(train).parameters, settings.keys()
-    tables = [node for node in ast.walk(ast.parse(inspect.getsource(train))) if isinstance(node, ast.Dict)]
-    pairs = [
-        (name.id, key.value)
-        for table in tables
-        for key, value in zip(table.keys, table.values, strict=True)
-        if isinstance(key, ast.Constant) and key.value in known_settings
-        for name in ast.walk(value)
-        if isinstance(name, ast.Name) and name.id in known
-    ]
-    return dict(pairs)
+    """Parameter of `faceparse train` -> the setting that it gives."""
+    return OPTIONS | {"gpus": OPTIONS["device"]}
 
 
 def setting_keys() -> str:
@@ -199,13 +189,13 @@ def _default(value: Any) -> str:
 
 def python() -> str:
     """Every name that `import faceparse` offers, from its source, so that nothing heavy is imported."""
-    path = Path(inspect.getfile(faceparse)).parent / "core" / "api.py"
-    module = ast.parse(path.read_text("utf-8"))
-    found = {node.name: node for node in module.body if isinstance(node, ast.FunctionDef | ast.ClassDef)}
-    offered = [found[name] for name in ("load", *faceparse.__all__) if name in found]
-    return "\n".join(
-        line for node in dict.fromkeys(offered) for line in _python_object(node, f"faceparse.{node.name}", 2)
-    )
+    folder = Path(inspect.getfile(faceparse)).parent
+    lines: list[str] = []
+    for home, names in faceparse._HOMES.items():
+        module = ast.parse((folder / f"{home.replace('.', '/')}.py").read_text("utf-8"))
+        found = {node.name: node for node in module.body if isinstance(node, ast.FunctionDef | ast.ClassDef)}
+        lines += [line for name in names for line in _python_object(found[name], f"faceparse.{name}", 2)]
+    return "\n".join(lines)
 
 
 def _python_object(node: ast.FunctionDef | ast.ClassDef, name: str, level: int) -> Iterator[str]:
@@ -231,7 +221,12 @@ def _signature(node: ast.FunctionDef) -> str:
     if any(isinstance(one, ast.Name) and "property" in one.id for one in node.decorator_list):
         return f"`{answer}`\n"
     node.args.args = [one for one in node.args.args if one.arg != "self"]
-    return f"```python\n{node.name}({ast.unparse(node.args)})\n    -> {answer}\n```\n"
+    return f"```python\n{node.name}({_unquoted(ast.unparse(node.args))})\n    -> {_unquoted(answer)}\n```\n"
+
+
+def _unquoted(annotations: str) -> str:
+    """Annotations without the quotes of those whose names are imported later."""
+    return re.sub(r"(?<=: )'([^']*)'|^'([^']*)'$", lambda found: found[1] or found[2], annotations)
 
 
 def _docstring(text: str) -> str:

@@ -88,9 +88,17 @@ def track(items: Iterable[T], total: int | None, what: str) -> Iterator[T]:
 
 def silent_libraries() -> None:
     """Hide what other libraries log or advise. Most of their warnings are still shown."""
+    import warnings
+
+    silent_loggers()
+    warnings.filterwarnings("ignore", category=FutureWarning)
+    sys.stdout.flush()
+
+
+def silent_loggers() -> None:
+    """Hide what other libraries log at length."""
     import logging
     import os
-    import warnings
 
     os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")  # for MLflow, which may be imported later
     os.environ.setdefault("KINETO_LOG_LEVEL", "9")  # of the profiler
@@ -101,5 +109,3 @@ def silent_libraries() -> None:
     logging.getLogger("timm.models._builder").setLevel(logging.ERROR)  # it says that a backbone has no classifier
     # It prints tracebacks of errors that we tell in one line.
     logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
-    warnings.filterwarnings("ignore", category=FutureWarning)
-    sys.stdout.flush()

@@ -1,7 +1,5 @@
 """The command `faceparse prepare SOURCE RAW_DIR OUT_DIR`."""
 
-from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,8 +9,6 @@ from faceparse.commands.options import MappingFile, Processes
 
 if TYPE_CHECKING:
     from faceparse.core.datasets.prepare_report import PrepareReport
-    from faceparse.core.datasets.source import Source
-    from faceparse.core.faces.alignment import Alignment
 
 app = typer.Typer(
     help="Turn a raw dataset into the canonical layout. That is images/, labels/ and the lists of train, val and test. "
@@ -59,9 +55,8 @@ def helen(
     processes: Processes = None,
 ) -> None:
     """Helen (Smith et al.): soft maps, official lists. Aligned by points/ if there is one, else by the labels."""
-    from faceparse.core.datasets.helen import Helen
-
-    _prepare_raw(Helen, raw_dir, out_dir, _alignment(align, size, template, on_missing), processes)
+    options = {"align": align, "size": size, "template": template, "on_missing": on_missing}
+    _prepare("helen", raw_dir, out_dir, processes, options)
 
 
 @app.command()
@@ -75,9 +70,8 @@ def lapa(
     processes: Processes = None,
 ) -> None:
     """LaPa: official splits. Not aligned unless you ask for it, as in the paper; it has 106 landmarks per face."""
-    from faceparse.core.datasets.lapa import Lapa
-
-    _prepare_raw(Lapa, raw_dir, out_dir, _alignment(align, size, template, on_missing), processes)
+    options = {"align": align, "size": size, "template": template, "on_missing": on_missing}
+    _prepare("lapa", raw_dir, out_dir, processes, options)
 
 
 @app.command("celebamask-hq")
@@ -91,9 +85,8 @@ def celebamask_hq(
     processes: Processes = None,
 ) -> None:
     """CelebAMask-HQ: part masks; CelebA's official split, found by the mapping file. Its faces are aligned already."""
-    from faceparse.core.datasets.celebamask_hq import CelebAMaskHQ
-
-    _prepare_raw(CelebAMaskHQ, raw_dir, out_dir, _alignment(align, size, template, on_missing), processes)
+    options = {"align": align, "size": size, "template": template, "on_missing": on_missing}
+    _prepare("celebamask-hq", raw_dir, out_dir, processes, options)
 
 
 @app.command()
@@ -110,12 +103,9 @@ def ibugmask(
     processes: Processes = None,
 ) -> None:
     """iBugMask: faces in the wild, with 11 classes or 14 (--label-set ibugmask-14); a share of train becomes val."""
-    from faceparse.core.datasets.ibugmask import IBugMask
-    from faceparse.core.labels.label_set import get_label_set
-
-    alignment, classes = _alignment(align, size, template, on_missing), get_label_set(label_set)
-    source = partial(IBugMask, label_set=classes, val=val, seed=seed)
-    _prepare_raw(source, raw_dir, out_dir, alignment, processes)
+    options = {"align": align, "size": size, "template": template, "on_missing": on_missing}
+    splits = {"label_set": label_set, "val": val, "seed": seed}
+    _prepare("ibugmask", raw_dir, out_dir, processes, options | splits)
 
 
 @app.command()
@@ -129,9 +119,8 @@ def fasseg(
     processes: Processes = None,
 ) -> None:
     """FASSEG frontal02 (V2): 12 train, 2 val, 50 test; leaves out photographs of train that are in test, too."""
-    from faceparse.core.datasets.fasseg import Fasseg
-
-    _prepare_raw(Fasseg, raw_dir, out_dir, _alignment(align, size, template, on_missing), processes)
+    options = {"align": align, "size": size, "template": template, "on_missing": on_missing}
+    _prepare("fasseg", raw_dir, out_dir, processes, options)
 
 
 @app.command()
@@ -152,22 +141,10 @@ def folder(
     processes: Processes = None,
 ) -> None:
     """Images and label pictures of your own. Labels: class ids, palette PNGs, or the label set's colours."""
-    from faceparse.core.datasets.folder import Folder
-    from faceparse.core.labels.label_set import get_label_set
-    from faceparse.core.labels.mapping import read_mapping
-
-    source = partial(
-        Folder,
-        label_set=get_label_set(label_set),
-        mapping=read_mapping(mapping) if mapping is not None else None,
-        images=images,
-        labels=labels,
-        val=val,
-        test=test,
-        seed=seed,
-    )
-    alignment = _alignment(align, size, template, on_missing)
-    _prepare_raw(source, raw_dir, out_dir, alignment, processes)
+    options = {"align": align, "size": size, "template": template, "on_missing": on_missing}
+    pairs = {"label_set": label_set, "images": images, "labels": labels, "mapping": mapping}
+    splits = {"val": val, "test": test, "seed": seed}
+    _prepare("folder", raw_dir, out_dir, processes, options | pairs | splits)
 
 
 @app.command()
@@ -181,63 +158,21 @@ def synthetic(
     processes: Processes = None,
 ) -> None:
     """Drawn faces with Helen's 11 classes. Nothing to download; the same seed gives the same bytes."""
-    from faceparse.core.datasets.synthetic import Synthetic
-
-    _prepare(Synthetic(count=count, size=size, seed=seed, val=val, test=test), out_dir, processes)
-
-
-def _alignment(align: str, size: int | None, template: str | None, on_missing: str | None) -> "Alignment | None":
-    from faceparse.core.errors import SettingsError
-    from faceparse.core.faces.alignment import make_alignment
-
-    if align != "none":
-        return make_alignment(align, size=size or 473, template=template or "farl", on_missing=on_missing or "identity")
-    given = {"--size": size, "--template": template, "--on-missing": on_missing}
-    if useless := [option for option, value in given.items() if value is not None]:
-        raise SettingsError(f"{useless[0]}: has no effect without alignment; add --align auto, or leave it out")
-    return None
+    options = {"count": count, "size": size, "val": val, "test": test, "seed": seed}
+    _prepare("synthetic", None, out_dir, processes, options)
 
 
-def _prepare_raw(
-    source: "Callable[[Path], Source]",
-    raw_dir: Path,
-    out_dir: Path,
-    alignment: "Alignment | None",
-    processes: int | None,
-) -> None:
-    """Prepare a raw dataset from its folder or its archive; `source` is called with the folder."""
-    from faceparse.core.datasets.prepare import unpacked_folder
-
-    archive = raw_dir if raw_dir.is_file() else None
-    found = source(unpacked_folder(out_dir) if archive else raw_dir)
-    _prepare(found, out_dir, processes, alignment, archive)
-
-
-def _prepare(
-    source: "Source",
-    out_dir: Path,
-    processes: int | None,
-    alignment: "Alignment | None" = None,
-    archive: Path | None = None,
-) -> None:
+def _prepare(name: str, raw_dir: Path | None, out_dir: Path, processes: int | None, options: dict[str, Any]) -> None:
     from faceparse.commands.console import err, out, track
-    from faceparse.core.datasets.prepare import prepare
+    from faceparse.core.datasets.prepare_by_name import prepare_by_name
     from faceparse.core.datasets.prepare_record import RECORD
-    from faceparse.core.machine.parallel import default_processes
 
-    report = prepare(
-        source,
-        out_dir,
-        alignment=alignment,
-        archive=archive,
-        processes=processes or default_processes(),
-        track=track,
-    )
+    report = prepare_by_name(name, raw_dir, out_dir, options | {"processes": processes}, track=track)
     counts = ", ".join(f"{count} {split}" for split, count in report.splits.items())
     total = sum(report.splits.values())
     done = "" if report.done >= total else f", {report.done} prepared now"
-    out.print(f"{out_dir}: {counts}; {len(source.label_set)} classes of {source.label_set.name}{done}")
-    for notice in (*source.notes(), *report.notices):
+    out.print(f"{out_dir}: {counts}; {len(report.label_set)} classes of {report.label_set.name}{done}")
+    for notice in report.notices:
         err.print(f"note: {notice}")
     for one in report.without_points[:10]:
         err.print(f"{one.status}: {one.id}, {one.reason}")

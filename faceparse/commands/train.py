@@ -85,55 +85,43 @@ def train(
     """Train a network. Every run is logged to MLflow and kept in a run directory."""
     from faceparse.core.errors import SettingsError
 
-    where = {
-        "train.device": device_name(gpus, device, several=True),
-        "launch.processes": processes,
-        "launch.nodes": nodes,
-        "launch.rendezvous": rendezvous,
-        "launch.max_restarts": max_restarts,
-    }
     options = {
-        "data.root": data_dir,
-        "data.label_set": label_set,
-        "data.num_classes": num_classes,
-        "data.input_size": input_size,
-        "data.random_mirror": random_mirror,
-        "data.random_scale": random_scale,
-        "model.pretrained": restore_from,
-        "model.mapping": mapping,
-        "model.freeze": freeze,
-        "optim.lr": learning_rate,
-        "optim.weight_decay": weight_decay,
-        "train.epochs": epochs,
-        "train.batch_size": batch_size,
-        "train.run_dir": snapshot_dir,
+        "device": device_name(gpus, device, several=True),
+        "processes": processes,
+        "nodes": nodes,
+        "rendezvous": rendezvous,
+        "max_restarts": max_restarts,
+        "data_dir": data_dir,
+        "label_set": label_set,
+        "num_classes": num_classes,
+        "input_size": input_size,
+        "random_mirror": random_mirror,
+        "random_scale": random_scale,
+        "restore_from": restore_from,
+        "mapping": mapping,
+        "freeze": freeze,
+        "learning_rate": learning_rate,
+        "weight_decay": weight_decay,
+        "epochs": epochs,
+        "batch_size": batch_size,
+        "snapshot_dir": snapshot_dir,
         **parse_set(set_ or []),
     }
-    typed, placed = ({key: value for key, value in chosen.items() if value is not None} for chosen in (options, where))
-    if resume not in (None, "auto") and (typed or experiment):
-        raise SettingsError(
-            "--resume goes on with the run's own settings; drop the other options, but for those of where it runs "
-            "(--gpus, --device, --processes, --nodes, --rendezvous, --max-restarts). A run with others can start from "
-            f"its weights: --restore-from {Path(resume or '') / 'last.pth'} in place of --resume"
-        )
+    if profile and resume is not None:
+        raise SettingsError("--profile and --resume: give one of them")
     from faceparse.commands.console import silent_libraries
-    from faceparse.core.settings import load_settings
 
     silent_libraries()  # before the libraries are imported
     tell_terms(restore_from)
     from faceparse.commands.training_display import TrainingDisplay
-    from faceparse.core.training.launch import Job, resume_job, start
+    from faceparse.core.training.launch import start
+    from faceparse.core.training.options import training_job
 
+    job = training_job(experiment, options, resume, TrainingDisplay)
     if profile:
-        if resume is not None:
-            raise SettingsError("--profile and --resume: give one of them")
-        _profile(load_settings(experiment, placed | typed))
-    elif resume is None:
-        _show(start(Job(load_settings(experiment, placed | typed), TrainingDisplay)))
-    elif resume == "auto":
-        _show(start(Job(load_settings(experiment, placed | typed), TrainingDisplay, "auto")))
+        _profile(job.settings)
     else:
-        _show(start(resume_job(Path(resume), TrainingDisplay, placed)))
+        _show(start(job))
 
 
 def _profile(settings: "Settings") -> None:

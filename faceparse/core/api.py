@@ -28,6 +28,7 @@ from faceparse.core.labels.label_set import LabelSet
 from faceparse.core.load import load_model_from
 from faceparse.core.parser.inference import Parser, copy_to_host, load_parser
 from faceparse.core.parser.mapped import in_classes
+from faceparse.core.parser.trained import TrainedModel
 from faceparse.core.prediction.batches import batch_logits
 from faceparse.core.settings import parse_input_size
 from faceparse.core.text.paths import path_problem
@@ -174,6 +175,8 @@ class FaceParser:
 
     label_set: LabelSet
     """Names, colours and order of the classes."""
+    model: TrainedModel | None
+    """The model itself, as `evaluate` scores it; None where the parser was made from a network alone."""
 
     def __init__(
         self,
@@ -183,6 +186,7 @@ class FaceParser:
         *,
         part_classes: LabelSet | None = None,
         min_face: float = MIN_FACE,
+        model: TrainedModel | None = None,
     ) -> None:
         """Keep a loaded network and find out whether it can find faces.
 
@@ -190,8 +194,10 @@ class FaceParser:
             geometry: where faces lie in the training crops; needed to find faces.
             part_classes: label set in whose classes the network finds faces. Default: `label_set`.
             min_face: height of the smallest face that is looked for, as a share of the photograph's.
+            model: the model that the network is of.
         """
         self._parser = parser
+        self.model = model
         self._geometry = if_consistent(geometry)
         self._own = own_finder(parser, self._geometry, part_classes or label_set, check_min_face(min_face))
         self.label_set = label_set
@@ -318,7 +324,9 @@ def load(
     check_min_face(min_face)
     model = in_classes(load_model_from(source, trust=trust), label_set, Path(mapping) if mapping is not None else None)
     parser = load_parser(model, model.device(device), input_size)
-    return FaceParser(parser, model.label_set, model.geometry, part_classes=model.part_classes, min_face=min_face)
+    return FaceParser(
+        parser, model.label_set, model.geometry, part_classes=model.part_classes, min_face=min_face, model=model
+    )
 
 
 def as_picture(source: ImageSource) -> Picture:

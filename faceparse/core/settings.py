@@ -435,6 +435,43 @@ def load_settings(file: Path | None = None, options: Mapping[str, Any] | None = 
     return settings_from_dict(merged, layers)
 
 
+SettingsSource = str | Path | Mapping[str, Any] | Settings | None
+"""Settings: a TOML file, values by section.key or by section and key, settings, or None for the defaults."""
+
+
+def settings_from(source: SettingsSource, options: Mapping[str, Any] | None = None) -> Settings:
+    """Settings from whatever holds them, with some replaced by `options` ("section.key" -> value).
+
+        settings_from({"train.epochs": 50, "data": {"root": "dataset/FASSEG"}})
+
+    The environment counts as for `load_settings`, but not for settings that are whole already.
+
+    Raises:
+        SettingsError: an unknown key or a bad value, with where it came from; or `source` is something else.
+    """
+    if isinstance(source, Settings):
+        return override(source, options or {})
+    if isinstance(source, Mapping):
+        return load_settings(options=_dotted(source) | dict(options or {}))
+    if source is not None and not isinstance(source, str | Path):
+        raise SettingsError(f"settings: a {type(source).__name__}; give a TOML file, a dict, or settings")
+    if problem := path_problem(source) if source is not None else None:  # as text: an empty one would be the folder `.`
+        raise SettingsError(f"experiment file: {problem}")
+    return load_settings(Path(source) if source is not None else None, options)
+
+
+def _dotted(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Values by section.key, from such a dict, from one of sections, or from a mixture."""
+    dotted: dict[str, Any] = {}
+    for name, value in values.items():
+        inside = {f"{name}.{key}": one for key, one in value.items()} if isinstance(value, Mapping) else {name: value}
+        for key, one in inside.items():
+            if key in dotted:
+                raise SettingsError(f"settings: {key} is given twice")
+            dotted[key] = one
+    return dotted
+
+
 def parse_input_size(value: Any) -> tuple[int, int]:
     """Return height and width as `data.input_size` takes them: from two numbers, or from `473,473` as typed.
 
@@ -534,9 +571,9 @@ def _keep_secrets(typed: Mapping[str, Any]) -> None:
 def _nest(dotted: Mapping[str, Any]) -> dict[str, Any]:
     nested: dict[str, Any] = {}
     for path, value in dotted.items():
-        *sections, key = path.split(".")
+        *sections, key = str(path).split(".")
         if len(sections) != 1:
-            raise SettingsError(f"{path or repr(path)}: a setting is written section.key{nearest(path, keys())}")
+            raise SettingsError(f"{path or repr(path)}: a setting is written section.key{nearest(str(path), keys())}")
         nested.setdefault(sections[0], {})[key] = value
     return nested
 

@@ -50,18 +50,18 @@ def test_every_setting_is_there_with_its_names() -> None:
 
 def test_options_give_the_settings_that_the_reference_says(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each option of `train` is typed, and the setting that it is said to give is the one that is looked at."""
-    from faceparse.core import settings
+    from faceparse.core.training import options
 
     root: Any = typer.main.get_command(app)
     typed = {"num_classes": "5", "device": "cpu", "gpus": "3", "epochs": "5", "learning_rate": "5", "processes": "5"}
     typed |= {"nodes": "5", "max_restarts": "5", "batch_size": "5", "weight_decay": "5", "input_size": "96,96"}
     given: dict[str, Any] = {}
 
-    def load(_: Path | None, options: dict[str, Any]) -> Settings:
-        given.update(options)
+    def load(_: Path | None, chosen: dict[str, Any]) -> Settings:
+        given.update(chosen)
         raise LookupError
 
-    monkeypatch.setattr(settings, "load_settings", load)
+    monkeypatch.setattr(options, "settings_from", load)
     for parameter in root.commands["train"].params:
         if key := reference.option_settings().get(parameter.name):
             given.clear()

@@ -114,9 +114,10 @@ def _prepare_described(
         _prepare_all(source, out, alignment, todo, stamps, outcomes, processes, track)
         _refuse_stored(outcomes.values())
         _finish(source, out, outcomes)
+    notes = source.notes()  # while an archive is still unpacked
     if archive is not None:
         shutil.rmtree(unpacked_folder(out), ignore_errors=True)
-    return report_of(outcomes, len(todo), source.label_set, alignment)
+    return report_of(outcomes, len(todo), source.label_set, alignment, notes)
 
 
 def unpacked_folder(out: Path) -> Path:

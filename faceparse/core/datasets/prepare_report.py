@@ -13,7 +13,7 @@ from faceparse.core.faces.alignment import Alignment
 from faceparse.core.labels.label_set import LabelSet
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class PrepareReport:
     """Summary of a preparation, for people."""
 
@@ -21,6 +21,8 @@ class PrepareReport:
     """Number of listed photographs by split."""
     done: int
     """Number of photographs prepared in this run; the others were up to date."""
+    label_set: LabelSet
+    """Classes of the labels."""
     without_points: tuple[Outcome, ...] = ()
     """Photographs that could not be aligned."""
     ceiling: dict[str, float] | None = None
@@ -28,16 +30,26 @@ class PrepareReport:
     ceiling_split: str = "test"
     """Split that `ceiling` is measured on."""
     notices: tuple[str, ...] = ()
-    """Notes on the labels and photographs, one line each."""
+    """Notes on the raw dataset, its labels and its photographs, one line each."""
+
+    def __repr__(self) -> str:
+        splits = ", ".join(f"{count} {split}" for split, count in self.splits.items())
+        classes = f"{len(self.label_set)} classes of {self.label_set.name}"
+        return f"<PrepareReport: {splits}; {classes}; {self.done} prepared now>"
 
 
 def report_of(
-    outcomes: dict[str, Outcome], done: int, label_set: LabelSet, alignment: Alignment | None
+    outcomes: dict[str, Outcome],
+    done: int,
+    label_set: LabelSet,
+    alignment: Alignment | None,
+    notes: Sequence[str] = (),
 ) -> PrepareReport:
     """Report of a preparation, from its outcomes by id.
 
     Args:
         done: number of photographs prepared in this run.
+        notes: notes on the raw dataset.
     """
     every = [outcomes[key] for key in sorted(outcomes)]
     counts = {split: sum(o.split == split and is_listed(o) for o in every) for split in SPLITS}
@@ -55,10 +67,11 @@ def report_of(
     return PrepareReport(
         splits={split: count for split, count in counts.items() if count},
         done=done,
+        label_set=label_set,
         without_points=tuple(o for o in every if o.status in ("unaligned", "skipped")),
         ceiling=ceiling,
         ceiling_split=split,
-        notices=tuple(_notices(every, label_set)),
+        notices=(*notes, *_notices(every, label_set)),
     )
 
 

@@ -1,4 +1,7 @@
-"""Interface of raw datasets. A new source is a file with such a class, and a command in `commands/prepare.py`."""
+"""Interface of raw datasets. A new source is a file with such a class, a name, and a command.
+
+Its name is in `prepare_by_name.py`, its command in `commands/prepare.py`.
+"""
 
 import re
 from collections.abc import Iterable, Sequence

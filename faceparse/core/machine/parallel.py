@@ -4,13 +4,16 @@ import multiprocessing
 import multiprocessing.connection
 import os
 import signal
+import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from itertools import islice
 from multiprocessing.context import BaseContext
+from types import ModuleType
 from typing import Protocol, TypeVar
 
 import cv2
@@ -70,6 +73,35 @@ def _start_server() -> None:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+class _Script:
+    """The module that the user started, while it is hidden from new processes."""
+
+    lock = threading.Lock()
+    users = 0
+    module: ModuleType
+
+
+@contextmanager
+def script_runs_once() -> Iterator[None]:
+    """Keep the processes that are started meanwhile from running the user's script again, each from its first line.
+
+    Python wants them to, because they may be sent what the script defines. Nothing of ours is defined there. So a
+    script that calls faceparse needs no `if __name__ == "__main__"`.
+    """
+    with _Script.lock:
+        if _Script.users == 0:
+            _Script.module = sys.modules["__main__"]
+            sys.modules["__main__"] = ModuleType("__main__")
+        _Script.users += 1
+    try:
+        yield
+    finally:
+        with _Script.lock:
+            _Script.users -= 1
+            if _Script.users == 0:
+                sys.modules["__main__"] = _Script.module
 
 
 def map_files(function: Callable[[T], R], items: Sequence[T], processes: int) -> Iterator[R]:

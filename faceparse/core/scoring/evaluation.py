@@ -18,7 +18,7 @@ from faceparse.core.scoring.group_scores import flat_groups
 from faceparse.core.scoring.groups_file import read_groups
 from faceparse.core.scoring.report_files import comparison_files, evaluation_files, prepare_folder, write_folder
 from faceparse.core.scoring.score_model import EvaluationPlan, score_checkpoint
-from faceparse.core.scoring.split import seen_in_training
+from faceparse.core.scoring.split import Split, seen_in_training
 from faceparse.core.scoring.summary import Evaluation
 
 COMPARISON = "comparison"
@@ -71,11 +71,7 @@ def run_evaluations(
             refuse_links_out(plan.model.home, folder)
     for folder in [*folders, together] if len(plans) > 1 else folders:
         prepare_folder(folder)
-    if seen := seen_in_training(split):
-        warn(
-            f"{seen} of the {len(split.samples)} photographs of {split.root} {split.name} are also in its list of "
-            "train; see faceparse check"
-        )
+    warn_of_seen(split, warn)
     evaluations, runs = [], []
     for plan, folder in zip(plans, folders, strict=True):
         evaluation = score_checkpoint(
@@ -98,6 +94,15 @@ def run_evaluations(
         if tracked := tracked_run(plan.model):
             tracking.log_folder(*tracked, together, f"{plan.folder.as_posix()}.{COMPARISON}", warn=warn)
     return EvaluationReport(evaluations, comparison, together / "comparison.html", runs)
+
+
+def warn_of_seen(split: Split, warn: Say) -> None:
+    """Warn where photographs of the split are also in the folder's list of train."""
+    if seen := seen_in_training(split):
+        warn(
+            f"{seen} of the {len(split.samples)} photographs of {split.root} {split.name} are also in its list of "
+            "train; see faceparse check"
+        )
 
 
 def output_folders(plans: Sequence[EvaluationPlan], output: Path | None) -> list[Path]:

@@ -30,14 +30,21 @@ class Scores:
     """Scores of one network on one set of images. Means leave out background and absent classes."""
 
     f1: dict[str, Score]
+    """Class -> F1."""
     iou: dict[str, Score]
+    """Class -> intersection over union."""
     merged_f1: dict[str, Score]
+    """Merged class, such as `mouth`, -> F1."""
     mean_f1: float
+    """Mean of `f1`."""
     mean_iou: float
+    """Mean of `iou`."""
     pixel_accuracy: float
+    """Share of the pixels with their true class, background included."""
     boundary_f1: dict[str, dict[str, Score]] = field(default_factory=dict)
     """Name such as `boundary_f1_1px` -> class -> score; empty where boundaries were not counted."""
     mean_boundary_f1: dict[str, float] = field(default_factory=dict)
+    """Name such as `boundary_f1_1px` -> mean over classes."""
 
     def get(self, name: str) -> Score:
         """Score by its name.

@@ -17,7 +17,7 @@ from faceparse.core.scoring.group_scores import GroupedScores, score_groups
 from faceparse.core.scoring.groups import Grouping
 from faceparse.core.scoring.model_facts import ModelFile, Speed
 from faceparse.core.scoring.records import Counts
-from faceparse.core.scoring.scores import ScoreArrays, Scores, compute_all_scores, score_arrays
+from faceparse.core.scoring.scores import ScoreArrays, Scores, compute_all_scores, percent, score_arrays
 
 
 @dataclass(frozen=True)
@@ -77,18 +77,24 @@ class WorstImage(NamedTuple):
     prediction: np.ndarray
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Evaluation:
     """One checkpoint on one split."""
 
     checkpoint: str
+    """Name or path of the model."""
     epoch: int | None
+    """Epoch of the checkpoint; None where it is not known."""
     dataset: Path
+    """Dataset folder."""
     split: str
+    """train, val or test."""
     input_size: Size
+    """Height and width of the crops."""
     tta: str
     """Test-time augmentation as in names of outputs, such as `tta-flip`; empty without."""
     label_set: LabelSet
+    """Classes that are scored."""
     ids: list[str]
     """Ids of the images, in order."""
     summaries: dict[str, Summary]
@@ -107,6 +113,11 @@ class Evaluation:
     speed: Speed | None = None
     finished: datetime | None = None
     """Time at which the scores were complete, with its zone."""
+
+    def __repr__(self) -> str:
+        where = f"{self.checkpoint} on {self.dataset} {self.split}, {len(self.ids)} images"
+        means = ", ".join(f"{name}: mean F1 {percent(one.mean_f1)} %" for name, one in self.scores.items())
+        return f"<Evaluation of {where}; {means}>"
 
     @property
     def scores(self) -> dict[str, Scores]:

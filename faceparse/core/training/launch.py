@@ -94,6 +94,19 @@ def start(job: Job) -> RunResult:
     return _run_elastic(job, count)
 
 
+def must_be_one_process(settings: Settings) -> None:
+    """Refuse settings that would start other processes. One that a launcher started may be one of several.
+
+    Raises:
+        SettingsError: they ask for several GPUs, processes or machines, or contradict each other.
+    """
+    if not is_joined() and processes_here(settings) * settings.launch.nodes > 1:
+        raise SettingsError(
+            f"train.device = {settings.train.device!r}, launch.processes = {settings.launch.processes}, launch.nodes = "
+            f"{settings.launch.nodes}: Python trains in one process; use the command 'faceparse train' for several"
+        )
+
+
 def processes_here(settings: Settings) -> int:
     """Number of processes to start on this machine.
 

@@ -60,11 +60,17 @@ class RunResult:
     """Outcome of a finished run."""
 
     run_dir: Path
+    """Run directory, with settings, metrics, log and checkpoints."""
     best: Path
+    """Checkpoint of the best epoch."""
     best_epoch: int
+    """Epoch of `best`, counted from 1."""
     best_score: float
+    """Score of `best` on `val`, a fraction of 1."""
     run_id: str | None
+    """The run's id in MLflow; None where MLflow does not know it."""
     tracking_uri: str | None
+    """Address of MLflow; None where the run is not logged there."""
     metric: str
     """Score on `val` that chose `best`, as metrics.jsonl names it."""
 

@@ -30,7 +30,7 @@ def test_a_source_becomes_the_canonical_layout(tmp_path: Path) -> None:
     pairs = {name: pair() for name in ("d", "a", "c", "b")}
     source = Given(pairs, {"d": "train", "a": "test", "c": "train", "b": "val"})
     out = tmp_path / "new" / "out"
-    assert prepare(source, out) == PrepareReport({"train": 2, "val": 1, "test": 1}, done=4)
+    assert prepare(source, out) == PrepareReport({"train": 2, "val": 1, "test": 1}, 4, source.label_set)
     assert (out / "train_list.txt").read_text() == "images/c.jpg labels/c.png\nimages/d.jpg labels/d.png\n"
     assert (out / "val_list.txt").read_text() == "images/b.jpg labels/b.png\n"
     assert folder_label_set(out) == source.label_set
