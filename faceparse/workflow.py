@@ -275,11 +275,8 @@ def evaluate(
     trained, own_device, own_size = _trained(model, trust)
     size = parse_input_size(input_size) if input_size is not None else own_size
     warn = _warn(progress)
-    scoring = {
-        "batch_size": _at_least(1, "batch_size", batch_size),
-        "resamples": _at_least(0, "bootstrap", bootstrap),
-        "worst": _at_least(0, "worst", worst),
-    }
+    batch = _at_least(1, "batch_size", batch_size)
+    resamples, drawn = _at_least(0, "bootstrap", bootstrap) or 0, _at_least(0, "worst", worst) or 0
     plan = plan_evaluation(
         trained,
         data_dir=_path(data_dir) if data_dir is not None else None,
@@ -294,10 +291,19 @@ def evaluate(
     where, track = resolve_device(device or own_device or "auto"), _track(progress)
     with _at_work():
         if output is not None:
-            report = run_evaluations([plan], device=where, output=_path(output), warn=warn, track=track, **scoring)
+            report = run_evaluations(
+                [plan],
+                device=where,
+                output=_path(output),
+                batch_size=batch,
+                resamples=resamples,
+                worst=drawn,
+                warn=warn,
+                track=track,
+            )
             return report.evaluations[0]
         warn_of_seen(plan.split, warn)
-        return score_checkpoint(plan, device=where, track=track, **scoring)
+        return score_checkpoint(plan, device=where, batch_size=batch, resamples=resamples, worst=drawn, track=track)
 
 
 def _trained(

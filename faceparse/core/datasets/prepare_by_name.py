@@ -105,7 +105,7 @@ def prepare_by_name(
     given = {key: value for key, value in options.items() if value is not None}
     _check_options(name, kind, given)
     alignment = _alignment(given, kind.align) if kind.align is not None else None
-    own = {key: _read(key, value) for key, value in (kind.defaults | given).items() if key in kind.own_options}
+    own = {key: _read(key, value) for key, value in {**kind.defaults, **given}.items() if key in kind.own_options}
     archive = raw if raw is not None and raw.is_file() else None
     where = [] if raw is None else [unpacked_folder(out) if archive else raw]
     return prepare(
