@@ -89,7 +89,7 @@ def hardware_name(device: torch.device) -> str:
         return torch.cuda.get_device_name(device)
     known = Path("/proc/cpuinfo")  # Linux alone
     named = (
-        re.search(r"^model name\s*: *(\S.*)$", known.read_text(errors="replace"), re.MULTILINE)
+        re.search(r"^model name\s*: *(\S.*)$", known.read_text(encoding="utf-8", errors="replace"), re.MULTILINE)
         if known.is_file()
         else None
     )

@@ -11,7 +11,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, model_validato
 from faceparse.core.files.reading import open_regular
 from faceparse.core.scoring.bootstrap import Interval, interval
 from faceparse.core.scoring.model_facts import ModelFile, Speed
-from faceparse.core.text.toml_json import parse_json_as
+from faceparse.core.text.shapes import parse_json_as
 
 SCORES = "scores.json"
 LARGEST = 32 * 2**20
