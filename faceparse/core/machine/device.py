@@ -15,6 +15,9 @@ from faceparse.core.machine.distributed import is_joined
 NAMES = "auto, cpu, cuda, cuda:N, mps"
 """Names of devices, as errors and help list them."""
 
+_CPU_INFO = Path("/proc/cpuinfo")
+"""Facts about the processor; Linux alone has this file."""
+
 
 def resolve_device(name: str, local_rank: int = 0) -> torch.device:
     """Device from `check_device`. A GPU becomes the current one."""
@@ -87,12 +90,8 @@ def hardware_name(device: torch.device) -> str:
     """Name of the GPU or of the processor, as its maker calls it; the kind of processor where that is not known."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
-    known = Path("/proc/cpuinfo")  # Linux alone
-    named = (
-        re.search(r"^model name\s*: *(\S.*)$", known.read_text(encoding="utf-8", errors="replace"), re.MULTILINE)
-        if known.is_file()
-        else None
-    )
+    said = _CPU_INFO.read_text(encoding="utf-8", errors="replace") if _CPU_INFO.is_file() else ""
+    named = re.search(r"^model name\s*: *(\S.*)$", said, re.MULTILINE)
     return named[1].strip() if named else platform.processor() or platform.machine() or "cpu"
 
 

@@ -1,10 +1,20 @@
 """Which device a name means, on machines with and without GPUs."""
 
+import platform
+from pathlib import Path
+
 import pytest
 import torch
 
 from faceparse.core.errors import DeviceError, ResourceError
-from faceparse.core.machine.device import copy_to_device, float64_device, full_memory_named, resolve_device
+from faceparse.core.machine import device as device_module
+from faceparse.core.machine.device import (
+    copy_to_device,
+    float64_device,
+    full_memory_named,
+    hardware_name,
+    resolve_device,
+)
 
 
 @pytest.fixture
@@ -143,3 +153,15 @@ def test_other_names_are_refused_with_what_is_allowed(name: str) -> None:
     with pytest.raises(DeviceError) as caught:
         resolve_device(name)
     assert str(caught.value) == f"device {name!r}: not one of auto, cpu, cuda, cuda:N, mps"
+
+
+def test_processors_and_gpus_have_their_makers_names(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: f"GPU {device.index}")
+    assert hardware_name(torch.device("cuda", 1)) == "GPU 1"
+    known = tmp_path / "cpuinfo"
+    monkeypatch.setattr(device_module, "_CPU_INFO", known)
+    monkeypatch.setattr(platform, "processor", lambda: "")
+    monkeypatch.setattr(platform, "machine", lambda: "arm64")
+    assert hardware_name(torch.device("cpu")) == "arm64"
+    known.write_text("processor\t: 0\nmodel name\t: A (R) CPU @ 2 GHz \n\nmodel name\t: another\n")
+    assert hardware_name(torch.device("cpu")) == "A (R) CPU @ 2 GHz"

@@ -1,4 +1,5 @@
 import dataclasses
+import hashlib
 import re
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from faceparse.core.datasets.layout import write_label_set
+from faceparse.core.datasets.layout import fingerprint, write_label_set
 from faceparse.core.errors import CheckpointError, DatasetError, SettingsError
 from faceparse.core.images.crop import prepare_photo
 from faceparse.core.images.encoding import encode_png
@@ -22,6 +23,7 @@ from faceparse.core.parser.checkpoint_file import Checkpoint, read_checkpoint
 from faceparse.core.parser.inference import Parser, load_parser
 from faceparse.core.parser.released_names import released_state
 from faceparse.core.parser.trained import ParsingNetwork
+from faceparse.core.scoring.model_facts import ModelFile
 from faceparse.core.scoring.score_model import plan_evaluation, score_checkpoint
 from faceparse.core.scoring.summary import Evaluation
 from faceparse.core.scoring.tta import augmented_network
@@ -101,6 +103,20 @@ def test_another_dataset_and_crop_can_be_named(checkpoint: Checkpoint, evaluatio
     found = scored(checkpoint, data_dir=own_faces, input_size=(96, 96))
     assert (found.dataset, len(found.ids)) == (own_faces, 1)
     assert found.scores != evaluation.scores
+
+
+def test_an_evaluation_says_what_was_scored_where(
+    checkpoint: Checkpoint, evaluation: Evaluation, faces: Path, tmp_path: Path
+) -> None:
+    assert evaluation.fingerprint == fingerprint(faces, ["test"])["test"]
+    data = checkpoint.path.read_bytes()
+    assert evaluation.model_file == ModelFile(bytes=len(data), sha256=hashlib.sha256(data).hexdigest())
+    assert (evaluation.licence, evaluation.truth, evaluation.notes) == (checkpoint.licence, {}, [])
+    assert evaluation.speed is not None
+    assert evaluation.finished is not None
+    (tmp_path / "two.toml").write_text(f"rest = ['background']\nface = {list(HELEN.names[1:])}")
+    mapped = scored(checkpoint, mapping=tmp_path / "two.toml")
+    assert mapped.truth == {"rest": ["background"], "face": list(HELEN.names[1:])}
 
 
 def test_scores_are_reproduced(checkpoint: Checkpoint, evaluation: Evaluation) -> None:
