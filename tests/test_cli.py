@@ -21,6 +21,7 @@ COMMANDS = [
     "check",
     "edges",
     "train",
+    "leaderboard",
     "sweep",
     "eval",
     "predict",

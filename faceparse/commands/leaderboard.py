@@ -18,7 +18,7 @@ def leaderboard(
         bool, typer.Option("--json", help="Also one JSON object on stdout, and nothing else there.")
     ] = False,
 ) -> None:
-    """Put all evaluations in a folder on one page: models by dataset and protocol, with intervals, speed and size."""
+    """Rank all evaluations in a folder on one page. Only scores that may be compared share a table."""
     from faceparse.commands.console import err, out, silent_libraries
     from faceparse.core.errors import SettingsError
     from faceparse.core.files.writing import write_atomic

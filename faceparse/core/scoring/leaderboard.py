@@ -90,7 +90,7 @@ class Table:
 
     @property
     def notes(self) -> list[str]:
-        """What was merged for these scores."""
+        """Phrases for what was merged for these scores."""
         return list(dict.fromkeys(note for one in self.entries for note in one.found.said.mapped))
 
 
