@@ -376,7 +376,7 @@ def _warn(progress: object) -> Callable[[str], None]:
 
 
 def _display(progress: "bool | Observer") -> "Display":
-    """What shows a training: the command's display, the caller's observer, or the logger alone."""
+    """The display of a training: the command's, the caller's observer, or the logger alone."""
     from faceparse.commands.training_display import TrainingDisplay
     from faceparse.core.training.observer import Bystander
 
