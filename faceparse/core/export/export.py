@@ -17,7 +17,7 @@ from faceparse.core.errors import (
     SettingsError,
     first_line,
 )
-from faceparse.core.export.browser.page_folder import PAGE_MODEL, fill_page, refuse_other_files
+from faceparse.core.export.browser.page_folder import PAGE_MODEL, fill_page, refuse_other_than_page
 from faceparse.core.export.browser.web_runtime import WebRuntime
 from faceparse.core.export.bundle import fill_bundle
 from faceparse.core.export.exported import ExportedModel, read_exported, to_metadata
@@ -44,7 +44,7 @@ from faceparse.core.names.model_file import SUFFIXES
 from faceparse.core.parser.checkpoint_file import Checkpoint
 from faceparse.core.parser.inference import Parser
 from faceparse.core.parser.trained import Network, ParsingNetwork, TrainedModel
-from faceparse.core.runtime.checksums import MODEL, is_bundle
+from faceparse.core.runtime.checksums import MODEL, is_bundle, refuse_other_than_bundle
 from faceparse.core.runtime.kinds import Kind, Sizes
 from faceparse.core.scoring.built_in_groups import photograph_groupings
 from faceparse.core.scoring.counting import evaluate
@@ -169,16 +169,18 @@ class Exporter:
             OutputError: `path` cannot be written.
             SettingsError: the format's files have other names.
         """
-        if FORMATS[format_name].beside and not bundle:
-            check_place(path)
-        self._prepare(format_name, path)
         if bundle:
+            refuse_other_than_bundle(path)
+            self._prepare(format_name, path)
             return self._export_folder(
                 format_name,
                 path,
                 f"{MODEL}{FORMATS[format_name].suffix}",
                 lambda folder, report: fill_bundle(folder, report.model, format_name, report.summary, self.scored_on),
             )
+        if FORMATS[format_name].beside:
+            check_place(path)
+        self._prepare(format_name, path)
         report: ExportReport | None = None
 
         def write_and_verify(file: BinaryIO) -> None:
@@ -207,7 +209,7 @@ class Exporter:
         """
         if self.checkpoint.fit != "crop":
             raise SettingsError(f"{name}: not for a network that sees stretched photographs ({self.checkpoint.source})")
-        refuse_other_files(path)
+        refuse_other_than_page(path)
         self._prepare(PAGES[name], path)
         report = self._export_folder(
             PAGES[name],

@@ -5,7 +5,7 @@ import os
 import shutil
 import stat
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
@@ -82,6 +82,17 @@ def write_files_with(path: Path, fill: Callable[[Path], object]) -> None:
                 shutil.rmtree(temporary, ignore_errors=True)
     except OSError as error:
         raise cannot_write(path, error) from error
+
+
+def refuse_other_files(folder: Path, ours: Collection[str]) -> None:
+    """Check that a folder may be replaced: that it is new, or holds nothing but files of these names.
+
+    Raises:
+        OutputError: it holds something else, which would be lost.
+    """
+    others = sorted(path.name for path in folder.iterdir() if path.name not in ours) if folder.is_dir() else []
+    if others:
+        raise OutputError(f"cannot write {folder}: it holds other files ({others[0]}); name a new folder")
 
 
 def write_folder_with(path: Path, fill: Callable[[Path], None]) -> None:

@@ -8,7 +8,7 @@ import numpy as np
 import onnx
 import torch
 
-from faceparse.core.errors import CheckpointError, ExportError, OutputError
+from faceparse.core.errors import CheckpointError, ExportError
 from faceparse.core.export.bundle import fill_bundle
 from faceparse.core.export.exported import ExportedModel, read_exported, to_metadata
 from faceparse.core.export.formats import FORMATS
@@ -20,7 +20,7 @@ from faceparse.core.foreign.foreign_description import Description
 from faceparse.core.foreign.foreign_file import ForeignFile
 from faceparse.core.foreign.outputs import choose_output, fitting_outputs
 from faceparse.core.machine.parallel import Track, untracked
-from faceparse.core.runtime.checksums import MODEL, is_bundle
+from faceparse.core.runtime.checksums import MODEL, refuse_other_than_bundle
 from faceparse.core.runtime.metadata import Foreign
 from faceparse.core.scoring.built_in_groups import photograph_groupings
 from faceparse.core.scoring.split import Split
@@ -98,7 +98,7 @@ class Importer:
             ExportError: the bundle's graph does not answer as the foreign file; nothing is written.
             OutputError: `path` cannot be written, or is a folder that is no bundle.
         """
-        _must_not_replace(path)
+        refuse_other_than_bundle(path)
         report: ImportReport | None = None
 
         def fill(folder: Path) -> None:
@@ -156,9 +156,3 @@ class Importer:
             for batch in CHECKED_BATCHES
         )
         return model, checks
-
-
-def _must_not_replace(path: Path) -> None:
-    """Refuse a folder that holds other things than a bundle: all of it would be replaced."""
-    if path.is_dir() and any(path.iterdir()) and not is_bundle(path):
-        raise OutputError(f"{path}: a folder with other files, which a bundle would replace; choose another --output")

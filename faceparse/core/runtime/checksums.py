@@ -5,7 +5,7 @@ from pathlib import Path
 
 from faceparse.core.errors import CheckpointError, DatasetError
 from faceparse.core.files.reading import read_bytes
-from faceparse.core.files.writing import write_atomic
+from faceparse.core.files.writing import refuse_other_files, write_atomic
 
 MODEL = "model"
 """Beginning of the name of the network's file. The ending is the format's."""
@@ -65,6 +65,15 @@ def check_sums(folder: Path, *, where: str | None = None, fix: str = COPY_AGAIN)
     if model is None:
         raise CheckpointError(f"{name}/{SUMS}: names no model; export the bundle again")
     return model
+
+
+def refuse_other_than_bundle(folder: Path) -> None:
+    """Check that a folder can be replaced by a bundle: that it is new or empty, or holds an earlier bundle alone.
+
+    Raises:
+        OutputError: it holds something else, which would be lost.
+    """
+    refuse_other_files(folder, {SUMS, *listed_files(folder)} if is_bundle(folder) else ())
 
 
 def listed_files(folder: Path) -> dict[str, str]:

@@ -110,7 +110,9 @@ class Evaluation:
     licence: str | None = None
     """Terms of use of the model; None where they are unknown."""
     model_file: ModelFile | None = None
+    """Size and SHA-256 of the model's file."""
     speed: Speed | None = None
+    """Time of the network for one photograph."""
     finished: datetime | None = None
     """Time at which the scores were complete, with its zone."""
 

@@ -1,5 +1,6 @@
 import json
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -10,14 +11,14 @@ import torch
 import yaml
 
 import faceparse
-from faceparse.core.errors import CheckpointError
+from faceparse.core.errors import CheckpointError, OutputError
 from faceparse.core.export.bundle import read_bundle
-from faceparse.core.export.export import read_exportable
+from faceparse.core.export.export import Exporter, read_exportable
 from faceparse.core.images.read_photograph import read_image
 from faceparse.core.labels.label_set import label_set_from_dict
 from faceparse.core.load import load_model_from
 from faceparse.core.parser.checkpoint_file import Checkpoint, read_checkpoint
-from faceparse.core.runtime.checksums import is_bundle, write_sums
+from faceparse.core.runtime.checksums import is_bundle, refuse_other_than_bundle, write_sums
 from faceparse.core.runtime.licences import LICENCES
 from faceparse.core.scoring.score_model import plan_evaluation, score_checkpoint
 from faceparse.core.settings import settings_from_dict
@@ -174,3 +175,19 @@ def test_sums_without_a_model_are_refused(own: Path) -> None:
     (own / "SHA256SUMS").write_text("")
     with pytest.raises(CheckpointError, match="SHA256SUMS: names no model; export the bundle again$"):
         read_bundle(own)
+
+
+def test_a_bundle_replaces_an_earlier_one_and_no_other_folder(bundle: Path, trained: RunResult, tmp_path: Path) -> None:
+    """A folder is replaced as a whole, so what else it holds would be lost."""
+    place = tmp_path / "place"
+    shutil.copytree(bundle, place)
+    refuse_other_than_bundle(place)
+    refuse_other_than_bundle(tmp_path / "new")
+    (place / "notes.txt").touch()
+    (tmp_path / "photographs").mkdir()
+    (tmp_path / "photographs" / "a.jpg").touch()
+    for folder, name in ((place, "notes.txt"), (tmp_path / "photographs", "a.jpg")):
+        with pytest.raises(OutputError, match=re.escape(f"it holds other files ({name}); name a new folder")):
+            refuse_other_than_bundle(folder)
+        with pytest.raises(OutputError, match="it holds other files"):
+            Exporter(read_exportable(trained.best)).export("onnx", folder, bundle=True)

@@ -12,6 +12,7 @@ import pytest
 from faceparse.core.errors import OutputError
 from faceparse.core.files.writing import (
     make_folder,
+    refuse_other_files,
     write_atomic,
     write_atomic_with,
     write_files_with,
@@ -232,3 +233,12 @@ def test_make_folder_refuses_where_a_file_stands(tmp_path: Path) -> None:
     for path in (tmp_path / "a", tmp_path / "a" / "b"):
         with pytest.raises(OutputError, match="exists; choose another place|directory; choose another place"):
             make_folder(path)
+
+
+def test_a_folder_with_other_files_is_not_given_up(tmp_path: Path) -> None:
+    refuse_other_files(tmp_path / "new", ())
+    (tmp_path / "a").touch()
+    refuse_other_files(tmp_path, {"a", "b"})
+    (tmp_path / "letter.txt").touch()
+    with pytest.raises(OutputError, match=r"it holds other files \(letter\.txt\); name a new folder"):
+        refuse_other_files(tmp_path, {"a", "b"})

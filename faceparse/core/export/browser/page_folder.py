@@ -14,7 +14,6 @@ from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Any
 
-from faceparse.core.errors import OutputError
 from faceparse.core.export.browser.web_runtime import WebRuntime
 from faceparse.core.export.exported import ExportedModel
 from faceparse.core.faces import candidates, crops, finder, measure
@@ -22,7 +21,7 @@ from faceparse.core.faces.film_tracker import SEARCH_EVERY
 from faceparse.core.faces.geometry import EYES
 from faceparse.core.faces.own_finder import BOX, MIN_FACE, finder_options, finds_faces
 from faceparse.core.faces.windows import ANY, fixed
-from faceparse.core.files.writing import make_folder, write_atomic
+from faceparse.core.files.writing import make_folder, refuse_other_files, write_atomic
 from faceparse.core.images.crop import STEP, scale_and_shift
 from faceparse.core.images.read_photograph import MEAN_COLOUR
 from faceparse.core.pages.html import render
@@ -74,16 +73,13 @@ def fill_page(folder: Path, model: ExportedModel, name: str, runtime: WebRuntime
         write_atomic((folder / RUNTIME / file).with_suffix(".js" if file.endswith(".mjs") else ".wasm"), content)
 
 
-def refuse_other_files(folder: Path) -> None:
+def refuse_other_than_page(folder: Path) -> None:
     """Check that a folder can be replaced by a page: that it is new or empty, or holds an earlier page alone.
 
     Raises:
         OutputError: it holds something else, which would be lost.
     """
-    ours = {*_TEXTS, PAGE_MODEL, RUNTIME, *(script.name for script in _scripts())}
-    others = sorted(path.name for path in folder.iterdir() if path.name not in ours) if folder.is_dir() else []
-    if others:
-        raise OutputError(f"cannot write {folder}: it holds other files ({others[0]}); name a new folder")
+    refuse_other_files(folder, {*_TEXTS, PAGE_MODEL, RUNTIME, *(script.name for script in _scripts())})
 
 
 def _scripts() -> list[Traversable]:

@@ -12,7 +12,7 @@ import pytest
 import faceparse
 from faceparse.core.errors import FaceparseError, OutputError
 from faceparse.core.export import export as core
-from faceparse.core.export.browser.page_folder import PAGE_MODEL, fill_page, page_facts, refuse_other_files
+from faceparse.core.export.browser.page_folder import PAGE_MODEL, fill_page, page_facts, refuse_other_than_page
 from faceparse.core.export.browser.web_runtime import WebRuntime, find_web_runtime
 from faceparse.core.export.export import Exporter
 from faceparse.core.export.exported import ExportedModel, read_exported
@@ -131,14 +131,14 @@ def test_without_aligned_training_pictures_no_faces_are_looked_for(model: Export
 
 def test_only_a_page_is_replaced(model: ExportedModel, runtime: WebRuntime, tmp_path: Path) -> None:
     site = tmp_path / "site"
-    refuse_other_files(site)
+    refuse_other_than_page(site)
     site.mkdir()
-    refuse_other_files(site)
+    refuse_other_than_page(site)
     fill_page(site, model, "best.pth", runtime)
-    refuse_other_files(site)
+    refuse_other_than_page(site)
     (site / "CNAME").write_text("mine")
     with pytest.raises(OutputError) as caught:
-        refuse_other_files(site)
+        refuse_other_than_page(site)
     assert str(caught.value) == f"cannot write {site}: it holds other files (CNAME); name a new folder"
 
 
