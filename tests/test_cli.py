@@ -27,6 +27,7 @@ COMMANDS = [
     "predict",
     "models",
     "export",
+    "import",
     "push",
     "runs",
     "sync",

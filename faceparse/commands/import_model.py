@@ -38,7 +38,7 @@ def import_model(
     split: Annotated[str | None, typer.Option(help="Split of --try: train, val or test.")] = None,
     limit: Annotated[int, typer.Option(min=1, help="Photographs of the split that --try scores on.")] = 16,
 ) -> None:
-    """Make a bundle of a foreign ONNX file, verified against that file. Every command takes the bundle as a model.
+    """Make a model of a foreign ONNX file. The bundle is verified against that file, and every command takes it.
 
     Exits with 1 where --try finds a description that scores clearly better; the bundle is written all the same.
     """

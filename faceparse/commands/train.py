@@ -105,8 +105,8 @@ def train(
         "epochs": epochs,
         "batch_size": batch_size,
         "snapshot_dir": snapshot_dir,
-        **parse_set(set_ or []),
     }
+    typed = parse_set(set_ or [])
     if profile and resume is not None:
         raise SettingsError("--profile and --resume: give one of them")
     from faceparse.commands.console import silent_libraries
@@ -117,7 +117,7 @@ def train(
     from faceparse.core.training.launch import start
     from faceparse.core.training.options import training_job
 
-    job = training_job(experiment, options, resume, TrainingDisplay)
+    job = training_job(experiment, options, resume, TrainingDisplay, settings=typed)
     if profile:
         _profile(job.settings)
     else:

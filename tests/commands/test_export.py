@@ -107,7 +107,7 @@ def test_an_export_that_fails_leaves_the_old_file(
 ) -> None:
     Path("best.onnx").write_bytes(b"an earlier export")
     before = tree()
-    monkeypatch.setattr(core, "writers", lambda *_: {"onnx": lambda file: file.write(b"garbage")})
+    monkeypatch.setattr(core, "writers", lambda *_, **__: {"onnx": lambda file: file.write(b"garbage")})
     done = cli("export", trained.best, "--output", "best.onnx")
     beginning, error = done.err.splitlines()
     assert (done.code, done.out, beginning) == (2, "", BEGINNING.format(trained.best, "onnx"))
@@ -134,7 +134,7 @@ def test_weights_have_no_graph_for_preprocessing(cli: Any, trained: RunResult, t
 def test_a_place_that_cannot_be_written_is_named_before_the_work(
     cli: Any, trained: RunResult, tree: Tree, place: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(core, "writers", lambda *_: {"onnx": lambda file: pytest.fail()})
+    monkeypatch.setattr(core, "writers", lambda *_, **__: {"onnx": lambda file: pytest.fail()})
     Path("file").write_text("mine")
     before = tree()
     done = cli("export", trained.best, "-o", place)
@@ -211,7 +211,7 @@ def test_a_page_that_cannot_be_made_is_refused_before_the_work(
 def test_a_page_replaces_no_other_files(
     cli: Any, trained: RunResult, tree: Tree, onnxruntime_web: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(core, "writers", lambda *_: {"onnx": lambda file: pytest.fail()})
+    monkeypatch.setattr(core, "writers", lambda *_, **__: {"onnx": lambda file: pytest.fail()})
     Path("site").mkdir()
     Path("site/mine.html").write_text("mine")
     before = tree()
@@ -228,7 +228,7 @@ def test_a_page_replaces_no_other_files(
 def written(monkeypatch: pytest.MonkeyPatch, bundle: Path) -> None:
     """In the place of the seconds that making an ONNX file takes: the bundle's. It is verified all the same."""
     content = (bundle / "model.onnx").read_bytes()
-    monkeypatch.setattr(core, "writers", lambda *_: dict.fromkeys(FORMATS, lambda file: file.write(content)))
+    monkeypatch.setattr(core, "writers", lambda *_, **__: dict.fromkeys(FORMATS, lambda file: file.write(content)))
 
 
 @pytest.fixture
@@ -288,7 +288,7 @@ def test_an_alias_is_of_a_registered_version(cli: Any, trained: RunResult) -> No
 def test_what_is_not_verified_is_not_registered(
     cli: Any, trained: RunResult, client: MlflowClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(core, "writers", lambda *_: {"onnx": lambda file: file.write(b"garbage")})
+    monkeypatch.setattr(core, "writers", lambda *_, **__: {"onnx": lambda file: file.write(b"garbage")})
     done = cli("export", trained.best, "--output", "best.onnx", "--register", "unverified")
     assert done.code == 2
     assert "truncated or damaged" in done.err.splitlines()[-1]

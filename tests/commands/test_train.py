@@ -10,7 +10,12 @@ import pytest
 import torch
 
 from faceparse.commands.training_display import TrainingDisplay
+from faceparse.core.datasets.layout import write_label_set
 from faceparse.core.errors import TrainingError
+from faceparse.core.images.encoding import encode_png
+from faceparse.core.images.read_label import read_label
+from faceparse.core.labels.label_set import get_label_set
+from faceparse.core.parser.checkpoint_file import read_checkpoint
 from faceparse.core.settings import Settings, load_settings
 from faceparse.core.training import launch
 from faceparse.core.training.launch import Job
@@ -263,12 +268,38 @@ def test_a_label_with_an_unknown_value_is_named_while_training(
     assert not list((tmp_path / "run").glob("*.pth"))
 
 
-def test_a_checkpoint_of_another_class_count_is_refused(cli: Any, trained: RunResult, own_faces: Path) -> None:
-    (own_faces / "label_set.toml").unlink()
-    (own_faces / "label_names.txt").unlink()
-    options = [*TINY, "--label-set", "fasseg", "--restore-from", trained.best, "--snapshot-dir", "run"]
-    message = cli("train", "--data-dir", own_faces, *options).message
-    assert message.startswith(f"{trained.best}: has 11 classes, the dataset 6; ")
+def test_a_checkpoint_of_other_classes_starts_training_and_says_what_came_from_where(
+    cli: Any, trained: RunResult, own_faces: Path
+) -> None:
+    table = np.array([0, 2, 1, 1, 3, 3, 5, 4, 4, 4, 1], np.uint8)
+    for path in (own_faces / "labels").glob("*.png"):
+        path.write_bytes(encode_png(table[read_label(path)]))
+    write_label_set(own_faces, get_label_set("fasseg"))
+    options = [*TINY, "--restore-from", trained.best, "--snapshot-dir", "run", "--epochs", "2", "--freeze", "1"]
+    done = cli("train", "--data-dir", own_faces, *options)
+    assert done.code == 0
+    assert "known: background, skin, nose; mapped: hair from hair + left_brow + right_brow, eyes from" in done.err
+    before, after = (read_checkpoint(path).weights for path in (trained.best, Path("run/last.pth")))
+    first = "backbone.stem.0.conv.weight"
+    assert not torch.equal(before[first], after[first])  # it was trained in the second epoch
+
+
+def test_a_frozen_backbone_stays_as_it_is(cli: Any, trained: RunResult, faces: Path) -> None:
+    options = [*TINY, "--restore-from", trained.best, "--snapshot-dir", "run", "--freeze", "backbone"]
+    assert cli("train", "--data-dir", faces, *options).code == 0
+    before, after = (read_checkpoint(path).weights for path in (trained.best, Path("run/last.pth")))
+    same = {key for key in before if torch.equal(before[key], after[key])}
+    assert {key for key in before if key.startswith("backbone.")} <= same
+    assert "decoder.classify.weight" not in same
+    message = cli("train", "--data-dir", faces, *TINY, "--freeze", "backbone").message
+    assert "needs weights to start from; name them as model.pretrained (--restore-from)" in message
+
+
+def test_a_mapping_file_says_which_class_becomes_which(cli: Any, trained: RunResult, faces: Path) -> None:
+    Path("map.toml").write_text('hair = ["skin"]\nskin = ["hair"]\nbeard = ["nose"]')
+    options = [*TINY, "--restore-from", trained.best, "--mapping", "map.toml", "--snapshot-dir", "run"]
+    message = cli("train", "--data-dir", faces, *options).message
+    assert message.startswith("map.toml: 'beard' is no class of helen")
     assert not Path("run").exists()
 
 

@@ -298,7 +298,7 @@ def test_value_in_place_of_a_section_is_refused(tmp_path: Path) -> None:
         ("loss.scale", 0, "0: input should be greater than 0"),
         ("train.batch_size", 1, "1: input should be greater than or equal to 2"),
         ("train.epochs", 1.5, "1.5: input should be a valid integer"),
-        ("train.device", "gpu", "'gpu': One of auto (the first GPU, else mps, else the CPU), cpu, cuda, cuda:N"),
+        ("train.device", "gpu", "'gpu': One of auto (the first GPU of CUDA, else the CPU), cpu, cuda, cuda:N"),
         ("train.device", "cuda:x", "'cuda:x': One of auto"),
         ("data.workers", -1, "-1: input should be greater than or equal to 0"),
         ("data.prefetch", 0, "0: input should be greater than 0"),

@@ -90,7 +90,10 @@ def hardware_name(device: torch.device) -> str:
     """Name of the GPU or of the processor, as its maker calls it; the kind of processor where that is not known."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
-    said = _CPU_INFO.read_text(encoding="utf-8", errors="replace") if _CPU_INFO.is_file() else ""
+    try:
+        said = _CPU_INFO.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        said = ""
     named = re.search(r"^model name\s*: *(\S.*)$", said, re.MULTILINE)
     return named[1].strip() if named else platform.processor() or platform.machine() or "cpu"
 

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from faceparse.core.errors import CheckpointError, FaceparseError, SettingsError
-from faceparse.core.labels.label_set import LabelSet
+from faceparse.core.labels.label_set import LabelSet, builtin_label_sets
 from faceparse.core.labels.mapping import ClassMapping, MappingFile, closest_mapping, map_classes
 from faceparse.core.model.backbones import TimmFeatures, timm_backbone
 from faceparse.core.model.parsing import ParsingModel
@@ -84,6 +84,11 @@ def _initialise_from_checkpoint(
     if alike and mapping is None:
         load_exactly(model, checkpoint.weights, path, released=released)
         return LoadReport(kind, len(checkpoint.weights))
+    if mapping is None and theirs.name not in builtin_label_sets() and not checkpoint.names_are_known:
+        raise CheckpointError(
+            f"{path}: has {len(theirs)} classes and does not name them, the dataset {len(ours)}; say which become "
+            "which with --mapping, or start from the backbone's weights alone: --restore-from imagenet"
+        )
     to_ours = map_classes(mapping, theirs, ours, partial=True) if mapping is not None else closest_mapping(theirs, ours)
     weights, state = dict(checkpoint.weights), model.state_dict()
     rows = [key for key in state if key.startswith(f"{model.classifier}.") and key in weights]

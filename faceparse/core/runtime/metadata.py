@@ -37,7 +37,7 @@ _PLAIN = ("faceparse", "kind", "channel_order", "sizes", "fit", "licence")
 def _geometry(value: Any) -> FaceGeometry | None:
     try:
         return value if isinstance(value, FaceGeometry) else read_geometry(value)
-    except (TypeError, OverflowError) as error:
+    except (TypeError, OverflowError, IndexError, RuntimeError) as error:  # a checkpoint's may be any tensor
         raise ValueError(str(error)) from None
 
 

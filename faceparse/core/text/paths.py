@@ -54,8 +54,8 @@ def broken_link(path: Path) -> str | None:
 
 def leads_out(folder: PurePath, name: str) -> bool:
     """Whether a path that is written as one below `folder` leads out of it: `/a`, `../a`, and `C:/a` on Windows."""
-    path = folder / name
-    return not path.is_relative_to(folder) or ".." in path.relative_to(folder).parts
+    path = type(folder)(name)
+    return bool(path.anchor) or ".." in path.parts
 
 
 def files_below(folder: Path) -> Iterator[Path]:

@@ -40,7 +40,12 @@ def chosen_settings(options: Mapping[str, object]) -> dict[str, object]:
 
 
 def training_job(
-    source: SettingsSource, options: Mapping[str, object], resume: str | Path | None, display: Display
+    source: SettingsSource,
+    options: Mapping[str, object],
+    resume: str | Path | None,
+    display: Display,
+    *,
+    settings: Mapping[str, object] | None = None,
 ) -> Job:
     """The job of a new run, or of one that goes on.
 
@@ -49,12 +54,13 @@ def training_job(
     Args:
         source: settings of a new run.
         options: values of `OPTIONS` or of settings, which come before those of `source`. None stands for no value.
+        settings: values by `section.key`, which come before all others.
         resume: run directory to go on with; `auto` takes the newest unfinished run with these settings, or begins one.
 
     Raises:
         SettingsError: an unknown key, a bad value, or settings together with the run directory of another run.
     """
-    chosen = chosen_settings(options)
+    chosen = chosen_settings(options) | dict(settings or {})
     if resume is None:
         return Job(settings_from(source, chosen), display)
     if resume == "auto":

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.parallel import DistributedDataParallel
 from torch.nn.utils import clip_grad_norm_
-from torch.optim import Optimizer
+from torch.optim import SGD, Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 from torch.profiler import record_function
 
@@ -138,6 +138,10 @@ class Trainer:
         self.frozen = frozen
         self.optimizer.zero_grad(set_to_none=True)  # a frozen weight without a gradient is not even decayed
         self.model.backbone.requires_grad_(not frozen)
+        if not frozen and isinstance(self.optimizer, SGD):
+            # SGD's fused update takes momentum for all weights or for none. Momentum of 0 is that of a first update.
+            for parameter in self.model.backbone.parameters():
+                self.optimizer.state[parameter].setdefault("momentum_buffer", torch.zeros_like(parameter))
         self._parallel = None  # frees its hooks on the weights before new ones come
         self._assemble()
 

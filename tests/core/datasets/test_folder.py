@@ -358,7 +358,7 @@ def test_all_broken_photographs_are_told_at_once(raw: Path) -> None:
         f"{raw / 'labels' / 'n1.png'}: missing; every image needs its label picture (see --labels), "
         "move those without one elsewhere",
         f"{raw / 'labels' / 'n2.png'}: value 37 is not one of the 6 classes (0 to 5, 255 ignored); "
-        "a label set names all ids of its labels, of which [merged] scores several as one",
+        "a label set names all ids of its labels, which --mapping may merge",
         f"{raw / 'labels' / 'n3.png'}: truncated or damaged PNG; replace the file",
     ):
         assert part in message

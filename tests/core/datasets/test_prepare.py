@@ -64,7 +64,7 @@ def test_all_broken_photographs_are_told_at_once_and_no_list_is_written(tmp_path
     assert str(caught.value) == (
         "3 of 5 could not be prepared: b.jpg: truncated; "
         "c: value 37 is not one of the 11 classes (0 to 10, 255 ignored); "
-        "a label set names all ids of its labels, of which [merged] scores several as one; "
+        "a label set names all ids of its labels, which --mapping may merge; "
         "d: label is 7 x 4, its image 30 x 20"
     )
     assert lists(tmp_path / "out") == []

@@ -25,7 +25,7 @@ from faceparse.core.training.run import RunResult
 
 CPU = torch.device("cpu")
 SIZES = [(160, 160), (256, 256), (224, 320)]
-TOLERANCE = {"onnx-fp16": 3e-2, "onnx-int8": 0.5}
+TOLERANCE = {"onnx-fp16": 3e-2, "onnx-int8": 0.5, "openvino-fp16": 3e-2, "openvino-int8": 0.5}
 """Largest difference of a logit, relative to the largest; 1e-4 for the others."""
 
 

@@ -25,7 +25,7 @@ from faceparse.core.foreign.import_model import Importer, ImportReport
 from faceparse.core.images.encoding import encode_png
 from faceparse.core.load import load_model_from
 from faceparse.core.parser.inference import load_parser
-from faceparse.core.runtime.onnx_model import open_onnx
+from faceparse.core.runtime.open_onnx import open_onnx
 from faceparse.core.scoring.protocols import PROTOCOLS
 from faceparse.core.scoring.score_model import plan_evaluation, score_checkpoint
 from faceparse.core.scoring.split import find_split

@@ -621,7 +621,7 @@ def test_training_goes_on_in_the_channel_order_of_a_released_checkpoint(tiny: Ti
     watcher = Watcher()
     settings = tiny(model__pretrained=str(released), tracking__enabled=False, optim__lr=1e-12)
     result = train(settings, watcher)
-    assert f"{released} was trained with {{'channel_order': 'bgr'}}: training goes on so" in watcher.messages
+    assert f"{released} was trained with data.channel_order = bgr: training goes on so" in watcher.messages
     count = len(torch.load(released, weights_only=True))
     assert f"{released}: released EAGRNet: {count} tensors loaded" in watcher.messages
     checkpoint = read_checkpoint(result.best)
@@ -743,7 +743,7 @@ def spoil_windows(root: Path) -> dict[str, object]:
         (
             spoil_classes,
             CheckpointError,
-            "five.pth: has 5 classes, the dataset 11; training starts from weights of the same classes, or from",
+            "five.pth: has 5 classes and does not name them, the dataset 11; say which become which with --mapping",
         ),
         (spoil_size, SettingsError, "data.input_size = 96,160: timm:hiera_tiny_224 does not take it (The size of"),
         (

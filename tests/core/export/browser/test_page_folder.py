@@ -146,7 +146,7 @@ def test_a_page_is_exported_whole_or_not_at_all(
     trained: RunResult, bundle: Path, runtime: WebRuntime, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     content = (bundle / "model.onnx").read_bytes()
-    monkeypatch.setattr(core, "writers", lambda *_: {"onnx": lambda file: file.write(content)})
+    monkeypatch.setattr(core, "writers", lambda *_, **__: {"onnx": lambda file: file.write(content)})
     exporter = Exporter(read_checkpoint(trained.best))
     report = exporter.export_page("browser-fp32", tmp_path / "site", runtime)
     assert (report.format, report.path) == ("browser-fp32", tmp_path / "site")
@@ -155,7 +155,7 @@ def test_a_page_is_exported_whole_or_not_at_all(
     assert faceparse.load(report.model.path).names == exporter.checkpoint.label_set.names
     assert str(trained.best.parent) not in (tmp_path / "site" / "index.html").read_text("utf-8")
     before = {path: path.read_bytes() for path in (tmp_path / "site").rglob("*") if path.is_file()}
-    monkeypatch.setattr(core, "writers", lambda *_: {"onnx": lambda file: file.write(b"garbage")})
+    monkeypatch.setattr(core, "writers", lambda *_, **__: {"onnx": lambda file: file.write(b"garbage")})
     with pytest.raises(FaceparseError):
         Exporter(read_checkpoint(trained.best)).export_page("browser-fp32", tmp_path / "site", runtime)
     assert {path: path.read_bytes() for path in (tmp_path / "site").rglob("*") if path.is_file()} == before
