@@ -23,8 +23,9 @@ from faceparse.core.parser.checkpoint_file import Checkpoint, read_checkpoint
 from faceparse.core.parser.inference import Parser, load_parser
 from faceparse.core.parser.released_names import released_state
 from faceparse.core.parser.trained import ParsingNetwork
+from faceparse.core.scoring.evaluation import run_evaluations
 from faceparse.core.scoring.model_facts import ModelFile
-from faceparse.core.scoring.score_model import plan_evaluation, score_checkpoint
+from faceparse.core.scoring.score_model import plan_evaluation, plan_evaluations, score_checkpoint
 from faceparse.core.scoring.summary import Evaluation
 from faceparse.core.scoring.tta import augmented_network
 from faceparse.core.settings import ModelSettings
@@ -229,6 +230,28 @@ def test_classes_of_another_set_are_scored_as_common_ones(checkpoint: Checkpoint
         assert found.scores["label"].f1[name] == pytest.approx(slow_f1(pairs, {i}), abs=1e-9)
     assert "upper_lip, inner_mouth, lower_lip in mouth" in found.notes[0]
     assert plan_evaluation(checkpoint, data_dir=own_faces).name(["eagrnet"]) == f"{own_faces.name}.test.as-fasseg"
+
+
+def test_models_of_different_sets_are_compared_in_common_classes(
+    checkpoint: Checkpoint, faces: Path, tmp_path: Path
+) -> None:
+    fasseg = get_label_set("fasseg")
+    weights = build_model(checkpoint.settings.model, len(fasseg)).state_dict()
+    file = tmp_path / "other.pth"
+    file.write_bytes(b"weights")  # only its size and hash are looked at
+    other = dataclasses.replace(checkpoint, path=file, label_set=fasseg, weights=weights)
+    first, second = plan_evaluations([checkpoint, other], data_dir=faces)
+    assert first.label_set == second.label_set == fasseg  # the labels are Helen's
+    assert first.notes == first.truth.notes()
+    assert second.model is other
+    report = run_evaluations(
+        [first, second], device=CPU, output=tmp_path / "out", batch_size=None, resamples=10, worst=0, warn=pytest.fail
+    )
+    assert report.comparison is not None
+    assert set(report.comparison.differences["eagrnet"][0]) >= {f"f1/{name}" for name in fasseg.names}
+    mine = LabelSet(name="mine", side="none", classes={"background": "#000000", "beard": "#ffffff"})
+    with pytest.raises(SettingsError, match=r"helen \(11 classes\) and mine \(2 classes\): no known mapping"):
+        plan_evaluations([checkpoint, dataclasses.replace(other, label_set=mine)], data_dir=faces)
 
 
 def test_a_file_says_the_common_classes(checkpoint: Checkpoint, own_faces: Path, tmp_path: Path) -> None:
