@@ -133,17 +133,25 @@ class Trainer:
 
         All processes must call this together.
         """
+        if not frozen:
+            self._complete_momentum()
         if frozen == self.frozen:
             return
         self.frozen = frozen
         self.optimizer.zero_grad(set_to_none=True)  # a frozen weight without a gradient is not even decayed
         self.model.backbone.requires_grad_(not frozen)
-        if not frozen and isinstance(self.optimizer, SGD):
-            # SGD's fused update takes momentum for all weights or for none. Momentum of 0 is that of a first update.
-            for parameter in self.model.backbone.parameters():
-                self.optimizer.state[parameter].setdefault("momentum_buffer", torch.zeros_like(parameter))
         self._parallel = None  # frees its hooks on the weights before new ones come
         self._assemble()
+
+    def _complete_momentum(self) -> None:
+        """Give weights that were frozen a momentum of 0, as before a first update.
+
+        SGD's fused update takes momentum for all weights or for none.
+        """
+        state = self.optimizer.state
+        if isinstance(self.optimizer, SGD) and any(one.get("momentum_buffer") is not None for one in state.values()):
+            for parameter in self.model.parameters():
+                state[parameter].setdefault("momentum_buffer", torch.zeros_like(parameter))
 
     @property
     def best_model(self) -> ParsingModel:

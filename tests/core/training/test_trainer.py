@@ -307,3 +307,31 @@ def test_the_parts_of_a_step_are_named_for_the_profiler(batch: Batch) -> None:
 
 def test_parameters_are_counted() -> None:
     assert parameters(torch.nn.Linear(3, 4)) == 16
+
+
+@pytest.mark.parametrize("fused", [True, False])
+def test_a_frozen_backbone_keeps_its_weights_and_statistics_and_goes_on_later_as_if_never_stopped(
+    batch: Batch, fused: bool
+) -> None:
+    trainer = make_trainer(fused=fused)
+    before = copy.deepcopy(trainer.model.state_dict())
+    trainer.freeze(True)
+    list(trainer.train_epoch([batch, batch]))
+    after = trainer.model.state_dict()
+    for name, tensor in before.items():
+        if name.startswith("backbone."):
+            assert torch.equal(tensor, after[name]), name
+    assert not torch.equal(before["decoder.classify.weight"], after["decoder.classify.weight"])
+    after = copy.deepcopy(after)
+    resumed = make_trainer(fused=fused)
+    resumed.model.load_state_dict(after)
+    resumed.load_state_dict(TrainerState.model_validate(copy.deepcopy(trainer.state_dict())), Path("last.pth"))
+    for one in (trainer, resumed):
+        one.freeze(False)
+        one.start_epoch()
+        list(one.train_epoch([batch, batch]))
+    assert not torch.equal(
+        before["backbone.stem.0.conv.weight"], trainer.model.state_dict()["backbone.stem.0.conv.weight"]
+    )
+    for name, tensor in trainer.model.state_dict().items():
+        assert torch.equal(tensor, resumed.model.state_dict()[name]), name
