@@ -67,7 +67,7 @@ def run_evaluations(
     folders = output_folders(plans, output)
     together = folders[0].with_name(f"{folders[0].name}.{COMPARISON}") if output is None else output / COMPARISON
     if output is None:  # beside checkpoints, which may be a stranger's
-        for plan, folder in zip(plans, folders, strict=True):
+        for plan, folder in [*zip(plans, folders, strict=True), (plans[0], together)]:
             refuse_links_out(plan.model.home, folder)
     for folder in [*folders, together] if len(plans) > 1 else folders:
         prepare_folder(folder)

@@ -234,3 +234,22 @@ def test_an_augmented_evaluation_is_another_one(plan: EvaluationPlan, evaluation
     found = score_checkpoint(flipped, device=CPU, resamples=0, worst=0)
     assert found.tta == "tta-flip"
     assert found.scores["eagrnet"].f1 != evaluation.scores["eagrnet"].f1
+
+
+@pytest.mark.parametrize("name", ["test", "test.comparison"])
+def test_folders_beside_a_checkpoint_that_lead_out_are_refused_before_any_work(
+    plan: EvaluationPlan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """The checkpoint's folder may be a stranger's, with links in it."""
+    monkeypatch.setattr(evaluations_module, "score_checkpoint", lambda *_, **__: pytest.fail("work"))
+    home, outside = tmp_path / "home", tmp_path / "outside"
+    first, second = (
+        dataclasses.replace(plan, model=dataclasses.replace(plan.model, path=home / f"{one}.pth")) for one in "ab"
+    )
+    outside.mkdir()
+    link = (home / first.folder).with_name(name)
+    link.parent.mkdir(parents=True)
+    link.symlink_to(outside)
+    with pytest.raises(OutputError, match=r"a link leads to .*outside, outside .*home; put a file or folder"):
+        run(first, second)
+    assert not list(outside.iterdir())
