@@ -25,6 +25,7 @@ from faceparse.core.errors import CheckpointError, DeviceError, OutputError, Res
 from faceparse.core.export.graph import TensorFunction
 from faceparse.core.export.onnx import Metadata
 from faceparse.core.files.reading import read_bytes
+from faceparse.core.machine.signal_stack import signal_stack_kept
 
 if TYPE_CHECKING:
     from openvino import Model
@@ -105,7 +106,11 @@ class OpenvinoWriter:
         must_be_installed("nncf")
         # NNCF reports its use to its makers unless this is set. Nobody asked our users.
         os.environ.setdefault("NNCF_CI", "1")
-        with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+        with (
+            contextlib.redirect_stdout(io.StringIO()),
+            contextlib.redirect_stderr(io.StringIO()),
+            signal_stack_kept(),
+        ):
             import nncf
 
             nncf.set_log_level(logging.ERROR)
@@ -176,12 +181,13 @@ def run_openvino(path: Path, device: torch.device) -> TensorFunction:
 
     graph, weights, _ = _read_pair(path)
     core = openvino.Core()
-    compiled = core.compile_model(
-        core.read_model(graph, weights),  # from memory: what was checked is what runs, and no other file is opened
-        "CPU",
-        # Some processors have bfloat16, and OpenVINO would take it. Its numbers would depend on the machine.
-        {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": torch.get_num_threads()},
-    )
+    with signal_stack_kept():
+        compiled = core.compile_model(
+            core.read_model(graph, weights),  # from memory: what was checked is what runs, and no other file is opened
+            "CPU",
+            # Some processors have bfloat16, and OpenVINO would take it. Its numbers would depend on the machine.
+            {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": torch.get_num_threads()},
+        )
     return _function(compiled)
 
 
