@@ -74,6 +74,11 @@ class LabelSet(Classes, BaseModel):
             raise ValueError("a class stands in two mirror pairs")
         return self
 
+    def agrees_with(self, other: "LabelSet") -> bool:
+        """Whether every id means the same in both sets: equal names, with left on the same side of the image."""
+        turned = {self.side, other.side} == {"viewer", "subject"} and bool(self.mirror or other.mirror)
+        return self.names == other.names and not turned
+
     def _groups(self) -> tuple[tuple[str, ...], ...]:
         return (*self.mirror, *self.merged.values(), *self.landmarks.values())
 

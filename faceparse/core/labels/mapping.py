@@ -62,12 +62,26 @@ class ClassMapping:
             table[list(ids)] = new
         return table
 
+    @property
+    def named(self) -> dict[str, list[str]]:
+        """Name of each class of `target` -> names of the classes of `source` that become it."""
+        names = self.source.names
+        return {new: [names[i] for i in ids] for new, ids in zip(self.target.names, self.groups, strict=True)}
+
+    def origins(self) -> str:
+        """Phrase for where the classes come from: known ones, mapped ones and new ones."""
+        known = [new for new, old in self.named.items() if old == [new]]
+        mapped = [f"{new} from {' + '.join(old)}" for new, old in self.named.items() if old not in ([], [new])]
+        kinds = {"known": known, "mapped": mapped, "new": self.absent}
+        parts = [f"{kind}: {', '.join(names)}" for kind, names in kinds.items() if names]
+        return f"classes of {self.target.name}, {'; '.join(parts)}"
+
     def merged(self) -> list[str]:
         """Phrases for what cannot be told apart any more, such as `l_ear, r_ear in skin`."""
         phrases = []
-        for name, ids in zip(self.target.names, self.groups, strict=True):
-            others = [self.source.names[i] for i in ids if len(ids) > 1 and self.source.names[i] != name]
-            phrases += [f"{', '.join(others)} in {name}"] if others else []
+        for new, old in self.named.items():
+            others = [name for name in old if len(old) > 1 and name != new]
+            phrases += [f"{', '.join(others)} in {new}"] if others else []
         dropped = [self.source.names[i] for i in self.ignored]
         return phrases + ([f"{', '.join(dropped)} ignored"] if dropped else [])
 
@@ -82,10 +96,8 @@ class ClassMapping:
 
     def to_toml(self) -> dict[str, Any]:
         """Content of a mapping file that says the same."""
-        names = self.source.names
-        groups = zip(self.target.names, self.groups, strict=True)
-        content: dict[str, Any] = {name: [names[i] for i in ids] for name, ids in groups if ids}
-        return content | ({IGNORED: [names[i] for i in self.ignored]} if self.ignored else {})
+        content: dict[str, Any] = {new: old for new, old in self.named.items() if old}
+        return content | ({IGNORED: [self.source.names[i] for i in self.ignored]} if self.ignored else {})
 
 
 def identity(label_set: LabelSet) -> ClassMapping:
@@ -160,7 +172,7 @@ def map_classes(
 
     Args:
         target: label set whose classes are the new ones. Default: the set that the file makes.
-        partial: some classes of `source` may be in no list; they are ignored.
+        partial: some classes of `source` may be in no list; they are ignored. Then no list names another set's classes.
 
     Raises:
         SettingsError: a class is in no list, or in two; a new class is not in `target`; a list mixes up left and right.
@@ -171,7 +183,7 @@ def map_classes(
         if name not in target.classes:
             raise SettingsError(f"{file.where}: {name!r} is no class of {target.name}{nearest(name, target.classes)}")
     lists = {**groups, IGNORED: file.groups_of(source).get(IGNORED, ())}
-    if source.name in file.tables:
+    if partial or source.name in file.tables:  # else a class that a wrong name leaves out is noticed below
         _must_be_known(file, lists, [source])
     owner: dict[str, str] = {}
     for new, old in lists.items():
@@ -209,13 +221,12 @@ def made_by(file: MappingFile, sources: Sequence[LabelSet]) -> LabelSet:
     source = sources[0]
     groups = [_ids(source, file.groups_of(source)[name]) for name in names]
     new = {old: name for name, ids in zip(names, groups, strict=True) for old in ids}
-    pairs = [tuple(new.get(i) for i in source.ids(pair)) for pair in source.mirror]
-    mirror = list(dict.fromkeys(pair for pair in pairs if None not in pair and pair[0] != pair[1]))
     landmarks = {
         part: list(dict.fromkeys(name for i in source.ids(old) if (name := new.get(i)) is not None))
         for part, old in source.landmarks.items()
     }
     told = bool(landmarks) and all(landmarks.values())
+    mirror = _mirror_of(file, source, new)
     apart = told and len({name for of in landmarks.values() for name in of}) == sum(map(len, landmarks.values()))
     return label_set_from_dict(
         {
@@ -227,6 +238,26 @@ def made_by(file: MappingFile, sources: Sequence[LabelSet]) -> LabelSet:
         },
         file.where,
     )
+
+
+def _mirror_of(file: MappingFile, source: LabelSet, new: Mapping[int, str]) -> list[tuple[str, str]]:
+    """Pairs of new classes that change places when the image is flipped.
+
+    Args:
+        new: id of `source` -> new class. Ignored classes are not there.
+    """
+    flipped = dict(enumerate(source.mirror_table().tolist()))
+    seen: dict[str, int] = {}
+    for old, name in new.items():
+        first = seen.setdefault(name, old)
+        partners = {new.get(flipped[one], name) for one in (first, old)}
+        if len(partners) > 1:
+            raise SettingsError(
+                f"{file.where}: {name} has {source.names[first]} and {source.names[old]}, whose mirror images are in "
+                f"{' and in '.join(sorted(partners))}; treat left and right alike"
+            )
+    pairs = [tuple(new.get(i) for i in source.ids(pair)) for pair in source.mirror]
+    return list(dict.fromkeys((a, b) for a, b in pairs if a is not None and b is not None and a != b))
 
 
 def _colours(source: LabelSet, groups: Iterable[Sequence[int]]) -> list[str]:
@@ -290,7 +321,7 @@ def known_mapping(source: LabelSet, target: LabelSet) -> ClassMapping | None:
     for middle in builtin_label_sets().values():
         first, second = _direct(source, middle), _direct(middle, target)
         if first and second and not first.absent:
-            return _chained(first, second)
+            return chain(first, second)
     return None
 
 
@@ -308,7 +339,7 @@ def _direct(source: LabelSet, target: LabelSet) -> ClassMapping | None:
     if found := _by_names(source, target):
         return found
     builtin = builtin_label_sets()
-    if any(one.names != builtin[one.name].names if one.name in builtin else True for one in (source, target)):
+    if not all(one.name in builtin and one.agrees_with(builtin[one.name]) for one in (source, target)):
         return None
     file = _builtin_file(target.name)
     return map_classes(file, source, target) if file and source.name in file.tables else None
@@ -324,15 +355,17 @@ def _by_names(source: LabelSet, target: LabelSet) -> ClassMapping | None:
 
 def _names_in(source: LabelSet, target: LabelSet) -> dict[str, int]:
     """Name that a class of `source` would have in `target`, where left may be the other side -> its id."""
-    partner = {a: b for pair in source.mirror for a, b in (pair, pair[::-1])}
+    partner = {a: b for pair in (*source.mirror, *target.mirror) for a, b in (pair, pair[::-1])}
     crossed = {source.side, target.side} == {"viewer", "subject"}
     return {partner.get(name, name) if crossed else name: i for i, name in enumerate(source.names)}
 
 
-def _chained(first: ClassMapping, second: ClassMapping) -> ClassMapping:
+def chain(first: ClassMapping, second: ClassMapping) -> ClassMapping:
+    """The mapping that does what the first does, then what the second does with its classes."""
     groups = tuple(tuple(i for middle in ids for i in first.groups[middle]) for ids in second.groups)
+    ignored = (*first.ignored, *(i for middle in second.ignored for i in first.groups[middle]))
     notes = list(dict.fromkeys(note for note in (first.note, second.note) if note))
-    return ClassMapping(first.source, second.target, groups, first.ignored, "; ".join(notes))
+    return ClassMapping(first.source, second.target, groups, ignored, "; ".join(notes))
 
 
 @cache

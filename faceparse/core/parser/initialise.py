@@ -8,7 +8,7 @@ from torch import Tensor
 
 from faceparse.core.errors import CheckpointError, FaceparseError, SettingsError
 from faceparse.core.labels.label_set import LabelSet, builtin_label_sets
-from faceparse.core.labels.mapping import ClassMapping, MappingFile, closest_mapping, map_classes
+from faceparse.core.labels.mapping import MappingFile, closest_mapping, map_classes
 from faceparse.core.model.backbones import TimmFeatures, timm_backbone
 from faceparse.core.model.parsing import ParsingModel
 from faceparse.core.model.resnet import ResNet
@@ -80,7 +80,7 @@ def _initialise_from_checkpoint(
     path, released = checkpoint.path, checkpoint.origin == "released"
     theirs, ours = checkpoint.label_set, label_set or checkpoint.label_set
     # A released file does not name its classes: with as many as ours, they count as ours.
-    alike = theirs.names == ours.names or (released and len(theirs) == len(ours))
+    alike = theirs.agrees_with(ours) or (released and len(theirs) == len(ours))
     if alike and mapping is None:
         load_exactly(model, checkpoint.weights, path, released=released)
         return LoadReport(kind, len(checkpoint.weights))
@@ -101,24 +101,7 @@ def _initialise_from_checkpoint(
                 filled[new] = weights[key][list(old)].to(filled.dtype).mean(dim=0)
         weights[key] = filled
     load_exactly(model, weights, path, released=released)
-    return LoadReport(kind, len(weights) - len(rows), classes=_told(to_ours))
-
-
-def _told(mapping: ClassMapping) -> str:
-    """Phrase for where the classes come from."""
-    known, merged = [], []
-    for name, ids in zip(mapping.target.names, mapping.groups, strict=True):
-        old = [mapping.source.names[i] for i in ids]
-        if old == [name]:
-            known.append(name)
-        elif old:
-            merged.append(f"{name} from {' + '.join(old)}")
-    parts = [
-        f"{what}: {', '.join(names)}"
-        for what, names in (("known", known), ("mapped", merged), ("new", mapping.absent))
-        if names
-    ]
-    return f"classes of {mapping.target.name}, " + "; ".join(parts)
+    return LoadReport(kind, len(weights) - len(rows), classes=to_ours.origins())
 
 
 def initialise_from_timm(

@@ -80,7 +80,7 @@ def must_compare(models: Sequence[TrainedModel], splits: Sequence[Split]) -> Non
                 f"{model.source} would be scored on {split.root}, {first.source} on {ours.root}; "
                 "name one with --data-dir"
             )
-        if split.label_set.names != ours.label_set.names:
+        if not split.label_set.agrees_with(ours.label_set):
             raise SettingsError(
                 f"{split.root}: does not say what its labels mean: {split.label_set.name} for {model.source}, "
                 f"{ours.label_set.name} for {first.source}; say it with --label-set"

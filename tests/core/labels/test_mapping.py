@@ -11,6 +11,7 @@ from faceparse.core.labels.label_set import LabelSet, builtin_label_sets, get_la
 from faceparse.core.labels.mapping import (
     ClassMapping,
     MappingFile,
+    chain,
     closest_mapping,
     common_mappings,
     identity,
@@ -93,6 +94,32 @@ def test_classes_of_the_same_name_swap_where_left_is_the_other_side() -> None:
     assert straight.is_identity
 
 
+def test_sides_swap_where_one_of_two_sets_names_the_pairs() -> None:
+    names = ("background", "left_eye", "right_eye")
+    viewer = label_set("a", *names, side="viewer")
+    subject = label_set("b", *names, side="subject", mirror=(("left_eye", "right_eye"),))
+    for source, target in ((viewer, subject), (subject, viewer)):
+        crossed = known_mapping(source, target)
+        assert crossed is not None
+        assert crossed.groups == ((0,), (2,), (1,))
+
+
+def test_a_set_with_a_built_in_name_and_its_other_side_is_not_the_built_in_one() -> None:
+    turned = HELEN.model_copy(update={"side": "subject"})
+    crossed = known_mapping(turned, HELEN)
+    assert crossed is not None
+    assert (named(crossed)["left_eye"], named(crossed)["nose"]) == ({"right_eye"}, {"nose"})
+    assert known_mapping(turned, FASSEG) is not None  # by way of the built-in set
+
+
+def test_what_the_second_of_two_mappings_ignores_is_ignored() -> None:
+    middle, last = label_set("m", "p", "q", "r"), label_set("l", "p", "q")
+    first = ClassMapping(label_set("f", "a", "b", "c", "d"), middle, ((0,), (1,), (2, 3)))
+    second = ClassMapping(middle, last, ((0,), (1,)), ignored=(2,))
+    chained = chain(first, second)
+    assert (chained.groups, chained.ignored) == (((0,), (1,)), (2, 3))
+
+
 def test_the_closest_mapping_takes_what_has_a_name() -> None:
     mapping = closest_mapping(CELEBA, label_set("mine", "background", "hair", "beard"))
     assert named(mapping) == {"background": {"background"}, "hair": {"hair"}, "beard": set()}
@@ -143,6 +170,25 @@ def test_a_new_set_keeps_colours_pairs_and_landmarks() -> None:
     assert made.mirror == (("other", "one"),)
     assert made.side == "subject"
     assert made.landmarks["eyes"] == ("one", "other")
+
+
+@pytest.mark.parametrize(
+    ("lines", "expected"),
+    [
+        (
+            {"one": ["l_ear"]},
+            r"mine\.toml: background has background and r_ear, whose mirror images are in background and in one; treat "
+            r"left and right alike",
+        ),
+        (
+            {"one": ["l_ear", "r_eye"], "two": ["r_ear"], "three": ["l_eye"]},
+            r"one has l_ear and r_eye, whose mirror images are in three and in two",
+        ),
+    ],
+)
+def test_a_new_set_whose_left_and_right_are_not_alike_is_refused(lines: dict[str, list[str]], expected: str) -> None:
+    with pytest.raises(SettingsError, match=expected):
+        map_classes(file(all_of(CELEBA, **lines)), CELEBA)
 
 
 def test_new_classes_have_different_colours() -> None:
@@ -213,8 +259,7 @@ def test_a_bad_file_is_refused_in_one_line(lines: dict[str, object], expected: s
 
 
 def test_a_swap_of_left_and_right_is_refused() -> None:
-    lines = {name: [name] for name in HELEN.names} | {"left_eye": ["l_eye"], "right_eye": ["r_eye"]}
-    lines |= {"left_brow": ["r_brow"], "right_brow": ["l_brow"]}
+    lines = {"left_eye": ["l_eye"], "right_eye": ["r_eye"], "left_brow": ["r_brow"], "right_brow": ["l_brow"]}
     with pytest.raises(SettingsError, match="left_eye of helen is on the image's left, l_eye of celebamask-hq on"):
         map_classes(file(lines), CELEBA, HELEN, partial=True)
     mirror = (("left_eye", "right_eye"),)
@@ -225,6 +270,11 @@ def test_a_swap_of_left_and_right_is_refused() -> None:
     lines = {"background": ["background"], "one": ["left_eye"], "two": ["right_eye"]}
     with pytest.raises(SettingsError, match=r"one is on the image's left by viewer, on its right by subject; give one"):
         common_mappings(both, file(lines))
+
+
+def test_a_wrong_name_is_refused_where_classes_may_be_left_out() -> None:
+    with pytest.raises(SettingsError, match=r"mine\.toml: nose: 'noes' is no class of helen; did you mean 'nose'\?"):
+        map_classes(file({"skin": ["skin"], "nose": ["noes"]}), HELEN, HELEN, partial=True)
 
 
 def test_a_class_that_one_set_lacks_is_refused() -> None:

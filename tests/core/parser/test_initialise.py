@@ -68,6 +68,16 @@ def test_new_classes_stay_at_random_and_left_of_the_subject_is_right_of_the_view
                                 "left_eye; new: beard")  # fmt: skip
 
 
+def test_the_same_names_with_left_on_the_other_side_change_places(own: tuple[EAGRNet, Path]) -> None:
+    helen = get_label_set("helen")
+    model, (source, path) = small(), own
+    report = initialise(model, path, "resnet18", helen.model_copy(update={"name": "mine", "side": "subject"}))
+    theirs, ours = source.state_dict()["decoder.classify.bias"], model.state_dict()["decoder.classify.bias"]
+    assert torch.equal(ours, theirs[helen.mirror_table()[: len(helen)].tolist()])
+    assert not torch.equal(ours, theirs)
+    assert "left_eye from right_eye" in str(report)
+
+
 def test_as_many_classes_of_other_names_are_not_taken_for_the_same(own: tuple[EAGRNet, Path]) -> None:
     helen = get_label_set("helen")
     names = [*helen.names[:-2], "hair", "lower_lip"]
