@@ -19,7 +19,7 @@ from faceparse.core.parser.trained import Network, ParsingNetwork, TrainedModel
 from faceparse.core.scoring.counting import count_samples
 from faceparse.core.scoring.evaluation import run_evaluations
 from faceparse.core.scoring.protocols import DEFAULT
-from faceparse.core.scoring.score_model import plan_evaluation
+from faceparse.core.scoring.score_model import plan_evaluations
 from faceparse.core.settings import DataSettings, ModelSettings, Settings
 
 SIZE, BATCH_SIZE, IMAGES = (225, 161), 4, 12
@@ -96,9 +96,9 @@ def peak(root: Path, images: int) -> int:
     lines = (root / "train_list.txt").read_text().splitlines()
     (root / "test_list.txt").write_text("\n".join(_repeated(lines, images)))
     settings = Settings(data=DataSettings(root=root, input_size=_Bright.input_size))
-    plan = plan_evaluation(_Model(path=root / "none.pth", settings=settings, label_set=get_label_set("helen")))
+    model = _Model(path=root / "none.pth", settings=settings, label_set=get_label_set("helen"))
     run_evaluations(
-        [plan],
+        plan_evaluations([model]),
         device=torch.device("cpu"),
         output=root.parent / f"report{images}",
         batch_size=4,

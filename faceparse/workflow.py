@@ -268,7 +268,7 @@ def evaluate(
     _silence()  # before MLflow is imported
     from faceparse.core.machine.device import resolve_device
     from faceparse.core.scoring.evaluation import run_evaluations, warn_of_seen
-    from faceparse.core.scoring.score_model import plan_evaluation, score_checkpoint
+    from faceparse.core.scoring.score_model import plan_evaluations, score_checkpoint
     from faceparse.core.scoring.tta import resolve_augmentation
     from faceparse.core.settings import parse_input_size
 
@@ -277,8 +277,8 @@ def evaluate(
     warn = _warn(progress)
     batch = _at_least(1, "batch_size", batch_size)
     resamples, drawn = _at_least(0, "bootstrap", bootstrap) or 0, _at_least(0, "worst", worst) or 0
-    plan = plan_evaluation(
-        trained,
+    (plan,) = plan_evaluations(
+        [trained],
         data_dir=_path(data_dir) if data_dir is not None else None,
         split=split,
         protocols=[protocol] if isinstance(protocol, str) else list(protocol),

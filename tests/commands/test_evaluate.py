@@ -14,7 +14,7 @@ from faceparse.commands import console
 from faceparse.core.labels.label_set import get_label_set
 from faceparse.core.parser.checkpoint_file import read_checkpoint
 from faceparse.core.scoring.protocols import PROTOCOLS
-from faceparse.core.scoring.score_model import plan_evaluation, score_checkpoint
+from faceparse.core.scoring.score_model import plan_evaluations, score_checkpoint
 from faceparse.core.scoring.tta import augmented_network
 from faceparse.core.training.run import RunResult
 
@@ -59,7 +59,8 @@ def test_json_is_one_object_and_nothing_else(cli: Any, best: Path, faces: Path) 
     assert list(found) == KEYS
     assert (found["checkpoint"], found["dataset"]) == (str(best), str(faces))
     assert (found["split"], found["protocol"], found["images"]) == ("test", "eagrnet", 2)
-    expected = score_checkpoint(plan_evaluation(read_checkpoint(best)), device=torch.device("cpu")).scores["eagrnet"]
+    (plan,) = plan_evaluations([read_checkpoint(best)])
+    expected = score_checkpoint(plan, device=torch.device("cpu")).scores["eagrnet"]
     assert (found["f1"], found["iou"], found["merged_f1"]) == (expected.f1, expected.iou, expected.merged_f1)
     assert list(found["f1"]) == list(get_label_set("helen").names)
     assert found["pixel_accuracy"] == expected.pixel_accuracy

@@ -13,6 +13,7 @@ from faceparse.core.runs import mlflow_store as tracking
 from faceparse.core.runs.database import present_uri
 from faceparse.core.runs.ledger import Evaluated, InputDataset, read_ledger
 from faceparse.core.runs.sync import leave_to_sync
+from faceparse.core.scoring.built_in_groups import photograph_groupings
 from faceparse.core.scoring.comparison import Comparison, compare, must_compare, short_names
 from faceparse.core.scoring.group_scores import flat_groups
 from faceparse.core.scoring.groups_file import read_groups
@@ -63,7 +64,7 @@ def run_evaluations(
     """
     must_compare([plan.model for plan in plans], [plan.split for plan in plans])
     split = plans[0].split  # all are scored on the same photographs
-    groupings = () if groups is None else read_groups(groups, split, warn=warn)
+    own_groups = () if groups is None else read_groups(groups, split, warn=warn)
     folders = output_folders(plans, output)
     together = folders[0].with_name(f"{folders[0].name}.{COMPARISON}") if output is None else output / COMPARISON
     if output is None:  # beside checkpoints, which may be a stranger's
@@ -72,6 +73,7 @@ def run_evaluations(
     for folder in [*folders, together] if len(plans) > 1 else folders:
         prepare_folder(folder)
     warn_of_seen(split, warn)
+    groupings = (*own_groups, *photograph_groupings(split.samples, split.label_set, track=track))
     evaluations, runs = [], []
     for plan, folder in zip(plans, folders, strict=True):
         evaluation = score_checkpoint(

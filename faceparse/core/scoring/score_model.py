@@ -25,7 +25,7 @@ from faceparse.core.scoring.counting import count_samples, parse_samples
 from faceparse.core.scoring.groups import Grouping
 from faceparse.core.scoring.model_facts import file_facts, measure_speed
 from faceparse.core.scoring.protocols import DEFAULT, resolve_protocols
-from faceparse.core.scoring.split import Split, find_any_split
+from faceparse.core.scoring.split import Split, find_split
 from faceparse.core.scoring.summary import Evaluation, Summary, WorstImage
 from faceparse.core.scoring.tta import NONE, Augmentation, augmented_network, check_augmentation
 
@@ -72,7 +72,7 @@ class EvaluationPlan:
             *([] if list(protocols) == [DEFAULT] else ["+".join(protocols)]),
             *([] if self.input_size == trained.input_size else [f"{height}x{width}"]),
             *([self.augmentation.name] if self.augmentation.name else []),
-            *([f"as-{self.label_set.name}"] if self.notes else []),
+            *([f"as-{self.label_set.name.replace('/', '_')}"] if self.notes else []),
         ]
         return ".".join(parts)
 
@@ -83,39 +83,6 @@ class EvaluationPlan:
         Different evaluations have different folders.
         """
         return Path("eval", self.model.short_name, self.name(self.protocols))
-
-
-def plan_evaluation(
-    model: TrainedModel,
-    *,
-    data_dir: Path | None = None,
-    split: str = "test",
-    protocols: Sequence[str] = (DEFAULT,),
-    input_size: Size | None = None,
-    dataset: str | None = None,
-    num_classes: int | None = None,
-    augmentation: Augmentation = NONE,
-    mapping: Path | None = None,
-) -> EvaluationPlan:
-    """Plan the evaluation of one model, as `plan_evaluations`.
-
-        plan = plan_evaluation(load_file("best.pth"), split="val")
-
-    Raises:
-        SettingsError, DatasetError, CheckpointError: something does not exist or does not fit together.
-    """
-    (plan,) = plan_evaluations(
-        [model],
-        data_dir=data_dir,
-        split=split,
-        protocols=protocols,
-        input_size=input_size,
-        dataset=dataset,
-        num_classes=num_classes,
-        augmentation=augmentation,
-        mapping=mapping,
-    )
-    return plan
 
 
 def plan_evaluations(
@@ -132,6 +99,8 @@ def plan_evaluations(
 ) -> list[EvaluationPlan]:
     """Plan evaluations of models on the same photographs, in classes that all of them and the labels have.
 
+        (plan,) = plan_evaluations([load_file("best.pth")], split="val")
+
     Options that are not given come from the models.
 
     Args:
@@ -143,13 +112,14 @@ def plan_evaluations(
     """
     names = resolve_protocols(protocols)
     splits = [
-        find_any_split(model, data_dir=data_dir, split=split, dataset=dataset, num_classes=num_classes)
+        find_split(model, data_dir=data_dir, split=split, dataset=dataset, num_classes=num_classes, same_classes=False)
         for model in models
     ]
     must_compare(models, splits)
-    truth, *mappings = _common_classes(models, splits[0], mapping)
+    found = splits[0]  # the others are the same; one for all reads its labels for the fingerprint once
+    truth, *mappings = _common_classes(models, found, mapping)
     plans = []
-    for model, found, to_common in zip(models, splits, mappings, strict=True):
+    for model, to_common in zip(models, mappings, strict=True):
         size = input_size or model.settings.data.input_size
         check_augmentation(augmentation, truth.target, size)
         plans.append(EvaluationPlan(map_model(model, to_common), found, truth, names, size, augmentation))
@@ -162,7 +132,7 @@ def _common_classes(models: Sequence[TrainedModel], split: Split, file: Path | N
     # Names of a released checkpoint are a guess by their number: the labels know better.
     sets = [one.label_set if one.names_are_known or len(one.label_set) != len(truth) else truth for one in models]
     if file is None:
-        if all(one.names == truth.names for one in sets):
+        if all(one.agrees_with(truth) for one in sets):
             return [identity(truth), *(identity(model.label_set) for model in models)]
         for model in models:
             if not model.names_are_known and len(model.label_set) != len(truth):
@@ -181,7 +151,7 @@ def score_checkpoint(
     batch_size: int | None = None,
     resamples: int = RESAMPLES,
     worst: int = WORST,
-    groupings: tuple[Grouping, ...] = (),
+    groupings: tuple[Grouping, ...] | None = None,
     track: Track = untracked,
 ) -> Evaluation:
     """Score the plan's model on its photographs.
@@ -189,7 +159,8 @@ def score_checkpoint(
     Args:
         resamples: number of resamples for intervals; 0 for none.
         worst: number of worst images to draw.
-        groupings: groupings of the plan's photographs, besides the built-in ones.
+        groupings: groupings of the plan's photographs, those by the size of the face excepted. Default: the built-in
+            ones.
 
     Raises:
         DatasetError: a file is broken.
@@ -208,8 +179,9 @@ def score_checkpoint(
         workers=min(default_processes(), 8, len(samples) // 4),
         track=track,
     )
-    measured = (*groupings, *photograph_groupings(samples, plan.split.label_set, track=track))
-    summaries = {name: Summary(of, label_set, resamples, measured) for name, of in counts.items()}
+    if groupings is None:
+        groupings = photograph_groupings(samples, plan.split.label_set, track=track)
+    summaries = {name: Summary(of, label_set, resamples, groupings) for name, of in counts.items()}
     return Evaluation(
         checkpoint=plan.model.source,
         epoch=plan.model.epoch,
@@ -223,7 +195,7 @@ def score_checkpoint(
         summaries=summaries,
         worst=_paint_worst(parser, plan, summaries[plan.protocols[0]], worst),
         truth={} if plan.truth.is_identity else plan.truth.to_toml(),
-        fingerprint=plan.split.fingerprint(),
+        fingerprint=plan.split.fingerprint,
         licence=plan.model.licence,
         model_file=file_facts(plan.model.path),
         speed=measure_speed(parser),

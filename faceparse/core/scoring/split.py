@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from faceparse.core.datasets.layout import SPLITS, DatasetFolder, Sample, count_shared, fingerprint, folder_label_set
@@ -19,8 +20,9 @@ class Split:
     samples: Sequence[Sample]
     label_set: LabelSet
 
+    @cached_property
     def fingerprint(self) -> str:
-        """Short hash of its data, the same wherever the folder lies. Reads every label."""
+        """Short hash of its data, the same wherever the folder lies. Reads every label, once."""
         return fingerprint(self.root, [self.name])[self.name]
 
 
@@ -31,35 +33,18 @@ def find_split(
     split: str = "test",
     dataset: str | None = None,
     num_classes: int | None = None,
+    same_classes: bool = True,
 ) -> Split:
-    """Find a split that has the classes of `trained`. Options that are not given come from the model.
+    """Find a split to score `trained` on. Options that are not given come from the model.
 
     Args:
         dataset: label set, by name or TOML file.
-        num_classes: expected number of classes.
+        num_classes: number of classes that the model is expected to have.
+        same_classes: refuse a split of other classes than the model's.
 
     Raises:
         SettingsError, DatasetError: the split or the dataset does not exist.
-        CheckpointError: its classes are not the model's.
-    """
-    found = find_any_split(trained, data_dir=data_dir, split=split, dataset=dataset, num_classes=num_classes)
-    _must_agree(trained, found)
-    return found
-
-
-def find_any_split(
-    trained: TrainedModel,
-    *,
-    data_dir: Path | None = None,
-    split: str = "test",
-    dataset: str | None = None,
-    num_classes: int | None = None,
-) -> Split:
-    """Find a split to score `trained` on, as `find_split`, whatever its classes.
-
-    Raises:
-        SettingsError, DatasetError: the split or the dataset does not exist.
-        CheckpointError: the model has not the expected number of classes.
+        CheckpointError: the model has not the expected number of classes, or the split has other classes.
     """
     if split not in SPLITS:
         raise SettingsError(f"--split {split!r}: not one of {', '.join(SPLITS)}{nearest(split, SPLITS)}")
@@ -77,7 +62,10 @@ def find_any_split(
             f"{trained.source}: has {has} classes ({trained.label_set.name}), --num-classes says {num_classes}; "
             "take another checkpoint"
         )
-    return Split(root, split, samples, _label_set(trained, root, dataset))
+    found = Split(root, split, samples, _label_set(trained, root, dataset))
+    if same_classes:
+        _must_agree(trained, found)
+    return found
 
 
 def seen_in_training(split: Split) -> int:
@@ -115,9 +103,10 @@ def _must_agree(trained: TrainedModel, split: Split) -> None:
             f"{trained.source}: has {len(ours)} classes ({ours.name}), {where} says {len(theirs)}; "
             "take another checkpoint, or another dataset with --data-dir"
         )
-    different = [(a, b) for a, b in zip(ours.names, theirs.names, strict=True) if a != b]
-    if different and trained.names_are_known:
+    if trained.names_are_known and not ours.agrees_with(theirs):
+        different = ((f"class {a!r}", repr(b)) for a, b in zip(ours.names, theirs.names, strict=True) if a != b)
+        one, other = next(different, (f"left, the {ours.side}'s,", f"the {theirs.side}'s"))
         raise CheckpointError(
-            f"{trained.source}: its class {different[0][0]!r} is {different[0][1]!r} in {where}; "
+            f"{trained.source}: its {one} is {other} in {where}; "
             "the ids mean other things, prepare the dataset with the checkpoint's label set"
         )

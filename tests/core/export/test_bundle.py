@@ -20,7 +20,7 @@ from faceparse.core.load import load_model_from
 from faceparse.core.parser.checkpoint_file import Checkpoint, read_checkpoint
 from faceparse.core.runtime.checksums import is_bundle, refuse_other_than_bundle, write_sums
 from faceparse.core.runtime.licences import LICENCES
-from faceparse.core.scoring.score_model import plan_evaluation, score_checkpoint
+from faceparse.core.scoring.score_model import plan_evaluations, score_checkpoint
 from faceparse.core.settings import settings_from_dict
 from faceparse.core.training.run import RunResult
 
@@ -59,7 +59,7 @@ def test_the_card_says_what_the_model_is(bundle: Path, trained: RunResult) -> No
 
 def test_the_card_says_how_sure_scores_are_and_whom_they_are_of(bundle: Path, trained: RunResult) -> None:
     card, checkpoint = (bundle / "README.md").read_text(), read_checkpoint(trained.best)
-    plan = plan_evaluation(checkpoint, split="test")
+    (plan,) = plan_evaluations([checkpoint], split="test")
     summary = score_checkpoint(plan, device=torch.device("cpu"), worst=0).summaries["eagrnet"]
     low, high = summary.intervals["f1/skin"]
     name, score, interval = re.search(r"^\| (skin) \| ([\d.]+) \| ([\d.\N{EN DASH}]+) \|$", card, re.MULTILINE).groups()  # type: ignore[union-attr]

@@ -27,7 +27,7 @@ from faceparse.core.load import load_model_from
 from faceparse.core.parser.inference import load_parser
 from faceparse.core.runtime.open_onnx import open_onnx
 from faceparse.core.scoring.protocols import PROTOCOLS
-from faceparse.core.scoring.score_model import plan_evaluation, score_checkpoint
+from faceparse.core.scoring.score_model import plan_evaluations, score_checkpoint
 from faceparse.core.scoring.split import find_split
 from faceparse.core.serving.answers import answer
 from tests.core.foreign import slow
@@ -172,7 +172,7 @@ def test_every_protocol_sees_photographs_as_the_network_was_trained(
     """Stretched to the input and back, blocks of colours lie where they were, to the border's last pixel."""
     data = painted_dataset(tmp_path / "data")
     model = load_model_from(colours(fit=fit))
-    plan = plan_evaluation(model, data_dir=data, protocols=list(PROTOCOLS))
+    (plan,) = plan_evaluations([model], data_dir=data, protocols=list(PROTOCOLS))
     evaluation = score_checkpoint(plan, device=CPU, resamples=0, worst=1)
     accuracy = {name: scores.pixel_accuracy for name, scores in evaluation.scores.items()}
     assert min(accuracy.values()) > {"stretch": 0.9, "crop": 0.6}[fit], accuracy

@@ -18,7 +18,7 @@ from faceparse.core.parser.checkpoint_file import Checkpoint, read_checkpoint
 from faceparse.core.runs.sync import sync
 from faceparse.core.scoring import evaluation as evaluations_module
 from faceparse.core.scoring.evaluation import EvaluationReport, log_evaluation, run_evaluations
-from faceparse.core.scoring.score_model import EvaluationPlan, plan_evaluation, score_checkpoint
+from faceparse.core.scoring.score_model import EvaluationPlan, plan_evaluations, score_checkpoint
 from faceparse.core.scoring.summary import Evaluation
 from faceparse.core.scoring.tta import Augmentation
 from faceparse.core.training.run import RunResult
@@ -41,12 +41,12 @@ def checkpoint(trained: RunResult, tmp_path_factory: pytest.TempPathFactory) -> 
 
 @pytest.fixture
 def plan(checkpoint: Checkpoint) -> EvaluationPlan:
-    return plan_evaluation(checkpoint)
+    return plan_evaluations([checkpoint])[0]
 
 
 @pytest.fixture(scope="module")
 def evaluation(checkpoint: Checkpoint) -> Evaluation:
-    return score_checkpoint(plan_evaluation(checkpoint), device=CPU, resamples=20, worst=1)
+    return score_checkpoint(plan_evaluations([checkpoint])[0], device=CPU, resamples=20, worst=1)
 
 
 @pytest.fixture
@@ -143,7 +143,7 @@ def test_a_server_that_is_away_gets_the_scores_from_sync(
     state.write_text(json.dumps(json.loads(state.read_text()) | moved))
     model = dataclasses.replace(read_checkpoint(run_dir / "best.pth"), tracking_uri=server.uri)
     views = Augmentation(flip=True, scales=(0.7,))  # no other test's
-    plan = dataclasses.replace(plan_evaluation(model), augmentation=views)
+    plan = dataclasses.replace(plan_evaluations([model])[0], augmentation=views)
     server.stop()
     warnings: list[str] = []
     for _ in range(2):
@@ -219,7 +219,7 @@ def test_a_folder_that_cannot_be_written_is_refused_before_any_work(
 def test_a_broken_image_leaves_the_last_evaluation_as_it_was(
     checkpoint: Checkpoint, own_faces: Path, tmp_path: Path
 ) -> None:
-    plan = plan_evaluation(checkpoint, data_dir=own_faces)
+    (plan,) = plan_evaluations([checkpoint], data_dir=own_faces)
     run(plan, output=tmp_path / "out")
     before = {path: path.read_bytes() for path in tmp_path.rglob("out/**/*") if path.is_file()}
     photograph = plan.split.samples[1].image

@@ -18,14 +18,17 @@ from faceparse.core.images.read_label import read_label
 from faceparse.core.images.read_photograph import read_image
 from faceparse.core.images.warp import unwarp_label
 from faceparse.core.labels.label_set import LabelSet, get_label_set
+from faceparse.core.labels.mapping import ClassMapping, known_mapping
 from faceparse.core.model.build import build_model
 from faceparse.core.parser.checkpoint_file import Checkpoint, read_checkpoint
 from faceparse.core.parser.inference import Parser, load_parser
 from faceparse.core.parser.released_names import released_state
 from faceparse.core.parser.trained import ParsingNetwork
+from faceparse.core.scoring.built_in_groups import photograph_groupings
 from faceparse.core.scoring.evaluation import run_evaluations
 from faceparse.core.scoring.model_facts import ModelFile
-from faceparse.core.scoring.score_model import plan_evaluation, plan_evaluations, score_checkpoint
+from faceparse.core.scoring.score_model import plan_evaluations, score_checkpoint
+from faceparse.core.scoring.split import find_split
 from faceparse.core.scoring.summary import Evaluation
 from faceparse.core.scoring.tta import augmented_network
 from faceparse.core.settings import ModelSettings
@@ -37,7 +40,7 @@ HELEN = get_label_set("helen")
 
 
 def scored(checkpoint: Checkpoint, *, batch_size: int | None = None, **options: Any) -> Evaluation:
-    plan = plan_evaluation(checkpoint, **options)
+    (plan,) = plan_evaluations([checkpoint], **options)
     return score_checkpoint(plan, device=CPU, batch_size=batch_size, resamples=10, worst=1)
 
 
@@ -204,6 +207,35 @@ def test_the_same_classes_in_another_order_are_matched_by_name(checkpoint: Check
     assert found.notes == []
 
 
+def test_labels_whose_left_is_on_the_other_side_are_scored_as_what_they_show(
+    checkpoint: Checkpoint, own_faces: Path
+) -> None:
+    plain = scored(checkpoint, data_dir=own_faces)
+    for path in (own_faces / "labels").glob("*.png"):
+        path.write_bytes(encode_png(HELEN.mirror_table()[read_label(path)]))
+    write_label_set(own_faces, HELEN.model_copy(update={"name": "turned", "side": "subject"}))
+    found = scored(checkpoint, data_dir=own_faces)
+    ours, theirs = plain.scores["eagrnet"], found.scores["eagrnet"]
+    assert theirs.f1["left_eye"] == ours.f1["right_eye"]
+    assert theirs.mean_f1 == pytest.approx(ours.mean_f1)
+    with pytest.raises(CheckpointError, match=r"its left, the viewer's, is the subject's in .*; the ids mean other"):
+        find_split(checkpoint, data_dir=own_faces)
+
+
+def test_the_name_of_a_label_set_is_no_path(checkpoint: Checkpoint, own_faces: Path) -> None:
+    fasseg = get_label_set("fasseg").model_copy(update={"name": "../../../fasseg"})
+    (plan,) = plan_evaluations([checkpoint], data_dir=own_faces)
+    named = dataclasses.replace(plan, truth=ClassMapping(HELEN, fasseg, known_groups(HELEN)))
+    assert named.folder.name.endswith(".as-.._.._.._fasseg")
+    assert ".." not in named.folder.parts
+
+
+def known_groups(source: LabelSet) -> tuple[tuple[int, ...], ...]:
+    mapping = known_mapping(source, get_label_set("fasseg"))
+    assert mapping is not None
+    return mapping.groups
+
+
 def test_classes_of_another_set_are_scored_as_common_ones(checkpoint: Checkpoint, own_faces: Path) -> None:
     """Merged after parsing, the model's labels must be what an independent count of merged pixels gives."""
     parts = {"eyes": (4, 5), "mouth": (7, 8, 9), "nose": (6,), "hair": (10, 2, 3)}
@@ -229,11 +261,11 @@ def test_classes_of_another_set_are_scored_as_common_ones(checkpoint: Checkpoint
     for i, name in enumerate(names):
         assert found.scores["label"].f1[name] == pytest.approx(slow_f1(pairs, {i}), abs=1e-9)
     assert "upper_lip, inner_mouth, lower_lip in mouth" in found.notes[0]
-    assert plan_evaluation(checkpoint, data_dir=own_faces).name(["eagrnet"]) == f"{own_faces.name}.test.as-fasseg"
+    assert plan_evaluations([checkpoint], data_dir=own_faces)[0].name(["eagrnet"]) == f"{own_faces.name}.test.as-fasseg"
 
 
 def test_models_of_different_sets_are_compared_in_common_classes(
-    checkpoint: Checkpoint, faces: Path, tmp_path: Path
+    checkpoint: Checkpoint, faces: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fasseg = get_label_set("fasseg")
     weights = build_model(checkpoint.settings.model, len(fasseg)).state_dict()
@@ -244,9 +276,21 @@ def test_models_of_different_sets_are_compared_in_common_classes(
     assert first.label_set == second.label_set == fasseg  # the labels are Helen's
     assert first.notes == first.truth.notes()
     assert second.model is other
+    assert first.split is second.split  # so that labels are read for the fingerprint once
+    measured = list[int]()
+
+    def measure(samples: Any, label_set: LabelSet, **options: Any) -> Any:
+        measured.append(len(samples))
+        return photograph_groupings(samples, label_set, **options)
+
+    for module in ("evaluation", "score_model"):
+        monkeypatch.setattr(f"faceparse.core.scoring.{module}.photograph_groupings", measure)
     report = run_evaluations(
         [first, second], device=CPU, output=tmp_path / "out", batch_size=None, resamples=10, worst=0, warn=pytest.fail
     )
+    assert measured == [len(first.split.samples)]
+    groups = [list(one.summaries["eagrnet"].groups) for one in report.evaluations]
+    assert groups[0] == groups[1] == list(scored(checkpoint, data_dir=faces).summaries["eagrnet"].groups)
     assert report.comparison is not None
     assert set(report.comparison.differences["eagrnet"][0]) >= {f"f1/{name}" for name in fasseg.names}
     mine = LabelSet(name="mine", side="none", classes={"background": "#000000", "beard": "#ffffff"})
