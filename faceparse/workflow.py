@@ -1,8 +1,8 @@
 """The commands' work as Python functions: `prepare`, `edges`, `train` and `evaluate`."""
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypedDict, Unpack, overload
 
@@ -119,8 +119,7 @@ def prepare(
     if not 1 <= len(folders) <= 2:
         raise SettingsError(f"prepare {source}: name the raw dataset and the folder to write; synthetic has only that")
     *raw, out = (_path(folder) for folder in folders)
-    with _at_work():
-        return prepare_by_name(source, raw[0] if raw else None, out, options, track=_track(progress))
+    return prepare_by_name(source, raw[0] if raw else None, out, options, track=_track(progress))
 
 
 def edges(
@@ -142,8 +141,7 @@ def edges(
     from faceparse.core.machine.parallel import default_processes
 
     folder, count = _path(dataset_dir), _at_least(1, "processes", processes) or default_processes()
-    with _at_work():
-        return update_edges(folder, force=force, processes=count, track=_track(progress))
+    return update_edges(folder, force=force, processes=count, track=_track(progress))
 
 
 def train(
@@ -214,7 +212,7 @@ def train(
 
     job = training_job(settings, options, resume, _display(progress))
     must_be_one_process(job.settings)
-    with _at_work(), torch.random.fork_rng(devices=[]):
+    with torch.random.fork_rng(devices=[]):
         return start(job)
 
 
@@ -289,21 +287,20 @@ def evaluate(
         mapping=_path(mapping) if mapping is not None else None,
     )
     where, track = resolve_device(device or own_device or "auto"), _track(progress)
-    with _at_work():
-        if output is not None:
-            report = run_evaluations(
-                [plan],
-                device=where,
-                output=_path(output),
-                batch_size=batch,
-                resamples=resamples,
-                worst=drawn,
-                warn=warn,
-                track=track,
-            )
-            return report.evaluations[0]
+    if output is None:
         warn_of_seen(plan.split, warn)
         return score_checkpoint(plan, device=where, batch_size=batch, resamples=resamples, worst=drawn, track=track)
+    report = run_evaluations(
+        [plan],
+        device=where,
+        output=_path(output),
+        batch_size=batch,
+        resamples=resamples,
+        worst=drawn,
+        warn=warn,
+        track=track,
+    )
+    return report.evaluations[0]
 
 
 def _trained(
@@ -324,14 +321,6 @@ def _trained(
     if not isinstance(model, str | Path):
         raise SettingsError(f"evaluate: a {type(model).__name__}; give a model's name, its path, or what load returned")
     return load_model_from(model, trust=trust), None, None
-
-
-@contextmanager
-def _at_work() -> Iterator[None]:
-    from faceparse.core.machine.parallel import script_runs_once
-
-    with script_runs_once():
-        yield
 
 
 def _silence() -> None:

@@ -99,11 +99,16 @@ def test_a_training_runs_beside_the_main_thread_and_tells_its_observer(faces: Pa
 
 
 def test_a_script_needs_no_guard(tmp_path: Path) -> None:
-    """Worker processes do not run it again."""
+    """Worker processes do not run it again, and what it is told of meanwhile may be sent elsewhere."""
     (tmp_path / "script.py").write_text(
-        "import faceparse\nprint('once')\n"
-        "print(faceparse.prepare('synthetic', 'drawn', count=4, size=32, processes=2))\n"
-        "print(faceparse.edges('drawn', processes=2))\n"
+        "import pickle\nimport faceparse\nprint('once')\n"
+        "class Mine: pass\n"
+        "def progress(items, total, what):\n"
+        "    for item in items:\n"
+        "        pickle.dumps(Mine())\n"
+        "        yield item\n"
+        "print(faceparse.prepare('synthetic', 'drawn', count=4, size=32, processes=2, progress=progress))\n"
+        "print(faceparse.edges('drawn', processes=2, progress=progress))\n"
     )
     environment = os.environ | {"PYTHONPATH": str(Path(package.__file__).parents[1])}
     done = subprocess.run(

@@ -75,33 +75,25 @@ def _start_server() -> None:
             signal.signal(number, handler)
 
 
-class _Script:
-    """The module that the user started, while it is hidden from new processes."""
-
-    lock = threading.Lock()
-    users = 0
-    module: ModuleType
+_HIDING = threading.Lock()
 
 
 @contextmanager
-def script_runs_once() -> Iterator[None]:
-    """Keep the processes that are started meanwhile from running the user's script again, each from its first line.
+def script_hidden() -> Iterator[None]:
+    """Start processes in this block: they do not run the user's script again, each from its first line.
 
     Python wants them to, because they may be sent what the script defines. Nothing of ours is defined there. So a
-    script that calls faceparse needs no `if __name__ == "__main__"`.
+    script that calls faceparse needs no `if __name__ == "__main__"`. The block must be short. Other threads find all
+    names of the script meanwhile, in a copy of its module.
     """
-    with _Script.lock:
-        if _Script.users == 0:
-            _Script.module = sys.modules["__main__"]
-            sys.modules["__main__"] = ModuleType("__main__")
-        _Script.users += 1
-    try:
-        yield
-    finally:
-        with _Script.lock:
-            _Script.users -= 1
-            if _Script.users == 0:
-                sys.modules["__main__"] = _Script.module
+    with _HIDING:
+        script, copy = sys.modules["__main__"], ModuleType("__main__")
+        vars(copy).update({name: value for name, value in vars(script).items() if name not in ("__file__", "__spec__")})
+        sys.modules["__main__"] = copy
+        try:
+            yield
+        finally:
+            sys.modules["__main__"] = script
 
 
 def map_files(function: Callable[[T], R], items: Sequence[T], processes: int) -> Iterator[R]:
@@ -110,8 +102,8 @@ def map_files(function: Callable[[T], R], items: Sequence[T], processes: int) ->
         for size in map_files(read_size, paths, processes=4):
             ...
 
-    `function` must be picklable. Its first exception is raised here and ends the rest. Few items are under way at a
-    time, so that memory does not grow with their number.
+    `function` must be picklable, and not defined in the script that Python started. Its first exception is raised here
+    and ends the rest. Few items are under way at a time, so that memory does not grow with their number.
 
     Raises:
         ResourceError: a process was killed.
@@ -123,11 +115,18 @@ def map_files(function: Callable[[T], R], items: Sequence[T], processes: int) ->
     size = max(1, min(16, len(items) // (processes * 4)))
     chunks = (items[start : start + size] for start in range(0, len(items), size))
     pool = ProcessPoolExecutor(processes, mp_context=process_context(), initializer=start_worker)
+
+    def submit(count: int) -> Iterator[Future[list[R]]]:
+        for chunk in islice(chunks, count):
+            with script_hidden():  # the pool starts a process where all that it has are busy
+                future = pool.submit(_call_each, function, chunk)
+            yield future
+
     try:
-        under_way = deque(pool.submit(_call_each, function, chunk) for chunk in islice(chunks, 4 * processes))
+        under_way = deque(submit(4 * processes))
         while under_way:
             yield from under_way.popleft().result()
-            under_way.extend(pool.submit(_call_each, function, chunk) for chunk in islice(chunks, 1))
+            under_way.extend(submit(1))
     except BrokenProcessPool:
         raise ResourceError(
             "a worker process was killed; if memory ran out, use fewer by --processes, and start the command again"

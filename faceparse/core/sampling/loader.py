@@ -21,7 +21,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from torch.utils.data.dataloader import _MultiProcessingDataLoaderIter
 
 from faceparse.core.errors import FaceparseError, ResourceError, SettingsError, TrainingError
-from faceparse.core.machine.parallel import STOPPING, process_context, start_worker
+from faceparse.core.machine.parallel import STOPPING, process_context, script_hidden, start_worker
 
 SHARED = "/dev/shm"
 """Where Linux keeps shared memory: half of the machine's memory, but 64 MB in Docker's containers."""
@@ -97,7 +97,8 @@ class Loader(Generic[T, B]):
 
     def _start(self) -> Iterator[Any]:
         try:
-            return iter(self._loader)
+            with script_hidden():
+                return iter(self._loader)
         except OSError as error:
             if error.errno != errno.ENOSPC:
                 raise

@@ -15,7 +15,7 @@ import pytest
 
 from faceparse.core.errors import DatasetError, ResourceError
 from faceparse.core.files.reading import read_bytes
-from faceparse.core.machine.parallel import default_processes, map_files, map_threads, untracked
+from faceparse.core.machine.parallel import default_processes, map_files, map_threads, script_hidden, untracked
 
 
 def process_of(_: int) -> int:
@@ -55,24 +55,27 @@ def test_processes_use_one_thread_each() -> None:
     assert set(map_files(eval, ["__import__('cv2').getNumThreads()"] * 4, 2)) == {1}
 
 
-ORPHANS = """
-import os, sys, time
-from pathlib import Path
-from typing import Any, ClassVar
-from faceparse.core.machine.parallel import map_files
+LINGER = """
+import os, time
 
 def linger(folder):
     (folder / str(os.getpid())).write_text("")
     time.sleep(600)
+"""
+ORPHANS = """
+import sys
+from pathlib import Path
+from faceparse.core.machine.parallel import map_files
+from linger import linger
 
-if __name__ == "__main__":
-    list(map_files(linger, [Path(sys.argv[1])] * 2, 2))
+list(map_files(linger, [Path(sys.argv[1])] * 2, 2))
 """
 
 
 def test_processes_end_with_a_parent_that_is_killed(tmp_path: Path) -> None:
     script, folder = tmp_path / "orphans.py", tmp_path / "pids"
     script.write_text(ORPHANS)
+    (tmp_path / "linger.py").write_text(LINGER)
     folder.mkdir()
     parent = subprocess.Popen([sys.executable, script, folder])
     await_true(lambda: len(list(folder.iterdir())) == 2)
@@ -81,6 +84,21 @@ def test_processes_end_with_a_parent_that_is_killed(tmp_path: Path) -> None:
     parent.kill()
     parent.wait()
     await_true(lambda: not any(map(alive, workers)))
+
+
+def test_the_script_is_hidden_only_while_processes_start() -> None:
+    """Its other threads, and what is called meanwhile, may pickle what it defines."""
+    script = sys.modules["__main__"]
+    for _ in map_files(math.factorial, [1, 2, 3, 4], 2):
+        assert sys.modules["__main__"] is script
+    with script_hidden():
+        hidden = sys.modules["__main__"]
+        assert not hasattr(hidden, "__file__")
+        assert hidden.__spec__ is None
+        assert {name: vars(hidden)[name] for name in vars(script) if name not in ("__file__", "__spec__")}
+    with pytest.raises(ZeroDivisionError), script_hidden():
+        raise ZeroDivisionError
+    assert sys.modules["__main__"] is script
 
 
 def await_true(condition: Callable[[], bool]) -> None:

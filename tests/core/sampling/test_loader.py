@@ -193,24 +193,28 @@ def test_a_batch_goes_by_a_pipe_where_shared_memory_has_no_room(monkeypatch: pyt
     assert isinstance(guarded([1]), tuple)
 
 
-SMALL = """
+PICTURES = """
 import torch
-from faceparse.core.sampling.loader import Loader
 
 class Pictures(torch.utils.data.Dataset):
     def __len__(self): return 12
     def __getitem__(self, index): return torch.full((2**20,), index, dtype=torch.uint8)
 
 def collate(items): return (torch.stack(items),)
+"""
+SMALL = """
+import torch
+from faceparse.core.sampling.loader import Loader
+from pictures import Pictures, collate
 
-if __name__ == "__main__":
-    loader = Loader(Pictures(), collate, device=torch.device("cpu"), workers=2, batch_size=2)
-    print([int(batch[0].sum() / 2**20) for batch in loader])
+loader = Loader(Pictures(), collate, device=torch.device("cpu"), workers=2, batch_size=2)
+print([int(batch[0].sum() / 2**20) for batch in loader])
 """
 
 
 def test_loaders_do_with_two_megabytes_of_shared_memory(tmp_path: Path) -> None:
     (tmp_path / "small.py").write_text(SMALL)
+    (tmp_path / "pictures.py").write_text(PICTURES)
     mount = ["unshare", "-m", "sh", "-c", 'mount -t tmpfs -o size=2m tmpfs /dev/shm && exec "$@"', "sh"]
     if shutil.which("unshare") is None or subprocess.run([*mount, "true"], capture_output=True).returncode:
         pytest.skip("needs the right to mount")
