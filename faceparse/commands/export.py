@@ -12,9 +12,8 @@ from faceparse.commands.options import TRAINED, DataDir, InputSize, parse_size
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from faceparse.core.export.bisenet import BisenetReport
-    from faceparse.core.export.export import ExportReport
-    from faceparse.core.export.latency import Speed
+    from faceparse.core.export.export import Exporter, ExportReport
+    from faceparse.core.export.targets import Report
     from faceparse.core.parser.trained import Network, TrainedModel
     from faceparse.core.scoring.scores import Scores
     from faceparse.core.scoring.split import Split
@@ -121,21 +120,16 @@ def export(
     """Write the network for other programs. Compares the file with PyTorch first, in numbers and in F1."""
     from faceparse.commands.console import err, out, print_table, silent_libraries, track
     from faceparse.core.errors import SettingsError
-    from faceparse.core.export.bisenet import ENDING, check_label_set, check_layout, export_bisenet
-    from faceparse.core.export.browser.web_runtime import find_web_runtime
-    from faceparse.core.export.export import Exporter, beside_model, read_exportable
-    from faceparse.core.export.formats import FORMATS, PAGES, resolve_formats
-    from faceparse.core.export.latency import measure
+    from faceparse.core.export.bisenet import check_label_set, check_layout
+    from faceparse.core.export.export import Exporter, ExportReport, read_exportable
+    from faceparse.core.export.formats import PAGES, resolve_formats
+    from faceparse.core.export.targets import check_pages, make_targets
 
     silent_libraries()
     formats = resolve_formats(format_, preprocessing=preprocessing, opset=opset)
     others = {"--preprocessing": preprocessing, "--bundle": bundle, "--register": register, "--fixed-size": fixed_size}
     for_bisenet = check_layout(layout, formats, others | {"--benchmark": benchmark})
-    pages = [name for name in formats if name in PAGES]
-    if onnxruntime_web is not None and not pages:
-        raise SettingsError("--onnxruntime-web: is for a page; add --format browser")
-    if bundle and pages:
-        raise SettingsError(f"--bundle: {pages[0]} is a folder of its own; leave --bundle out")
+    check_pages(formats, bundle=bundle, web_runtime=onnxruntime_web)
     if alias is not None and register is None:
         raise SettingsError("--alias: is of a registered version; add --register NAME")
     loaded = read_exportable(checkpoint)
@@ -152,7 +146,7 @@ def export(
             err.print(f"warning: {text}")
 
         registration = plan_registration(loaded, register, alias, formats, warn=warn)
-    runtime = find_web_runtime(onnxruntime_web) if pages else None  # npm may take a minute
+    targets = make_targets(formats, for_bisenet=for_bisenet, bundle=bundle, web_runtime=onnxruntime_web)
     exporter = Exporter(
         loaded,
         kind="labels" if preprocessing else "logits",
@@ -166,43 +160,28 @@ def export(
     if exporter.scored_on is None:
         where = f"no dataset at {loaded.trained_on}" if loaded.trained_on else "the training's dataset is not known"
         err.print(f"F1 is not compared: {where}; name it with --data-dir")
-    if for_bisenet:
-        err.print(f"exporting {checkpoint} for BiSeNet's programs, then comparing it with faceparse ...")
-        written = export_bisenet(exporter, output or beside_model(loaded, ENDING))
-        out.print(_bisenet_line(written))
-        if exporter.scores is not None and exporter.scored_on is not None and written.scores is not None:
-            files = {layout or "": written.scores}
-            print_table(_f1_table(exporter.scored_on, exporter.scores, files, exporter.reference))
-        return
-    reports = []
-    for name in formats:
-        ending = f"-{name}.bundle" if bundle else f"-{name}" if name in PAGES else FORMATS[name].suffix
-        beside = beside_model(loaded, ending)
-        path = beside if output is None else output if len(formats) == 1 else output / beside.name
-        err.print(f"exporting {checkpoint} to {name}, then comparing it with {exporter.reference} ...")
-        if runtime is not None and name in PAGES:
-            reports.append(exporter.export_page(name, path, runtime))
-        else:
-            reports.append(exporter.export(name, path, bundle=bundle))
-        out.print(_line(reports[-1], exporter.reference))
-        if name in PAGES:
+    reference = "faceparse" if for_bisenet else exporter.reference
+    reports: dict[str, Report] = {}
+    for target in targets:
+        path = target.place(loaded, output, alone=len(targets) == 1)
+        err.print(f"exporting {checkpoint} {target.purpose}, then comparing it with {reference} ...")
+        reports[target.name] = target.write(exporter, path)
+        out.print(_line(reports[target.name], reference))
+        if target.name in PAGES:
             err.print(f"to try the page: python -m http.server --bind 127.0.0.1 --directory {path}")
-    if loaded.foreign is None and loaded.settings.model.light and exporter.graph.why_fixed:
+    if loaded.foreign is None and loaded.settings.model.light and not for_bisenet and exporter.graph.why_fixed:
         err.print(f"for crops of one size: {exporter.graph.why_fixed}")
     if exporter.scores is not None and exporter.scored_on is not None:
-        print_table(_f1_table(exporter.scored_on, exporter.scores, _scores(reports), exporter.reference))
+        print_table(_f1_table(exporter.scored_on, exporter.scores, reports, exporter.reference))
+    exported = [report for report in reports.values() if isinstance(report, ExportReport)]
     if registration is not None:
         from faceparse.core.export.registration import register_report
 
-        (report,) = reports
+        (report,) = exported
         out.print(f"registered as {register_report(registration, report, exporter.scored_on)} (@{registration.alias})")
     if benchmark:
         err.print("timing ...")
-        networks: dict[str, Network] = {
-            exporter.reference: exporter.network,
-            **{one.format: one.model.network(exporter.device) for one in reports},
-        }
-        print_table(_speed_table(measure(networks), reports, exporter.reference))
+        print_table(_speed_table(exporter, exported))
 
 
 def _scored_on(
@@ -218,40 +197,18 @@ def _scored_on(
     return replace(found, samples=found.samples[:limit])
 
 
-def _line(report: "ExportReport", reference: str) -> str:
-    from faceparse.core.images.crop import LARGEST, SMALLEST, STEP
-
-    height, width = report.model.settings.data.input_size if report.model.sizes == "fixed" else ("H", "W")
-    classes = len(report.model.label_set)
-    shapes = {
-        "logits": f"image N x 3 x {height} x {width} -> parsing N x {classes} x {height} x {width}",
-        "labels": f"image N x {height} x {width} x 3 uint8 -> labels N x {height} x {width} uint8",
-    }[report.model.kind]
-    agreement = min(check.agreement for check in report.checks)
-    differences = [check.difference for check in report.checks if check.difference is not None]
-    numbers = f", largest difference of a logit {max(differences):.2e}" if differences else ""
-    same = f"the class of {reference} on {agreement:.4%} of pixels{numbers}"
-    sides = "" if report.model.sizes == "fixed" else f" (H and W: multiples of {STEP} from {SMALLEST} to {LARGEST})"
-    return f"{report.path}: {shapes}{sides}, {report.size / 1e6:.1f} MB; {same}"
+def _line(report: "Report", reference: str) -> str:
+    numbers = f", largest difference of a logit {report.difference:.2e}" if report.difference is not None else ""
+    same = f"the class of {reference} on {report.agreement:.4%} of pixels{numbers}"
+    return f"{report.path}: {report.shapes}, {report.size / 1e6:.1f} MB; {same}"
 
 
-def _bisenet_line(report: "BisenetReport") -> str:
-    absent = f"; without {', '.join(report.absent)}" if report.absent else ""
-    return (
-        f"{report.path}: input N x 3 x 512 x 512 -> output N x 19 x 512 x 512{absent}, {report.size / 1e6:.1f} MB; "
-        f"the class of faceparse on {report.agreement:.4%} of pixels"
-    )
-
-
-def _scores(reports: "Sequence[ExportReport]") -> "dict[str, Scores]":
-    return {report.format: report.scores for report in reports if report.scores is not None}
-
-
-def _f1_table(split: "Split", expected_scores: "Scores", files: "Mapping[str, Scores]", reference: str) -> Any:
+def _f1_table(split: "Split", expected_scores: "Scores", reports: "Mapping[str, Report]", reference: str) -> Any:
     """Table of each file's F1 by class, with its difference from that of the `reference`."""
     from faceparse.commands.console import number_table
     from faceparse.core.scoring.scores import percent
 
+    files = {name: report.scores for name, report in reports.items() if report.scores is not None}
     title = f"F1 % on {split.root.name} {split.name}, {len(split.samples)} images, and the change from {reference}'s"
     table = number_table(title, "class", reference, *files)
 
@@ -273,10 +230,15 @@ def _f1_table(split: "Split", expected_scores: "Scores", files: "Mapping[str, Sc
     return table
 
 
-def _speed_table(speeds: "Mapping[str, Speed]", reports: "Sequence[ExportReport]", reference: str) -> Any:
+def _speed_table(exporter: "Exporter", reports: "Sequence[ExportReport]") -> Any:
+    """Time the files and the network that they were made from: a row for each."""
     from faceparse.commands.console import number_table
-    from faceparse.core.export.latency import BATCH
+    from faceparse.core.export.latency import BATCH, measure
 
+    reference = exporter.reference
+    networks: dict[str, Network] = {reference: exporter.network}
+    networks |= {one.format: one.model.network(exporter.device) for one in reports}
+    speeds = measure(networks)
     headings = ("MB", "ms a crop", f"crops a second, {BATCH} at a time", f"times {reference}")
     table = number_table("on this machine's CPU, medians of one run", "format", *headings)
     sizes = {report.format: f"{report.size / 1e6:.1f}" for report in reports}

@@ -8,7 +8,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, ClassVar
 
 import numpy as np
 import torch
@@ -61,10 +61,18 @@ class BisenetReport:
     """Bytes."""
     agreement: float
     """Share of pixels of drawn faces that get the class that faceparse gives them."""
+    difference: ClassVar[None] = None
+    """Logits are not compared: of the classes that the model does not have, there is none."""
     absent: tuple[str, ...]
     """Classes that the model does not have."""
     scores: Scores | None
     """Scores on the dataset; None without one."""
+
+    @property
+    def shapes(self) -> str:
+        """Input and output of the graph, and what the output lacks, for people."""
+        (height, width), absent = SIZE, f"; without {', '.join(self.absent)}" if self.absent else ""
+        return f"input N x 3 x {height} x {width} -> output N x {len(CLASSES)} x {height} x {width}{absent}"
 
 
 def check_layout(layout: str | None, formats: Sequence[str], others: Mapping[str, object]) -> bool:

@@ -36,7 +36,7 @@ from faceparse.core.export.openvino import check_place
 from faceparse.core.export.read import load_file
 from faceparse.core.export.verify import CHECKED_BATCHES, Check, compare_numbers, drawn_crops, score
 from faceparse.core.files.writing import make_folder, write_atomic_with, write_files_with, write_folder_with
-from faceparse.core.images.crop import prepare_photo
+from faceparse.core.images.crop import LARGEST, SMALLEST, STEP, prepare_photo
 from faceparse.core.images.read_photograph import read_image
 from faceparse.core.images.warp import Size
 from faceparse.core.machine.parallel import Track, untracked
@@ -72,6 +72,26 @@ class ExportReport:
     """Scores on the dataset; None without a dataset."""
     summary: Summary | None = None
     """Counts and intervals behind the scores; None without a dataset."""
+
+    @property
+    def shapes(self) -> str:
+        """Inputs and outputs of the graph, for people."""
+        model, classes = self.model, len(self.model.label_set)
+        height, width = model.settings.data.input_size if model.sizes == "fixed" else ("H", "W")
+        sides = f" (H and W: multiples of {STEP} from {SMALLEST} to {LARGEST})" if model.sizes == "any" else ""
+        if model.kind == "labels":
+            return f"image N x {height} x {width} x 3 uint8 -> labels N x {height} x {width} uint8{sides}"
+        return f"image N x 3 x {height} x {width} -> parsing N x {classes} x {height} x {width}{sides}"
+
+    @property
+    def agreement(self) -> float:
+        """Smallest share of pixels with the reference's class."""
+        return min(check.agreement for check in self.checks)
+
+    @property
+    def difference(self) -> float | None:
+        """Largest difference of a logit; None where the file answers with labels."""
+        return max((check.difference for check in self.checks if check.difference is not None), default=None)
 
 
 DEFAULT_F1_DROP = 0.01
@@ -157,8 +177,6 @@ class Exporter:
         self._max_f1_drop = DEFAULT_F1_DROP if max_f1_drop is None else max_f1_drop
         self._kind, self._track, self.opset = kind, track, opset
         self._wanted: Sizes = "fixed" if fixed_size else "any"
-        self._scores: Scores | None = None
-        self._groupings: tuple[Grouping, ...] | None = None
 
     def export(self, format_name: str, path: Path, *, bundle: bool = False) -> ExportReport:
         """Write `path`, a file or a bundle's folder.
@@ -265,12 +283,11 @@ class Exporter:
             self.graph, metadata, self._calibration, self.checkpoint.weights, self._judgement, opset=self.opset
         )
 
-    @property
+    @cached_property
     def scores(self) -> Scores | None:
-        """PyTorch's scores on the dataset, computed on first use."""
-        if self._scores is None and self.scored_on is not None:
-            self._scores = self._score(self.scored_on, self.network).scores
-        return self._scores
+        """PyTorch's scores on the dataset, computed on first use; None without a dataset."""
+        summary = self._score(self.network)
+        return None if summary is None else summary.scores
 
     def _write(self, format_name: str, file: BinaryIO) -> None:
         own = self.checkpoint.foreign is None
@@ -308,10 +325,15 @@ class Exporter:
         size = sum(one.stat().st_size for one in (file, *([file.with_suffix(beside)] if beside else [])))
         return ExportReport(format_name, path, model, size, checks, scores, summary)
 
-    def _score(self, split: Split, network: Network) -> Summary:
-        if self._groupings is None:
-            self._groupings = photograph_groupings(split.samples, split.label_set, track=self._track)
-        return score(network, split, self._groupings, self._track, self.checkpoint.fit)
+    def _score(self, network: Network) -> Summary | None:
+        if self.scored_on is None:
+            return None
+        return score(network, self.scored_on, self._groupings, self._track, self.checkpoint.fit)
+
+    @cached_property
+    def _groupings(self) -> tuple[Grouping, ...]:
+        split = self.scored_on
+        return () if split is None else photograph_groupings(split.samples, split.label_set, track=self._track)
 
     def judge(self, what: str, network: Network) -> Summary | None:
         """Score an exported network, and compare its scores with PyTorch's. None without a dataset.
@@ -322,9 +344,8 @@ class Exporter:
         Raises:
             ExportError: its mean F1 is too low.
         """
-        if self.scored_on is None or self.scores is None:
+        if self.scores is None or (summary := self._score(network)) is None:
             return None
-        summary = self._score(self.scored_on, network)
         drop = self.scores.mean_f1 - summary.scores.mean_f1
         if drop > self._max_f1_drop:
             raise ExportError(
