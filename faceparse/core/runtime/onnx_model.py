@@ -1,5 +1,6 @@
 """Run an ONNX file of `faceparse export` on NumPy arrays. The file holds all it needs; PyTorch is not needed."""
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,9 @@ from faceparse.core.labels.classes import Classes
 from faceparse.core.runtime.kinds import InputNumbers, Kind, Sizes
 
 INPUT = "image"
+
+_ENDLESS = re.compile(rb"(?:\x22|\xa2\x80*\x00)(?:\x04|\x84\x80*\x00)(Loop|Scan)")
+"""Such a node's op_type in a file: number and length of the field, each in one byte or, as strangers may, in more."""
 
 SURE = 30.0
 """Logit of the answered class in a file of `labels`; the other classes have 0."""
@@ -229,6 +233,7 @@ def new_session(
     # The runtime takes such files from this folder only. This "folder" is a file: nothing can lie in it.
     options.add_session_config_entry("session.model_external_initializers_file_folder_path", str(path))
     data = path.read_bytes() if data is None else data
-    if loop := next((name for name in (b"Loop", b"Scan") if b"\x22\x04" + name in data), None):  # op_type of a node
-        raise ValueError(f"its graph has a {loop.decode()}, which could run for ever")
+    options.add_session_config_entry("session.load_model_format", "ONNX")  # the runtime's own is not looked through
+    if endless := _ENDLESS.search(data):
+        raise ValueError(f"its graph has a {endless[1].decode()}, which could run for ever")
     return onnxruntime.InferenceSession(data, options, providers=list(providers))
