@@ -21,7 +21,7 @@ def leaderboard(
     """Rank all evaluations in a folder on one page. Only scores that may be compared share a table."""
     from faceparse.commands.console import err, out, silent_libraries
     from faceparse.core.errors import SettingsError
-    from faceparse.core.files.writing import write_atomic
+    from faceparse.core.files.writing import refuse_links_out, write_atomic
 
     silent_libraries()
     from faceparse.core.scoring.leaderboard import read_leaderboard
@@ -32,6 +32,8 @@ def leaderboard(
     page = output or folder / "leaderboard.html"
     if page.is_file() and page.suffix.lower() not in (".html", ".htm"):
         raise SettingsError(f"--output {page}: exists, and is no HTML page; choose another name")
+    if output is None:
+        refuse_links_out(folder, page)  # the folder may be a stranger's
     board = read_leaderboard(folder)
     write_atomic(page, leaderboard_page(board, page).encode())
     for line in board.left_out:

@@ -66,3 +66,11 @@ def test_bad_folders_and_outputs_are_named(runs: Path, cli: Cli, tmp_path: Path)
     assert "cannot write" in cli("leaderboard", runs, "-o", tmp_path / "empty").message
     assert "cannot write" in cli("leaderboard", runs, "-o", tmp_path / "notes.txt" / "page.html").message
     assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_a_link_out_of_the_folder_is_not_written_through(runs: Path, cli: Cli, tmp_path: Path) -> None:
+    (tmp_path / "mine.html").write_text("mine")
+    (runs / "leaderboard.html").symlink_to(tmp_path / "mine.html")
+    assert "leaderboard.html: a link leads to" in cli("leaderboard", runs).message
+    assert (tmp_path / "mine.html").read_text() == "mine"
+    assert cli("leaderboard", runs, "-o", runs / "leaderboard.html").code == 0  # who names it means it
