@@ -61,9 +61,11 @@ def copied_uri(uri: str, folder: Path, run_id: str | None) -> str | None:
     if not is_local(uri) or run_id is None:
         return None
     named = Path(uri.removeprefix(SQLITE))
-    places = (parent / named.name for parent in folder.absolute().parents)
-    found = next((one for one in places if one.is_file() and not one.samefile(named) and _holds_run(one, run_id)), None)
-    return f"{SQLITE}{found}" if found else None
+    for parent in folder.absolute().parents:
+        is_other = (found := parent / named.name).is_file() and not (named.exists() and found.samefile(named))
+        if is_other and _holds_run(found, run_id):
+            return f"{SQLITE}{found}"
+    return None
 
 
 def _holds_run(file: Path, run_id: str) -> bool:

@@ -13,7 +13,7 @@ from mlflow.tracking import MlflowClient
 from mlflow.tracking._tracking_service import utils
 
 from faceparse.core.errors import SettingsError
-from faceparse.core.runs.database import beside, database_file, follow_move, present_uri
+from faceparse.core.runs.database import beside, copied_uri, database_file, follow_move, present_uri
 from faceparse.core.runs.ledger import read_ledger
 from faceparse.core.runs.mlflow_store import check_experiment, log_evaluation, log_folder
 from faceparse.core.runs.rank_runs import find_run
@@ -54,6 +54,13 @@ def test_other_paths_are_taken_as_they_are(database: Path, tmp_path: Path) -> No
     files = path.parent / "mlartifacts" / "tests" / run.run_id / "artifacts"
     assert (files / "file.txt").read_text() == "content"
     assert [one.name for one in tmp_path.iterdir()] == [path.parent.name]
+
+
+def test_a_copied_run_finds_no_database_where_the_original_one_is_gone(tmp_path: Path) -> None:
+    folder = tmp_path / "copy" / "run"
+    folder.mkdir(parents=True)
+    (tmp_path / "copy" / "mlflow.db").touch()
+    assert copied_uri(f"sqlite:///{tmp_path}/gone/mlflow.db", folder, "0" * 32) is None
 
 
 # Made once
