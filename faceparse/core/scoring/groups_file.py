@@ -4,7 +4,7 @@ import csv
 import io
 import re
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
@@ -25,6 +25,7 @@ DISTINCT = 10
 """Different numbers up to which each is a group, as on the scales of Fitzpatrick (6) and Monk (10). More are thirds."""
 
 _FIRST = re.compile(r'\s*"?(id|image)"?[ ]*([,;\t])', re.IGNORECASE)
+_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", re.ASCII | re.IGNORECASE)
 _SHOWN = 3
 """Ids that a message names."""
 
@@ -164,7 +165,7 @@ def _grouping(path: Path, name: str, cells: list[str | None]) -> Grouping:
     if numbers is not None and len(set(numbers.values())) > DISTINCT:
         return by_thirds(name, np.array([np.nan if cell is None else numbers[cell] for cell in cells]))
     if numbers is not None:  # 2 and 2.0 are one
-        cells = [None if cell is None else f"{numbers[cell]:.12g}" for cell in cells]
+        cells = [None if cell is None else str(numbers[cell]).removesuffix(".0") for cell in cells]
     order = sorted({cell for cell in cells if cell is not None}, key=(lambda word: word) if numbers is None else float)
     if len(order) > MOST:
         raise DatasetError(
@@ -177,12 +178,11 @@ def _grouping(path: Path, name: str, cells: list[str | None]) -> Grouping:
     return by_words(name, cells, order)
 
 
-def _numbers(words: Iterable[str]) -> dict[str, float] | None:
-    """Words as numbers; None where one is no finite number."""
-    try:
-        numbers = {word: float(word) for word in words}
-    except ValueError:
+def _numbers(words: Collection[str]) -> dict[str, float] | None:
+    """Words as numbers; None where one is no finite number, as people write them: 1_2 is a code."""
+    if not all(map(_NUMBER.fullmatch, words)):
         return None
+    numbers = {word: float(word) + 0.0 for word in words}  # -0 is 0
     return numbers if all(np.isfinite(number) for number in numbers.values()) else None
 
 

@@ -77,6 +77,15 @@ def test_numbers_become_thirds_where_many_differ(file: Path) -> None:
     assert [group.name for group in read(file)["monk"].groups] == [str(1 + i) for i in range(DISTINCT)]
 
 
+def test_codes_are_no_numbers_and_close_numbers_are_two(file: Path) -> None:
+    codes = "".join(f"{name},1_{i % (DISTINCT + 2)}\n" for i, name in enumerate(IDS))
+    file.write_text(f"id,code\n{codes}")
+    assert len(read(file)["code"].groups) == DISTINCT + 2  # by words, where thirds would have mixed them
+    close = "".join(f"{name},123456789012{3 + i % 2}\n" for i, name in enumerate(IDS))
+    file.write_text(f"id,session\n{close}")
+    assert [group.name for group in read(file)["session"].groups] == ["1234567890123", "1234567890124"]
+
+
 def test_photographs_on_one_side_alone_are_named(file: Path) -> None:
     warnings: list[str] = []
     file.write_text("id,x\n1,p\n2,q\n" + "".join(f"none{i},p\n" for i in range(5)))
