@@ -4,6 +4,7 @@ import tomllib
 from collections.abc import Iterable, Mapping
 from functools import cache
 from importlib import resources
+from math import isfinite
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -41,6 +42,12 @@ class Input(_Table):
     """Numbers that are subtracted from the channels, in the channels' order."""
     std: PositiveTriple
     """Numbers that the channels are then divided by."""
+
+    @model_validator(mode="after")
+    def _finite(self) -> Self:
+        if not all(isfinite(one / self.scale) for one in (*self.mean, *self.std)):
+            raise ValueError(f"scale = {self.scale}: mean and std are too large for it")
+        return self
 
 
 class Output(_Table):

@@ -79,6 +79,7 @@ def test_a_label_set_of_its_own_lies_beside_the_description(tmp_path: Path) -> N
         ("input", {"mean": [0.5, 0.5]}, "input.mean"),
         ("input", {"std": [0.5, 0.5, 0.0]}, "input.std"),
         ("input", {"scale": 0}, "input.scale"),
+        ("input", {"scale": 1e-320}, "input: scale = 1e-320: mean and std are too large for it"),
         ("input", {"size": [64, 97]}, "output.stride: 64 x 97 cannot be divided by 4"),
         ("input", {"size": None}, "'input.size' is missing"),
         ("output", {"values": "softmax"}, "output.values: input should be 'logits', 'probabilities' or 'ids'"),
