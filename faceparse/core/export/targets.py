@@ -1,4 +1,4 @@
-"""What one export writes: files of formats, their bundles, pages for browsers, or a file for another program."""
+"""Makes the targets of one export: files of formats, their bundles, pages for browsers, a file for another program."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
