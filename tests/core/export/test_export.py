@@ -250,7 +250,7 @@ def test_a_worse_model_is_not_written(checkpoint: Checkpoint, reports: dict[str,
     strict = Exporter(checkpoint, scored_on=split, max_f1_drop=0)
     scores = strict.scores
     assert scores is not None
-    strict._scores = dataclasses.replace(scores, mean_f1=scores.mean_f1 + 0.02)  # as if PyTorch were better
+    strict.scores = dataclasses.replace(scores, mean_f1=scores.mean_f1 + 0.02)  # as if PyTorch were better
     strict._writers["onnx"] = lambda file: file.write(reports["onnx"].path.read_bytes())
     with pytest.raises(ExportError) as caught:
         strict.export("onnx", target)
