@@ -1,22 +1,18 @@
 """Groupings from a CSV file: a line for each photograph, a column for each attribute."""
 
-import csv
-import io
 import re
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Sequence
 from pathlib import Path, PurePosixPath
-from typing import NamedTuple
 
 import numpy as np
 
 from faceparse.core.datasets.layout import Sample
 from faceparse.core.errors import DatasetError
-from faceparse.core.files.reading import read_bytes
+from faceparse.core.files.tables import Row, read_table
 from faceparse.core.scoring.built_in_groups import NAMES
 from faceparse.core.scoring.groups import Grouping, by_thirds, by_words
 from faceparse.core.scoring.split import Split
-from faceparse.core.text.paths import decode_text
 
 MOST = 50
 """Groups that a column may have. A column of more is no attribute but a name, an id or a date."""
@@ -24,15 +20,9 @@ MOST = 50
 DISTINCT = 10
 """Different numbers up to which each is a group, as on the scales of Fitzpatrick (6) and Monk (10). More are thirds."""
 
-_FIRST = re.compile(r'\s*"?(id|image)"?[ ]*([,;\t])', re.IGNORECASE)
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", re.ASCII | re.IGNORECASE)
 _SHOWN = 3
 """Ids that a message names."""
-
-
-class _Row(NamedTuple):
-    line: int
-    cells: list[str]
 
 
 def read_groups(path: Path, split: Split, *, warn: Callable[[str], None]) -> tuple[Grouping, ...]:
@@ -46,57 +36,17 @@ def read_groups(path: Path, split: Split, *, warn: Callable[[str], None]) -> tup
     Raises:
         DatasetError: the file cannot be read, or does not group the photographs.
     """
-    names, rows = _read_table(path)
+    names, rows = read_table(path)
+    if built_in := next((name for name in names if name in NAMES), None):
+        raise DatasetError(f"{path}: column {built_in!r} is named like a built-in grouping; rename it")
     found = _find_photographs(path, split, rows, warn)
     return tuple(
         _grouping(path, name, _cells(found, column, len(split.samples))) for column, name in enumerate(names, 1)
     )
 
 
-def _read_table(path: Path) -> tuple[list[str], list[_Row]]:
-    """Names of the columns but the first, and the rows that are not empty."""
-    try:
-        text = decode_text(read_bytes(path))
-    except UnicodeDecodeError:
-        raise DatasetError(f"{path}: not a text file in UTF-8; save it as CSV in UTF-8") from None
-    if not text.strip():
-        raise DatasetError(f"{path}: empty; its first line is like 'id,sex,age', then comes a line for each photograph")
-    if (first := _FIRST.match(text)) is None:
-        raise DatasetError(
-            f"{path}: begins with {text.strip().splitlines()[0][:40]!r}; the first column is id or image, and at least "
-            "one more follows, after a comma, a semicolon or a tab"
-        )
-    reader = csv.reader(io.StringIO(text.lstrip(), newline=""), delimiter=first[2], strict=True)
-    try:
-        header, *rows = [_Row(reader.line_num, [cell.strip() for cell in cells]) for cells in reader]
-    except csv.Error as error:
-        raise DatasetError(f"{path}:{reader.line_num}: not a line of a CSV file ({error}); fix it") from None
-    _check_names(path, header.cells)
-    rows = [row for row in rows if any(row.cells)]
-    for row in rows:
-        if len(row.cells) != len(header.cells):
-            raise DatasetError(
-                f"{path}:{row.line}: has {len(row.cells)} cells, the first line {len(header.cells)}; fix the line"
-            )
-        if strange := next((cell for cell in row.cells if not cell.isprintable()), None):
-            raise DatasetError(f"{path}:{row.line}: {strange[:40]!r} is not of printable letters; fix the cell")
-    if not rows:
-        raise DatasetError(f"{path}: has no line but the first; add a line for each photograph")
-    return header.cells[1:], rows
-
-
-def _check_names(path: Path, names: Sequence[str]) -> None:
-    for number, name in enumerate(names, 1):
-        if not name or not name.isprintable():
-            raise DatasetError(f"{path}: column {number} has no name of printable letters; name it or remove it")
-        if name in names[: number - 1]:
-            raise DatasetError(f"{path}: has two columns {name!r}; rename or remove one")
-        if name in NAMES:
-            raise DatasetError(f"{path}: column {name!r} is named like a built-in grouping; rename it")
-
-
 def _find_photographs(
-    path: Path, split: Split, rows: Iterable[_Row], warn: Callable[[str], None]
+    path: Path, split: Split, rows: Iterable[Row], warn: Callable[[str], None]
 ) -> dict[int, list[str]]:
     """Position of each photograph that the file names -> its cells."""
     find = _finder(split)
