@@ -31,7 +31,7 @@ from faceparse.commands import (
     ui,
     web,
 )
-from faceparse.core.errors import FaceparseError, InterruptedRunError, SettingsError
+from faceparse.core.errors import FaceparseError, InterruptedRunError, ProblemsError, SettingsError
 from faceparse.core.text.address import without_secrets
 from faceparse.core.text.paths import utf8_problem, visible
 
@@ -124,6 +124,9 @@ app.command()(doctor.doctor)
 INTERRUPTED = 130
 """Exit code after Ctrl-C: 128 + SIGINT."""
 
+MOST_PROBLEMS = 100
+"""Problems of which each gets a line."""
+
 _RENAMED = {"--dataset": "--label-set"}
 """Old name of an option -> its present name. Users of the published code type the old one."""
 
@@ -153,6 +156,8 @@ def run(arguments: list[str]) -> int:
     except InterruptedRunError as stop:
         print(stop, file=sys.stderr)
         return stop.exit_code
+    except ProblemsError as error:
+        return _fail(*_lines(error))
     except FaceparseError as error:
         return _fail(str(error))
     except typer.TyperException as error:  # a bad option, a missing argument
@@ -185,8 +190,18 @@ def _present_name(argument: str) -> str:
     return _RENAMED.get(name, name) + sign + value
 
 
-def _fail(message: str) -> int:
-    print(f"error: {visible(without_secrets(' '.join(message.split())))}", file=sys.stderr)
+def _lines(error: ProblemsError) -> list[str]:
+    """A line for each problem, and a last one with their number; one line alone where there is one problem."""
+    if len(error.problems) == 1:
+        return [str(error)]
+    left = len(error.problems) - MOST_PROBLEMS
+    more = f"; {left} more are not shown" if left > 0 else ""
+    return [*error.problems[:MOST_PROBLEMS], f"{error.summary}{more}{error.hint}"]
+
+
+def _fail(*lines: str) -> int:
+    for line in lines:
+        print(f"error: {visible(without_secrets(' '.join(line.split())))}", file=sys.stderr)
     return 2
 
 

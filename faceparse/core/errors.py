@@ -16,6 +16,18 @@ class DatasetError(FaceparseError):
     """A dataset, list, image or label cannot be used."""
 
 
+class ProblemsError(DatasetError):
+    """Several files of a dataset cannot be used. The message names the first ten, commands show all."""
+
+    def __init__(self, summary: str, problems: tuple[str, ...], hint: str = "") -> None:
+        more = f"; and {len(problems) - 10} more" if len(problems) > 10 else ""
+        super().__init__(f"{summary}: {'; '.join(problems[:10])}{more}{hint}")
+        self.summary, self.problems, self.hint = summary, problems, hint
+
+    def __reduce__(self) -> tuple[type, tuple[str, tuple[str, ...], str]]:  # processes send it to each other
+        return type(self), (self.summary, self.problems, self.hint)
+
+
 class ColourLabelError(DatasetError):
     """A label is a colour picture instead of class ids."""
 
