@@ -44,7 +44,11 @@ class _OfFolder(_OfIBugMask, total=False):
     images: str
     labels: str
     mapping: str | Path
+    ignored: int | str
+    splits: str | Path
+    group: str | Path
     test: float
+    on_broken: Literal["fail", "skip"]
 
 
 class _OfDrawn(_OfEach, total=False):

@@ -42,6 +42,8 @@ OnMissing = Annotated[
         "--on-missing", help="Faces without usable points: identity (as they are, the default), skip or fail."
     ),
 ]
+MOST_LEFT_OUT = 100
+"""Photographs left out of which each gets a line."""
 
 
 @app.command()
@@ -128,23 +130,64 @@ def folder(
     raw_dir: RawDir,
     out_dir: OutDir,
     label_set: LabelSetName,
-    images: Annotated[str, typer.Option(help="Images, by a pattern with one '*'.")] = "images/*",
-    labels: Annotated[str, typer.Option(help="Label pictures; '*' stands for the image's name.")] = "labels/*.png",
+    images: Annotated[
+        str,
+        typer.Option(
+            help="Images, by a pattern: '*' is a name, '**' any folders, '{split}' a folder such as train, val or test."
+        ),
+    ] = "images/*",
+    labels: Annotated[
+        str,
+        typer.Option(
+            help="Label pictures, by a pattern in which the same wildcards stand for the same; '{class}' is a class's "
+            "name, for one mask a class."
+        ),
+    ] = "labels/*.png",
     mapping: MappingFile = None,
-    val: Val = 0.1,
-    test: Test = 0.1,
+    ignored: Annotated[
+        str | None, typer.Option(help="Id or colour (#ff00ff) of pixels that do not count, beside 255.")
+    ] = None,
+    splits: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE",
+            help="The dataset's own splits: a CSV with the columns id and split, or lists such as 'lists/{split}.txt'.",
+        ),
+    ] = None,
+    group: Annotated[
+        str | None,
+        typer.Option(
+            metavar="PATTERN|CSV",
+            help="Photographs that stay in one split, such as a person's: a pattern of the names such as '{group}_*', "
+            "or a CSV with the columns id and group.",
+        ),
+    ] = None,
+    val: Annotated[
+        float | None,
+        typer.Option(min=0, max=0.9, help="Share of photographs for val. Default: 0.1, or 0 with splits of its own."),
+    ] = None,
+    test: Annotated[
+        float | None,
+        typer.Option(min=0, max=0.9, help="Share of photographs for test. Default: 0.1, or 0 with splits of its own."),
+    ] = None,
     seed: Seed = 0,
+    on_broken: Annotated[
+        str,
+        typer.Option(
+            "--on-broken", help="Photographs that are damaged or have no label: fail, or skip, which leaves them out."
+        ),
+    ] = "fail",
     align: Align = "none",
     size: Size = None,
     template: Template = None,
     on_missing: OnMissing = None,
     processes: Processes = None,
 ) -> None:
-    """Images and label pictures of your own. Labels: class ids, palette PNGs, or the label set's colours."""
+    """Images and labels of your own: class ids, palette PNGs, the label set's colours, or one mask a class."""
     options = {"align": align, "size": size, "template": template, "on_missing": on_missing}
-    pairs = {"label_set": label_set, "images": images, "labels": labels, "mapping": mapping}
-    splits = {"val": val, "test": test, "seed": seed}
-    _prepare("folder", raw_dir, out_dir, processes, options | pairs | splits)
+    pairs = {"label_set": label_set, "images": images, "labels": labels, "mapping": mapping, "ignored": ignored}
+    chosen = {"splits": splits, "group": group, "val": val, "test": test, "seed": seed, "on_broken": on_broken}
+    _prepare("folder", raw_dir, out_dir, processes, options | pairs | chosen)
 
 
 @app.command()
@@ -170,8 +213,13 @@ def _prepare(name: str, raw_dir: Path | None, out_dir: Path, processes: int | No
     report = prepare_by_name(name, raw_dir, out_dir, options | {"processes": processes}, track=track)
     counts = ", ".join(f"{count} {split}" for split, count in report.splits.items())
     total = sum(report.splits.values())
-    done = "" if report.done >= total else f", {report.done} prepared now"
-    out.print(f"{out_dir}: {counts}; {len(report.label_set)} classes of {report.label_set.name}{done}")
+    left = f"; {len(report.left_out)} left out" if report.left_out else ""
+    done = "" if report.done >= total + len(report.left_out) else f", {report.done} prepared now"
+    out.print(f"{out_dir}: {counts}; {len(report.label_set)} classes of {report.label_set.name}{left}{done}")
+    for line in report.left_out[:MOST_LEFT_OUT]:
+        err.print(f"left out: {line}")
+    if len(report.left_out) > MOST_LEFT_OUT:
+        err.print(f"and {len(report.left_out) - MOST_LEFT_OUT} more left out, see {out_dir / RECORD}")
     for notice in report.notices:
         err.print(f"note: {notice}")
     for one in report.without_points[:10]:

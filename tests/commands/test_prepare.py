@@ -89,9 +89,39 @@ def test_a_folder_whose_labels_are_all_broken_leaves_nothing(cli: Cli, tmp_path:
     make_lapa(tmp_path / "raw", (3, 1, 1))
     for label in (tmp_path / "raw" / "train" / "labels").iterdir():
         label.write_bytes(label.read_bytes()[:50])
-    shown = cli("prepare", "folder", "raw/train", "out", "--label-set", "lapa", "--processes", 1)
-    assert "3 of 3 could not be prepared" in shown.message
+    done = cli("prepare", "folder", "raw/train", "out", "--label-set", "lapa", "--processes", 1)
+    *problems, last = done.err.splitlines()
+    assert (done.code, done.out, len(problems)) == (2, "", 3)
+    assert all(line.startswith("error: raw/train/labels/") for line in problems)
+    assert last == "error: 3 of 3 could not be prepared"
     assert not Path("out").exists()
+
+
+def test_photographs_that_are_left_out_are_listed_and_counted(cli: Cli, tmp_path: Path) -> None:
+    make_lapa(tmp_path / "raw", (9, 1, 1))
+    for label in sorted((tmp_path / "raw" / "train" / "labels").iterdir())[:2]:
+        label.unlink()
+    done = cli("prepare", "folder", "raw/train", "out", "--label-set", "lapa", "--on-broken", "skip", "--processes", 1)
+    assert done.code == 0
+    left = [line for line in done.err.splitlines() if line.startswith("left out: ")]
+    assert len(left) == 2
+    assert all("missing; every image needs its label picture (see --labels)" in line for line in left)
+    assert "; 11 classes of lapa; 2 left out" in done.out.splitlines()[0]
+    assert sum(len(path.read_text().splitlines()) for path in Path("out").glob("*_list.txt")) == 7
+    assert cli("edges", "out", "--processes", 1).code == 0
+    assert cli("check", "out", "--processes", 1).code == 0
+
+
+def test_splits_in_folders_come_through(cli: Cli, tmp_path: Path) -> None:
+    make_lapa(tmp_path / "raw")
+    arguments = ["--label-set", "lapa", "--images", "{split}/images/*.jpg", "--labels", "{split}/labels/*.png"]
+    assert cli("prepare", "folder", "raw", "out", *arguments, "--processes", 1).code == 0
+    assert cli("edges", "out", "--processes", 1).code == 0
+    assert cli("check", "out", "--processes", 1).code == 0
+    for split in ("train", "val", "test"):
+        names = sorted(path.stem for path in (tmp_path / "raw" / split / "images").iterdir())
+        lines = [f"images/{split}/{name}.jpg labels/{split}/{name}.png" for name in names]
+        assert Path(f"out/{split}_list.txt").read_text().splitlines() == lines
 
 
 def test_nothing_of_a_damaged_archive_is_in_the_dataset_of_the_next(cli: Cli, tmp_path: Path) -> None:

@@ -1,39 +1,41 @@
-"""Your own folder of images and label pictures, paired by name."""
+"""Your own folder of photographs and labels, paired by name."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
 
-from faceparse.core.datasets.source import (
-    Item,
-    Raw,
-    WithoutLandmarks,
-    must_be_a_folder,
-    nearest_colour,
-    split_by_share,
-)
-from faceparse.core.errors import ColourLabelError, DatasetError, FaceparseError, SettingsError
+from faceparse.core.datasets.class_masks import ClassMasks
+from faceparse.core.datasets.folder_labels import FolderLabels, Photograph
+from faceparse.core.datasets.label_pictures import LabelPictures
+from faceparse.core.datasets.own_splits import folders_like_splits, splits_of_file, splits_of_folders
+from faceparse.core.datasets.photograph_groups import ALONE, groups_of, torn
+from faceparse.core.datasets.photograph_names import PhotographNames, some_names
+from faceparse.core.datasets.source import Item, OnBroken, Raw, WithoutLandmarks, must_be_a_folder
+from faceparse.core.datasets.splits import split_by_hash
+from faceparse.core.errors import DatasetError, SettingsError
 from faceparse.core.files.reading import read_bytes
 from faceparse.core.images.opening import read_orientation
-from faceparse.core.images.read_label import read_label
 from faceparse.core.images.read_photograph import IMAGE_SUFFIXES, decode_picture
 from faceparse.core.labels.classes import IGNORE
 from faceparse.core.labels.label_set import LabelSet, unknown_values
 from faceparse.core.labels.mapping import MappingFile, identity, map_classes
-from faceparse.core.text.paths import broken_link
-from faceparse.core.text.patterns import any_case, some
+from faceparse.core.text.path_pattern import Pattern
+from faceparse.core.text.patterns import some
+
+SHARE = 0.1
+"""Share of val and of test where the dataset has no splits and none is given."""
 
 
 class Folder(WithoutLandmarks):
-    """Photographs that match one pattern, and labels that match another; `*` is the same name in both.
+    """Photographs that match one pattern, and labels that match another with the same wildcards.
 
-    Labels are single-channel ids, palette PNGs, or pictures painted in the label set's colours. Labels of one channel
-    may also hold the label set's grey colours, or 0 and 255 where it has two classes.
+    `*` is any name, `**` any folders. `{split}` in the images' pattern is the photograph's split; `{class}` in the
+    labels' pattern is a class's name, for one mask a class. Else a label is one picture (`LabelPictures`).
 
-    A mapping renames and merges the classes of `label_set`, which are those of the label pictures.
+    A mapping renames and merges the classes of `label_set`, which are those of the labels.
 
         Folder(Path("raw"), label_set=get_label_set("helen"), images="photos/*.jpg", labels="masks/*.png")
     """
@@ -46,137 +48,179 @@ class Folder(WithoutLandmarks):
         mapping: MappingFile | None = None,
         images: str = "images/*",
         labels: str = "labels/*.png",
-        val: float = 0.1,
-        test: float = 0.1,
+        ignored: str | None = None,
+        splits: str | None = None,
+        group: str | None = None,
+        val: float | None = None,
+        test: float | None = None,
         seed: int = 0,
+        on_broken: OnBroken = "fail",
     ) -> None:
-        if images.count("*") != 1 or labels.count("*") != 1:
-            raise SettingsError(
-                f"--images {images!r} and --labels {labels!r}: each pattern has exactly one '*', the photograph's "
-                "name; bring photographs of several folders into one, such as anna_1.jpg of anna/1.jpg, and their "
-                "labels too; --val and --test draw the splits, whose lists you may then edit"
-            )
-        if labels.lower().endswith(".json"):
-            raise SettingsError(
-                f"--labels {labels!r}: polygons are not read; draw them into pictures of ids first, as PNG"
-            )
-        if Path(images).is_absolute() or Path(labels).is_absolute():
-            raise SettingsError(f"--images {images!r} and --labels {labels!r}: patterns are relative to {raw}")
+        """Use the folder `raw`; no file is read yet.
+
+        Args:
+            ignored: id or colour of pixels that do not count, beside 255.
+            splits: a CSV, or lists, that say each photograph's split.
+            group: a pattern of the ids with `{group}` in it, or a CSV: photographs of a group stay in one split.
+            val: share of the photographs for val; of those of train where the dataset has splits of its own.
+            on_broken: whether photographs that cannot be prepared are an error, or are left out.
+
+        Raises:
+            SettingsError: the options do not fit each other, or a pattern cannot be used.
+        """
         self.raw = raw
-        # './photos/*.jpg' matches the same files as 'photos/*.jpg', and must give the same names.
-        self.images, self.labels = str(PurePosixPath(images)), str(PurePosixPath(labels))
+        self.images = Pattern(images)
+        pattern = Pattern(labels)
+        _must_fit(self.images, pattern, raw)
+        if splits is not None and "split" in self.images.fields:
+            raise SettingsError(
+                f"--splits {splits}: has no effect, since --images has {{split}}; leave out one of them"
+            )
+        if on_broken not in ("fail", "skip"):
+            raise SettingsError(f"--on-broken {on_broken!r}: not one of fail, skip")
         self.raw_set = label_set
         self.mapping = map_classes(mapping, label_set) if mapping is not None else identity(label_set)
         self.label_set = self.mapping.target
-        self.val, self.test, self.seed = val, test, seed
+        self.labels: FolderLabels
+        if "class" in pattern.fields:
+            if ignored is not None:
+                raise SettingsError(
+                    "--ignored: is for label pictures; a mask of ignored pixels has the class 'ignored'"
+                )
+            self.labels = ClassMasks(raw, self.images, pattern, label_set)
+        else:
+            self.labels = LabelPictures(raw, pattern, label_set, ignored)
+        self.splits, self.group = splits, group
+        self.has_splits = splits is not None or "split" in self.images.fields
+        default = 0.0 if self.has_splits else SHARE
+        self.val, self.test = (default if share is None else share for share in (val, test))
+        self.seed, self.on_broken = seed, on_broken
+        self._notes: list[str] = []
+        self._problems: list[str] = []
 
     def items(self) -> list[Item]:
-        """Every photograph with its split, and how the label values are read."""
+        """Every photograph with its split, and how its label is read."""
         must_be_a_folder(self.raw)
-        found: dict[str, Path] = {}
-        seen: dict[str, Path] = {}
-        for path in self._found():
-            if path.suffix.lower() in IMAGE_SUFFIXES:
-                name = self._name(path)
-                if (twin := seen.setdefault(_id(name), path)) != path:
-                    raise DatasetError(f"{path} and {twin} have the same name; narrow the pattern with --images")
-                found[name] = path
-        if not found:
-            raise DatasetError(
-                f"{self.raw / self.images}: no images; name them with --images 'photos/*.jpg' (folders in that folder "
-                "are not searched)"
+        self._notes, self._problems = [], []
+        photographs = self._photographs()
+        found = self.labels.find(photographs)
+        taken = {path for files in found.files.values() for path in files}
+        photographs = [one for one in photographs if one.path not in taken]  # labels may lie beside the photographs
+        self._notes += found.notes
+        labelled = [one.id for one in photographs if one.id not in found.problems]
+        # Where a missing label is an error, it is the one to tell, not that few photographs are left.
+        counted = labelled if labelled and self.on_broken == "skip" else [one.id for one in photographs]
+        splits, groups = self._splits(photographs, counted)
+        return [
+            Item(
+                one.id,
+                splits[one.id],
+                (one.path, *found.files.get(one.id, ())),
+                found.reading,
+                groups.get(one.id, ""),
+                found.problems.get(one.id, ""),
             )
-        split = split_by_share(found, val=self.val, test=self.test, seed=self.seed)
-        labels = {name: self._label(name) for name in found}
-        reading = self._reading(labels.values())
-        return [Item(_id(name), split[name], (path, labels[name]), reading) for name, path in found.items()]
+            for one in photographs
+            if one.id in splits
+        ]
 
-    def notes(self) -> list[str]:
-        """Note on files that are skipped because they are no photographs."""
-        others = [path for path in self._found() if path.is_file() and path.suffix.lower() not in IMAGE_SUFFIXES]
-        return [f"passed over, being no photographs: {some(others)}"] if others else []
+    def notes(self) -> Sequence[str]:
+        """Notes on files that were passed over, on splits and on groups."""
+        return self._notes
 
-    def _found(self) -> list[Path]:
-        """Files that match the pattern, without hidden ones."""
-        return [path for path in sorted(self.raw.glob(any_case(self.images))) if not path.name.startswith(".")]
+    def problems(self) -> Sequence[str]:
+        """Lines of lists and tables that cannot be used."""
+        return self._problems
 
-    def _label(self, name: str) -> Path:
-        """Path of the label of the photograph `name`; its suffix may be in small letters or capitals."""
-        named = self.labels.replace("*", name)
-        path = self.raw / named
-        if path.exists():
-            return path
-        before, dot, suffix = named.rpartition(".")
-        return next(
-            (other for end in (suffix.lower(), suffix.upper()) if (other := self.raw / f"{before}{dot}{end}").exists()),
-            path,
-        )
-
-    def _levels(self) -> dict[int, int]:
-        """Grey value -> id.
-
-        The greys are the label set's colours. A set of two classes without greys gets 0 and 255, as most tools paint.
-        """
-        greys = {int(colour[0]): i for i, colour in enumerate(self.raw_set.palette()) if np.ptp(colour) == 0}
-        if len(greys) > 1:
-            return greys
-        return {0: 0, 255: 1} if len(self.raw_set) == 2 else {}
-
-    def _reading(self, labels: Iterable[Path]) -> str:
-        """Note on how label values are read; empty where they are ids.
-
-        Values are greys where all labels of one channel hold only greys of `_levels`, and these are not the ids.
-        """
-        levels, seen = self._levels(), set[int]()
-        if not levels:
-            return ""
-        for path in labels:
-            try:
-                values = set(np.unique(_one_channel(path)).tolist())
-            except FaceparseError:  # painted, missing or damaged: `load` reads or refuses it
+    def _photographs(self) -> list[Photograph]:
+        seen: dict[str, Path] = {}
+        photographs, others = [], []
+        for path, match in self.images.files(self.raw):
+            if path.suffix.lower() not in IMAGE_SUFFIXES:
+                others.append(path)
                 continue
-            if not values <= levels.keys():
-                return ""
-            seen |= values
-        if all(levels[value] == value for value in seen):
-            return ""
-        return ", ".join(f"{value} is {self.raw_set.names[levels[value]]}" for value in sorted(seen))
+            key = _id(match.name)
+            if (twin := seen.setdefault(key, path)) != path:
+                raise DatasetError(f"{path} and {twin} have the same name; narrow the pattern with --images")
+            photographs.append(Photograph(key, path, match.wildcards, match.fields))
+        if not photographs:
+            raise DatasetError(
+                f"{self.raw / self.images.text}: no images; name them with --images 'photos/*.jpg', or "
+                "'photos/**/*.jpg' where they lie in folders"
+            )
+        self._notes += [f"passed over, being no photographs: {some(others)}"] if others else []
+        return photographs
 
-    def _name(self, path: Path) -> str:
-        """Part of `path` that the pattern's `*` stands for, without the file's suffix."""
-        before, after = self.images.split("*")
-        relative = path.relative_to(self.raw).as_posix()
-        name = relative[len(before) : len(relative) - len(after)]
-        return name if after else str(Path(name).with_suffix(""))
+    def _splits(
+        self, photographs: Sequence[Photograph], counted: Sequence[str]
+    ) -> tuple[dict[str, str], dict[str, str]]:
+        """Split by id, and the group by id of those whose split is drawn.
+
+        Args:
+            counted: ids of the photographs that shares are shares of.
+        """
+        names = PhotographNames(photographs, self.raw)
+        groups = {one.id: one.id for one in photographs}
+        if self.group is not None:
+            groups, problems, notes = groups_of(photographs, self.group, names)
+            self._problems += problems
+            self._notes += notes
+        if not self.has_splits:
+            if words := folders_like_splits(photographs):
+                self._notes.append(
+                    f"splits are drawn, although folders are named {', '.join(words)}; to keep those, write {{split}} "
+                    "there in --images and --labels"
+                )
+            return self._drawn(groups, counted), groups
+        splits = self._own_splits(photographs, names)
+        if self.group is not None and (parts := torn(groups, splits)):
+            raise DatasetError(f"--group {self.group}: {some_names(parts)}; move each group into one split")
+        for option, share, split in (("--val", self.val, "val"), ("--test", self.test, "test")):
+            if share > 0 and split in splits.values():
+                raise SettingsError(f"{option}: has no effect, since the dataset has its own {split}; leave it out")
+        if self.val == self.test == 0:
+            return splits, {}
+        train = {key: groups[key] for key, split in splits.items() if split == "train"}
+        return splits | self._drawn(train, [key for key in counted if key in train]), train
+
+    def _drawn(self, groups: Mapping[str, str], counted: Sequence[str]) -> dict[str, str]:
+        drawn = split_by_hash({groups[key] for key in counted}, val=self.val, test=self.test, seed=self.seed)
+        self._notes += [
+            f"{split} would be empty by its share: {name.rstrip(ALONE)} is lent to it, and may return to train when "
+            "photographs are added"
+            for split, name in drawn.lent.items()
+        ]
+        return {key: drawn.of.get(group, "train") for key, group in groups.items()}
+
+    def _own_splits(self, photographs: Sequence[Photograph], names: PhotographNames) -> dict[str, str]:
+        if self.splits is None:
+            splits = splits_of_folders(photographs)
+        else:
+            splits, problems = splits_of_file(self.splits, names)
+            self._problems += problems
+            if not splits:
+                raise DatasetError(f"--splits {self.splits}: names no photograph of {self.raw}; {problems[0]}")
+            if left := [one.id for one in photographs if one.id not in splits]:
+                self._notes.append(f"left out, being in no split: {some_names(left)}")
+        if "val" not in splits.values() and self.val == 0:
+            self._notes.append("no val, on which the best weights are chosen; --val 0.1 takes a tenth of train for it")
+        return splits
 
     def load(self, item: Item) -> Raw:
         """Read one photograph and its label."""
-        image, label = item.files
+        image = item.files[0]
         data = read_bytes(image)
         picture = decode_picture(data, str(image))
+        label = self.labels.read(item, picture.size)
         return Raw(
             picture.image,
-            self._mapped(self._read_label(label, item.reading), label),
+            self._mapped(label.ids, item.files[1]),
             data if data[:2] == b"\xff\xd8" else None,
             read_orientation(data),
             picture.notice,
+            label.overlapping,
+            self._merged(label.ids),
         )
-
-    def _read_label(self, path: Path, reading: str) -> np.ndarray:
-        if not path.is_file():
-            if link := broken_link(path):
-                raise DatasetError(f"{link}; fix the link")
-            raise DatasetError(
-                f"{path}: missing; every image needs its label picture (see --labels), move those without one elsewhere"
-            )
-        try:
-            if reading:
-                table = np.arange(256, dtype=np.uint8)
-                table[list(self._levels())] = list(self._levels().values())
-                return table[_one_channel(path)]
-            return read_label(path)
-        except ColourLabelError:
-            return self._from_colours(path)
 
     def _mapped(self, label: np.ndarray, where: Path) -> np.ndarray:
         """The label in the classes of `label_set`. Its values must be known before: a mapping hides the others."""
@@ -190,59 +234,57 @@ class Folder(WithoutLandmarks):
             )
         return self.mapping.table[label]
 
-    def _from_colours(self, path: Path) -> np.ndarray:
-        picture, palette = _colours(path), self.raw_set.palette()
-        label = nearest_colour(picture, palette)
-        hits = (palette[label] == picture).all(axis=2)
-        # Anti-aliased borders have no palette colour. Where most pixels have none, the picture has another palette.
-        painted = ~(hits & (label == 0))
-        exact = float(hits[painted].mean()) if painted.any() else 1.0
-        # A label set may have grey colours, so greys alone are no error. Ids in three channels match only its black.
-        if exact < 0.5 and (np.ptp(picture, axis=2) == 0).all():
-            raise DatasetError(
-                f"{path}: three equal channels, and not only colours of label set {self.raw_set.name!r}; save the "
-                "ids as a single-channel PNG"
-            )
-        if exact < 0.5:
-            raise DatasetError(
-                f"{path}: only {exact:.0%} of its painted pixels have a colour of label set {self.raw_set.name!r}; "
-                "give its colours in a label set TOML, --label-set FILE"
-            )
-        return label
+    def _merged(self, label: np.ndarray) -> dict[str, int]:
+        """Phrase for each class that the mapping merges or ignores -> its pixels."""
+        if self.mapping.is_identity:
+            return {}
+        pixels, old = np.bincount(label.ravel(), minlength=256), self.raw_set.names
+        groups = zip(self.label_set.names, self.mapping.groups, strict=True)
+        phrases = {f"{old[i]} in {new}": i for new, ids in groups if len(ids) > 1 for i in ids if old[i] != new}
+        phrases |= {f"{old[i]} ignored": i for i in self.mapping.ignored}
+        return {phrase: int(pixels[i]) for phrase, i in phrases.items()}
 
     def describe(self) -> dict[str, Any]:
         """Facts that the result depends on."""
+        given = {"splits": self.splits, "group": self.group}
         return {
             "source": "folder",
             "raw": str(self.raw.resolve()),
-            "images": self.images,
-            "labels": self.labels,
+            "images": self.images.text,
+            **self.labels.describe(),
             "label_set": self.raw_set.to_toml(),
             **({} if self.mapping.is_identity else {"mapping": self.mapping.to_toml()}),
+            **{key: value for key, value in given.items() if value is not None},
             "val": self.val,
             "test": self.test,
             "seed": self.seed,
         }
 
 
-def _colours(path: Path) -> np.ndarray:
-    """H x W x 3: the colours that a label is painted in, also where it is transparent."""
-    return decode_picture(read_bytes(path), str(path)).own[..., :3]
-
-
-def _one_channel(path: Path) -> np.ndarray:
-    """H x W: a label's values, from one channel or from three equal ones.
-
-    Raises:
-        ColourLabelError: the three channels differ.
-    """
-    try:
-        return read_label(path)
-    except ColourLabelError:
-        colours = _colours(path)
-        if np.ptp(colours, axis=2).any():
-            raise
-        return colours[..., 0]
+def _must_fit(images: Pattern, labels: Pattern, raw: Path) -> None:
+    """Refuse patterns that do not say which label belongs to which photograph."""
+    both = f"--images {images.text!r} and --labels {labels.text!r}"
+    if Path(images.text).is_absolute() or Path(labels.text).is_absolute():
+        raise SettingsError(f"{both}: patterns are relative to {raw}")
+    if labels.text.lower().endswith(".json"):
+        raise SettingsError(
+            f"--labels {labels.text!r}: polygons are not read; draw them into pictures of ids first, as PNG"
+        )
+    if not images.wildcards or images.wildcards != labels.wildcards:
+        raise SettingsError(
+            f"{both}: write the same wildcards in both, * for a name and ** for any folders, such as 'photos/*.jpg' "
+            "and 'masks/*.png', or 'photos/**/*.jpg' and 'masks/**/*.png'"
+        )
+    for option, pattern, known in (("--images", images, {"split"}), ("--labels", labels, images.fields | {"class"})):
+        if unknown := sorted(pattern.fields - known):
+            raise SettingsError(
+                f"{option} {pattern.text!r}: {{{unknown[0]}}} means nothing there; it may have "
+                f"{' and '.join(f'{{{name}}}' for name in sorted(known))}"
+            )
+    if not PurePosixPath(labels.text).suffix:
+        raise SettingsError(
+            f"--labels {labels.text!r}: ends without a suffix; write it, such as {labels.text + '.png'!r}"
+        )
 
 
 def _id(name: str) -> str:

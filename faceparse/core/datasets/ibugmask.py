@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from faceparse.core.datasets.source import Item, Raw, WithoutNotes, find_root, jpegs, split_by_share
+from faceparse.core.datasets.source import Item, Raw, WithoutNotes, find_root, jpegs
+from faceparse.core.datasets.splits import split_by_share
 from faceparse.core.errors import DatasetError
 from faceparse.core.faces.alignment import read_five_points
 from faceparse.core.files.reading import read_bytes

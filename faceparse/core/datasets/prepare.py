@@ -1,7 +1,9 @@
 """Prepare a raw dataset in the canonical layout, in several processes. A killed run continues where it stopped."""
 
 import shutil
-from collections.abc import Collection, Sequence
+from collections import defaultdict
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
@@ -26,7 +28,7 @@ from faceparse.core.datasets.prepare_record import (
 )
 from faceparse.core.datasets.prepare_report import PrepareReport, report_of
 from faceparse.core.datasets.source import Item, Source
-from faceparse.core.errors import DatasetError, FaceparseError, OutputError, SettingsError
+from faceparse.core.errors import DatasetError, FaceparseError, OutputError, ProblemsError, SettingsError
 from faceparse.core.faces.alignment import Alignment
 from faceparse.core.files.folder_lock import only_process
 from faceparse.core.files.writing import append_line, write_atomic
@@ -57,7 +59,7 @@ def prepare(
         archive: zip or tar that holds the source. It is unpacked to `unpacked_folder(out)`, which the source reads.
 
     Raises:
-        DatasetError: the source cannot be read; one message names all broken photographs.
+        DatasetError: the source cannot be read; a `ProblemsError` has a line for each broken photograph.
         OutputError: `out` cannot be written, holds something else, or another process is preparing it.
     """
     with only_process(out):
@@ -96,7 +98,8 @@ def _prepare_described(
     track: Track,
 ) -> PrepareReport:
     finished, begun = read_outcomes(out / RECORD), read_outcomes(out / JOURNAL)
-    if archive is not None and finished and is_whole(out, finished.values()):
+    known = finished and (source.on_broken == "skip" or all(one.status != "broken" for one in finished.values()))
+    if archive is not None and known and is_whole(out, finished.values()):
         return report_of(finished, 0, source.label_set, alignment)  # up to date: the archive need not be unpacked
     if archive is not None:
         unpack(archive, unpacked_folder(out), track, known=described["archive"])
@@ -107,17 +110,23 @@ def _prepare_described(
     noted = finished | begun
     if begun:  # a line that a kill cut short must not swallow the next
         write_atomic(out / JOURNAL, "".join(outcome.line() + "\n" for outcome in begun.values()).encode())
-    stamps = {item.id: stamp_of(item.files, item.reading) for item in items}
-    outcomes = {item.id: noted[item.id] for item in items if is_fresh(out, noted.get(item.id), stamps[item.id])}
+    items = _keep_splits(items, finished)
+    stamps = {item.id: stamp_of(item) for item in items}
+    outcomes = {
+        item.id: replace(noted[item.id], split=item.split)
+        for item in items
+        if is_fresh(out, noted.get(item.id), stamps[item.id])
+        and (source.on_broken == "skip" or noted[item.id].status != "broken")
+    }
     todo = [item for item in items if item.id not in outcomes]
-    if todo or begun or len(outcomes) < len(noted) or not is_whole(out, finished.values()):
+    if todo or begun or outcomes != noted or source.problems() or not is_whole(out, finished.values()):
         _prepare_all(source, out, alignment, todo, stamps, outcomes, processes, track)
         _refuse_stored(outcomes.values())
         _finish(source, out, outcomes)
-    notes = source.notes()  # while an archive is still unpacked
+    notes = [*source.notes(), *_emptied(items, outcomes)]  # while an archive is still unpacked
     if archive is not None:
         shutil.rmtree(unpacked_folder(out), ignore_errors=True)
-    return report_of(outcomes, len(todo), source.label_set, alignment, notes)
+    return report_of(outcomes, len(todo), source.label_set, alignment, notes, source.problems())
 
 
 def unpacked_folder(out: Path) -> Path:
@@ -138,21 +147,50 @@ def _prepare_all(
     """Prepare the photographs of `todo`; add them to `outcomes` and to the journal.
 
     Raises:
-        DatasetError: some photographs are broken; all others are done.
+        ProblemsError: some photographs are broken, or the source has other problems; all others are done.
     """
-    broken: list[Outcome] = []
+    broken: list[str] = []
     work = partial(prepare_photograph, source, out, alignment)
     stamped = [(item, stamps[item.id]) for item in todo]
     for outcome in track(map_files(work, stamped, processes), len(todo), "prepare"):
-        if outcome.status == "broken":
-            broken.append(outcome)
-        else:
+        if outcome.status != "broken":
             append_line(out / JOURNAL, outcome.line())
             outcomes[outcome.id] = outcome
+        elif source.on_broken == "skip":
+            outcomes[outcome.id] = outcome
+        else:
+            broken.append(outcome.reason)
+    listed = any(map(is_listed, outcomes.values()))
+    if source.on_broken == "skip" and listed:
+        return
+    hint = "; --on-broken skip leaves them out" if source.on_broken == "fail" and listed else ""
+    others = source.problems() if source.on_broken else ()
+    if others:
+        raise ProblemsError(f"{len(broken) + len(others)} problems", (*broken, *others), hint)
     if broken:
-        more = f"; and {len(broken) - 10} more" if len(broken) > 10 else ""
-        reasons = "; ".join(one.reason for one in broken[:10])
-        raise DatasetError(f"{len(broken)} of {len(stamps)} could not be prepared: {reasons}{more}")
+        raise ProblemsError(f"{len(broken)} of {len(stamps)} could not be prepared", tuple(broken), hint)
+    if not listed:
+        raise ProblemsError("every photograph would be left out", tuple(one.reason for one in outcomes.values()))
+
+
+def _keep_splits(items: Sequence[Item], finished: Mapping[str, Outcome]) -> list[Item]:
+    """The items, in the splits that their groups have in a finished folder: what is added moves none of them."""
+    known = defaultdict[str, set[str]](set)
+    for item in items:
+        if item.group and item.id in finished and is_listed(finished[item.id]):
+            known[item.group].add(finished[item.id].split)
+    kept = {group: splits.pop() for group, splits in known.items() if len(splits) == 1}
+    return [replace(item, split=kept.get(item.group, item.split)) for item in items]
+
+
+def _emptied(items: Sequence[Item], outcomes: Mapping[str, Outcome]) -> list[str]:
+    """Notes on splits of which every photograph was left out."""
+    left = {outcome.split for outcome in outcomes.values() if is_listed(outcome)}
+    return [
+        f"{split} is empty, since all of its photographs were left out; add photographs or choose another --seed"
+        for split in SPLITS
+        if split not in left and any(item.split == split for item in items)
+    ]
 
 
 def _refuse_stored(outcomes: Collection[Outcome]) -> None:

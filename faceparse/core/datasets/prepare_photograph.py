@@ -30,12 +30,15 @@ def prepare_photograph(source: Source, out: Path, alignment: Alignment | None, s
     """
     item, stamp = stamped
     outcome = partial(Outcome, item.id, item.split, stamp)
+    if item.problem:
+        return outcome("broken", item.problem)
     try:
         raw = source.load(item)
         _validate(raw, item, len(source.label_set))
         counts = np.bincount(harden(raw.label).ravel(), minlength=256)
         pixels = (*counts[: len(source.label_set)].tolist(), int(counts[IGNORE]))
         outcome = partial(outcome, reading=item.reading, turned=raw.orientation != 1, pixels=pixels, notice=raw.notice)
+        outcome = partial(outcome, overlapping=raw.overlapping, merged=dict(raw.merged))
         if raw.label.ndim == 2:
             outcome = partial(outcome, stored=is_drawn_as_stored(raw.image, raw.label, raw.orientation))
         if alignment is None:
@@ -51,7 +54,7 @@ def prepare_photograph(source: Source, out: Path, alignment: Alignment | None, s
     except OutputError:
         raise
     except FaceparseError as error:
-        return outcome("broken", str(error))
+        return Outcome(item.id, item.split, stamp, "broken", str(error))
     aligned = align(raw.image, raw.label, matrix, alignment.size)
     truth = harden(raw.label)
     _write_image(out, item, encode_jpeg(aligned.image))

@@ -3,9 +3,9 @@
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
@@ -30,7 +30,7 @@ class Outcome:
     source: str
     """Hash of the names, sizes and dates of its source files."""
     status: Status
-    """kept: alignment is off. unaligned, skipped: no usable points. broken: it cannot be prepared."""
+    """kept: alignment is off. unaligned, skipped: no usable points. broken: it cannot be prepared, and is left out."""
     reason: str = ""
     ceiling: tuple[tuple[int, int, int], ...] = ()
     """Per class: pixels of the intersection, of the label, and of the label warped to the aligned image and back."""
@@ -42,6 +42,10 @@ class Outcome:
     """Whether the label fits the stored image, before that turn, better."""
     notice: str = ""
     """Note on the image's file; empty if there is none."""
+    overlapping: int = 0
+    """Number of pixels that several of the label's regions claimed."""
+    merged: dict[str, int] = field(default_factory=dict)
+    """Phrase for a class that a mapping merged -> its number of pixels."""
     pixels: tuple[int, ...] = ()
     """Number of pixels of each class, then of ignored pixels."""
 
@@ -68,7 +72,7 @@ def read_outcomes(path: Path) -> dict[str, Outcome]:
 
 def is_listed(outcome: Outcome) -> bool:
     """Whether the photograph is in its split's list."""
-    return outcome.status != "skipped"
+    return outcome.status not in ("skipped", "broken")
 
 
 def files_of(outcome: Outcome) -> list[str]:
@@ -97,10 +101,10 @@ def _files_exist(out: Path, outcome: Outcome) -> bool:
     return all((out / name).is_file() for name in files_of(outcome))
 
 
-def stamp_of(files: Sequence[Path], reading: str = "") -> str:
-    """Hash of `reading` and of the files' names, sizes and dates; a missing file counts as missing."""
-    digest = hashlib.sha256(reading.encode())
-    for file in files:
+def stamp_of(item: Item) -> str:
+    """Hash of what is known of a photograph, and of its files' names, sizes and dates; a missing file counts so."""
+    digest = hashlib.sha256(f"{item.reading}{item.problem}".encode("utf-8", "surrogateescape"))
+    for file in item.files:
         digest.update(os.fsencode(file.name))
         try:
             stat = file.stat()

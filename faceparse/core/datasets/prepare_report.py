@@ -25,6 +25,8 @@ class PrepareReport:
     """Classes of the labels."""
     without_points: tuple[Outcome, ...] = ()
     """Photographs that could not be aligned."""
+    left_out: tuple[str, ...] = ()
+    """One line for each photograph that was left out, and for whatever else is wrong with the raw dataset."""
     ceiling: dict[str, float] | None = None
     """Class -> F1 of the labels against themselves, warped to the aligned image and back; None without alignment."""
     ceiling_split: str = "test"
@@ -44,12 +46,14 @@ def report_of(
     label_set: LabelSet,
     alignment: Alignment | None,
     notes: Sequence[str] = (),
+    problems: Sequence[str] = (),
 ) -> PrepareReport:
     """Report of a preparation, from its outcomes by id.
 
     Args:
         done: number of photographs prepared in this run.
         notes: notes on the raw dataset.
+        problems: one line for each thing that is wrong with it beside the photographs.
     """
     every = [outcomes[key] for key in sorted(outcomes)]
     counts = {split: sum(o.split == split and is_listed(o) for o in every) for split in SPLITS}
@@ -69,9 +73,10 @@ def report_of(
         done=done,
         label_set=label_set,
         without_points=tuple(o for o in every if o.status in ("unaligned", "skipped")),
+        left_out=(*(o.reason for o in every if o.status == "broken"), *problems),
         ceiling=ceiling,
         ceiling_split=split,
-        notices=(*notes, *_notices(every, label_set)),
+        notices=(*notes, *_notices([o for o in every if o.status != "broken"], label_set)),
     )
 
 
@@ -83,6 +88,16 @@ def _notices(outcomes: Sequence[Outcome], label_set: LabelSet) -> list[str]:
     if noticed := [one for one in outcomes if one.notice]:
         more = f"; and so on, {len(noticed)} in all" if len(noticed) > 1 else ""
         notices.append(f"{noticed[0].id}: {noticed[0].notice}{more}")
+    if overlapping := [one for one in outcomes if one.overlapping]:
+        worst = max(overlapping, key=lambda one: one.overlapping)
+        notices.append(
+            f"masks overlap in {len(overlapping)} of {len(outcomes)} labels, most in {worst.id} ({worst.overlapping} "
+            "pixels): the class that is later in the label set counts there"
+        )
+    if merged := sum((Counter(one.merged) for one in outcomes), Counter[str]()):
+        every = sum(sum(one.pixels) for one in outcomes)
+        shares = ", ".join(f"{phrase} {count} ({count / every:.1%})" for phrase, count in merged.items())
+        notices.append(f"merged by the mapping, in pixels: {shares}")
     if turned := sum(one.turned for one in outcomes):
         notices.append(
             f"{turned} of {len(outcomes)} photographs are turned upright by their EXIF orientation, and "

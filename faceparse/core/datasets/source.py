@@ -4,10 +4,10 @@ Its name is in `prepare_by_name.py`, its command in `commands/prepare.py`.
 """
 
 import re
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NoReturn, Protocol
+from typing import Any, Literal, NoReturn, Protocol
 
 import numpy as np
 
@@ -18,6 +18,8 @@ from faceparse.core.text.paths import LONGEST_NAME, broken_link
 _NAME = re.compile(r"[^\s\\:\x00-\x1f\x7f\ud800-\udfff]+")
 """Pattern of the names that a list's line and any file system can hold."""
 LONGEST_ID = LONGEST_NAME - len(".png")
+
+OnBroken = Literal["fail", "skip"]
 
 
 @dataclass(frozen=True)
@@ -35,6 +37,10 @@ class Item:
     """Every file that `load` and `points` read, the image first. If one changes, the photograph is prepared again."""
     reading: str = ""
     """Meaning of the label's values where they are not ids: `0 is background, 255 is hair`; else empty."""
+    group: str = ""
+    """Name of the group that stays in one split, such as a person; empty where the dataset itself says the split."""
+    problem: str = ""
+    """One line on why the photograph cannot be prepared, where that is known before it is read; else empty."""
 
     def __post_init__(self) -> None:
         parts = self.id.split("/")
@@ -62,12 +68,18 @@ class Raw:
     """EXIF orientation by which the image was turned upright; 1 if it was upright already."""
     notice: str = ""
     """Note on the image's file, such as that it is an animation's first picture; empty if there is none."""
+    overlapping: int = 0
+    """Number of the label's pixels that several of its regions claimed."""
+    merged: Mapping[str, int] = field(default_factory=dict)
+    """Phrase for a class that a mapping merged, such as `nose in face` -> its number of pixels."""
 
 
 class Source(Protocol):
     """A raw dataset. It can be pickled, since `load` and `points` run in other processes."""
 
     label_set: LabelSet
+    on_broken: OnBroken | None
+    """Whether photographs that cannot be prepared are an error or are left out. None: an error, without a choice."""
 
     @property
     def has_landmarks(self) -> bool:
@@ -91,7 +103,13 @@ class Source(Protocol):
         """
 
     def notes(self) -> Sequence[str]:
-        """Notes on the raw dataset, such as files that were skipped."""
+        """Notes on the raw dataset, such as files that were skipped. Called after `items`."""
+
+    def problems(self) -> Sequence[str]:
+        """One line for each thing that is wrong beside the photographs, such as a list's missing file.
+
+        They are errors where broken photographs are. Called after `items`.
+        """
 
     def describe(self) -> dict[str, Any]:
         """Facts that the result depends on. They are written into the dataset folder and compared on a second run."""
@@ -103,7 +121,13 @@ def jpegs(folder: Path) -> list[Path]:
 
 
 class WithoutNotes:
-    """Base class of sources that have no notes."""
+    """Base class of sources that have no notes, and in which a broken photograph is an error."""
+
+    on_broken: OnBroken | None = None
+
+    def problems(self) -> Sequence[str]:
+        """Nothing."""
+        return ()
 
     def notes(self) -> Sequence[str]:
         """Nothing."""
@@ -149,22 +173,3 @@ def nearest_colour(picture: np.ndarray, palette: np.ndarray) -> np.ndarray:
     pixels = picture.astype(np.int32)
     distances = np.stack([((pixels - colour) ** 2).sum(axis=2) for colour in palette.astype(np.int32)])
     return distances.argmin(axis=0).astype(np.uint8)
-
-
-def split_by_share(ids: Iterable[str], *, val: float, test: float, seed: int) -> dict[str, str]:
-    """Splits by id, shuffled by `seed`; a share above 0 gives at least one photograph.
-
-    Raises:
-        DatasetError: no photograph is left for train.
-    """
-    ordered = sorted(ids)
-    shuffled = [ordered[i] for i in np.random.default_rng(seed).permutation(len(ordered))]
-    counts = [max(1, round(share * len(ordered))) if share > 0 else 0 for share in (test, val)]
-    if sum(counts) >= len(ordered):
-        raise DatasetError(
-            f"{len(ordered)} photographs leave none to train on with val share {val} and test share {test}"
-        )
-    split = dict.fromkeys(shuffled, "train")
-    split.update(dict.fromkeys(shuffled[: counts[0]], "test"))
-    split.update(dict.fromkeys(shuffled[counts[0] : sum(counts)], "val"))
-    return split

@@ -4,7 +4,8 @@ from typing import Any
 
 import numpy as np
 
-from faceparse.core.datasets.source import Item, Raw, WithoutNotes, split_by_share
+from faceparse.core.datasets.source import Item, Raw, WithoutNotes
+from faceparse.core.datasets.splits import split_by_share
 from faceparse.core.drawing.drawn_face import DrawnFace, draw_face
 from faceparse.core.labels.label_set import get_label_set
 

@@ -7,7 +7,7 @@ from pathlib import Path, PurePosixPath
 
 from faceparse.core.text.paths import files_below
 
-_WILD = re.compile(r"(\*\*/|\*\*|\*|\{\w+\})")
+_WILD = re.compile(r"(\*\*/|\*\*|\*|\{[^\W\d]\w*\})")
 _MEANING = {"**/": r"((?:[^/]+/)*)", "**": r"([^/]+(?:/[^/]+)*?)", "*": r"([^/]+?)"}
 
 
@@ -16,7 +16,10 @@ class Match:
     """A path or name that fits a pattern."""
 
     name: str
-    """Part of it from the first wildcard or field to the last, without the file's suffix."""
+    """The wildcards and fields with what is between them, without other folders and the file's suffix.
+
+    `photos/a_1.jpg` is `a_1` by `photos/*_*.jpg`, and `train/images/1.jpg` is `train/1` by `{split}/images/*.jpg`.
+    """
     wildcards: tuple[str, ...]
     """Text that each `*` and `**` stands for."""
     fields: Mapping[str, str]
@@ -69,17 +72,29 @@ class Pattern:
             return None
         named = set(self._regex.groupindex.values())
         wild = tuple(value for number, value in enumerate(found.groups(), 1) if number not in named)
-        groups = range(1, self._regex.groups + 1)
-        start, end = min(map(found.start, groups), default=0), max(map(found.end, groups), default=len(text))
-        return Match(text[start:end], wild, found.groupdict())
+        return Match(self._name(wild, found.groupdict()), wild, found.groupdict())
+
+    def _name(self, wildcards: Sequence[str], fields: Mapping[str, str]) -> str:
+        places = [number for number, token in enumerate(self._tokens) if token in _MEANING or _is_field(token)]
+        if not places:
+            return self.text
+        parts = self._parts(wildcards, fields)
+        for number, token in enumerate(self._tokens):
+            if number not in places and "/" in token:
+                parts[number] = "/"
+        return re.sub("/+", "/", "".join(parts[places[0] : places[-1] + 1])).lstrip("/")
+
+    def _parts(self, wildcards: Sequence[str], fields: Mapping[str, str]) -> list[str]:
+        """The tokens, with texts in the places of wildcards and fields."""
+        values = iter(wildcards)
+        return [
+            next(values) if token in _MEANING else fields[token[1:-1]] if _is_field(token) else token
+            for token in self._tokens
+        ]
 
     def fill(self, wildcards: Sequence[str], fields: Mapping[str, str]) -> str:
         """The path in which the wildcards and the fields stand for these texts."""
-        values = iter(wildcards)
-        return "".join(
-            next(values) if token in _MEANING else fields[token[1:-1]] if _is_field(token) else token
-            for token in self._tokens
-        )
+        return "".join(self._parts(wildcards, fields))
 
     def files(self, folder: Path) -> Iterator[tuple[Path, Match]]:
         """Yield the files of a folder that fit, in the order of their paths. Hidden files and folders do not fit."""
@@ -93,4 +108,4 @@ class Pattern:
 
 
 def _is_field(token: str) -> bool:
-    return token.startswith("{") and token.endswith("}")
+    return _WILD.fullmatch(token) is not None and token not in _MEANING

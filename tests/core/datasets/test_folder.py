@@ -12,12 +12,13 @@ from PIL import Image
 from faceparse.core.datasets.folder import Folder
 from faceparse.core.datasets.layout import SPLITS, DatasetFolder
 from faceparse.core.datasets.prepare import prepare
-from faceparse.core.errors import DatasetError, OutputError, SettingsError
+from faceparse.core.errors import DatasetError, OutputError, ProblemsError, SettingsError
 from faceparse.core.images.encoding import encode_jpeg, encode_png
 from faceparse.core.images.palette import write_palette_png
 from faceparse.core.images.read_label import read_label
 from faceparse.core.images.read_photograph import read_image
 from faceparse.core.labels.label_set import LabelSet, get_label_set
+from faceparse.core.labels.mapping import read_mapping
 
 RANDOM = np.random.default_rng(0)
 LABELS = get_label_set("fasseg")
@@ -153,12 +154,25 @@ def test_two_names_that_become_one_are_refused(raw: Path) -> None:
     ("images", "labels"),
     [("images/a.jpg", "labels/*.png"), ("*/*.jpg", "labels/*.png"), ("images/*", "labels/a.png"), ("**/*", "l/*.png")],
 )
-def test_patterns_without_exactly_one_star_are_refused(raw: Path, images: str, labels: str) -> None:
+def test_patterns_without_the_same_wildcards_are_refused(raw: Path, images: str, labels: str) -> None:
     assert refusal(raw, images=images, labels=labels) == (
-        f"--images {images!r} and --labels {labels!r}: each pattern has exactly one '*', the photograph's "
-        "name; bring photographs of several folders into one, such as anna_1.jpg of anna/1.jpg, and their labels too; "
-        "--val and --test draw the splits, whose lists you may then edit"
+        f"--images {images!r} and --labels {labels!r}: write the same wildcards in both, * for a name and ** for any "
+        "folders, such as 'photos/*.jpg' and 'masks/*.png', or 'photos/**/*.jpg' and 'masks/**/*.png'"
     )
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ({"images": "{person}/*.jpg"}, "--images '{person}/*.jpg': {person} means nothing there; it may have {split}"),
+        ({"labels": "{split}/*.png"}, "--labels '{split}/*.png': {split} means nothing there; it may have {class}"),
+        ({"labels": "labels/*"}, "--labels 'labels/*': ends without a suffix; write it, such as 'labels/*.png'"),
+        ({"labels": "labels/*.json"}, "--labels 'labels/*.json': polygons are not read; draw them into pictures"),
+        ({"on_broken": "drop"}, "--on-broken 'drop': not one of fail, skip"),
+    ],
+)
+def test_options_that_mean_nothing_are_refused(raw: Path, options: dict[str, Any], expected: str) -> None:
+    assert refusal(raw, **options).startswith(expected)
 
 
 def test_patterns_are_relative_to_the_folder(raw: Path) -> None:
@@ -168,8 +182,8 @@ def test_patterns_are_relative_to_the_folder(raw: Path) -> None:
 
 def test_a_pattern_that_matches_nothing_is_named(raw: Path) -> None:
     assert refusal(raw, images="photos/*.jpg") == (
-        f"{raw / 'photos/*.jpg'}: no images; name them with --images 'photos/*.jpg' (folders in that folder "
-        "are not searched)"
+        f"{raw / 'photos/*.jpg'}: no images; name them with --images 'photos/*.jpg', or 'photos/**/*.jpg' "
+        "where they lie in folders"
     )
 
 
@@ -223,7 +237,7 @@ def test_a_label_that_lies_beside_its_turned_photograph_is_refused(raw: Path) ->
     assert refusal(raw) == (
         f"1 of 6 could not be prepared: {raw / 'labels' / 'n0.png'}: label is 30 x 20, as its photograph is "
         "stored, which EXIF orientation 6 turns to 20 x 30; turn the label likewise, or save the photograph upright "
-        "without EXIF"
+        "without EXIF; --on-broken skip leaves them out"
     )
 
 
@@ -355,8 +369,7 @@ def test_all_broken_photographs_are_told_at_once(raw: Path) -> None:
     assert message.startswith("4 of 6 could not be prepared: ")
     for part in (
         f"{truncated}: truncated JPEG; replace the file",
-        f"{raw / 'labels' / 'n1.png'}: missing; every image needs its label picture (see --labels), "
-        "move those without one elsewhere",
+        f"{raw / 'labels' / 'n1.png'}: missing; every image needs its label picture (see --labels)",
         f"{raw / 'labels' / 'n2.png'}: value 37 is not one of the 6 classes (0 to 5, 255 ignored); "
         "a label set names all ids of its labels, which --mapping may merge",
         f"{raw / 'labels' / 'n3.png'}: truncated or damaged PNG; replace the file",
@@ -449,6 +462,8 @@ def test_classes_of_no_label_are_told(raw: Path) -> None:
     assert notice == f"in no label: {absent}; nothing can be learnt of it; see whether ids and label set fit"
 
 
+PASSED_OVER = "passed over, being no photographs:"
+
 # Whatever a camera calls its files.
 
 
@@ -457,8 +472,259 @@ def test_capitals_in_suffixes_are_found_and_other_files_told(raw: Path) -> None:
         (raw / kind / name.lower()).rename(raw / kind / name)
     place(raw / "images" / "n9.psd", b"")
     place(raw / "images" / ".DS_Store", b"")
-    source = folder(raw, images="images/*.jpg")
-    assert [item.id for item in source.items()] == NAMES
-    assert source.notes() == []
-    assert folder(raw).notes() == ["passed over, being no photographs: 1 other: n9.psd"]
+    for pattern, passed_over in (("images/*.jpg", []), ("images/*", [f"{PASSED_OVER} 1 other: n9.psd"])):
+        source = folder(raw, images=pattern)
+        assert [item.id for item in source.items()] == NAMES
+        assert [note for note in source.notes() if note.startswith(PASSED_OVER)] == passed_over
     assert sorted(name for names in ids(prepared(raw)).values() for name in names) == NAMES
+
+
+# Folders in folders, and splits and groups of the user's own.
+
+
+@pytest.fixture
+def nested(tmp_path: Path) -> Path:
+    """Four photographs of each of five people, in folders."""
+    root = tmp_path / "raw"
+    for person in ("anna", "ben", "cy", "dan", "eve"):
+        for n in range(4):
+            place(root / "images" / person / f"{n}.jpg", encode_jpeg(photo()))
+            place(root / "labels" / person / f"{n}.png", encode_png(label()))
+    return root
+
+
+def test_folders_in_folders_keep_their_names(nested: Path) -> None:
+    place(nested / "images" / "zoe.JPG", encode_jpeg(photo()))  # ** is also no folder
+    place(nested / "labels" / "zoe.png", encode_png(label()))
+    place(nested / "images" / ".thumbnails" / "zoe.jpg", encode_jpeg(photo()))
+    out = prepared(nested, images="images/**/*.jpg", labels="labels/**/*.png")
+    found = sorted(name for names in ids(out).values() for name in names)
+    assert found == sorted(
+        [f"{person}/{n}" for person in ("anna", "ben", "cy", "dan", "eve") for n in range(4)] + ["zoe"]
+    )
+    for name in found:
+        assert np.array_equal(read_label(out / "labels" / f"{name}.png"), read_label(nested / "labels" / f"{name}.png"))
+
+
+def test_a_person_stays_in_one_split(nested: Path) -> None:
+    options = {"images": "images/**/*.jpg", "labels": "labels/**/*.png", "group": "{group}/*"}
+    for seed in range(6):
+        items = folder(nested, **options, seed=seed).items()
+        assert {item.split for item in items} == set(SPLITS)
+        places = {(item.id.split("/")[0], item.split) for item in items}
+        assert len(places) == 5
+
+
+def test_splits_may_be_folders(tmp_path: Path) -> None:
+    raw = tmp_path / "raw"
+    for word in ("Train", "valid", "test"):
+        place(raw / "images" / word / "1.jpg", encode_jpeg(photo()))  # the same name in each
+        place(raw / "labels" / word / "1.png", encode_png(label()))
+    source = folder(raw, images="images/{split}/*.jpg", labels="labels/{split}/*.png", val=None, test=None)
+    assert {item.id: item.split for item in source.items()} == {
+        "Train/1": "train", "valid/1": "val", "test/1": "test"
+    }  # fmt: skip
+    stars = folder(raw, images="images/*/*.jpg", labels="labels/*/*.png")
+    stars.items()
+    assert any(note.startswith("splits are drawn, although folders are named test, train, v") for note in stars.notes())
+    place(raw / "images" / "tset" / "1.jpg", encode_jpeg(photo()))
+    with pytest.raises(DatasetError, match=r"'tset' stands where --images has \{split\}, and is none of .*'test'\?; "):
+        source.items()
+
+
+def test_one_label_is_not_that_of_two_photographs(tmp_path: Path) -> None:
+    raw = tmp_path / "raw"
+    for word in ("train", "val"):
+        place(raw / "images" / word / "1.jpg", encode_jpeg(photo()))
+    place(raw / "labels" / "1.png", encode_png(label()))
+    message = refusal(raw, images="images/{split}/*.jpg", val=None, test=None)
+    assert message == (
+        f"{raw / 'labels/1.png'}: would be the label of {raw / 'images/train/1.jpg'} and of "
+        f"{raw / 'images/val/1.jpg'}; let --labels name the folders, too, such as {{split}}"
+    )
+
+
+def test_splits_may_be_a_table(raw: Path, tmp_path: Path) -> None:
+    table = place(tmp_path / "splits.csv", b"id,split\nn0,train\nn1.jpg,train\nimages/n2.jpg,val\nn3,Test\n")
+    source = folder(raw, splits=str(table), val=None, test=None)
+    assert {item.id: item.split for item in source.items()} == {"n0": "train", "n1": "train", "n2": "val", "n3": "test"}
+    assert "left out, being in no split: n4, n5" in source.notes()
+
+
+def test_splits_may_be_lists_and_a_share_of_train_becomes_val(raw: Path, tmp_path: Path) -> None:
+    place(tmp_path / "train.txt", b"\xef\xbb\xbfn0\r\nn1\r\n# comment\r\n\r\nn2\r\nn3.jpg\r\n")
+    place(tmp_path / "test.txt", b"images\\n4.jpg\nn5\n")
+    lists = str(tmp_path / "{split}.txt")
+    source = folder(raw, splits=lists, val=None, test=None)
+    splits = {item.id: item.split for item in source.items()}
+    assert splits == dict.fromkeys(["n0", "n1", "n2", "n3"], "train") | dict.fromkeys(["n4", "n5"], "test")
+    assert any(note.startswith("no val, on which the best weights are chosen; --val 0.1") for note in source.notes())
+    splits = {item.id: item.split for item in folder(raw, splits=lists, val=0.2, test=None).items()}
+    assert {key for key, split in splits.items() if split == "test"} == {"n4", "n5"}
+    assert set(splits.values()) == set(SPLITS)
+    with pytest.raises(SettingsError, match="--test: has no effect, since the dataset has its own test; leave it out"):
+        folder(raw, splits=lists, val=None, test=0.2).items()
+
+
+def test_lists_that_were_edited_move_photographs_in_a_prepared_folder(raw: Path, tmp_path: Path) -> None:
+    table, out = tmp_path / "splits.csv", tmp_path / "out"
+    lines = ["id,split", *(f"{name},{'val' if name == 'n5' else 'train'}" for name in NAMES)]
+    table.write_text("\n".join(lines))
+    options = {"splits": str(table), "val": None, "test": None}
+    prepare(folder(raw, **options), out)
+    table.write_text("\n".join(lines).replace("n0,train", "n0,val"))
+    report = prepare(folder(raw, **options), out)
+    assert (report.done, ids(out)) == (0, {"train": ["n1", "n2", "n3", "n4"], "val": ["n0", "n5"]})
+
+
+def test_a_group_in_two_splits_of_ones_own_is_refused(nested: Path, tmp_path: Path) -> None:
+    table = place(tmp_path / "splits.csv", b"id,split\nanna/0,train\nanna/1,test\nben/0,train\n")
+    options = {
+        "images": "images/**/*.jpg",
+        "labels": "labels/**/*.png",
+        "splits": str(table),
+        "val": None,
+        "test": None,
+    }
+    expected = "--group {group}/*: anna in test and train; move each group into one split"
+    assert refusal(nested, **options, group="{group}/*") == expected
+
+
+def test_lines_that_name_no_photograph_are_told_with_all_else_at_the_end(raw: Path, tmp_path: Path) -> None:
+    table = place(tmp_path / "splits.csv", b"id,split\nn0,train\nn9,train\nn1,vla\nn2,val\n")
+    (raw / "labels" / "n0.png").write_bytes(b"")
+    options: dict[str, Any] = {"splits": str(table), "val": None, "test": None}
+    with pytest.raises(ProblemsError) as caught:
+        prepared(raw, **options)
+    broken, *others = caught.value.problems
+    assert broken.startswith(f"{raw / 'labels/n0.png'}: ")
+    assert sorted(others) == [
+        f"{table}:3: 'n9' is no photograph in {raw}; fix the line",
+        f"{table}:4: 'vla' is no split; write train, val or test",
+    ]
+    report = prepare(folder(raw, **options, on_broken="skip"), tmp_path / "out")
+    assert report.left_out == caught.value.problems
+    assert ids(tmp_path / "out") == {"val": ["n2"]}
+    assert "train is empty, since all of its photographs were left out; add photographs or choose another --seed" in (
+        report.notices
+    )
+
+
+def test_splits_in_folders_and_in_a_file_are_one_too_many(raw: Path) -> None:
+    message = refusal(raw, images="{split}/*.jpg", splits="splits.csv")
+    assert message == "--splits splits.csv: has no effect, since --images has {split}; leave out one of them"
+
+
+# Photographs that are left out, and those that come later.
+
+
+def test_what_cannot_be_prepared_is_left_out_listed_and_counted(raw: Path) -> None:
+    truncated = raw / "images" / "n0.jpg"
+    truncated.write_bytes(truncated.read_bytes()[:-50])
+    whole = (raw / "labels" / "n1.png").read_bytes()
+    (raw / "labels" / "n1.png").unlink()
+    refusal(raw)
+    out = raw.parent / "out"
+    for done in (2, 0):  # four were done when it was refused
+        report = prepare(folder(raw, on_broken="skip"), out)
+        assert report.left_out == (
+            f"{truncated}: truncated JPEG; replace the file",
+            f"{raw / 'labels' / 'n1.png'}: missing; every image needs its label picture (see --labels)",
+        )
+        assert (report.done, sum(report.splits.values())) == (done, 4)
+    assert sorted(name for names in ids(out).values() for name in names) == NAMES[2:]
+    with pytest.raises(ProblemsError, match="2 of 6 could not be prepared"):
+        prepare(folder(raw), out)
+    place(raw / "labels" / "n1.png", whole)
+    report = prepare(folder(raw, on_broken="skip"), out)
+    assert (report.done, sum(report.splits.values()), len(report.left_out)) == (1, 5, 1)
+
+
+def test_a_folder_of_which_all_would_be_left_out_is_refused(raw: Path) -> None:
+    shutil.rmtree(raw / "labels")
+    message = refusal(raw, on_broken="skip")
+    assert message.startswith(f"every photograph would be left out: {raw / 'labels' / 'n0.png'}: missing; every image")
+    assert not (raw.parent / "out").exists()
+
+
+def test_photographs_without_labels_do_not_count_in_the_splits(raw: Path) -> None:
+    """Else val could be a photograph that nobody labelled."""
+    for i in range(200):
+        place(raw / "images" / f"x{i}.jpg", b"")
+    for seed in range(8):
+        items = folder(raw, on_broken="skip", seed=seed).items()
+        assert {item.split for item in items if not item.problem} == set(SPLITS)
+
+
+def test_photographs_that_are_added_move_no_others(raw: Path, tmp_path: Path) -> None:
+    out = prepared(raw)
+    before = {name: split for split, names in ids(out).items() for name in names}
+    for i in range(6, 30):
+        place(raw / "images" / f"n{i}.jpg", encode_jpeg(photo()))
+        place(raw / "labels" / f"n{i}.png", encode_png(label()))
+    for folder_, done in ((out, 24), (tmp_path / "new", 30)):  # nothing was lent, so a new folder has the same
+        report = prepare(folder(raw), folder_)
+        after = {name: split for split, names in ids(folder_).items() for name in names}
+        assert (report.done, len(after)) == (done, 30)
+        assert {name: after[name] for name in before} == before
+
+
+def test_who_was_lent_to_a_split_stays_there_with_later_photographs(nested: Path) -> None:
+    """Else a person would be in two splits of one folder."""
+    options = {
+        "images": "images/**/*.jpg",
+        "labels": "labels/**/*.png",
+        "group": "{group}/*",
+        "val": 0.02,
+        "test": 0.02,
+    }
+    source = folder(nested, **options)
+    lent = {item.id: item.split for item in source.items() if item.split != "train"}
+    assert any("is lent to it" in note for note in source.notes())
+    out = nested.parent / "out"
+    prepare(source, out)
+    for person in [f"p{i}" for i in range(60)] + sorted({key.split("/")[0] for key in lent}):
+        place(nested / "images" / person / "9.jpg", encode_jpeg(photo()))
+        place(nested / "labels" / person / "9.png", encode_png(label()))
+    prepare(folder(nested, **options), out)
+    found = {(name.split("/")[0], split) for split, names in ids(out).items() for name in names}
+    assert len(found) == 65
+    assert {(key.split("/")[0], split) for key, split in lent.items()} <= found
+
+
+# Where labels lie.
+
+
+def test_labels_may_lie_beside_their_photographs(tmp_path: Path) -> None:
+    raw = tmp_path / "raw"
+    for name in NAMES:
+        place(raw / f"{name}.png", encode_png(photo()))
+        place(raw / f"{name}_mask.png", encode_png(label()))
+    assert [item.id for item in folder(raw, images="*.png", labels="*_mask.png").items()] == NAMES
+
+
+def test_labels_without_a_photograph_are_told(raw: Path) -> None:
+    place(raw / "labels" / "n7.png", encode_png(label()))
+    source = folder(raw)
+    source.items()
+    assert source.notes() == ["1 label file without a photograph: n7.png"]
+
+
+# Mappings.
+
+
+def test_what_is_merged_is_counted(raw: Path, tmp_path: Path) -> None:
+    background, hair, skin, eyes, mouth, nose = LABELS.names
+    text = f'{background} = ["{background}"]\nhead = ["{hair}", "{skin}", "{eyes}", "{nose}"]\nignored = ["{mouth}"]\n'
+    mapping = read_mapping(place(tmp_path / "two.toml", text.encode()))
+    counts = np.bincount(np.stack([read_label(raw / "labels" / f"{n}.png") for n in NAMES]).ravel(), minlength=6)
+    report = prepare(folder(raw, mapping=mapping), tmp_path / "out")
+    old = dict(zip(LABELS.names, counts.tolist(), strict=True))
+    every = counts.sum()
+    expected = ", ".join(f"{name} in head {old[name]} ({old[name] / every:.1%})" for name in (hair, skin, eyes, nose))
+    expected += f", {mouth} ignored {old[mouth]} ({old[mouth] / every:.1%})"
+    assert f"merged by the mapping, in pixels: {expected}" in report.notices
+    for name in NAMES:
+        before, after = read_label(raw / "labels" / f"{name}.png"), read_label(tmp_path / "out/labels" / f"{name}.png")
+        table = np.array([0, 1, 1, 1, 255, 1], np.uint8)
+        assert np.array_equal(after, table[before])

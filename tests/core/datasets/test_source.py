@@ -1,4 +1,4 @@
-"""What all sources share: splitting, colours to ids, and finding the dataset inside what was downloaded."""
+"""What all sources share: names, colours to ids, and finding the dataset inside what was downloaded."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -6,8 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from faceparse.core.datasets.layout import SPLITS
-from faceparse.core.datasets.source import Item, find_root, nearest_colour, split_by_share
+from faceparse.core.datasets.source import Item, find_root, nearest_colour
 from faceparse.core.errors import DatasetError
 from faceparse.core.labels.label_set import get_label_set
 
@@ -31,45 +30,6 @@ def test_a_name_that_is_no_file_inside_the_dataset_is_refused(name: str) -> None
 @pytest.mark.parametrize("name", ["100_1", "a/b", "J. -_ü1(2)".replace(" ", ""), "..a", ".a", "日本"])
 def test_other_names_are_taken(name: str) -> None:
     assert Item(name, "train").id == name
-
-
-# Splits.
-
-
-@pytest.mark.parametrize(
-    ("count", "val", "test", "expected"),
-    [
-        (10, 0.1, 0.2, (7, 1, 2)),
-        (100, 0.25, 0.25, (50, 25, 25)),
-        (3, 0.01, 0.01, (1, 1, 1)),
-        (5, 0.0, 0.2, (4, 0, 1)),
-        (5, 0.2, 0.0, (4, 1, 0)),
-        (7, 0.0, 0.0, (7, 0, 0)),
-    ],
-)
-def test_shares_become_counts_and_no_share_is_empty(
-    count: int, val: float, test: float, expected: tuple[int, int, int]
-) -> None:
-    names = [f"n{i}" for i in range(count)]
-    split = split_by_share(names, val=val, test=test, seed=0)
-    assert set(split) == set(names)
-    assert tuple(list(split.values()).count(name) for name in SPLITS) == expected
-
-
-def test_a_split_depends_on_names_and_seed_alone() -> None:
-    names = [f"n{i}" for i in range(40)]
-    split = split_by_share(names, val=0.2, test=0.2, seed=5)
-    assert split_by_share(reversed(names), val=0.2, test=0.2, seed=5) == split
-    assert split_by_share(names, val=0.2, test=0.2, seed=6) != split
-
-
-@pytest.mark.parametrize(("count", "val", "test"), [(2, 0.1, 0.1), (10, 0.5, 0.5), (1, 0.1, 0.0)])
-def test_shares_that_leave_nothing_to_train_on_are_refused(count: int, val: float, test: float) -> None:
-    with pytest.raises(DatasetError) as caught:
-        split_by_share([str(i) for i in range(count)], val=val, test=test, seed=0)
-    assert str(caught.value) == (
-        f"{count} photographs leave none to train on with val share {val} and test share {test}"
-    )
 
 
 # Colours.
