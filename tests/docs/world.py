@@ -8,7 +8,9 @@ import numpy as np
 from PIL import Image
 
 from faceparse.cli import run
+from faceparse.core.datasets.layout import SPLITS
 from faceparse.core.images.encoding import encode_jpeg, encode_png
+from faceparse.core.images.read_label import read_label
 from faceparse.core.labels.label_set import get_label_set
 from tests import raw
 from tests.core.foreign.networks import save, small_model
@@ -40,6 +42,7 @@ def make_world(root: Path) -> None:
     _make_downloads(root / "downloads")
     _make_fasseg(root / "FASSEG-repository" / "V2")
     _make_own(root / "my-photos")
+    _arrange_own(root)
     _make_inputs(root)
     for arguments in (
         "prepare helen downloads/Helen dataset/Helen",
@@ -94,6 +97,28 @@ def _make_own(root: Path) -> None:
         face = raw.face(30 + n)
         raw.write(root / "photos" / f"{n}.jpg", encode_jpeg(face.image))
         raw.write(root / "masks" / f"{n}.png", encode_png(_renamed(face.label, ids)))
+
+
+def _arrange_own(root: Path) -> None:
+    """The same photographs in other folders, with other splits and other labels; two of them without a label."""
+    own, names = root / "my-photos", [str(n) for n in range(10)]
+    classes = ("background", *MINE, "mouth")
+    for n, name in enumerate(names):
+        photo, mask = own / "photos" / f"{name}.jpg", own / "masks" / f"{name}.png"
+        for folder, place in (("my-album", ("anna", "ben", "cy", "dan")[n % 4]), ("their-photos", SPLITS[n % 3])):
+            _copy(photo, root / folder / "photos" / place / photo.name)
+            _copy(mask, root / folder / "masks" / place / mask.name)
+        for folder in ("my-parts", "half-done"):
+            _copy(photo, root / folder / "photos" / photo.name)
+        if n < 8:
+            _copy(mask, root / "half-done" / "masks" / mask.name)
+        label = read_label(mask)
+        for i, one in enumerate(classes[1:], 1):
+            raw.write(root / "my-parts" / "masks" / f"{name}_{one}.png", encode_png(np.uint8(255) * (label == i)))
+
+
+def _copy(source: Path, target: Path) -> None:
+    raw.write(target, source.read_bytes())
 
 
 def _make_inputs(root: Path) -> None:
