@@ -10,7 +10,7 @@ from faceparse.core.datasets.label_files import small_suffix
 
 
 class Named(NamedTuple):
-    """What a line of a file says of a photograph."""
+    """A line of a file about a photograph."""
 
     where: str
     """File and number of the line, for errors."""
