@@ -29,6 +29,7 @@ from faceparse.commands import (
     sync,
     train,
     ui,
+    uncertain,
     web,
 )
 from faceparse.core.errors import FaceparseError, InterruptedRunError, ProblemsError, SettingsError
@@ -70,7 +71,7 @@ def _gated_value(parameter: Any, process: Callable[[Any, Any], Any], context: An
 
 _GROUPS = {
     "To begin with": ("demo", "doctor"),
-    "Data": ("prepare", "check", "edges"),
+    "Data": ("prepare", "check", "edges", "uncertain"),
     "Training and scores": ("train", "sweep", "eval", "leaderboard"),
     "A model in use": ("predict", "web", "models", "export", "import", "push"),
     "Runs in MLflow": ("runs", "ui", "sync"),
@@ -111,6 +112,7 @@ app.command()(sweep.sweep)
 app.command("eval")(evaluate.evaluate)
 app.command()(leaderboard.leaderboard)
 app.command()(predict.predict)
+app.command()(uncertain.uncertain)
 app.command()(web.web)
 app.command()(models.models)
 app.command()(export.export)

@@ -1,4 +1,4 @@
-"""Parses photographs. Threads read them, the caller's thread parses, threads encode and write."""
+"""Parses photographs and saves what was asked for. Threads encode and write."""
 
 from collections.abc import Sequence
 from contextlib import nullcontext
@@ -8,17 +8,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from faceparse.core.errors import FaceparseError
-from faceparse.core.faces.crops import Crop, crop_picture, paste, settle
-from faceparse.core.faces.face import Face, Finder
+from faceparse.core.faces.crops import paste, settle
+from faceparse.core.faces.face import Finder
 from faceparse.core.faces.geometry import FaceGeometry
-from faceparse.core.images.crop import Fit
-from faceparse.core.images.read_photograph import Picture, decode_picture
-from faceparse.core.machine.parallel import Track, default_processes, map_threads, untracked
-from faceparse.core.parser.inference import Parser, PendingArray, copy_to_host
-from faceparse.core.prediction.batches import batch_logits
+from faceparse.core.machine.parallel import Track, map_threads, untracked
+from faceparse.core.parser.inference import Parser, PendingArray
 from faceparse.core.prediction.coco import annotations, coco_file
 from faceparse.core.prediction.inputs import Source
+from faceparse.core.prediction.parsed_photographs import Broken, Photograph, file_threads, parsed_photographs
 from faceparse.core.prediction.saving import Outputs
 
 
@@ -33,20 +30,6 @@ class PhotographsReport(NamedTuple):
     """One line for each photograph that could not be read."""
     notices: list[str]
     """One line for each photograph that was parsed, but whose file has a peculiarity that users should know."""
-
-
-@dataclass(frozen=True)
-class _Photograph:
-    source: Source
-    picture: Picture
-    faces: list[Face] | None
-    crops: list[Crop]
-
-
-@dataclass(frozen=True)
-class _Broken:
-    problem: str
-    crops: tuple[Crop, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -74,18 +57,12 @@ def predict_photographs(
         OutputError: something cannot be written.
     """
     done, faceless, broken, notices = 0, list[str](), list[str](), list[str]()
-    threads = min(default_processes(), 8)
-    read = partial(_read, finder=finder, size=parser.input_size, geometry=geometry, fit=parser.fit)
-    photographs = map_threads(read, sources, threads, ahead=2 * batch_size)
-    parsed = (
-        (photo, [copy_to_host(one) for one in logits])
-        for photo, logits in batch_logits(parser, photographs, batch_size)
-    )
-    saved = map_threads(partial(_save, outputs), parsed, threads, ahead=2 * batch_size)
+    parsed = parsed_photographs(parser, sources, finder=finder, geometry=geometry, batch_size=batch_size)
+    saved = map_threads(partial(_save, outputs), parsed, file_threads(), ahead=2 * batch_size)
     coco = coco_file(outputs.folder / "coco.json", outputs.label_set) if "coco" in outputs.kinds else nullcontext()
     with coco as instances:
         for one in track(saved, len(sources), "predict"):
-            if isinstance(one, _Broken):
+            if isinstance(one, Broken):
                 broken.append(one.problem)
                 continue
             done += 1
@@ -98,20 +75,9 @@ def predict_photographs(
     return PhotographsReport(done, faceless, broken, notices)
 
 
-def _read(
-    source: Source, *, finder: Finder | None, size: tuple[int, int], geometry: FaceGeometry | None, fit: Fit
-) -> _Photograph | _Broken:
-    try:
-        picture = decode_picture(source.bytes(), source.where)
-        faces = finder(source.where, picture.image) if finder else None
-    except FaceparseError as error:  # one broken photograph must not stop the others
-        return _Broken(str(error))
-    return _Photograph(source, picture, faces, crop_picture(picture.image, faces, size, geometry, fit))
-
-
-def _save(outputs: Outputs, parsed: tuple[_Photograph | _Broken, list[PendingArray]]) -> _Saved | _Broken:
+def _save(outputs: Outputs, parsed: tuple[Photograph | Broken, list[PendingArray]]) -> _Saved | Broken:
     photo, answers = parsed
-    if isinstance(photo, _Broken):
+    if isinstance(photo, Broken):
         return photo
     source, picture, size = photo.source, photo.picture, photo.picture.size
     settled = settle([one() for one in answers], photo.crops)

@@ -15,6 +15,7 @@ from faceparse.core.errors import SettingsError
 from faceparse.core.images.warp import Size
 from faceparse.core.labels.label_set import LabelSet, nearest
 from faceparse.core.model.resnet import resize
+from faceparse.core.parser.mirrored import check_mirror, mirror_swap, unmirror
 from faceparse.core.parser.trained import Network, TrainedModel
 
 KINDS = ("flip", "scales")
@@ -74,10 +75,8 @@ def check_augmentation(augmentation: Augmentation, label_set: LabelSet, input_si
     Raises:
         SettingsError: left and right classes cannot be swapped, or a scaled crop would be too small.
     """
-    if augmentation.flip and label_set.side != "none" and not label_set.mirror:
-        raise SettingsError(
-            f"--tta flip: label set {label_set.name!r} has sides but no mirror pairs; add mirror = [[left, right], ...]"
-        )
+    if augmentation.flip:
+        check_mirror(label_set, "--tta flip")
     for scale in augmentation.scales:
         height, width = _scaled(input_size, scale)
         if min(height, width) < _SMALLEST:
@@ -116,7 +115,7 @@ class Flipped:
 
     def __init__(self, network: Network, label_set: LabelSet, device: torch.device) -> None:
         self.network, self.input_size = network, network.input_size
-        self._swap = torch.from_numpy(label_set.mirror_table()[: len(label_set)]).to(device, torch.int64)
+        self._swap = mirror_swap(label_set, device)
 
     def __call__(self, crops: Tensor) -> Tensor:
         """Return the logarithm of the averaged probabilities, N x C x H x W."""
@@ -124,7 +123,7 @@ class Flipped:
 
     def _views(self, crops: Tensor) -> Iterator[Tensor]:
         yield self.network(crops).softmax(dim=1)
-        yield self.network(crops.flip(2)).softmax(dim=1).flip(3)[:, self._swap]
+        yield unmirror(self.network(crops.flip(2)).softmax(dim=1), self._swap)
 
 
 class Scaled:
