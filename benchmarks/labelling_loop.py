@@ -11,6 +11,7 @@ Each of them is a run in the folder, and what is there already is not trained ag
 
 import json
 import os
+import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -24,7 +25,7 @@ from faceparse.core.load import load_model_from
 from faceparse.core.parser.inference import load_parser
 from faceparse.core.prediction.choice import plan_choice
 
-SEEDS = tuple(range(int(os.environ.get("LOOP_SEEDS", "3"))))
+SEEDS = tuple(range(int(os.environ.get("LOOP_SEEDS", "5"))))
 START, MORE, POOL = 6, 6, 42
 UPDATES = int(os.environ.get("LOOP_UPDATES", "84"))
 RECIPE, CROP = "experiments/fasseg-light.toml", (160, 128)
@@ -72,6 +73,7 @@ class Loop:
             if train is None or self.left == 0:
                 return None
             self.left -= 1
+            shutil.rmtree(place / "run", ignore_errors=True)  # of a training that was killed
             self._link(place / "data", train)
             run = faceparse.train(
                 {

@@ -25,6 +25,7 @@ COMMANDS = [
     "sweep",
     "eval",
     "predict",
+    "uncertain",
     "models",
     "export",
     "import",

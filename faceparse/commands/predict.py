@@ -34,14 +34,26 @@ def predict(
     save: Annotated[
         str | None,
         typer.Option(
-            help="Any of labels, overlays, cutouts, coco, json, instances, crops. Default: labels,overlays; of videos "
-            "overlays."
+            help="Any of labels, overlays, cutouts, alpha, coco, json, instances, crops. Default: labels,overlays; of "
+            "videos overlays."
         ),
     ] = None,
     classes: Annotated[
         str | None,
-        typer.Option(help="Classes and merged names that cut-outs keep, such as hair,mouth. Default: no background."),
+        typer.Option(
+            help="Classes and merged names that cut-outs and alpha keep, such as hair,mouth. Default: no background."
+        ),
     ] = None,
+    grow: Annotated[
+        str,
+        typer.Option(
+            metavar="N|N%",
+            help="Let cut-outs reach so many pixels, or % of the face's height, beyond their classes; -N shrinks them.",
+        ),
+    ] = "0",
+    feather: Annotated[
+        str, typer.Option(metavar="N|N%", help="Fade the edge of cut-outs over this width, half of it on each side.")
+    ] = "0",
     faces: Annotated[
         str,
         typer.Option(
@@ -67,11 +79,12 @@ def predict(
     batch_size: BatchSize = None,
     input_size: InputSize = None,
 ) -> None:
-    """Parse photographs, videos and cameras. Writes label maps, overlays, cut-outs, polygons, class areas.
+    """Parse photographs, videos and cameras. Writes label maps, overlays, cut-outs, soft masks, polygons, class areas.
 
-    Photographs: labels/NAME.png (ids, with a palette), overlays/NAME.jpg, cutouts/NAME.png, json/NAME.json, coco.json,
-    instances/NAME.png (number of each pixel's face), crops/NAME/0.jpg, .png, .npy (aligned photograph, labels, matrix).
-    Videos: overlays/NAME.mp4 with the sound, labels/NAME/000000.png, cutouts/NAME/000000.png, json/NAME.json.
+    Photographs: labels/NAME.png (ids, with a palette), overlays/NAME.jpg, cutouts/NAME.png, alpha/NAME.png (grey),
+    json/NAME.json, coco.json, instances/NAME.png (number of each pixel's face), crops/NAME/0.jpg, .png, .npy (aligned
+    photograph, labels, matrix). Videos: overlays/NAME.mp4 with the sound, labels/NAME/000000.png, cutouts/... and
+    alpha/... alike, json/NAME.json.
     """
     import sys
 
@@ -105,6 +118,8 @@ def predict(
         faces=faces,
         min_face=min_face,
         smooth=smooth,
+        grow=grow,
+        feather=feather,
         stdin=sys.stdin.buffer.read,
     )
     parser = load_parser(loaded, loaded.device(device_name(gpus, device) or "auto"), parse_size(input_size))

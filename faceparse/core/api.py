@@ -16,10 +16,11 @@ from faceparse.core.faces.choose_finder import AUTO, check_min_face, choose_find
 from faceparse.core.faces.crops import Crop, crop_picture, paste, settle
 from faceparse.core.faces.face import Face, Finder
 from faceparse.core.faces.geometry import FaceGeometry, if_consistent
+from faceparse.core.faces.matte import matte, softmax
 from faceparse.core.faces.own_finder import MIN_FACE, own_finder
 from faceparse.core.files.reading import read_bytes
 from faceparse.core.images.opening import DAMAGED, must_be_small_enough
-from faceparse.core.images.overlay import cut_out, overlay
+from faceparse.core.images.overlay import class_mask, cut_out, overlay, with_transparency
 from faceparse.core.images.palette import write_palette_png
 from faceparse.core.images.polygons import polygons
 from faceparse.core.images.read_photograph import Picture, decode_picture, from_pillow
@@ -61,7 +62,7 @@ class ParsedFace:
     @cached_property
     def probabilities(self) -> np.ndarray:
         """Class probabilities of the crop, C x h x w float32; they sum to 1 over the classes."""
-        return _softmax(self._answer)
+        return softmax(self._answer)
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -109,7 +110,7 @@ class Result:
             inside &= (self.owner == crop.face + 1) | (self.owner == 0)
             if self._picture.clear is not None:
                 inside &= ~self._picture.clear
-            for one, plane in zip(total, _softmax(answer), strict=True):
+            for one, plane in zip(total, softmax(answer), strict=True):
                 warped = cv2.warpAffine(
                     plane, crop.matrix, (width, height), flags=flags, borderMode=cv2.BORDER_REPLICATE
                 )
@@ -156,7 +157,23 @@ class Result:
 
             Image.fromarray(result.cut_out("hair", "skin")).save("face.png")
         """
-        return cut_out(self._picture.own, self.labels, self.label_set.resolve(names or self.label_set.names[1:]))
+        return cut_out(self._picture.own, class_mask(self.labels, self._kept(names)))
+
+    def alpha(self, *names: str) -> np.ndarray:
+        """Soft mask of some classes, H x W uint8 from 0 (outside) to 255 (inside), with edges to cut along.
+
+        A guided filter makes the edges of the network's probabilities follow those of the photograph. Without names,
+        everything but the background is inside. Pixels keep their own transparency.
+
+            photo = Image.fromarray(result.image)
+            photo.putalpha(Image.fromarray(result.alpha("hair")))
+        """
+        probabilities = [softmax(answer) for answer in self._answers]
+        mask = matte(self.image, probabilities, self._crops, self.owner, self._kept(names))
+        return with_transparency(mask, self._picture.own)
+
+    def _kept(self, names: tuple[str, ...]) -> tuple[int, ...]:
+        return self.label_set.resolve(names or self.label_set.names[1:])
 
     def save(self, path: str | Path) -> None:
         """Write the labels as an indexed PNG: programs read the ids, people see the colours.
@@ -268,11 +285,6 @@ class FaceParser:
                 for face, (crop, answer) in zip(photo.faces, aligned, strict=True)
             )
         return Result(picture.image, parsed.label, self.label_set, faces, parsed.owner, picture, crops, answers)
-
-
-def _softmax(logits: np.ndarray) -> np.ndarray:
-    exponentials = np.exp(logits - logits.max(axis=0))
-    return np.asarray(exponentials / exponentials.sum(axis=0))
 
 
 def _ids(answer: np.ndarray) -> np.ndarray:

@@ -12,6 +12,7 @@ from PIL import Image
 
 import faceparse
 from faceparse.core.errors import CheckpointError, DatasetError, DeviceError, SettingsError
+from faceparse.core.faces.matte import matte, softmax
 from faceparse.core.images.read_label import read_label
 from faceparse.core.images.read_photograph import read_image
 from faceparse.core.labels.label_set import get_label_set
@@ -88,6 +89,8 @@ def test_all_forms_give_one_picture(bands: faceparse.FaceParser, photograph: np.
         assert by_file.labels[:, 30:].any()
         assert (by_file.probabilities[0, :, :30] == 1).all()
         assert not by_file.cut_out()[:, :30].any()
+        assert not by_file.alpha()[:, :30].any()
+        assert by_file.alpha()[:, 30:].any()
     else:
         assert np.array_equal(by_file.labels, bands.predict(photograph).labels)
     assert by_file.notice == ("holds 2 pictures; only the first is taken" if kind == "animated" else "")
@@ -153,6 +156,10 @@ def test_masks_areas_and_cut_outs_are_the_labels(result: faceparse.Result) -> No
     assert np.array_equal(result.mask("skin"), labels == 1)
     brows = HELEN.ids(HELEN.merged["brows"])
     assert np.array_equal(result.mask("brows", "nose"), np.isin(labels, [*brows, HELEN.names.index("nose")]))
+    alpha = result.alpha("skin")
+    assert (alpha.dtype, alpha.shape) == (np.uint8, labels.shape)
+    (crop,), (answer,) = result._crops, result._answers
+    assert np.array_equal(alpha, matte(result.image, [softmax(answer)], [crop], result.owner, [1]))
     cut = result.cut_out("skin")
     assert np.array_equal(cut[..., 3] > 0, labels == 1)
     assert np.array_equal(result.cut_out()[..., 3] > 0, labels > 0)

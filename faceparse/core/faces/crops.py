@@ -181,7 +181,7 @@ def paste(
     order = sorted(range(len(crops)), key=lambda i: (not crops[i].wide, crops[i].box[2] * crops[i].box[3]))
     for i in order:
         crop = crops[i]
-        rows, columns = _region(crop, size)
+        rows, columns = crop_region(crop, size)
         label, owner = parsed.label[rows, columns], parsed.owner[rows, columns]
         if label.size:
             origin = np.array([[1.0, 0, columns.start], [0, 1, rows.start]])
@@ -222,8 +222,8 @@ def _border(height: int, width: int) -> np.ndarray:
     return np.asarray(1 - np.minimum(np.minimum(far[0][:, None], far[1][None]), 1), np.float32)
 
 
-def _region(crop: Crop, size: Size) -> tuple[slice, slice]:
-    """Rows and columns of the picture that the crop shows."""
+def crop_region(crop: Crop, size: Size) -> tuple[slice, slice]:
+    """Rows and columns of the picture that a crop shows."""
     height, width = crop.image.shape[:2]
     corners = np.array([[-0.5, -0.5], [width - 0.5, -0.5], [-0.5, height - 0.5], [width - 0.5, height - 0.5]])
     there = apply(invert(crop.matrix), corners)

@@ -22,17 +22,26 @@ def overlay(image: np.ndarray, label: np.ndarray, palette: np.ndarray, *, opacit
     return cv2.copyTo(image, (label == 0).view(np.uint8), painted)
 
 
-def cut_out(image: np.ndarray, label: np.ndarray, ids: Collection[int]) -> np.ndarray:
-    """H x W x 4 uint8 RGBA: the photograph where its class is one of `ids`, transparent elsewhere.
+def cut_out(image: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """H x W x 4 uint8 RGBA: the photograph where the mask (H x W uint8) is 255, transparent where it is 0.
 
     The photograph is RGB, or RGBA, whose transparency stays. Transparent pixels are black, so that the file holds
     nothing of the parts that were cut away.
     """
+    alpha = with_transparency(mask, image)
+    return cv2.merge([*cv2.split(cv2.copyTo(image[..., :3], alpha)), alpha])
+
+
+def with_transparency(mask: np.ndarray, image: np.ndarray) -> np.ndarray:
+    """A mask (H x W uint8), less opaque where the photograph (RGB, or RGBA) is transparent itself."""
+    return mask if image.shape[2] == 3 else cv2.multiply(mask, np.ascontiguousarray(image[..., 3]), scale=1 / 255)
+
+
+def class_mask(label: np.ndarray, ids: Collection[int]) -> np.ndarray:
+    """H x W uint8: 255 where the class is one of `ids`, else 0."""
     table = np.zeros(256, np.uint8)
     table[list(ids)] = 255
-    *colours, alpha = cv2.split(image if image.shape[2] == 4 else cv2.merge([image, np.full_like(label, 255)]))
-    alpha = cv2.bitwise_and(alpha, table[label])
-    return cv2.merge([*cv2.split(cv2.copyTo(cv2.merge(colours), alpha)), alpha])
+    return cv2.LUT(label, table)
 
 
 def contact_sheet(rows: Sequence[Sequence[np.ndarray]], *, height: int = 256, gap: int = 4) -> np.ndarray:

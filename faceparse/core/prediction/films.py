@@ -14,6 +14,7 @@ from faceparse.core.errors import DatasetError
 from faceparse.core.faces.crops import Crop, crop_picture, paste, settle
 from faceparse.core.faces.face import Finder
 from faceparse.core.faces.geometry import FaceGeometry
+from faceparse.core.faces.matte import matte, softmax
 from faceparse.core.files.writing import atomic_file
 from faceparse.core.images.overlay import overlay
 from faceparse.core.images.warp import Size
@@ -95,7 +96,7 @@ def predict_film(
 ) -> FilmReport:
     """Parse a film and save its `outputs` under `name`.
 
-    Overlays become a film with the sound; labels and cut-outs become one picture per frame.
+    Overlays become a film with the sound; labels, cut-outs and alpha become one picture per frame.
 
     Args:
         smooth: the `keep` of `Smoother`.
@@ -169,10 +170,6 @@ def _parse(parser: Parser, frames: Iterator[_Cropped], smoother: Smoother, batch
         yield _Parsed(cropped.frame, cropped.crops, raw, smoothed)
 
 
-def _labels(answers: list[PendingArray], crops: list[Crop], size: Size) -> np.ndarray:
-    return paste(settle([one() for one in answers], crops), crops, size).label
-
-
 class _Saver:
     """Draws and writes frame after frame. Leaving it without an error puts the film in place."""
 
@@ -197,14 +194,19 @@ class _Saver:
         image = parsed.frame.image
         if not self.frames:
             self._start((image.shape[0], image.shape[1]))
-        ids = [parsed.raw] if parsed.smoothed is parsed.raw else [parsed.raw, parsed.smoothed]
-        labels = [_labels(later, parsed.crops, self.size) for later in ids]
-        raw, label = labels[0], labels[-1]
-        self.flicker.add(image, raw, label)
+        crops, smooth = parsed.crops, parsed.smoothed is not parsed.raw
+        pending = [parsed.raw, parsed.smoothed] if smooth else [parsed.raw]
+        answers = [settle([one() for one in later], crops) for later in pending]
+        pasted = [paste(one, crops, self.size) for one in answers]
+        found, label = pasted[-1], pasted[-1].label
+        self.flicker.add(image, pasted[0].label, label)
         self.pixels += np.bincount(label.ravel(), minlength=len(self.pixels))
         name = f"{self._name}/{self.frames:06d}"
         self._outputs.save_label(name, label)
-        self._outputs.save_cutout(name, image, label)
+        self._outputs.save_cutout(name, image, found, crops)
+        if "alpha" in self._outputs.kinds:
+            probabilities = answers[-1] if smooth else [softmax(one) for one in answers[-1]]
+            self._outputs.save_alpha(name, matte(image, probabilities, crops, found.owner, self._outputs.shown))
         if self._writer is not None:
             self._writer.write(overlay(image, label, self._palette), parsed.frame.time)
         self.frames += 1

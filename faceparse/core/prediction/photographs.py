@@ -11,6 +11,8 @@ import numpy as np
 from faceparse.core.faces.crops import paste, settle
 from faceparse.core.faces.face import Finder
 from faceparse.core.faces.geometry import FaceGeometry
+from faceparse.core.faces.matte import matte, softmax
+from faceparse.core.images.overlay import with_transparency
 from faceparse.core.machine.parallel import Track, map_threads, untracked
 from faceparse.core.parser.inference import Parser, PendingArray
 from faceparse.core.prediction.coco import annotations, coco_file
@@ -82,7 +84,11 @@ def _save(outputs: Outputs, parsed: tuple[Photograph | Broken, list[PendingArray
     source, picture, size = photo.source, photo.picture, photo.picture.size
     settled = settle([one() for one in answers], photo.crops)
     found = paste(settled, photo.crops, size, clear=picture.clear)
-    outputs.save_picture(source.name, picture, found.label)
+    outputs.save_picture(source.name, picture, found, photo.crops)
+    if "alpha" in outputs.kinds:
+        probabilities = [softmax(answer) for answer in settled]
+        mask = matte(picture.image, probabilities, photo.crops, found.owner, outputs.shown)
+        outputs.save_alpha(source.name, with_transparency(mask, picture.own))
     outputs.save_instances(source.name, found.owner)
     for crop, answer in zip(photo.crops, settled, strict=True):
         if not crop.wide:

@@ -12,6 +12,7 @@ from faceparse.core.faces.choose_finder import AUTO, check_min_face, choose_find
 from faceparse.core.faces.face import Finder
 from faceparse.core.faces.finders_from_files import Boxes
 from faceparse.core.faces.geometry import FaceGeometry, if_consistent
+from faceparse.core.faces.outline import Outline, read_length
 from faceparse.core.faces.own_finder import MIN_FACE, own_finder
 from faceparse.core.labels.label_set import LabelSet
 from faceparse.core.machine.parallel import Track, untracked
@@ -21,6 +22,8 @@ from faceparse.core.prediction.films import Film, FilmReport, predict_film
 from faceparse.core.prediction.inputs import Inputs, camera_name, gather
 from faceparse.core.prediction.photographs import predict_photographs
 from faceparse.core.prediction.saving import (
+    OF_CLASSES,
+    OUTLINED,
     PHOTOGRAPHS_ALONE,
     Outputs,
     choose_classes,
@@ -136,6 +139,8 @@ def plan_prediction(
     faces: str = AUTO,
     min_face: float = MIN_FACE,
     smooth: float = 0.0,
+    grow: str = "0",
+    feather: str = "0",
     stdin: Callable[[], bytes] = bytes,
 ) -> PredictionPlan:
     """Check what was typed and return a plan; nothing is written.
@@ -144,6 +149,8 @@ def plan_prediction(
         model: where the network is from, for the JSON.
         faces: auto, none, YuNet's .onnx file or a .json file of boxes.
         min_face: height of the smallest face that `auto` looks for, as a share of the picture's.
+        grow, feather: how far cut-outs reach beyond their classes, and how wide their edge fades: pixels, or `5%` of
+            the face's height.
         stdin: reads what `-` stands for.
 
     Raises:
@@ -154,8 +161,11 @@ def plan_prediction(
     inputs = gather(typed, output, recursive=recursive, stdin=stdin)
     films = bool(inputs.videos or inputs.cameras)
     kinds = choose_kinds(save) if save else None
-    if classes and "cutouts" not in (kinds or ()):
-        raise SettingsError("--classes is for cut-outs; add --save cutouts")
+    if classes and OF_CLASSES.isdisjoint(kinds or ()):
+        raise SettingsError("--classes is for cut-outs and alpha; add --save cutouts or --save alpha")
+    outline = Outline(read_length(grow, "--grow", negative=True), read_length(feather, "--feather"))
+    if not outline.as_labelled and OUTLINED.isdisjoint(kinds or ()):
+        raise SettingsError("--grow and --feather are for cut-outs; add --save cutouts")
     if kinds and set(kinds) <= PHOTOGRAPHS_ALONE and not inputs.photographs:
         raise SettingsError(f"--save {kinds[0]} is for photographs, and there are only videos; use labels or json")
     if smooth and not films:
@@ -166,7 +176,7 @@ def plan_prediction(
         raise SettingsError(f"--faces {faces}: boxes are of photographs; for videos name YuNet's .onnx file")
     if films:
         check_pyav()
-    outputs = Outputs(output, label_set, kinds or DEFAULT_SAVE, choose_classes(classes, label_set), model)
+    outputs = Outputs(output, label_set, kinds or DEFAULT_SAVE, choose_classes(classes, label_set), model, outline)
     of_films = replace(outputs, kinds=kinds or DEFAULT_SAVE_OF_FILMS)
     _refuse_overwriting(inputs, outputs, of_films)
     return PredictionPlan(inputs, outputs, of_films, finder, check_min_face(min_face), smooth)

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +10,8 @@ import numpy as np
 
 from faceparse.core.datasets.layout import SPLITS
 from faceparse.core.errors import OutputError, SettingsError
-from faceparse.core.faces.crops import Crop
+from faceparse.core.faces.crops import Crop, PictureLabels
+from faceparse.core.faces.outline import Outline
 from faceparse.core.files.writing import make_folder, write_atomic
 from faceparse.core.images.encoding import encode_jpeg, encode_png
 from faceparse.core.images.matrices import encode_matrix
@@ -19,8 +20,12 @@ from faceparse.core.images.palette import write_palette_png
 from faceparse.core.images.read_photograph import Picture
 from faceparse.core.labels.label_set import LabelSet, nearest
 
-KINDS = ("labels", "overlays", "cutouts", "coco", "json", "instances", "crops")
+KINDS = ("labels", "overlays", "cutouts", "alpha", "coco", "json", "instances", "crops")
 
+OF_CLASSES = frozenset({"cutouts", "alpha"})
+"""Kinds of output that keep chosen classes alone."""
+OUTLINED = frozenset({"cutouts"})
+"""Kinds of output whose edge can be moved and faded."""
 PHOTOGRAPHS_ALONE = frozenset({"coco", "instances", "crops"})
 """Kinds of output that videos do not have."""
 
@@ -33,31 +38,39 @@ class Outputs:
     label_set: LabelSet
     kinds: tuple[str, ...]
     shown: tuple[int, ...]
-    """Classes that a cut-out keeps."""
+    """Classes that a cut-out and an alpha keep."""
     model: str
     """Where the network is from, for the JSON."""
+    outline: Outline = field(default_factory=Outline)
+    """How far a cut-out reaches beyond its classes, and how soft its edge is."""
 
     def path(self, kind: str, name: str, suffix: str) -> Path:
         """Path of an output file."""
         return self.folder / kind / f"{name}{suffix}"
 
-    def save_picture(self, name: str, picture: Picture, label: np.ndarray) -> None:
+    def save_picture(self, name: str, picture: Picture, parsed: PictureLabels, crops: Sequence[Crop]) -> None:
         """Save the label map, the overlay and the cut-out of a photograph."""
+        label = parsed.label
         self.save_label(name, label)
         if "overlays" in self.kinds:
             painted = overlay(picture.image, label, self.label_set.palette())
             write_atomic(self.path("overlays", name, ".jpg"), encode_jpeg(painted))
-        self.save_cutout(name, picture.own, label)
+        self.save_cutout(name, picture.own, parsed, crops)
 
     def save_label(self, name: str, label: np.ndarray) -> None:
         """Save a label map as a palette PNG."""
         if "labels" in self.kinds:
             write_palette_png(self.path("labels", name, ".png"), label, self.label_set.palette())
 
-    def save_cutout(self, name: str, image: np.ndarray, label: np.ndarray) -> None:
+    def save_cutout(self, name: str, image: np.ndarray, parsed: PictureLabels, crops: Sequence[Crop]) -> None:
         """Save the classes that are kept as a PNG, transparent elsewhere."""
         if "cutouts" in self.kinds:
-            write_atomic(self.path("cutouts", name, ".png"), encode_png(cut_out(image, label, self.shown)))
+            mask = self.outline.mask(parsed, crops, self.shown)
+            write_atomic(self.path("cutouts", name, ".png"), encode_png(cut_out(image, mask)))
+
+    def save_alpha(self, name: str, mask: np.ndarray) -> None:
+        """Save a soft mask of the classes that are kept, H x W uint8, as a grey PNG."""
+        write_atomic(self.path("alpha", name, ".png"), encode_png(mask))
 
     def save_instances(self, name: str, owner: np.ndarray) -> None:
         """Save the number of each pixel's face, counted from 1, as a PNG: 8 bits up to 255 faces, else 16."""

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from faceparse.core.images.overlay import colour_label, contact_sheet, cut_out, overlay
+from faceparse.core.images.overlay import class_mask, colour_label, contact_sheet, cut_out, overlay
 from faceparse.core.labels.label_set import get_label_set
 
 RANDOM = np.random.default_rng(0)
@@ -46,11 +46,20 @@ def test_a_photograph_of_background_alone_is_left_untouched() -> None:
 
 
 def test_a_cut_out_shows_the_classes_asked_for_and_hides_all_else() -> None:
-    cut = cut_out(IMAGE, LABEL, {2, 7})
+    cut = cut_out(IMAGE, class_mask(LABEL, {2, 7}))
     assert cut.dtype == np.uint8
     for place in np.ndindex(LABEL.shape):
         expected = [*IMAGE[place].tolist(), 255] if LABEL[place] in (2, 7) else [0, 0, 0, 0]
         assert cut[place].tolist() == expected
+
+
+def test_a_soft_mask_makes_a_cut_out_half_transparent_and_its_own_transparency_stays() -> None:
+    mask = np.arange(600, dtype=np.uint16).reshape(20, 30).astype(np.uint8)
+    cut = cut_out(IMAGE, mask)
+    assert np.array_equal(cut[..., 3], mask)
+    assert np.array_equal(cut[..., :3], np.where(mask[..., None] > 0, IMAGE, 0))
+    glass = np.dstack([IMAGE, np.full(mask.shape, 100, np.uint8)])
+    assert np.abs(cut_out(glass, mask)[..., 3] - mask.astype(float) * 100 / 255).max() <= 0.5 + 1e-3
 
 
 def flat(size: tuple[int, int], colour: int) -> np.ndarray:

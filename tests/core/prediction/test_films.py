@@ -7,10 +7,13 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from faceparse.core.errors import DatasetError, DeviceError, OutputError
+from faceparse.core.faces.crops import crop_picture
 from faceparse.core.faces.face import Face
+from faceparse.core.faces.matte import matte
 from faceparse.core.images.overlay import overlay
 from faceparse.core.labels.label_set import get_label_set
 from faceparse.core.parser.inference import Parser
@@ -83,6 +86,23 @@ def test_smoothing_lowers_the_flicker_that_is_reported(parser: Parser, film: Pat
     assert (content["frames"], content["smooth"], content["width"]) == (10, 0.8, 64)
     pixels = sum(np.bincount(label.flatten(), minlength=11) for label in saved_labels())
     assert [one["pixels"] for one in content["classes"].values()] == np.asarray(pixels).tolist()
+
+
+@pytest.mark.parametrize("smooth", [0.0, 0.8])
+def test_alpha_of_each_frame_is_of_the_smoothed_probabilities(parser: Parser, film: Path, smooth: float) -> None:
+    chosen = outputs("alpha")
+    predict_film(parser, Video(str(film)), "film", chosen, smooth=smooth)
+    with Video(str(film)) as video:
+        images = [frame.image for frame in video.frames()]
+    average: np.ndarray | None = None
+    for i, image in enumerate(images):
+        (crop,) = crop_picture(image, None, parser.input_size)
+        now = parser.logits(torch.from_numpy(crop.image[None]))[0].softmax(dim=0).numpy()
+        average = now if average is None else smooth * average + (1 - smooth) * now
+        expected = matte(image, [average], [crop], np.zeros((64, 64), np.uint16), chosen.shown)
+        found = np.array(Image.open(OUT / "alpha" / "film" / f"{i:06d}.png"))
+        assert np.abs(found.astype(int) - expected).max() <= 1
+        assert 0.05 < found.mean() / 255 < 0.95
 
 
 def test_faces_are_looked_for_in_each_frame(parser: Parser, film: Path) -> None:

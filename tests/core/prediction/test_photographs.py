@@ -1,21 +1,26 @@
 import json
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from faceparse.core.errors import DatasetError, OutputError
+from faceparse.core.faces.crops import crop_picture, paste, settle
 from faceparse.core.faces.face import Face
+from faceparse.core.faces.matte import matte, softmax
+from faceparse.core.faces.outline import Length, Outline
 from faceparse.core.files.writing import write_atomic
 from faceparse.core.images.encoding import encode_jpeg, encode_png
 from faceparse.core.images.matrices import read_matrix
-from faceparse.core.images.overlay import cut_out
+from faceparse.core.images.overlay import class_mask, cut_out
 from faceparse.core.images.read_photograph import read_image
 from faceparse.core.images.warp import apply, warp_image
 from faceparse.core.labels.label_set import LabelSet, get_label_set
-from faceparse.core.parser.inference import Parser
+from faceparse.core.parser.inference import Parser, copy_to_host
 from faceparse.core.prediction.inputs import Source, gather
 from faceparse.core.prediction.photographs import PhotographsReport, predict_photographs
 from faceparse.core.prediction.saving import Outputs
@@ -77,8 +82,43 @@ def test_cut_outs_hold_the_photographs_own_pixels(parser: Parser, photographs: P
     with Image.open(OUT / "cutouts" / "c.png") as picture:
         assert picture.mode == "RGBA"
         found = np.array(picture)
-    assert np.array_equal(found, cut_out(read_image(photographs / "c.bmp"), saved_label("c"), (2, 5)))
+    assert np.array_equal(found, cut_out(read_image(photographs / "c.bmp"), class_mask(saved_label("c"), (2, 5))))
     assert {0, 255} == set(found[..., 3].flat)
+
+
+def test_alpha_is_the_matte_of_the_kept_classes(parser: Parser, photographs: Path) -> None:
+    chosen = outputs("labels", "alpha", shown=(2, 5))
+    faces = [Face((10, 10, 30, 30)), Face((40, 36, 20, 20))]
+    predict_photographs(parser, sources(photographs / "a.jpg"), chosen, finder=lambda where, image: faces)
+    with Image.open(OUT / "alpha" / "a.png") as picture:
+        assert (picture.mode, picture.size) == ("L", (72, 72))
+        found = np.array(picture)
+    image = read_image(photographs / "a.jpg")
+    crops = crop_picture(image, faces, parser.input_size)
+    answers = settle([copy_to_host(parser.logits(torch.from_numpy(crop.image[None])))()[0] for crop in crops], crops)
+    owner = paste(answers, crops, (72, 72)).owner
+    expected = matte(image, [softmax(answer) for answer in answers], crops, owner, (2, 5))
+    assert np.abs(found.astype(int) - expected).max() <= 1
+    assert len(np.unique(found)) > 20
+    assert 0 < (found > 127).mean() < 0.9
+
+
+def test_a_cut_out_grows_by_a_share_of_each_faces_height(parser: Parser, photographs: Path) -> None:
+    faces = [Face((0, 0, 30, 40)), Face((50, 50, 10, 10))]
+    finder = lambda where, image: faces  # noqa: E731
+    grown = replace(outputs("cutouts", shown=(2, 5)), outline=Outline(grow=Length(0.1, share=True)))
+    predict_photographs(parser, sources(photographs / "a.jpg"), outputs("labels", "instances"), finder=finder)
+    predict_photographs(parser, sources(photographs / "a.jpg"), grown, finder=finder)
+    owner = np.array(Image.open(OUT / "instances" / "a.png"))
+    mask = np.isin(saved_label("a"), (2, 5))
+    expected = np.zeros((72, 72), bool)
+    for number, reach in ((1, 4), (2, 1)):
+        rows, columns = np.nonzero(mask & (owner == number))
+        for y, x in np.ndindex(72, 72):
+            expected[y, x] |= bool(len(rows)) and np.hypot(rows - y, columns - x).min() < reach + 0.5
+    assert np.array_equal(np.array(Image.open(OUT / "cutouts" / "a.png"))[..., 3], 255 * expected)
+    assert (owner[mask] == 1).any()
+    assert (owner[mask] == 2).any()
 
 
 def test_the_json_counts_pixels_and_coco_names_the_photographs(parser: Parser, photographs: Path) -> None:

@@ -35,11 +35,15 @@ def test_labels_and_overlays_are_saved_unless_something_else_is_asked_for(photog
     [
         (
             {"save": "label"},
-            "--save 'label': not one of labels, overlays, cutouts, coco, json, instances, crops; did you mean",
+            "--save 'label': not one of labels, overlays, cutouts, alpha, coco, json, instances, crops; did you mean",
         ),
         ({"save": "cutouts", "classes": "hat"}, "--classes 'hat': not in helen (background, skin, "),
         ({"save": "cutouts", "classes": "zzz"}, "--classes 'zzz': not in helen (background, skin, "),
-        ({"classes": "hair"}, "--classes is for cut-outs; add --save cutouts"),
+        ({"classes": "hair"}, "--classes is for cut-outs and alpha; add --save cutouts or --save alpha"),
+        ({"grow": "3"}, "--grow and --feather are for cut-outs; add --save cutouts"),
+        ({"save": "alpha", "feather": "2%"}, "--grow and --feather are for cut-outs; add --save cutouts"),
+        ({"save": "cutouts", "grow": "3px"}, "--grow 3px: write pixels such as 12, or % of the face's height such as"),
+        ({"save": "cutouts", "feather": "-3"}, "--feather -3: write pixels such as 12, or % of the face's height such"),
         ({"smooth": 0.5}, "--smooth is for videos and cameras, and there are only photographs"),
         ({"faces": "faces.pt"}, "--faces faces.pt: not auto, none, YuNet's .onnx file or a .json file of boxes"),
         ({"min_face": 0.0}, "--min-face 0: a share of the picture's height, from 0.01 to 1"),
