@@ -14,7 +14,7 @@ ORDER = [
     *("core.errors", "core.limits", "core.text", "core.labels", "core.settings", "core.files"),
     *("core.images", "core.machine"),
     *("core.faces", "core.drawing", "core.pages", "core.runtime", "core.serving", "core.names"),
-    *("core.datasets", "core.checking", "core.sampling", "core.model", "core.parser"),
+    *("core.annotations", "core.datasets", "core.checking", "core.sampling", "core.model", "core.parser"),
     *("core.prediction", "core.runs", "core.scoring", "core.export", "core.foreign", "core.training"),
     *("core.load", "core.api", "core.doctor", "core.sweeps", "core.web", "commands", "workflow", "cli"),
 ]

@@ -34,25 +34,30 @@ def predict(
     save: Annotated[
         str | None,
         typer.Option(
-            help="Any of labels, overlays, cutouts, alpha, coco, json, instances, crops. Default: labels,overlays; of "
-            "videos overlays."
+            help="Any of labels, overlays, cutouts, alpha, json, instances, crops, masks, npy, probabilities; for "
+            "annotation tools coco, cvat, labelme, labelstudio. Default: labels,overlays; of videos overlays."
         ),
     ] = None,
     classes: Annotated[
         str | None,
         typer.Option(
-            help="Classes and merged names that cut-outs and alpha keep, such as hair,mouth. Default: no background."
+            help="Classes and merged names that cut-outs, alpha and masks are of, such as hair,mouth. Default: no "
+            "background."
         ),
     ] = None,
     grow: Annotated[
         str,
         typer.Option(
             metavar="N|N%",
-            help="Let cut-outs reach so many pixels, or % of the face's height, beyond their classes; -N shrinks them.",
+            help="Let cut-outs and masks reach so many pixels, or % of the face's height, beyond their classes; -N "
+            "shrinks them.",
         ),
     ] = "0",
     feather: Annotated[
-        str, typer.Option(metavar="N|N%", help="Fade the edge of cut-outs over this width, half of it on each side.")
+        str,
+        typer.Option(
+            metavar="N|N%", help="Fade the edge of cut-outs and masks over this width, half of it on each side."
+        ),
     ] = "0",
     faces: Annotated[
         str,
@@ -82,8 +87,9 @@ def predict(
     """Parse photographs, videos and cameras. Writes label maps, overlays, cut-outs, soft masks, polygons, class areas.
 
     Photographs: labels/NAME.png (ids, with a palette), overlays/NAME.jpg, cutouts/NAME.png, alpha/NAME.png (grey),
-    json/NAME.json, coco.json, instances/NAME.png (number of each pixel's face), crops/NAME/0.jpg, .png, .npy (aligned
-    photograph, labels, matrix). Videos: overlays/NAME.mp4 with the sound, labels/NAME/000000.png, cutouts/... and
+    json/NAME.json, instances/NAME.png (number of each pixel's face), crops/NAME/0.jpg, .png, .npy (aligned photograph,
+    labels, matrix), masks/NAME/CLASS.png, npy/NAME.npy (ids), probabilities/NAME.npy (C x H x W float16). Annotation
+    tools import coco.json, cvat.xml, labelme/NAME.json, labelstudio.json. Videos: overlays/NAME.mp4 with the sound, labels/NAME/000000.png, cutouts/... and
     alpha/... alike, json/NAME.json.
     """
     import sys

@@ -178,8 +178,7 @@ def paste(
     """
     parsed = PictureLabels(np.zeros(size, np.uint8), np.zeros(size, np.uint16))
     aligned = {crop.face: crop for crop in crops if not crop.wide}
-    order = sorted(range(len(crops)), key=lambda i: (not crops[i].wide, crops[i].box[2] * crops[i].box[3]))
-    for i in order:
+    for i in paste_order(crops):
         crop = crops[i]
         rows, columns = crop_region(crop, size)
         label, owner = parsed.label[rows, columns], parsed.owner[rows, columns]
@@ -195,6 +194,11 @@ def paste(
     if clear is not None:
         parsed.label[clear] = parsed.owner[clear] = 0
     return parsed
+
+
+def paste_order(crops: Sequence[Crop]) -> list[int]:
+    """Numbers of crops in the order in which they are pasted: wider crops first, then by the size of the box."""
+    return sorted(range(len(crops)), key=lambda i: (not crops[i].wide, crops[i].box[2] * crops[i].box[3]))
 
 
 def settle(answers: Sequence[np.ndarray], crops: Sequence[Crop]) -> list[np.ndarray]:

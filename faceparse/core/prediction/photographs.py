@@ -1,24 +1,32 @@
 """Parses photographs and saves what was asked for. Threads encode and write."""
 
-from collections.abc import Sequence
-from contextlib import nullcontext
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from faceparse.core.annotations.coco import CocoFile
+from faceparse.core.annotations.cvat import CvatFile
+from faceparse.core.annotations.label_studio import LabelStudioFile, labelling_interface
+from faceparse.core.annotations.tool_file import ToolFile
 from faceparse.core.faces.crops import paste, settle
 from faceparse.core.faces.face import Finder
 from faceparse.core.faces.geometry import FaceGeometry
 from faceparse.core.faces.matte import matte, softmax
+from faceparse.core.files.writing import write_atomic
 from faceparse.core.images.overlay import with_transparency
 from faceparse.core.machine.parallel import Track, map_threads, untracked
 from faceparse.core.parser.inference import Parser, PendingArray
-from faceparse.core.prediction.coco import annotations, coco_file
 from faceparse.core.prediction.inputs import Source
 from faceparse.core.prediction.parsed_photographs import Broken, Photograph, file_threads, parsed_photographs
+from faceparse.core.prediction.probabilities import save_probabilities
 from faceparse.core.prediction.saving import Outputs
+
+TOOL_FILES: dict[str, type[ToolFile]] = {"coco": CocoFile, "cvat": CvatFile, "labelstudio": LabelStudioFile}
+"""Kind of output -> the one file of all photographs."""
 
 
 class PhotographsReport(NamedTuple):
@@ -40,7 +48,8 @@ class _Saved:
     size: tuple[int, int]
     notice: str
     faces: int | None
-    annotations: list[dict[str, Any]]
+    described: dict[str, Any]
+    """Kind of output -> what its file of all photographs says about this one."""
 
 
 def predict_photographs(
@@ -60,9 +69,16 @@ def predict_photographs(
     """
     done, faceless, broken, notices = 0, list[str](), list[str](), list[str]()
     parsed = parsed_photographs(parser, sources, finder=finder, geometry=geometry, batch_size=batch_size)
-    saved = map_threads(partial(_save, outputs), parsed, file_threads(), ahead=2 * batch_size)
-    coco = coco_file(outputs.folder / "coco.json", outputs.label_set) if "coco" in outputs.kinds else nullcontext()
-    with coco as instances:
+    with ExitStack() as stack:
+        files = {
+            kind: stack.enter_context(TOOL_FILES[kind].open(outputs.folder, outputs.label_set))
+            for kind in outputs.kinds
+            if kind in TOOL_FILES
+        }
+        if "labelstudio" in files:
+            interface = labelling_interface(outputs.label_set.classes)
+            write_atomic(outputs.folder / "labelstudio.xml", interface.encode())
+        saved = map_threads(partial(_save, outputs, files), parsed, file_threads(), ahead=2 * batch_size)
         for one in track(saved, len(sources), "predict"):
             if isinstance(one, Broken):
                 broken.append(one.problem)
@@ -72,12 +88,14 @@ def predict_photographs(
                 faceless.append(one.source.where)
             if one.notice:
                 notices.append(f"{one.source.where}: {one.notice}")
-            if instances is not None:
-                instances.add(one.source.where, *one.size, one.annotations)
+            for kind, file in files.items():
+                file.add(one.source.where, one.size, one.described[kind])
     return PhotographsReport(done, faceless, broken, notices)
 
 
-def _save(outputs: Outputs, parsed: tuple[Photograph | Broken, list[PendingArray]]) -> _Saved | Broken:
+def _save(
+    outputs: Outputs, files: Mapping[str, ToolFile], parsed: tuple[Photograph | Broken, list[PendingArray]]
+) -> _Saved | Broken:
     photo, answers = parsed
     if isinstance(photo, Broken):
         return photo
@@ -90,6 +108,10 @@ def _save(outputs: Outputs, parsed: tuple[Photograph | Broken, list[PendingArray
         mask = matte(picture.image, probabilities, photo.crops, found.owner, outputs.shown)
         outputs.save_alpha(source.name, with_transparency(mask, picture.own))
     outputs.save_instances(source.name, found.owner)
+    outputs.save_labelme(source.name, source.where, found)
+    if "probabilities" in outputs.kinds:
+        path = outputs.path("probabilities", source.name, ".npy")
+        save_probabilities(path, settled, photo.crops, size, len(outputs.label_set), clear=picture.clear)
     for crop, answer in zip(photo.crops, settled, strict=True):
         if not crop.wide:
             outputs.save_crop(source.name, crop.face, crop, answer)
@@ -100,4 +122,5 @@ def _save(outputs: Outputs, parsed: tuple[Photograph | Broken, list[PendingArray
             source.name, outputs.describe(source.where, size) | {"classes": outputs.areas(pixels)} | faces
         )
     number = None if photo.faces is None else len(photo.faces)
-    return _Saved(source, size, picture.notice, number, annotations(found) if "coco" in outputs.kinds else [])
+    described = {kind: file.describe(found.label, found.owner) for kind, file in files.items()}
+    return _Saved(source, size, picture.notice, number, described)

@@ -29,6 +29,7 @@ from faceparse.core.prediction.saving import (
     choose_classes,
     choose_kinds,
     make_output_folder,
+    mask_names,
 )
 from faceparse.core.prediction.smoothing import check_keep
 from faceparse.core.prediction.video import Video, check_pyav
@@ -149,7 +150,7 @@ def plan_prediction(
         model: where the network is from, for the JSON.
         faces: auto, none, YuNet's .onnx file or a .json file of boxes.
         min_face: height of the smallest face that `auto` looks for, as a share of the picture's.
-        grow, feather: how far cut-outs reach beyond their classes, and how wide their edge fades: pixels, or `5%` of
+        grow, feather: how far cut-outs and masks reach beyond their classes, and how wide their edge fades: pixels, or `5%` of
             the face's height.
         stdin: reads what `-` stands for.
 
@@ -162,10 +163,12 @@ def plan_prediction(
     films = bool(inputs.videos or inputs.cameras)
     kinds = choose_kinds(save) if save else None
     if classes and OF_CLASSES.isdisjoint(kinds or ()):
-        raise SettingsError("--classes is for cut-outs and alpha; add --save cutouts or --save alpha")
+        raise SettingsError("--classes is for cut-outs, alpha and masks; add --save cutouts, alpha or masks")
     outline = Outline(read_length(grow, "--grow", negative=True), read_length(feather, "--feather"))
     if not outline.as_labelled and OUTLINED.isdisjoint(kinds or ()):
-        raise SettingsError("--grow and --feather are for cut-outs; add --save cutouts")
+        raise SettingsError("--grow and --feather are for cut-outs and masks; add --save cutouts or masks")
+    if "masks" in (kinds or ()):
+        mask_names(label_set)
     if kinds and set(kinds) <= PHOTOGRAPHS_ALONE and not inputs.photographs:
         raise SettingsError(f"--save {kinds[0]} is for photographs, and there are only videos; use labels or json")
     if smooth and not films:

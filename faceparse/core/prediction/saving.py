@@ -1,6 +1,9 @@
 """Saves the outputs of `predict`, for a photograph and for a frame."""
 
+import io
 import json
+import os
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -8,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from faceparse.core.annotations.labelme import encode_labelme
 from faceparse.core.datasets.layout import SPLITS
 from faceparse.core.errors import OutputError, SettingsError
 from faceparse.core.faces.crops import Crop, PictureLabels
@@ -20,13 +24,17 @@ from faceparse.core.images.palette import write_palette_png
 from faceparse.core.images.read_photograph import Picture
 from faceparse.core.labels.label_set import LabelSet, nearest
 
-KINDS = ("labels", "overlays", "cutouts", "alpha", "coco", "json", "instances", "crops")
+ONE_EACH = ("masks", "npy", "probabilities", "labelme")
+"""Kinds of output that are further files of each photograph."""
+OF_ALL = ("coco", "cvat", "labelstudio")
+"""Kinds of output that are one file of all photographs."""
+KINDS = ("labels", "overlays", "cutouts", "alpha", "json", "instances", "crops", *ONE_EACH, *OF_ALL)
 
-OF_CLASSES = frozenset({"cutouts", "alpha"})
+OF_CLASSES = frozenset({"cutouts", "alpha", "masks"})
 """Kinds of output that keep chosen classes alone."""
-OUTLINED = frozenset({"cutouts"})
+OUTLINED = frozenset({"cutouts", "masks"})
 """Kinds of output whose edge can be moved and faded."""
-PHOTOGRAPHS_ALONE = frozenset({"coco", "instances", "crops"})
+PHOTOGRAPHS_ALONE = frozenset({"instances", "crops", *ONE_EACH, *OF_ALL})
 """Kinds of output that videos do not have."""
 
 
@@ -38,24 +46,27 @@ class Outputs:
     label_set: LabelSet
     kinds: tuple[str, ...]
     shown: tuple[int, ...]
-    """Classes that a cut-out and an alpha keep."""
+    """Classes that a cut-out and an alpha keep, and that have masks."""
     model: str
     """Where the network is from, for the JSON."""
     outline: Outline = field(default_factory=Outline)
-    """How far a cut-out reaches beyond its classes, and how soft its edge is."""
+    """How far cut-outs and masks reach beyond their classes, and how soft their edge is."""
 
     def path(self, kind: str, name: str, suffix: str) -> Path:
         """Path of an output file."""
         return self.folder / kind / f"{name}{suffix}"
 
     def save_picture(self, name: str, picture: Picture, parsed: PictureLabels, crops: Sequence[Crop]) -> None:
-        """Save the label map, the overlay and the cut-out of a photograph."""
+        """Save the label map, the overlay, the cut-out and the masks of a photograph."""
         label = parsed.label
         self.save_label(name, label)
         if "overlays" in self.kinds:
             painted = overlay(picture.image, label, self.label_set.palette())
             write_atomic(self.path("overlays", name, ".jpg"), encode_jpeg(painted))
         self.save_cutout(name, picture.own, parsed, crops)
+        self._save_masks(name, parsed, crops)
+        if "npy" in self.kinds:
+            write_atomic(self.path("npy", name, ".npy"), encode_npy(label))
 
     def save_label(self, name: str, label: np.ndarray) -> None:
         """Save a label map as a palette PNG."""
@@ -68,6 +79,13 @@ class Outputs:
             mask = self.outline.mask(parsed, crops, self.shown)
             write_atomic(self.path("cutouts", name, ".png"), encode_png(cut_out(image, mask)))
 
+    def _save_masks(self, name: str, parsed: PictureLabels, crops: Sequence[Crop]) -> None:
+        if "masks" in self.kinds:
+            files = mask_names(self.label_set)
+            for id_ in self.shown:
+                mask = self.outline.mask(parsed, crops, (id_,))
+                write_atomic(self.path("masks", f"{name}/{files[id_]}", ".png"), encode_png(mask))
+
     def save_alpha(self, name: str, mask: np.ndarray) -> None:
         """Save a soft mask of the classes that are kept, H x W uint8, as a grey PNG."""
         write_atomic(self.path("alpha", name, ".png"), encode_png(mask))
@@ -77,6 +95,13 @@ class Outputs:
         if "instances" in self.kinds:
             narrow = owner.astype(np.uint8) if owner.max(initial=0) < 256 else owner
             write_atomic(self.path("instances", name, ".png"), encode_png(narrow))
+
+    def save_labelme(self, name: str, where: str, parsed: PictureLabels) -> None:
+        """Save LabelMe's file of a photograph, which leads to the photograph at `where`."""
+        if "labelme" in self.kinds:
+            path = self.path("labelme", name, ".json")
+            there = os.path.relpath(os.path.realpath(where), os.path.realpath(path.parent)).replace(os.sep, "/")
+            write_atomic(path, encode_labelme(there, parsed.label, parsed.owner, self.label_set))
 
     def save_crop(self, name: str, number: int, crop: Crop, answer: np.ndarray) -> None:
         """Save a face as the network saw it: photograph, labels, and the matrix photograph -> crop."""
@@ -109,6 +134,27 @@ class Outputs:
             name: {"pixels": int(count), "fraction": round(float(count / pixels.sum()), 6)}
             for name, count in zip(self.label_set.names, pixels, strict=True)
         }
+
+
+def encode_npy(array: np.ndarray) -> bytes:
+    """File of an array, as `np.load` reads it."""
+    buffer = io.BytesIO()
+    np.save(buffer, array)
+    return buffer.getvalue()
+
+
+def mask_names(label_set: LabelSet) -> tuple[str, ...]:
+    """Names of the classes' mask files, without suffix: what no file name may hold becomes `_`.
+
+    Raises:
+        SettingsError: two classes would have the same file.
+    """
+    names = tuple(re.sub(r"[^\w.-]|^\.", "_", name) for name in label_set.names)
+    seen: dict[str, str] = {}
+    for file, name in zip(names, label_set.names, strict=True):
+        if (other := seen.setdefault(file.casefold(), name)) != name:
+            raise SettingsError(f"--save masks: {other!r} and {name!r} would both be written as {file}.png; rename one")
+    return names
 
 
 def choose_kinds(save: str) -> tuple[str, ...]:

@@ -2,12 +2,14 @@ import json
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
+from faceparse.core.annotations.annotation_files import read_annotations
 from faceparse.core.errors import DatasetError, OutputError
 from faceparse.core.faces.crops import crop_picture, paste, settle
 from faceparse.core.faces.face import Face
@@ -263,3 +265,40 @@ def test_a_photograph_as_a_whole_has_one_instance_and_one_crop(parser: Parser, p
     predict_photographs(parser, sources(photographs / "a.jpg"), outputs("instances", "crops"))
     assert set(np.unique(np.array(Image.open(OUT / "instances" / "a.png")))) <= {0, 1}
     assert names(OUT / "crops" / "a") == {"0.jpg", "0.png", "0.npy"}
+
+
+def test_masks_and_arrays_have_the_labels(parser: Parser, photographs: Path) -> None:
+    kinds = ("labels", "masks", "npy")
+    predict_photographs(parser, sources(photographs / "c.bmp"), outputs(*kinds, shown=(2, 5)))
+    label = saved_label("c")
+    assert np.array_equal(np.load(OUT / "npy" / "c.npy"), label)
+    assert names(OUT / "masks" / "c") == {"left_brow.png", "right_eye.png"}
+    for name, id_ in (("left_brow", 2), ("right_eye", 5)):
+        assert np.array_equal(np.array(Image.open(OUT / "masks" / "c" / f"{name}.png")), 255 * (label == id_))
+
+
+@pytest.mark.parametrize("kind", ["coco", "cvat", "labelme", "labelstudio"])
+def test_files_for_annotation_tools_are_drawn_again_to_the_pixel(parser: Parser, photographs: Path, kind: str) -> None:
+    faces = [Face((10, 10, 30, 30)), Face((40, 36, 20, 20))]
+    found = sources(photographs / "a.jpg", photographs / "c.bmp")
+    predict_photographs(parser, found, outputs("labels", kind), finder=lambda where, image: faces)
+    one = {"coco": "coco.json", "cvat": "cvat.xml", "labelstudio": "labelstudio.json"}.get(kind)
+    files = [OUT / one] if one else [OUT / "labelme" / "a.json", OUT / "labelme" / "c.json"]
+    read = [photograph for file in files for photograph in read_annotations(file)]
+    assert [Path(one.file_names[0]).name for one in read] == ["a.jpg", "c.bmp"]
+    for photograph in read:
+        label = saved_label(Path(photograph.file_names[0]).stem)
+        assert len(np.unique(label)) > 3
+        assert np.array_equal(photograph.draw(HELEN, (1, 1)).label, label)
+
+
+def test_labelmes_file_leads_to_the_photograph(parser: Parser, photographs: Path) -> None:
+    predict_photographs(parser, sources(photographs / "a.jpg"), outputs("labelme"))
+    path = json.loads((OUT / "labelme" / "a.json").read_text())["imagePath"]
+    assert (OUT / "labelme" / path).samefile(photographs / "a.jpg")
+
+
+def test_label_studio_gets_its_interface(parser: Parser, photographs: Path) -> None:
+    predict_photographs(parser, sources(photographs / "a.jpg"), outputs("labelstudio"))
+    interface = ElementTree.parse(OUT / "labelstudio.xml")
+    assert [one.get("value") for one in interface.iter("Label")] == list(HELEN.names[1:])

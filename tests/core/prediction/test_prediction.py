@@ -35,13 +35,16 @@ def test_labels_and_overlays_are_saved_unless_something_else_is_asked_for(photog
     [
         (
             {"save": "label"},
-            "--save 'label': not one of labels, overlays, cutouts, alpha, coco, json, instances, crops; did you mean",
+            "--save 'label': not one of labels, overlays, cutouts, alpha, json, instances, crops, masks, npy, probabil",
         ),
         ({"save": "cutouts", "classes": "hat"}, "--classes 'hat': not in helen (background, skin, "),
         ({"save": "cutouts", "classes": "zzz"}, "--classes 'zzz': not in helen (background, skin, "),
-        ({"classes": "hair"}, "--classes is for cut-outs and alpha; add --save cutouts or --save alpha"),
-        ({"grow": "3"}, "--grow and --feather are for cut-outs; add --save cutouts"),
-        ({"save": "alpha", "feather": "2%"}, "--grow and --feather are for cut-outs; add --save cutouts"),
+        ({"classes": "hair"}, "--classes is for cut-outs, alpha and masks; add --save cutouts, alpha or masks"),
+        ({"grow": "3"}, "--grow and --feather are for cut-outs and masks; add --save cutouts or masks"),
+        (
+            {"save": "alpha", "feather": "2%"},
+            "--grow and --feather are for cut-outs and masks; add --save cutouts or masks",
+        ),
         ({"save": "cutouts", "grow": "3px"}, "--grow 3px: write pixels such as 12, or % of the face's height such as"),
         ({"save": "cutouts", "feather": "-3"}, "--feather -3: write pixels such as 12, or % of the face's height such"),
         ({"smooth": 0.5}, "--smooth is for videos and cameras, and there are only photographs"),
@@ -60,6 +63,7 @@ def test_what_could_do_nothing_is_refused(photographs: Path, options: dict[str, 
     ("options", "expected"),
     [
         ({"save": "coco"}, "--save coco is for photographs, and there are only videos; use labels or json"),
+        ({"save": "npy,masks"}, "--save npy is for photographs, and there are only videos; use labels or json"),
         ({"smooth": 1}, "--smooth 1: from 0 (each frame for itself) to less than 1, such as 0.8"),
         (
             {"faces": "boxes.json"},
@@ -74,6 +78,13 @@ def test_what_no_video_can_have_is_refused(options: dict[str, Any], expected: st
     with pytest.raises(SettingsError) as caught:
         plan("film.mp4", **options)
     assert str(caught.value) == expected
+
+
+def test_classes_that_would_have_one_mask_are_refused(photographs: Path) -> None:
+    own = HELEN.model_copy(update={"classes": {"background": "#000000", "a/b": "#ff0000", "A b": "#00ff00"}})
+    with pytest.raises(SettingsError) as caught:
+        plan_prediction([str(photographs)], Path("out"), label_set=own, model="best.pth", save="masks")
+    assert str(caught.value) == "--save masks: 'a/b' and 'A b' would both be written as A_b.png; rename one"
 
 
 def test_without_pyav_videos_are_refused_before_anything_is_done(
