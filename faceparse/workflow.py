@@ -43,6 +43,7 @@ class _OfIBugMask(_OfAligned, total=False):
 class _OfFolder(_OfIBugMask, total=False):
     images: str
     labels: str
+    annotations: str | Path
     mapping: str | Path
     ignored: int | str
     splits: str | Path

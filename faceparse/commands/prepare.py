@@ -143,6 +143,13 @@ def folder(
             "name, for one mask a class."
         ),
     ] = "labels/*.png",
+    annotations: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE|PATTERN",
+            help="In the place of --labels, files of LabelMe, COCO, CVAT for images or Label Studio.",
+        ),
+    ] = None,
     mapping: MappingFile = None,
     ignored: Annotated[
         str | None, typer.Option(help="Id or colour (#ff00ff) of pixels that do not count, beside 255.")
@@ -185,7 +192,8 @@ def folder(
 ) -> None:
     """Images and labels of your own: class ids, palette PNGs, the label set's colours, or one mask a class."""
     options = {"align": align, "size": size, "template": template, "on_missing": on_missing}
-    pairs = {"label_set": label_set, "images": images, "labels": labels, "mapping": mapping, "ignored": ignored}
+    pairs = {"label_set": label_set, "images": images, "labels": labels, "annotations": annotations}
+    pairs |= {"mapping": mapping, "ignored": ignored}
     chosen = {"splits": splits, "group": group, "val": val, "test": test, "seed": seed, "on_broken": on_broken}
     _prepare("folder", raw_dir, out_dir, processes, options | pairs | chosen)
 

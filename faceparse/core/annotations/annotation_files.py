@@ -1,9 +1,11 @@
 """Reads files of annotation tools. The content tells which tool's a file is, not its name."""
 
-from collections.abc import Callable
+import unicodedata
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
-from pathlib import Path
-from typing import Any
+from pathlib import Path, PurePosixPath
+from typing import Any, NamedTuple
 
 from pydantic import ValidationError
 
@@ -34,6 +36,32 @@ def read_annotations(path: Path) -> list[AnnotatedPhotograph]:
     Raises:
         DatasetError: it cannot be read, is of another tool, or has a bad value.
     """
+    return _current(path).photographs
+
+
+def annotations_of(path: Path, file_name: str) -> Sequence[AnnotatedPhotograph]:
+    """Read what a file says about photographs of one file name, in any folders.
+
+    The file that was read last is kept, since it may say something about thousands of photographs.
+
+    Raises:
+        DatasetError: as `read_annotations`.
+    """
+    return _current(path).by_name.get(name_key(file_name), ())
+
+
+def name_key(name: str) -> str:
+    """The file name in a path, as names are compared: accents written in one way, the suffix in small letters."""
+    path = PurePosixPath(unicodedata.normalize("NFC", name.rpartition("/")[2]))
+    return path.stem + path.suffix.lower()
+
+
+class _Content(NamedTuple):
+    photographs: list[AnnotatedPhotograph]
+    by_name: Mapping[str, Sequence[AnnotatedPhotograph]]
+
+
+def _current(path: Path) -> _Content:
     try:
         stat = path.stat()
     except OSError:
@@ -42,19 +70,24 @@ def read_annotations(path: Path) -> list[AnnotatedPhotograph]:
 
 
 @lru_cache(maxsize=1)
-def _read(path: Path, _changed: int, size: int) -> list[AnnotatedPhotograph]:
-    """Read a file, and keep it for the next photograph in it; another date or size means another content."""
+def _read(path: Path, _changed: int, size: int) -> _Content:
+    """Read a file; another date or size means another content."""
     if size > LARGEST:
         raise DatasetError(f"{path}: larger than {LARGEST >> 20} MiB; export it in parts")
     data = read_bytes(path)
     try:
-        return _parse(data.decode("utf-8-sig"), str(path))
+        photographs = _parse(data.decode("utf-8-sig"), str(path))
     except UnicodeDecodeError:
         raise DatasetError(f"{path}: not a text file in UTF-8; export it again") from None
     except ValidationError as error:
         raise DatasetError(f"{path}: {explain(error)}; export it again") from None
     except ValueError as error:
         raise DatasetError(f"{path}: {error}") from None
+    by_name = defaultdict[str, list[AnnotatedPhotograph]](list)
+    for one in photographs:
+        for key in {name_key(name) for name in one.file_names}:
+            by_name[key].append(one)
+    return _Content(photographs, dict(by_name))
 
 
 def _parse(text: str, where: str) -> list[AnnotatedPhotograph]:

@@ -65,7 +65,7 @@ class _CvatShape:
         values = self._values
         if self._kind == "mask":
             left, top, width, height = (_whole(values, name) for name in ("left", "top", "width", "height"))
-            counts = int_lengths([_parsed(one, "rle", int) for one in values.get("rle", "").split(",")])
+            counts = int_lengths([int(_parsed(one, "rle", int)) for one in values.get("rle", "").split(",")])
             return RunsShape(counts, (height, width), (left, top)).part(size)
         if self._kind == "polygon":
             points = [
@@ -77,8 +77,8 @@ class _CvatShape:
             return PolygonShape((np.array(points),)).part(size)
         turned = _number(values, "rotation", default=0)
         if self._kind == "box":
-            left, top, right, bottom = (_number(values, name) for name in ("xtl", "ytl", "xbr", "ybr"))
-            return rectangle((left, top), (right, bottom), turned).part(size)
+            x, y, x2, y2 = (_number(values, name) for name in ("xtl", "ytl", "xbr", "ybr"))
+            return rectangle((x, y), (x2, y2), turned).part(size)
         if self._kind == "ellipse":
             x, y, rx, ry = (_number(values, name) for name in ("cx", "cy", "rx", "ry"))
             return ellipse((x, y), (rx, ry), turned).part(size)

@@ -4,7 +4,9 @@ import base64
 import binascii
 import io
 import json
+import posixpath
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
@@ -42,7 +44,9 @@ def is_labelme(content: Any) -> bool:
 
 
 def read_labelme(content: Any, where: str) -> list[AnnotatedPhotograph]:
-    """Read a LabelMe file. A photograph that is embedded in it is not opened.
+    """Read a LabelMe file, whose path of the photograph begins at its own folder.
+
+    A photograph that is embedded in it is not opened.
 
     Raises:
         ValidationError: a key is missing, or has a bad value.
@@ -55,7 +59,9 @@ def read_labelme(content: Any, where: str) -> list[AnnotatedPhotograph]:
         )
         for i, shape in enumerate(file.shapes)
     )
-    return [AnnotatedPhotograph((file.path.replace("\\", "/"),), size, regions, where)]
+    path = file.path.replace("\\", "/")
+    there = posixpath.normpath(posixpath.join(Path(where).parent.as_posix(), path))
+    return [AnnotatedPhotograph((path, there), size, regions, where)]
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
 """Polygons of COCO, CVAT and Label Studio, whose points are pixel corners: filled as pycocotools fills them."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -44,7 +44,7 @@ class PolygonShape:
         return Part(rows, columns, inside, doubled)
 
 
-def _ends(rings: tuple[np.ndarray, ...], end: np.ufunc) -> tuple[float, float]:
+def _ends(rings: tuple[np.ndarray, ...], end: Callable[..., np.ndarray]) -> tuple[float, float]:
     x, y = end([end(ring, axis=0) for ring in rings], axis=0)
     return float(x), float(y)
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from faceparse.core.datasets.annotated_labels import AnnotatedLabels
 from faceparse.core.datasets.class_masks import ClassMasks
 from faceparse.core.datasets.folder_labels import FolderLabels, Photograph
 from faceparse.core.datasets.label_pictures import LabelPictures
@@ -25,6 +26,8 @@ from faceparse.core.labels.mapping import MappingFile, identity, map_classes
 from faceparse.core.text.path_pattern import Pattern
 from faceparse.core.text.patterns import some
 
+LABELS = "labels/*.png"
+"""Pattern of the labels where none is given."""
 SHARE = 0.1
 """Share of val and of test where the dataset has no splits and none is given."""
 
@@ -33,7 +36,8 @@ class Folder(WithoutLandmarks):
     """Photographs that match one pattern, and labels that match another with the same wildcards.
 
     `*` is any name, `**` any folders. `{split}` in the images' pattern is the photograph's split; `{class}` in the
-    labels' pattern is a class's name, for one mask a class. Else a label is one picture (`LabelPictures`).
+    labels' pattern is a class's name, for one mask a class. Else a label is one picture (`LabelPictures`), or the
+    regions in the files of an annotation tool (`AnnotatedLabels`).
 
     A mapping renames and merges the classes of `label_set`, which are those of the labels.
 
@@ -47,7 +51,8 @@ class Folder(WithoutLandmarks):
         label_set: LabelSet,
         mapping: MappingFile | None = None,
         images: str = "images/*",
-        labels: str = "labels/*.png",
+        labels: str = LABELS,
+        annotations: str | None = None,
         ignored: str | None = None,
         splits: str | None = None,
         group: str | None = None,
@@ -59,6 +64,7 @@ class Folder(WithoutLandmarks):
         """Use the folder `raw`; no file is read yet.
 
         Args:
+            annotations: file of an annotation tool, or a pattern of such files, in the place of `labels`.
             ignored: id or colour of pixels that do not count, beside 255.
             splits: a CSV, or lists, that say each photograph's split.
             group: a pattern of the ids with `{group}` in it, or a CSV: photographs of a group stay in one split.
@@ -70,8 +76,6 @@ class Folder(WithoutLandmarks):
         """
         self.raw = raw
         self.images = Pattern(images)
-        pattern = Pattern(labels)
-        _must_fit(self.images, pattern, raw)
         if splits is not None and "split" in self.images.fields:
             raise SettingsError(
                 f"--splits {splits}: has no effect, since --images has {{split}}; leave out one of them"
@@ -81,15 +85,7 @@ class Folder(WithoutLandmarks):
         self.raw_set = label_set
         self.mapping = map_classes(mapping, label_set) if mapping is not None else identity(label_set)
         self.label_set = self.mapping.target
-        self.labels: FolderLabels
-        if "class" in pattern.fields:
-            if ignored is not None:
-                raise SettingsError(
-                    "--ignored: is for label pictures; a mask of ignored pixels has the class 'ignored'"
-                )
-            self.labels = ClassMasks(raw, self.images, pattern, label_set)
-        else:
-            self.labels = LabelPictures(raw, pattern, label_set, ignored)
+        self.labels = self._labels(labels, annotations, ignored)
         self.splits, self.group = splits, group
         self.has_splits = splits is not None or "split" in self.images.fields
         default = 0.0 if self.has_splits else SHARE
@@ -97,6 +93,23 @@ class Folder(WithoutLandmarks):
         self.seed, self.on_broken = seed, on_broken
         self._notes: list[str] = []
         self._problems: list[str] = []
+
+    def _labels(self, labels: str, annotations: str | None, ignored: str | None) -> FolderLabels:
+        if annotations is not None:
+            if labels != LABELS or ignored is not None:
+                option = "--labels" if labels != LABELS else "--ignored"
+                raise SettingsError(f"{option}: is for label pictures; leave it out, or --annotations")
+            _must_name_photographs(self.images, self.raw)
+            return AnnotatedLabels(self.raw, annotations, self.raw_set)
+        pattern = Pattern(labels)
+        _must_fit(self.images, pattern, self.raw)
+        if "class" in pattern.fields:
+            if ignored is not None:
+                raise SettingsError(
+                    "--ignored: is for label pictures; a mask of ignored pixels has the class 'ignored'"
+                )
+            return ClassMasks(self.raw, self.images, pattern, self.raw_set)
+        return LabelPictures(self.raw, pattern, self.raw_set, ignored)
 
     def items(self) -> list[Item]:
         """Every photograph with its split, and how its label is read."""
@@ -217,7 +230,7 @@ class Folder(WithoutLandmarks):
             self._mapped(label.ids, item.files[1]),
             data if data[:2] == b"\xff\xd8" else None,
             read_orientation(data),
-            picture.notice,
+            picture.notice or label.notice,
             label.overlapping,
             self._merged(label.ids),
         )
@@ -261,6 +274,17 @@ class Folder(WithoutLandmarks):
         }
 
 
+def _must_name_photographs(images: Pattern, raw: Path) -> None:
+    """Refuse a pattern that does not say which photographs there are."""
+    if Path(images.text).is_absolute():
+        raise SettingsError(f"--images {images.text!r}: patterns are relative to {raw}")
+    if not images.wildcards or images.fields - {"split"}:
+        raise SettingsError(
+            f"--images {images.text!r}: write * for a name and ** for any folders, such as 'photos/*.jpg', and no "
+            "field but {split}"
+        )
+
+
 def _must_fit(images: Pattern, labels: Pattern, raw: Path) -> None:
     """Refuse patterns that do not say which label belongs to which photograph."""
     both = f"--images {images.text!r} and --labels {labels.text!r}"
@@ -268,7 +292,7 @@ def _must_fit(images: Pattern, labels: Pattern, raw: Path) -> None:
         raise SettingsError(f"{both}: patterns are relative to {raw}")
     if labels.text.lower().endswith(".json"):
         raise SettingsError(
-            f"--labels {labels.text!r}: polygons are not read; draw them into pictures of ids first, as PNG"
+            f"--labels {labels.text!r}: is no picture; --annotations {labels.text!r} reads files of annotation tools"
         )
     if not images.wildcards or images.wildcards != labels.wildcards:
         raise SettingsError(

@@ -48,6 +48,8 @@ class LabelMap:
     """H x W uint8: class ids of the folder's label set, 255 where pixels are ignored."""
     overlapping: int = 0
     """Number of pixels that several regions of the label claim. The class of the largest id got them."""
+    notice: str = ""
+    """Note on the label, such as that an outline crosses itself; empty if there is none."""
 
 
 class FolderLabels(Protocol):

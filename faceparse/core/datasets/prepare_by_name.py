@@ -150,7 +150,7 @@ def _read(option: str, value: Any) -> Any:
     """The value as the source takes it: label sets and mappings are named by a text."""
     if option == "label_set":
         return get_label_set(str(value))
-    if option in ("ignored", "splits", "group"):  # from Python, a number or a path
+    if option in ("annotations", "ignored", "splits", "group"):  # from Python, a number or a path
         return str(value)
     return read_mapping(Path(value)) if option == "mapping" else value
 

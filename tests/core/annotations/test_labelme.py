@@ -63,7 +63,7 @@ def place(shapes: object, **others: object) -> Path:
 
 def test_shapes_are_drawn_as_labelme_draws_them() -> None:
     (photograph,) = read_annotations(place(SHAPES))
-    assert photograph.file_names == ("../photos/a.jpg",)
+    assert photograph.file_names == ("../photos/a.jpg", "../photos/a.jpg")
     assert photograph.size == (20, 30)
     expected = np.array([list(map(int, line)) for line in DRAWN.split()])
     assert np.array_equal(photograph.draw(FASSEG, (1, 1)).label, expected)

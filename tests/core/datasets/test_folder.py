@@ -167,7 +167,7 @@ def test_patterns_without_the_same_wildcards_are_refused(raw: Path, images: str,
         ({"images": "{person}/*.jpg"}, "--images '{person}/*.jpg': {person} means nothing there; it may have {split}"),
         ({"labels": "{split}/*.png"}, "--labels '{split}/*.png': {split} means nothing there; it may have {class}"),
         ({"labels": "labels/*"}, "--labels 'labels/*': ends without a suffix; write it, such as 'labels/*.png'"),
-        ({"labels": "labels/*.json"}, "--labels 'labels/*.json': polygons are not read; draw them into pictures"),
+        ({"labels": "labels/*.json"}, "--labels 'labels/*.json': is no picture; --annotations 'labels/*.json' reads"),
         ({"on_broken": "drop"}, "--on-broken 'drop': not one of fail, skip"),
     ],
 )
