@@ -15,6 +15,7 @@ NAMES = (
     "startup",
     "edges",
     "prepare",
+    "annotations",
     "scoring",
     "evaluation",
     "sample",

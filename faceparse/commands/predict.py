@@ -89,8 +89,8 @@ def predict(
     Photographs: labels/NAME.png (ids, with a palette), overlays/NAME.jpg, cutouts/NAME.png, alpha/NAME.png (grey),
     json/NAME.json, instances/NAME.png (number of each pixel's face), crops/NAME/0.jpg, .png, .npy (aligned photograph,
     labels, matrix), masks/NAME/CLASS.png, npy/NAME.npy (ids), probabilities/NAME.npy (C x H x W float16). Annotation
-    tools import coco.json, cvat.xml, labelme/NAME.json, labelstudio.json. Videos: overlays/NAME.mp4 with the sound, labels/NAME/000000.png, cutouts/... and
-    alpha/... alike, json/NAME.json.
+    tools import coco.json, cvat.xml, labelme/NAME.json, labelstudio.json. Videos: overlays/NAME.mp4 with the sound,
+    labels/NAME/000000.png, cutouts/... and alpha/... alike, json/NAME.json.
     """
     import sys
 

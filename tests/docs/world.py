@@ -8,9 +8,12 @@ import numpy as np
 from PIL import Image
 
 from faceparse.cli import run
+from faceparse.core.annotations.cvat import CvatFile
+from faceparse.core.annotations.labelme import encode_labelme
 from faceparse.core.datasets.layout import SPLITS
 from faceparse.core.images.encoding import encode_jpeg, encode_png
 from faceparse.core.images.read_label import read_label
+from faceparse.core.labels.classes import PlainClasses
 from faceparse.core.labels.label_set import get_label_set
 from tests import raw
 from tests.core.foreign.networks import save, small_model
@@ -43,6 +46,7 @@ def make_world(root: Path) -> None:
     _make_fasseg(root / "FASSEG-repository" / "V2")
     _make_own(root / "my-photos")
     _arrange_own(root)
+    _draw_own(root)
     _make_inputs(root)
     for arguments in (
         "prepare helen downloads/Helen dataset/Helen",
@@ -115,6 +119,21 @@ def _arrange_own(root: Path) -> None:
         label = read_label(mask)
         for i, one in enumerate(classes[1:], 1):
             raw.write(root / "my-parts" / "masks" / f"{name}_{one}.png", encode_png(np.uint8(255) * (label == i)))
+
+
+def _draw_own(root: Path) -> None:
+    """The same photographs with the files of annotation tools."""
+    classes = {"background": "#000000"} | dict.fromkeys((*MINE, "mouth"), "#ffffff")
+    own, drawn = root / "my-photos", root / "my-drawings"
+    with CvatFile.open(drawn, PlainClasses("mine", classes)) as file:
+        for n in range(10):
+            photo, label = own / "photos" / f"{n}.jpg", read_label(own / "masks" / f"{n}.png")
+            owner = (label != 0).astype(np.uint16)
+            _copy(photo, drawn / "photos" / photo.name)
+            content = encode_labelme(photo.name, label, owner, file.label_set)
+            raw.write(drawn / "photos" / f"{n}.json", content)
+            file.add(photo.name, (label.shape[0], label.shape[1]), file.describe(label, owner))
+    (drawn / "cvat.xml").rename(drawn / "annotations.xml")
 
 
 def _copy(source: Path, target: Path) -> None:

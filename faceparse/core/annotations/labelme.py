@@ -4,7 +4,9 @@ import base64
 import binascii
 import io
 import json
+import math
 import posixpath
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -54,9 +56,7 @@ def read_labelme(content: Any, where: str) -> list[AnnotatedPhotograph]:
     file = _File.model_validate(content)
     size = (file.height, file.width) if file.height and file.width else None
     regions = tuple(
-        Region(
-            shape.label, LabelmeShape(shape.shape_type or "polygon", np.array(shape.points), shape.mask), f"shapes.{i}"
-        )
+        Region(shape.label, LabelmeShape(shape.shape_type or "polygon", shape.points, shape.mask), f"shapes.{i}")
         for i, shape in enumerate(file.shapes)
     )
     path = file.path.replace("\\", "/")
@@ -69,8 +69,8 @@ class LabelmeShape:
     """A shape, drawn as LabelMe draws it: points are pixels, and the outline's pixels are inside."""
 
     kind: str
-    points: np.ndarray
-    """(x, y), K x 2."""
+    points: Sequence[tuple[float, float]]
+    """(x, y) of each."""
     mask: str | None = None
     """PNG in base64, of the box from the first point to the second."""
 
@@ -86,11 +86,11 @@ class LabelmeShape:
             return self._mask(size)
         if self.kind == "circle":
             (x, y), other = self.points
-            radius = float(np.hypot(*(other - self.points[0])))
+            radius = math.hypot(other[0] - x, other[1] - y)
             box = np.array([[x - radius, y - radius], [x + radius, y + radius]])
             rows, columns = clip(box[0], box[1] + 1, size, outside=1)
         else:
-            box = np.array([self.points.min(axis=0), self.points.max(axis=0)])
+            box = np.array([np.min(self.points, axis=0), np.max(self.points, axis=0)])
             rows, columns = clip(box[0], np.floor(box[1]) + 1, size)
         picture = Image.new("L", (columns.stop - columns.start, rows.stop - rows.start))
         draw, corner = ImageDraw.Draw(picture), (columns.start, rows.start)
@@ -99,7 +99,7 @@ class LabelmeShape:
         elif self.kind == "rectangle":
             draw.rectangle((box - corner).ravel().tolist(), outline=1, fill=1)
         else:
-            draw.polygon((self.points - corner).ravel().tolist(), outline=1, fill=1)
+            draw.polygon((np.array(self.points) - corner).ravel().tolist(), outline=1, fill=1)
         return Part(rows, columns, np.asarray(picture).astype(bool))
 
     def _mask(self, size: Size) -> Part:

@@ -150,8 +150,8 @@ def plan_prediction(
         model: where the network is from, for the JSON.
         faces: auto, none, YuNet's .onnx file or a .json file of boxes.
         min_face: height of the smallest face that `auto` looks for, as a share of the picture's.
-        grow, feather: how far cut-outs and masks reach beyond their classes, and how wide their edge fades: pixels, or `5%` of
-            the face's height.
+        grow, feather: how far cut-outs and masks reach beyond their classes, and how wide their edge fades: pixels, or
+            `5%` of the face's height.
         stdin: reads what `-` stands for.
 
     Raises:
