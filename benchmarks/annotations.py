@@ -35,16 +35,16 @@ def run() -> list[Result]:
         _make(root / "raw")
         fresh = (root / "out" / str(i) for i in count())
 
-        def prepared(**labels: str) -> None:
+        def prepared(source: Folder) -> None:
             out = next(fresh)
-            prepare(Folder(root / "raw", label_set=HELEN, images="photos/*.jpg", **labels), out)
+            prepare(source, out)
             shutil.rmtree(out)
 
         def annotations() -> None:
-            prepared(annotations="photos/*.json")
+            prepared(Folder(root / "raw", label_set=HELEN, images="photos/*.jpg", annotations="photos/*.json"))
 
         def pictures() -> None:
-            prepared(labels="masks/*.png")
+            prepared(Folder(root / "raw", label_set=HELEN, images="photos/*.jpg", labels="masks/*.png"))
 
         def alone() -> None:
             for i in range(PHOTOGRAPHS):

@@ -192,10 +192,10 @@ def folder(
 ) -> None:
     """Images and labels of your own: class ids, palette PNGs, the label set's colours, or one mask a class."""
     options = {"align": align, "size": size, "template": template, "on_missing": on_missing}
-    pairs = {"label_set": label_set, "images": images, "labels": labels, "annotations": annotations}
-    pairs |= {"mapping": mapping, "ignored": ignored}
+    pairs = {"label_set": label_set, "images": images, "mapping": mapping}
+    truth = {"labels": labels, "annotations": annotations, "ignored": ignored}
     chosen = {"splits": splits, "group": group, "val": val, "test": test, "seed": seed, "on_broken": on_broken}
-    _prepare("folder", raw_dir, out_dir, processes, options | pairs | chosen)
+    _prepare("folder", raw_dir, out_dir, processes, options | pairs | truth | chosen)
 
 
 @app.command()

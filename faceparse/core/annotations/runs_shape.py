@@ -32,7 +32,8 @@ class RunsShape:
             raise ValueError(
                 f"a mask of {width} x {height} at ({x}, {y}), outside the picture of {size[1]} x {size[0]}"
             )
-        if (self.lengths < 0).any() or int(self.lengths.sum()) != height * width:
+        possible = ((self.lengths >= 0) & (self.lengths <= height * width)).all()  # else their sum could overflow
+        if not possible or int(self.lengths.sum()) != height * width:
             raise ValueError(f"its runs do not add up to {width} x {height} pixels; export it again")
         flat = np.repeat(np.arange(len(self.lengths)) % 2 == 1, self.lengths)
         inside = flat.reshape(width, height).T if self.by_columns else flat.reshape(height, width)

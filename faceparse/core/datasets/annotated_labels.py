@@ -73,8 +73,10 @@ class AnnotatedLabels:
     def read(self, item: Item, size: tuple[int, int]) -> LabelMap:
         """Draw the regions of one photograph over each other, in the order that their tool has."""
         photograph, file = item.files[:2]
-        found = max(annotations_of(file, photograph.name), key=lambda one: _agreement(photograph, one.file_names))
-        drawn = found.draw(self.label_set, size)
+        named = annotations_of(file, photograph.name)
+        if not named:  # it was found a moment ago
+            raise DatasetError(f"{file}: has changed meanwhile; start the command again")
+        drawn = max(named, key=lambda one: _agreement(photograph, one.file_names)).draw(self.label_set, size)
         notice = f"an outline crosses itself; {drawn.doubled} pixels that it surrounds twice count as outside"
         return LabelMap(drawn.label, notice=notice if drawn.doubled else "")
 

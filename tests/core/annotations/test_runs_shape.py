@@ -33,6 +33,10 @@ def test_runs_of_a_box_lie_where_the_box_is() -> None:
         (RunsShape(np.array([4, 4]), (3, 3), (-1, 0)), "a mask of 3 x 3 at (-1, 0), outside the picture of 5 x 6"),
         (RunsShape(np.array([4, 4]), (3, 3), (0, 0)), "its runs do not add up to 3 x 3 pixels; export it again"),
         (RunsShape(np.array([40, -10]), (6, 5)), "its runs do not add up to 5 x 6 pixels; export it again"),
+        (
+            RunsShape(np.array([2**62, 2**62, 2**62, 2**62, 30]), (6, 5)),
+            "its runs do not add up to 5 x 6 pixels; export it again",
+        ),
         (RunsShape(np.array([10**15]), (6, 5)), "its runs do not add up to 5 x 6 pixels; export it again"),
     ],
 )
