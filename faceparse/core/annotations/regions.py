@@ -31,7 +31,7 @@ class Part(NamedTuple):
 
 
 class Shape(Protocol):
-    """What a region covers."""
+    """The pixels that a region covers, as its file describes them."""
 
     def part(self, size: Size) -> Part:
         """Return its pixels in a picture of `size`.
@@ -53,7 +53,7 @@ class Region:
 
 @dataclass(frozen=True)
 class AnnotatedPhotograph:
-    """What an annotation tool's file says about one photograph."""
+    """One photograph, as an annotation tool's file describes it."""
 
     file_names: tuple[str, ...]
     """Names or paths that the photograph may have, with `/` between folders. They may lead anywhere: compare them,

@@ -59,7 +59,7 @@ class ToolFile(ABC):
 
     @abstractmethod
     def describe(self, label: np.ndarray, owner: np.ndarray) -> Any:
-        """What the file says about a label map (H x W ids, H x W numbers of faces). Any thread may compute it."""
+        """Describe a label map (H x W ids, H x W numbers of faces) for the file. Any thread may call this."""
 
     @abstractmethod
     def entry(self, path: str, size: Size, described: Any) -> str:

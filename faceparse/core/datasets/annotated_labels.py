@@ -21,7 +21,7 @@ MOST = 10
 
 @dataclass(frozen=True)
 class _Entry:
-    """What a file says about one photograph, without its regions."""
+    """One photograph of a file, without its regions."""
 
     file: Path
     file_names: tuple[str, ...]
