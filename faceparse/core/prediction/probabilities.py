@@ -7,6 +7,7 @@ import cv2
 import numpy as np
 
 from faceparse.core.faces.crops import Crop, paste_order
+from faceparse.core.faces.matte import softmax
 from faceparse.core.files.writing import atomic_file
 from faceparse.core.images.warp import Size, chain, unwarp_label
 
@@ -74,7 +75,7 @@ def _probabilities(
         planes = [
             cv2.warpAffine(plane, matrix, (width, size[0]), flags=flags, borderMode=border) for plane in answers[i]
         ]
-        here = _softmax(np.stack([plane[inside] for plane in planes]))
+        here = softmax(np.stack([plane[inside] for plane in planes]))
         before = found[:, inside]
         found[:, inside] = np.where((here.argmax(axis=0) != 0) | (before.argmax(axis=0) == 0), here, before)
     return found
@@ -83,8 +84,3 @@ def _probabilities(
 def _inside(crop: Crop, origin: np.ndarray, size: Size) -> np.ndarray:
     shown = np.ones(crop.image.shape[:2], np.uint8)
     return unwarp_label(shown, chain(origin, crop.matrix), size) != 0
-
-
-def _softmax(logits: np.ndarray) -> np.ndarray:
-    powers = np.exp(logits - logits.max(axis=0))
-    return np.asarray(powers / powers.sum(axis=0), np.float32)

@@ -302,3 +302,13 @@ def test_label_studio_gets_its_interface(parser: Parser, photographs: Path) -> N
     predict_photographs(parser, sources(photographs / "a.jpg"), outputs("labelstudio"))
     interface = ElementTree.parse(OUT / "labelstudio.xml")
     assert [one.get("value") for one in interface.iter("Label")] == list(HELEN.names[1:])
+
+
+def test_masks_grow_and_fade(parser: Parser, photographs: Path) -> None:
+    outline = Outline(Length(4.0), Length(3.0))
+    options = replace(outputs("labels", "masks", shown=(2,)), outline=outline)
+    predict_photographs(parser, sources(photographs / "c.bmp"), options)
+    mask, inside = np.array(Image.open(OUT / "masks" / "c" / "left_brow.png")), saved_label("c") == 2
+    assert (mask[inside] == 255).all()
+    assert np.count_nonzero(mask[~inside]) > 0
+    assert len(np.unique(mask)) > 2
