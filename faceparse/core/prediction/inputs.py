@@ -35,6 +35,11 @@ class Source:
     data: bytes | None = None
     """Content of a photograph that is not a file."""
 
+    @property
+    def below(self) -> str:
+        """Path below the folder that was searched, with `/` between folders: as tools show an uploaded folder."""
+        return (PurePath(self.name).parent / PurePath(self.where).name).as_posix()
+
     def bytes(self) -> bytes:
         """Read the encoded photograph."""
         return read_bytes(Path(self.where)) if self.data is None else self.data

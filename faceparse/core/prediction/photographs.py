@@ -89,7 +89,8 @@ def predict_photographs(
             if one.notice:
                 notices.append(f"{one.source.where}: {one.notice}")
             for kind, file in files.items():
-                file.add(one.source.where, one.size, one.described[kind])
+                path = one.source.below if kind == "cvat" else one.source.where
+                file.add(path, one.size, one.described[kind])
     return PhotographsReport(done, faceless, broken, notices)
 
 

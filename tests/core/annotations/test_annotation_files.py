@@ -6,6 +6,9 @@ import numpy as np
 import pytest
 
 from faceparse.core.annotations.annotation_files import read_annotations
+from faceparse.core.annotations.coco import CocoFile
+from faceparse.core.annotations.cvat import CvatFile
+from faceparse.core.annotations.label_studio import LabelStudioFile
 from faceparse.core.annotations.labelme import encode_labelme
 from faceparse.core.errors import DatasetError
 from tests.core.annotations.labels import HELEN, redrawn, two_faces
@@ -59,6 +62,34 @@ def test_a_file_that_is_too_large_is_not_read() -> None:
         file.truncate(2**30 + 1)
     with pytest.raises(DatasetError, match=r"^large\.json: larger than 1024 MiB; export it in parts$"):
         read_annotations(Path("large.json"))
+
+
+def test_a_damaged_file_is_read_or_refused_in_one_line() -> None:
+    """Of each tool, with a few bytes changed, removed or added."""
+    random = np.random.default_rng(0)
+    label, owner = two_faces()
+    seeds = [encode_labelme("a.jpg", label, owner, HELEN)]
+    for tool in (CocoFile, CvatFile, LabelStudioFile):
+        with tool.open(Path(), HELEN) as file:
+            file.add("a.jpg", (32, 40), file.describe(label, owner))
+        seeds.append(Path(tool.name).read_bytes())
+    path, refused = Path("damaged"), 0
+    for n in range(400):
+        data = bytearray(seeds[n % len(seeds)])
+        for _ in range(random.integers(1, 5)):
+            start = int(random.integers(len(data)))
+            data[start : start + random.integers(0, 4)] = random.choice(
+                [b"", b"9", b"-", b",", b"NaN", b"1e999", b"<", b'"']
+            )
+        path.write_bytes(data)
+        os.utime(path, ns=(n, n))
+        try:
+            for photograph in read_annotations(path):
+                photograph.draw(HELEN, (32, 40))
+        except DatasetError as error:
+            refused += 1
+            assert "\n" not in str(error)
+    assert 100 < refused < 400
 
 
 def test_a_file_that_changes_is_read_again() -> None:

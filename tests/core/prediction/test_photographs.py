@@ -292,6 +292,15 @@ def test_files_for_annotation_tools_are_drawn_again_to_the_pixel(parser: Parser,
         assert np.array_equal(photograph.draw(HELEN, (1, 1)).label, label)
 
 
+def test_cvat_gets_paths_below_the_folder_that_was_searched(parser: Parser, photographs: Path) -> None:
+    (photographs / "trip").mkdir()
+    (photographs / "a.jpg").rename(photographs / "trip" / "a.jpg")
+    found = gather([str(photographs)], OUT, recursive=True, stdin=bytes).photographs
+    predict_photographs(parser, found, outputs("cvat"))
+    images = ElementTree.parse(OUT / "cvat.xml").iter("image")
+    assert sorted(str(image.get("name")) for image in images) == ["b.PNG", "c.bmp", "trip/a.jpg"]
+
+
 def test_labelmes_file_leads_to_the_photograph(parser: Parser, photographs: Path) -> None:
     predict_photographs(parser, sources(photographs / "a.jpg"), outputs("labelme"))
     path = json.loads((OUT / "labelme" / "a.json").read_text())["imagePath"]
