@@ -11,7 +11,7 @@ from faceparse.core.faces.matte import softmax
 from faceparse.core.files.writing import atomic_file
 from faceparse.core.images.warp import Size, chain, unwarp_label
 
-BAND = 2**23
+BAND = 2**21
 """Probabilities that are computed at a time, to bound the memory: those of some rows of the photograph."""
 
 
