@@ -1,6 +1,7 @@
 """A soft mask of some classes at a photograph's full size, with edges to cut along: hair, or the whole head."""
 
 from collections.abc import Collection, Sequence
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -44,37 +45,44 @@ def matte(
     if 0 in ids:
         others = [i for i in range(len(probabilities[0]) if probabilities else 0) if i not in ids]
         return cv2.bitwise_not(matte(image, probabilities, crops, owner, others))
-    shares = [one[list(ids)].sum(axis=0) for one in probabilities]
     mask = np.zeros(image.shape[:2], np.uint8)
-    views: dict[int, list[int]] = {}
-    for i, crop in enumerate(crops):
-        views.setdefault(crop.face, []).append(i)
-    for face, numbers in views.items():
-        widest = crops[max(numbers, key=lambda i: crops[i].wide)]
-        rows, columns = crop_region(widest, (image.shape[0], image.shape[1]))
+    views: dict[int, list[_View]] = {}
+    for crop, one in zip(crops, probabilities, strict=True):
+        views.setdefault(crop.face, []).append(_View(crop, one[list(ids)].sum(axis=0)))
+    for face, of_face in views.items():
+        of_face.sort(key=lambda view: not view.crop.wide)  # the aligned one comes last
+        rows, columns = crop_region(of_face[0].crop, (image.shape[0], image.shape[1]))
         part = image[rows, columns]
-        if not part.size:
-            continue
-        inner = crops[min(numbers, key=lambda i: crops[i].wide)]
-        step = max(1.0, float(np.sqrt(1 / abs(np.linalg.det(inner.matrix[:, :2])))) / DETAIL)
-        size = tuple(max(1, round(side / step)) for side in part.shape[:2])
-        guide = cv2.resize(part, size[::-1], interpolation=cv2.INTER_AREA)
-        x, y = part.shape[1] / size[1], part.shape[0] / size[0]
-        to_picture = np.array([[x, 0, x / 2 - 0.5 + columns.start], [0, y, y / 2 - 0.5 + rows.start]])
-        share = CONTRAST * (_share([(crops[i], shares[i]) for i in numbers], to_picture, size) - 0.5) + 0.5
-        coefficients = CONTRAST_AFTER * guided_coefficients(guide, np.clip(share, 0, 1), RADIUS, EPS)
-        coefficients[..., 3] += (1 - CONTRAST_AFTER) / 2
-        found = apply_coefficients(coefficients, part)
-        others = owner[rows, columns]
-        there = mask[rows, columns]
-        np.copyto(there, np.maximum(there, found), where=(others == 0) | (others == face + 1))
+        if part.size:
+            found = _face_mask(part, of_face, rows.start, columns.start)
+            there, whose = mask[rows, columns], owner[rows, columns]
+            np.copyto(there, np.maximum(there, found), where=(whose == 0) | (whose == face + 1))
     return mask
 
 
-def _share(views: Sequence[tuple[Crop, np.ndarray]], to_picture: np.ndarray, size: Size) -> np.ndarray:
-    """Probability in a picture of `size`, bilinear, from the views of one face: the aligned one wins, 0 beyond both."""
+class _View(NamedTuple):
+    crop: Crop
+    share: np.ndarray
+    """Probability of the wanted classes, h x w."""
+
+
+def _face_mask(part: np.ndarray, views: Sequence[_View], top: int, left: int) -> np.ndarray:
+    """Mask of the part of a photograph that shows a face, whose first pixel is at (left, top) in the photograph."""
+    step = max(1.0, float(np.sqrt(1 / abs(np.linalg.det(views[-1].crop.matrix[:, :2])))) / DETAIL)
+    height, width = (max(1, round(side / step)) for side in part.shape[:2])
+    x, y = part.shape[1] / width, part.shape[0] / height
+    to_picture = np.array([[x, 0, x / 2 - 0.5 + left], [0, y, y / 2 - 0.5 + top]])
+    share = np.clip(CONTRAST * (_share(views, to_picture, (height, width)) - 0.5) + 0.5, 0, 1)
+    guide = cv2.resize(part, (width, height), interpolation=cv2.INTER_AREA)
+    coefficients = CONTRAST_AFTER * guided_coefficients(guide, share, RADIUS, EPS)
+    coefficients[..., 3] += (1 - CONTRAST_AFTER) / 2
+    return apply_coefficients(coefficients, part)
+
+
+def _share(views: Sequence[_View], to_picture: np.ndarray, size: Size) -> np.ndarray:
+    """Probability in a picture of `size`, bilinear: later views win where they see it, 0 beyond all."""
     total = np.zeros(size, np.float32)
-    for crop, share in sorted(views, key=lambda view: not view[0].wide):
+    for crop, share in views:
         to_crop = chain(to_picture, crop.matrix)
         flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
         warped = cv2.warpAffine(share, to_crop, size[::-1], flags=flags, borderMode=cv2.BORDER_REPLICATE)

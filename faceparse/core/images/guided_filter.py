@@ -29,8 +29,7 @@ def guided_coefficients(guide: np.ndarray, mask: np.ndarray, radius: int, eps: f
     def mean(plane: np.ndarray) -> np.ndarray:
         return cv2.blur(plane, window, borderType=cv2.BORDER_CONSTANT) / inside
 
-    inside = np.ones(mask.shape, np.float32)
-    inside = cv2.blur(inside, window, borderType=cv2.BORDER_CONSTANT)
+    inside = cv2.blur(np.ones(mask.shape, np.float32), window, borderType=cv2.BORDER_CONSTANT)
     colours = [np.ascontiguousarray(guide[..., i], np.float32) / np.float32(255) for i in range(3)]
     means, mask_mean = [mean(plane) for plane in colours], mean(mask)
     shared = [mean(plane * mask) - plane_mean * mask_mean for plane, plane_mean in zip(colours, means, strict=True)]

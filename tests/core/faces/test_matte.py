@@ -63,18 +63,18 @@ def test_a_face_is_masked_beyond_its_aligned_crop_and_nothing_is_beyond_the_wide
 
 
 def test_each_face_has_its_own_mask_and_the_background_the_largest() -> None:
-    image = np.full((60, 100, 3), 90, np.uint8)
+    image = np.full((60, 160, 3), 90, np.uint8)
     crops = [
-        Crop(np.zeros((60, 60, 3), np.uint8), np.array([[1.0, 0, -shift], [0, 1, 0]]), (shift, 0, 60, 60), number)
-        for number, shift in enumerate((0, 40))
+        Crop(np.zeros((60, 100, 3), np.uint8), np.array([[1.0, 0, -shift], [0, 1, 0]]), (shift, 0, 100, 60), number)
+        for number, shift in enumerate((0, 60))
     ]
-    owner = np.zeros((60, 100), np.uint16)
+    owner = np.zeros((60, 160), np.uint16)
     owner[:20], owner[40:] = 1, 2
-    shares = [np.full((60, 60), value, np.float32) for value in (0.45, 0.55)]  # 0.2 and 0.8 with their contrast
+    shares = [np.full((60, 100), value, np.float32) for value in (0.45, 0.55)]  # 0.2 and 0.8 with their contrast
     found = masked(image, [np.stack([1 - share, share]) for share in shares], crops, owner)
-    assert np.abs(found[30, [10, 50, 90]] - np.array([51, 204, 204])).max() <= 1
-    assert np.abs(found[10, [10, 50, 90]].astype(int) - np.array([51, 51, 0])).max() <= 1
-    assert np.abs(found[50, [10, 50, 90]].astype(int) - np.array([0, 204, 204])).max() <= 1
+    assert np.abs(found[30, [20, 80, 140]] - np.array([51, 204, 204])).max() <= 1
+    assert np.abs(found[10, [20, 80, 140]].astype(int) - np.array([51, 51, 0])).max() <= 1
+    assert np.abs(found[50, [20, 80, 140]].astype(int) - np.array([0, 204, 204])).max() <= 1
 
 
 def test_memory_does_not_grow_with_the_photograph_beyond_its_mask() -> None:
