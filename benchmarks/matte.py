@@ -90,8 +90,8 @@ def drawn(seed: int) -> tuple[Parsed, dict[str, np.ndarray]]:
 
 def face_of(points: np.ndarray) -> Face:
     """A face by its points."""
-    low, high = points.min(axis=0), points.max(axis=0)
-    return Face((float(low[0]), float(low[1]), *(float(side) for side in high - low)), points=points)
+    (left, top), (right, bottom) = points.min(axis=0).tolist(), points.max(axis=0).tolist()
+    return Face((left, top, right - left, bottom - top), points=points)
 
 
 def enlarged(parsed: Parsed, planes: Sequence[np.ndarray], flags: int) -> np.ndarray:

@@ -14,7 +14,7 @@ DETAIL = 2.0
 """Pixels of the small picture, in which the filter works, for each pixel of the crop."""
 RADIUS = 8
 """Radius of the filter's windows, in pixels of the small picture."""
-EPS = 1e-4
+EPS = 1e-3
 """Variance of colours, from 0 to 1, below which a window counts as smooth."""
 CONTRAST, CONTRAST_AFTER = 4.0, 1.5
 """Factors on what lies above or below one half, before and after the filter. Networks are less sure than edges are
