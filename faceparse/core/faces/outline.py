@@ -92,12 +92,12 @@ def moved_edge(mask: np.ndarray, grow: float, feather: float) -> np.ndarray:
     The fade is linear, half of it on each side of the edge. Distances are to the mask as it was, so the time does not
     depend on the lengths. The picture's border is no edge.
     """
-    distances = [
+    inside, outside = (
         cv2.distanceTransform(one, cv2.DIST_L2, cv2.DIST_MASK_PRECISE) for one in (mask, cv2.bitwise_not(mask))
-    ]
-    inwards: np.ndarray = cv2.subtract(*distances)
-    inwards += np.where(mask != 0, np.float32(grow - 0.5), np.float32(grow + 0.5))  # the edge runs between two pixels
+    )
+    signed = np.asarray(cv2.subtract(inside, outside), np.float32)
+    signed += np.where(mask != 0, np.float32(grow - 0.5), np.float32(grow + 0.5))  # the edge runs between two pixels
     if not feather:
-        return np.where(inwards > 0, np.uint8(255), np.uint8(0))
-    faded = 255 * (inwards / np.float32(feather) + np.float32(0.5))
+        return np.where(signed > 0, np.uint8(255), np.uint8(0))
+    faded = 255 * (signed / np.float32(feather) + np.float32(0.5))
     return np.rint(np.clip(faded, 0, 255)).astype(np.uint8)
