@@ -117,6 +117,24 @@ class Result:
                 np.copyto(one, warped, where=inside)
         return total
 
+    @cached_property
+    def uncertainty(self) -> float:
+        """Mean entropy of the class probabilities, in nats: 0 where the model is sure, at most the logarithm of C.
+
+        The mean is over the pixels of the network's crops that are not background; over all of them where there is
+        nothing else. A photograph in which no face is found is as uncertain as can be.
+        """
+        entropies = []
+        for crop, answer in zip(self._crops, self._answers, strict=True):
+            if not crop.wide:
+                probabilities = _softmax(answer)
+                entropy = -(probabilities * np.log(np.maximum(probabilities, np.finfo(np.float32).tiny))).sum(axis=0)
+                entropies.append((entropy, answer.argmax(axis=0) != 0))
+        if not entropies:
+            return float(np.log(len(self.label_set)))
+        seen = [entropy[face] for entropy, face in entropies if face.any()] or [entropy for entropy, _ in entropies]
+        return float(np.concatenate([one.ravel() for one in seen]).mean())
+
     def mask(self, *names: str) -> np.ndarray:
         """Mask of some classes, H x W bool. `names` are classes or merged names such as `mouth`.
 

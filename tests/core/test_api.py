@@ -1,3 +1,4 @@
+import dataclasses
 import inspect
 import io
 import subprocess
@@ -259,3 +260,27 @@ def test_a_result_keeps_its_photograph_when_the_caller_s_array_changes(
     result = bands.predict(frame)
     frame[:] = 0
     assert np.array_equal(result.image, photograph)
+
+
+def test_uncertainty_is_the_mean_entropy_where_there_is_no_background(
+    bands: faceparse.FaceParser, photograph: np.ndarray
+) -> None:
+    result = bands.predict(photograph)
+    [answer] = result._answers
+    total, pixels = 0.0, 0
+    for y, x in np.ndindex(answer.shape[1:]):
+        powers = np.exp(answer[:, y, x].astype(float))
+        shares = powers / powers.sum()
+        if shares.argmax() != 0:
+            total -= float((shares * np.log(shares)).sum())
+            pixels += 1
+    assert 0 < pixels < answer[0].size
+    assert result.uncertainty == pytest.approx(total / pixels, rel=1e-4)
+    black = bands.predict(np.zeros_like(photograph))
+    assert not black.labels.any()
+    assert 0 < black.uncertainty < np.log(11)
+
+
+def test_a_photograph_without_a_face_is_as_uncertain_as_can_be(result: faceparse.Result) -> None:
+    faceless = dataclasses.replace(result, faces=(), _crops=(), _answers=())
+    assert faceless.uncertainty == pytest.approx(np.log(11))
