@@ -16,7 +16,17 @@ ORDER = [
     *("core.faces", "core.drawing", "core.pages", "core.runtime", "core.serving", "core.names"),
     *("core.annotations", "core.datasets", "core.checking", "core.sampling", "core.model", "core.parser"),
     *("core.prediction", "core.runs", "core.scoring", "core.export", "core.foreign", "core.training"),
-    *("core.load", "core.api", "core.doctor", "core.sweeps", "core.web", "commands", "workflow", "cli"),
+    *(
+        "core.load",
+        "core.api",
+        "core.doctor",
+        "core.sweeps",
+        "core.labelling",
+        "core.web",
+        "commands",
+        "workflow",
+        "cli",
+    ),
 ]
 """The parts of the package from the ground up: each imports only itself and those before it."""
 
