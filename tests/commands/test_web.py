@@ -1,5 +1,7 @@
 """The command: what it prints, how it refuses, how it ends."""
 
+import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -90,6 +92,27 @@ def test_a_taken_port_is_one_line_before_anything_is_loaded(cli: Cli) -> None:
         port = taken.getsockname()[1]
         done = cli("web", "missing.pth", "--port", port)
     assert done.message == f"port {port} is in use; choose another one with --port"
+
+
+def test_the_photographs_of_a_folder_are_labelled(
+    cli: Cli, bundle: Path, faces: Path, tmp_path: Path, answered: list[str]
+) -> None:
+    folder = tmp_path / "mine"
+    shutil.copytree(faces / "images", folder)
+    mapping = tmp_path / "face.toml"
+    names = load(bundle, device="cpu").names
+    mapping.write_text(f'background = ["{names[0]}"]\nface = {json.dumps(names[1:])}\nglasses = []\n')
+    done = cli("web", bundle, "--port", "0", "--label", folder, "--mapping", mapping)
+    assert (done.code, done.err) == (0, "")
+    assert done.out.startswith(f"{bundle} at http://127.0.0.1:")
+    assert '"name": "glasses"' in answered[0]
+    assert '"name": "ignored"' in answered[0]
+    assert not (folder / "labels").exists()
+
+
+def test_a_folder_that_cannot_be_labelled_is_one_line_before_anything_is_loaded(cli: Cli, tmp_path: Path) -> None:
+    done = cli("web", "missing.pth", "--port", "0", "--label", tmp_path / "none")
+    assert done.message == f"{tmp_path / 'none'}: no such folder; name the folder of your photographs"
 
 
 @pytest.mark.parametrize(

@@ -47,6 +47,7 @@ def make_world(root: Path) -> None:
     _make_own(root / "my-photos")
     _arrange_own(root)
     _draw_own(root)
+    _make_labelled(root / "portraits")
     _make_inputs(root)
     for arguments in (
         "prepare helen downloads/Helen dataset/Helen",
@@ -138,6 +139,15 @@ def _draw_own(root: Path) -> None:
 
 def _copy(source: Path, target: Path) -> None:
     raw.write(target, source.read_bytes())
+
+
+def _make_labelled(root: Path) -> None:
+    """What `faceparse web --label` leaves of a folder in which one photograph is not labelled yet."""
+    for n in range(10):
+        face = raw.face(70 + n)
+        raw.write(root / f"{n}.jpg", encode_jpeg(face.image))
+        if n:
+            raw.write(root / "labels" / f"{n}.png", encode_png(_renamed(face.label, MINE)))
 
 
 def _make_inputs(root: Path) -> None:

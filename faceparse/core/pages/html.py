@@ -1,6 +1,6 @@
 """HTML pages that are complete in themselves: no network, pictures inside.
 
-Only the page of `faceparse web` and the leaderboard have a script.
+Only the pages of `faceparse web` and the leaderboard have a script.
 """
 
 import base64

@@ -35,10 +35,11 @@ def web_application(parser: FaceParser, name: str) -> ASGIApp:
         return HTMLResponse(page, headers=policy)
 
     routes = [Route("/", show), Route("/parse", _Desk(parser).parse, methods=["POST"])]
-    return Guard(Starlette(routes=routes, exception_handlers={HTTPException: _refuse}))
+    return Guard(Starlette(routes=routes, exception_handlers={HTTPException: refuse}))
 
 
-async def _refuse(_request: Request, error: Exception) -> Response:
+async def refuse(_request: Request, error: Exception) -> Response:
+    """Answer a refusal: its status, and its line as JSON."""
     assert isinstance(error, HTTPException)
     return JSONResponse({"error": error.detail}, error.status_code, headers=error.headers)
 
@@ -102,12 +103,13 @@ class _Desk:
             "areas": result.areas(),
             "notice": picture.notice,
             "faces": None if result.faces is None else len(result.faces),
-            "labels": _text(encode_palette_png(result.labels, result.label_set.palette())),
-            "ids": _text(zlib.compress(result.labels.data, level=1)),
-            "picture": None if shown_alike else _text(encode_png(picture.own)),
+            "labels": as_text(encode_palette_png(result.labels, result.label_set.palette())),
+            "ids": as_text(zlib.compress(result.labels.data, level=1)),
+            "picture": None if shown_alike else as_text(encode_png(picture.own)),
         }
         return json.dumps(answer).encode()
 
 
-def _text(data: bytes) -> str:
+def as_text(data: bytes) -> str:
+    """Bytes as a text that JSON can hold, in base64."""
     return base64.b64encode(data).decode()
