@@ -39,7 +39,7 @@ def web(
     """
     import webbrowser
 
-    from faceparse.commands.console import out, silent_libraries
+    from faceparse.commands.console import err, out, silent_libraries
     from faceparse.core.api import load
     from faceparse.core.labelling.labelling import Labelling
     from faceparse.core.labelling.photographs import find_photographs
@@ -62,6 +62,8 @@ def web(
             trust=trust,
         )
         tell_terms(name)
+        for notice in parser.model.notes if parser.model is not None else []:
+            err.print(f"note: {notice}", markup=False)
         if label is None:
             application = web_application(parser, name)
         else:

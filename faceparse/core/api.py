@@ -119,21 +119,18 @@ class Result:
 
     @cached_property
     def uncertainty(self) -> float:
-        """Mean entropy of the class probabilities, in nats: 0 where the model is sure, at most the logarithm of C.
+        """Mean entropy of the class probabilities as a share of the largest possible: 0 (sure) to 1.
 
-        The mean is over the pixels of the network's crops that are not background; over all of them where there is
-        nothing else. A photograph in which no face is found is as uncertain as can be.
+        The mean is over the pixels of the network's crops that are not background. A photograph in which the model sees
+        nothing but background is as uncertain as can be.
         """
-        entropies = []
+        total, pixels = 0.0, 0
         for crop, answer in zip(self._crops, self._answers, strict=True):
             if not crop.wide:
-                probabilities = _softmax(answer)
-                entropy = -(probabilities * np.log(np.maximum(probabilities, np.finfo(np.float32).tiny))).sum(axis=0)
-                entropies.append((entropy, answer.argmax(axis=0) != 0))
-        if not entropies:
-            return float(np.log(len(self.label_set)))
-        seen = [entropy[face] for entropy, face in entropies if face.any()] or [entropy for entropy, _ in entropies]
-        return float(np.concatenate([one.ravel() for one in seen]).mean())
+                probabilities = _softmax(answer[:, answer.argmax(axis=0) != 0])
+                total -= float((probabilities * np.log(np.maximum(probabilities, 1e-30))).sum())
+                pixels += probabilities.shape[1]
+        return total / pixels / float(np.log(len(self.label_set))) if pixels else 1.0
 
     def mask(self, *names: str) -> np.ndarray:
         """Mask of some classes, H x W bool. `names` are classes or merged names such as `mouth`.

@@ -70,7 +70,7 @@ class State:
     labelled: bool
     """Whether it has a label."""
     uncertainty: float | None = None
-    """Mean entropy of the guess, in nats (see `Result.uncertainty`); None where there is no guess yet."""
+    """Uncertainty of the guess (see `Result.uncertainty`); None where there is no guess yet."""
     problem: str = ""
     """Why it cannot be labelled, as one line."""
 
