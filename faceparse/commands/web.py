@@ -41,8 +41,8 @@ def web(
 
     from faceparse.commands.console import err, out, silent_libraries
     from faceparse.core.api import load
+    from faceparse.core.labelling.label_folder import find_photographs
     from faceparse.core.labelling.labelling import Labelling
-    from faceparse.core.labelling.photographs import find_photographs
     from faceparse.core.web.application import web_application
     from faceparse.core.web.label_application import label_application
     from faceparse.core.web.server import listen, serve, url

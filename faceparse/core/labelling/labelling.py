@@ -21,7 +21,7 @@ from faceparse.core.images.opening import read_size
 from faceparse.core.images.read_photograph import Picture, decode_picture
 from faceparse.core.images.warp import Size
 from faceparse.core.labelling.label_files import encode_label, must_fit, read_fitting_label
-from faceparse.core.labelling.photographs import GUESSES, LABELS, Photograph, find_photographs
+from faceparse.core.labelling.label_folder import GUESSES, LABELS, Photograph, find_photographs
 from faceparse.core.labelling.record import RECORD, Row, read_record, write_record
 
 MAX_PIXELS = 40_000_000
@@ -29,7 +29,7 @@ MAX_PIXELS = 40_000_000
 
 
 class ChangedError(FaceparseError):
-    """What is saved was made from something that is no longer there."""
+    """A label was made from a photograph, classes or an older label that are no longer there."""
 
     def __init__(self, message: str, base: str | None = None) -> None:
         super().__init__(message)
@@ -43,7 +43,7 @@ class Opened(NamedTuple):
     guess: np.ndarray
     """The model's class ids, H x W uint8."""
     label: np.ndarray | None
-    """What was saved, H x W uint8; None where nothing was."""
+    """The saved class ids, H x W uint8; None where there are none."""
     version: str
     """Hash of the photograph and the classes, which `save` compares."""
     base: str
@@ -58,14 +58,14 @@ class Saved(NamedTuple):
     base: str
     """Hash of the label's file."""
     row: Row
-    """What the record says of it."""
+    """Its row in the record."""
     notice: str
     """Why the record could not be written, as one line; mostly empty."""
 
 
 @dataclass
 class State:
-    """What is known of a photograph."""
+    """All that is known of a photograph."""
 
     labelled: bool
     """Whether it has a label."""
@@ -130,7 +130,7 @@ class Labelling:
         return [*self._notes, *([self._halted] if self._halted else [])]
 
     def row(self, photograph: Photograph) -> Row | None:
-        """What the record says of a photograph; None where it is not labelled, or not counted yet."""
+        """Row of a photograph in the record; None where it is not labelled, or not counted yet."""
         return self._record.get(photograph.name) if self.states[photograph.key].labelled else None
 
     def photograph(self, key: str) -> Photograph:
@@ -189,9 +189,7 @@ class Labelling:
         with self._saving:
             data, picture = self.picture(photograph)
             if version != self._version(data):
-                raise ChangedError(
-                    f"{photograph.name}: the photograph or the classes are other ones now; open it again"
-                )
+                raise ChangedError(f"{photograph.name}: the photograph or the classes have changed; open it again")
             label = _unpack(packed, picture.size, photograph.name)
             must_fit(label, photograph.name, picture.size, label_set)
             content = encode_label(label, label_set)

@@ -25,8 +25,8 @@ from starlette.types import ASGIApp
 from faceparse.core.api import FaceParser
 from faceparse.core.errors import DatasetError, FaceparseError, OutputError
 from faceparse.core.images.encoding import encode_jpeg
+from faceparse.core.labelling.label_folder import Photograph
 from faceparse.core.labelling.labelling import ChangedError, Labelling
-from faceparse.core.labelling.photographs import Photograph
 from faceparse.core.web.application import as_text, refuse
 from faceparse.core.web.guard import Guard
 from faceparse.core.web.label_page import label_page

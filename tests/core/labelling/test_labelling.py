@@ -17,8 +17,8 @@ from faceparse.core.errors import DatasetError, FaceparseError, OutputError
 from faceparse.core.images.read_label import read_label
 from faceparse.core.images.read_photograph import read_image
 from faceparse.core.labelling import labelling as module
+from faceparse.core.labelling.label_folder import Photograph
 from faceparse.core.labelling.labelling import ChangedError, Labelling, Opened, Saved
-from faceparse.core.labelling.photographs import Photograph
 from faceparse.core.labelling.record import read_record
 
 

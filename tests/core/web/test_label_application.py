@@ -86,7 +86,9 @@ def test_the_picture_is_what_the_model_saw(client: TestClient, photos: Path, fac
     """Upright, whatever the file's kind."""
     exif = Image.Exif()
     exif[0x0112] = 6
-    Image.fromarray(face[:100]).save(photos / "bert.png", kind, exif=exif, **({"lossless": True} * (kind == "WEBP")))
+    Image.fromarray(face[:100]).save(
+        photos / "bert.png", kind, exif=exif, **({"lossless": True} if kind == "WEBP" else {})
+    )
     answer = client.get(f"/photographs/{keys(client)['bert.png']}/picture")
     shown = decode_image(answer.content, "shown")
     seen = read_image(photos / "bert.png")

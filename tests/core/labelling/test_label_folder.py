@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from faceparse.core.errors import DatasetError
-from faceparse.core.labelling.photographs import find_photographs
+from faceparse.core.labelling.label_folder import find_photographs
 
 
 def files(folder: Path, *names: str) -> Path:
