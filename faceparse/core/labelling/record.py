@@ -42,8 +42,11 @@ def read_record(path: Path) -> dict[str, Row]:
     try:
         if tuple(next(lines, ())) != _COLUMNS:
             raise DatasetError(f"{path}: not a record of labels ({','.join(_COLUMNS)}); move it elsewhere")
-        return {name: Row(*map(int, numbers), sha256=sha256) for name, *numbers, sha256 in lines}
-    except (ValueError, TypeError, csv.Error):
+        return {
+            name: Row(int(pixels), int(corrected), int(seconds), sha256)
+            for name, pixels, corrected, seconds, sha256 in lines
+        }
+    except (ValueError, csv.Error):
         raise DatasetError(f"{path}:{lines.line_num}: not a line of a record; fix it, or remove the file") from None
 
 
