@@ -255,6 +255,9 @@ class LossSettings(_Section):
     """Weight of the parsing cross-entropy at edge pixels alone."""
     dice: NonNegative = 0.0
     """Weight of 1 minus the batch's soft F1, mean over classes: a rare class counts like any other. 0 in the recipe."""
+    lovasz: NonNegative = 0.0
+    """Weight of the Lovász-Softmax, which lowers 1 minus the IoU: mean over an image's classes, then over images
+    (Berman et al., CVPR 2018). 0 in the recipe."""
     scale: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 2.0
     """Factor on the whole loss. It is 2 because the released code adds each term once for each of its two outputs."""
     class_weights: Literal["none", "root", "enet"] = "none"

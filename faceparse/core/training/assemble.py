@@ -23,6 +23,7 @@ def make_trainer(plan: TrainingPlan) -> Trainer:
             edge=loss.edge,
             boundary_attention=loss.boundary_attention,
             dice=loss.dice,
+            lovasz=loss.lovasz,
             scale=loss.scale,
             class_weights=plan.class_weights,
         ).to(plan.device),

@@ -1,4 +1,4 @@
-"""The loss of EAGRNet (paper section 3.5): parsing, edge and boundary-attention cross-entropy, and Dice if wanted.
+"""The loss of EAGRNet (paper section 3.5): parsing, edge and boundary-attention cross-entropy. Two more if wanted.
 
 No term reads a value back to the host, so the loss can be queued on a GPU without waiting.
 """
@@ -22,7 +22,11 @@ class LossTerms(NamedTuple):
     edge: Tensor
     boundary_attention: Tensor
     dice: Tensor
+    lovasz: Tensor
 
+
+ADDED = ("dice", "lovasz")
+"""Terms that the recipe lacks: they are computed only where they have a weight."""
 
 Sum = Callable[[Tensor], Tensor]
 """Sums a tensor over the processes of a run."""
@@ -39,7 +43,7 @@ def count_pixels(label: Tensor, edge: Tensor) -> Tensor:
 
 
 class EAGRNetLoss(nn.Module):
-    """total = scale x (parsing x P + edge x E + boundary_attention x B + dice x D).
+    """total = scale x (parsing x P + edge x E + boundary_attention x B + dice x D + lovasz x L).
 
     For example:
 
@@ -56,6 +60,7 @@ class EAGRNetLoss(nn.Module):
         edge: float = 1.0,
         boundary_attention: float = 4.0,
         dice: float = 0.0,
+        lovasz: float = 0.0,
         scale: float = 1.0,
         class_weights: Tensor | None = None,
     ) -> None:
@@ -73,6 +78,7 @@ class EAGRNetLoss(nn.Module):
         self.edge = edge
         self.boundary_attention = boundary_attention
         self.dice = dice
+        self.lovasz = lovasz
         self.scale = scale
 
     def forward(self, output: Output, label: Tensor, edge: Tensor, total: Sum = lambda part: part) -> LossTerms:
@@ -86,9 +92,13 @@ class EAGRNetLoss(nn.Module):
         labelled, edges, pixels, images = total(count_pixels(label, edge))
         size = label.shape[-2:]
         parsing_logits = F.interpolate(output.parsing, size=size, mode="bilinear", align_corners=False)
-        dice = parsing_logits.new_zeros(())
-        if self.dice:  # every fourth pixel is a fair sample at a quarter of the cost
-            dice = _dice(parsing_logits[..., ::2, ::2], label[:, ::2, ::2], total)
+        dice = lovasz = parsing_logits.new_zeros(())
+        if self.dice or self.lovasz:  # every fourth pixel is a fair sample at a quarter of the cost
+            probabilities, sampled = parsing_logits[..., ::2, ::2].softmax(dim=1), label[:, ::2, ::2]
+            if self.dice:
+                dice = _dice(probabilities, sampled, total)
+            if self.lovasz:
+                lovasz = _lovasz(probabilities, sampled) / images
         if self.class_weights is not None:
             parsing_logits = parsing_logits + self.class_weights.log().view(1, -1, 1, 1)
         per_pixel = F.cross_entropy(
@@ -108,7 +118,10 @@ class EAGRNetLoss(nn.Module):
         weighted = self.parsing * parsing + self.edge * edge_term + self.boundary_attention * attention
         if self.dice:
             weighted = weighted + self.dice * dice
-        return LossTerms(self.scale * weighted, parsing.detach(), edge_term.detach(), attention.detach(), dice.detach())
+        if self.lovasz:
+            weighted = weighted + self.lovasz * lovasz
+        parts = (parsing, edge_term, attention, dice, lovasz)
+        return LossTerms(self.scale * weighted, *(part.detach() for part in parts))
 
 
 def _edge_term(logits: Tensor, edge: Tensor, edges: Tensor, pixels: Tensor) -> Tensor:
@@ -120,15 +133,13 @@ def _edge_term(logits: Tensor, edge: Tensor, edges: Tensor, pixels: Tensor) -> T
     return F.cross_entropy(logits, edge, weight=weight, reduction="sum") / weighed.clamp(min=1)
 
 
-def _dice(logits: Tensor, label: Tensor, total: Sum) -> Tensor:
+def _dice(probabilities: Tensor, label: Tensor, total: Sum) -> Tensor:
     """1 - 2 x shared / (found + true), each summed over the batch; the mean over the classes that are present.
 
     This is one minus the F1 score of soft answers (Milletari et al., V-Net, 2016). Each class weighs the same, however
     rare it is.
     """
-    classes = torch.arange(logits.shape[1], device=logits.device).view(1, -1, 1, 1)
-    truth = (label.unsqueeze(1) == classes).to(logits.dtype)  # N x C x H x W; all 0 on ignored pixels
-    probabilities = logits.softmax(dim=1)
+    truth = _one_hot(label, probabilities)
     over_pixels = (0, 2, 3)
     shared = (probabilities * truth).sum(over_pixels)
     found = (probabilities * (label != IGNORE).unsqueeze(1)).sum(over_pixels)
@@ -140,3 +151,32 @@ def _dice(logits: Tensor, label: Tensor, total: Sum) -> Tensor:
     share = true / all_true.clamp(min=1) - 2 * shared / size + 2 * all_shared / size**2 * (found - found.detach())
     present = all_true > 0
     return (share * present).sum() / present.sum().clamp(min=1)
+
+
+def _lovasz(probabilities: Tensor, label: Tensor) -> Tensor:
+    """Lovász-Softmax (Berman et al., CVPR 2018): the mean over an image's classes, summed over images.
+
+    The Jaccard loss, 1 - IoU, is a function of the set of wrong pixels. Its Lovász extension takes errors from 0 to 1
+    instead of a set: the pixels come in by falling error, and each error counts as much as the loss rises when its
+    pixel comes in. An error is 1 - p where the class is true, and p elsewhere. Classes that the image lacks and ignored
+    pixels do not count. The IoU is that of one image, not of the batch, so that the terms of all processes add up.
+    """
+    truth = _one_hot(label, probabilities).flatten(2)  # N x C x P
+    other = (label != IGNORE).flatten(1).unsqueeze(1).to(truth.dtype) - truth  # 1 where the pixel is of another class
+    errors = (truth - probabilities.flatten(2)).abs()
+    errors, order = errors.sort(dim=2, descending=True)
+    truth, other = truth.gather(2, order), other.gather(2, order)
+    true = truth.sum(dim=2, keepdim=True)
+    shared = true - truth.cumsum(dim=2)
+    union = (true + other.cumsum(dim=2)).clamp(min=1)
+    # 1 - shared / union rises by 1 / union where a true pixel is lost, and by this difference where another is added.
+    rise = truth / union + other * shared / (union * (union - 1).clamp(min=1))
+    present = true.squeeze(2) > 0
+    by_image = ((errors * rise).sum(dim=2) * present).sum(dim=1) / present.sum(dim=1).clamp(min=1)
+    return by_image.sum()
+
+
+def _one_hot(label: Tensor, like: Tensor) -> Tensor:
+    """N x C x H x W of `like`'s type: 1 for each pixel's class, 0 for others and on ignored pixels."""
+    classes = torch.arange(like.shape[1], device=like.device).view(1, -1, 1, 1)
+    return (label.unsqueeze(1) == classes).to(like.dtype)

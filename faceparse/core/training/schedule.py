@@ -22,6 +22,18 @@ def _rise(iteration: int, warmup: int) -> float:
     return min(1.0, (iteration + 1) / (warmup + 1))
 
 
+def set_rates(schedule: LambdaLR) -> None:
+    """Set the optimizer's learning rates to those of the schedule's iteration, after a state was loaded.
+
+    The state has the rates of the schedule that saved it, which may have had another end.
+    """
+    factors = [factor(schedule.last_epoch) for factor in schedule.lr_lambdas]
+    rates = [base * factor for base, factor in zip(schedule.base_lrs, factors, strict=True)]
+    for group, rate in zip(schedule.optimizer.param_groups, rates, strict=True):
+        group["lr"] = rate
+    schedule._last_lr = rates
+
+
 def make_schedule(optimizer: Optimizer, settings: OptimSettings, iterations: int) -> LambdaLR:
     """Learning-rate schedule of the settings, for all parameter groups. Step it once per iteration."""
     warmup = settings.warmup

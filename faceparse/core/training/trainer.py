@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from torch.nn.parallel import DistributedDataParallel
 from torch.nn.utils import clip_grad_norm_
 from torch.optim import SGD, Optimizer
-from torch.optim.lr_scheduler import LRScheduler
+from torch.optim.lr_scheduler import LambdaLR
 from torch.profiler import record_function
 
 from faceparse.core.errors import CheckpointError, TrainingError, first_line
@@ -25,7 +25,8 @@ from faceparse.core.model.parsing import Output, ParsingModel
 from faceparse.core.parser.exact_weights import load_exactly
 from faceparse.core.sampling.samples import Batch
 from faceparse.core.training.average import WeightAverage
-from faceparse.core.training.loss import EAGRNetLoss, LossTerms
+from faceparse.core.training.loss import ADDED, EAGRNetLoss, LossTerms
+from faceparse.core.training.schedule import set_rates
 from faceparse.core.training.speed import keep_slow_in_float
 from faceparse.core.training.state import TrainerState, fitting_optimizer_state
 
@@ -40,7 +41,8 @@ class Progress:
     iteration: int
     """Iterations finished in this epoch."""
     losses: dict[str, float]
-    """Means over the epoch: loss, loss_parsing, loss_edge, loss_boundary_attention; loss_dice if it has a weight."""
+    """Means over the epoch: loss, loss_parsing, loss_edge, loss_boundary_attention; loss_dice and loss_lovasz if they
+    have a weight."""
     lr: float
     images_per_second: float
     """Speed of all processes together."""
@@ -65,7 +67,7 @@ class Trainer:
         model: ParsingModel,
         loss: EAGRNetLoss,
         optimizer: Optimizer,
-        schedule: LRScheduler,
+        schedule: LambdaLR,
         normalise: Normalise,
         device: torch.device,
         world: World = ALONE,
@@ -154,6 +156,11 @@ class Trainer:
                 state[parameter].setdefault("momentum_buffer", torch.zeros_like(parameter))
 
     @property
+    def next_lr(self) -> float:
+        """Learning rate of the next iteration."""
+        return float(self.optimizer.param_groups[0]["lr"])
+
+    @property
     def best_model(self) -> ParsingModel:
         """Network to evaluate and to keep: the running average where there is one."""
         return self.average.model if self.average is not None else self.model
@@ -165,7 +172,7 @@ class Trainer:
         Nothing here waits for the device, except the backward of inplace-abn and an optimizer that is not fused.
 
         Returns:
-            The loss terms (5, as `LossTerms`) over all processes; mean over `batches`.
+            The loss terms (as `LossTerms`) over all processes; mean over `batches`.
         """
         self.optimizer.zero_grad(set_to_none=True)
         found = torch.zeros_like(self.sums)
@@ -244,7 +251,7 @@ class Trainer:
                 group = list(islice(iterator, self.accumulate))
             if not group:
                 break
-            self.lr = self.optimizer.param_groups[0]["lr"]
+            self.lr = self.next_lr
             with lost_processes_named(), full_memory_named(self.device):
                 found = self.step(group)
             self.done += 1
@@ -275,8 +282,7 @@ class Trainer:
     def _progress(self, speed: float) -> Progress:
         self.check_finite()
         means = dict(zip(LossTerms._fields, (self.sums / max(self.done, 1)).tolist(), strict=True))
-        if not self.loss.dice:
-            del means["dice"]
+        means = {name: mean for name, mean in means.items() if name not in ADDED or getattr(self.loss, name)}
         losses = {"loss": means.pop("total")} | {f"loss_{name}": mean for name, mean in means.items()}
         return Progress(self.done, losses, self.lr, speed)
 
@@ -327,6 +333,7 @@ class Trainer:
         trained_later = set(self.model.backbone.parameters())
         self.optimizer.load_state_dict(fitting_optimizer_state(state.optimizer, self.optimizer, trained_later))
         self.schedule.load_state_dict(self.schedule.state_dict() | schedule)
+        set_rates(self.schedule)
         scaler = state.scaler.model_dump(by_alias=True)
         if self._scaler.is_enabled() and None in scaler.values():
             raise ValueError("it lacks the scale of the gradients")
@@ -337,7 +344,7 @@ class Trainer:
             self.average.model.load_state_dict(self.model.state_dict())
             load_exactly(self.model, state.weights, where)
         self.iteration, self.done, self.lr = state.iteration, state.epoch.done, state.epoch.lr
-        self.sums = F.pad(sums, (0, len(self.sums) - len(sums)))  # a run from before Dice existed has one term fewer
+        self.sums = F.pad(sums, (0, len(self.sums) - len(sums)))  # a run from before a term existed has fewer
         torch.set_rng_state(state.rng)
 
 

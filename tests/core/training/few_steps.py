@@ -39,7 +39,7 @@ def main(out: Path, batch_size: int, steps: int, backbone: str) -> None:
         optimizer = SGD(model.parameters(), lr=1e-3, momentum=0.9, weight_decay=5e-4, fused=True)
         trainer = Trainer(
             model=model,
-            loss=EAGRNetLoss(scale=2.0),
+            loss=EAGRNetLoss(dice=0.5, lovasz=0.5, scale=2.0),
             optimizer=optimizer,
             schedule=make_schedule(optimizer, OptimSettings(), 100),
             normalise=lambda image: normalise(image).double(),  # type: ignore[arg-type]

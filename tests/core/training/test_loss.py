@@ -1,4 +1,5 @@
 from collections.abc import Callable, Sequence
+from itertools import permutations
 from typing import Any
 
 import numpy as np
@@ -8,7 +9,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from faceparse.core.model.parsing import Output
-from faceparse.core.training.loss import EAGRNetLoss
+from faceparse.core.training.loss import EAGRNetLoss, LossTerms, count_pixels
 
 
 def random_batch(seed: int = 0, size: tuple[int, int] = (12, 9)) -> tuple[Output, Tensor, Tensor]:
@@ -188,15 +189,15 @@ def test_looking_is_noticed(look: Callable[[Tensor], object]) -> None:
 def test_nothing_waits_for_the_device() -> None:
     output, label, edge = random_batch()
     with NoLooking():
-        EAGRNetLoss(dice=1)(output, label, edge).total.backward()
+        EAGRNetLoss(dice=1, lovasz=1)(output, label, edge).total.backward()
 
 
 def test_the_loss_needs_no_values_at_all() -> None:
     output, label, edge = random_batch()
     there = Output(*(logits.detach().to("meta").requires_grad_() for logits in output))
-    terms = EAGRNetLoss(dice=1)(there, label.to("meta"), edge.to("meta"))
+    terms = EAGRNetLoss(dice=1, lovasz=1)(there, label.to("meta"), edge.to("meta"))
     terms.total.backward()  # `.item()`, `bool()` and boolean masks raise on the meta device
-    assert [term.shape for term in terms] == [torch.Size([])] * 5
+    assert [term.shape for term in terms] == [torch.Size([])] * len(LossTerms._fields)
     assert there.edge.grad is not None
 
 
@@ -282,3 +283,122 @@ def test_the_dice_terms_of_two_processes_add_up_to_that_of_one_large_batch() -> 
     found = sum(share(part, lambda x: counts if x.shape == counts.shape else sums) for part in halves)
     assert found == pytest.approx(float(whole(output, label, edge).dice))
     assert torch.allclose(output.parsing.grad, expected)
+
+
+def jaccard_loss(wrong: set[int], true: set[int]) -> float:
+    """1 - IoU of the class `true` where the pixels of `wrong` are taken for the other class."""
+    return 1 - len(true - wrong) / len(true | wrong)
+
+
+def extension(errors: Sequence[float], order: Sequence[int], true: set[int]) -> float:
+    """Sum over the pixels in this order: each error times the rise of the Jaccard loss when its pixel is wrong, too."""
+    return sum(
+        errors[pixel] * (jaccard_loss(set(order[: n + 1]), true) - jaccard_loss(set(order[:n]), true))
+        for n, pixel in enumerate(order)
+    )
+
+
+def slow_lovasz(parsing: Tensor, label: Tensor) -> float:
+    """Of every second pixel of every second row; sets of pixels, class by class and image by image."""
+    by_image = []
+    for n in range(len(label)):
+        logits = slow_resize(parsing[n].detach().double().numpy(), label.shape[1:])[:, ::2, ::2]
+        answers = (np.exp(logits) / np.exp(logits).sum(axis=0)).reshape(len(logits), -1)
+        truth = label[n, ::2, ::2].flatten().tolist()
+        answers, truth = answers[:, [one != 255 for one in truth]], [one for one in truth if one != 255]
+        by_class = []
+        for c in sorted(set(truth)):
+            true = {pixel for pixel, one in enumerate(truth) if one == c}
+            errors = [1 - p if pixel in true else p for pixel, p in enumerate(answers[c].tolist())]
+            order = sorted(range(len(errors)), key=lambda pixel: -errors[pixel])
+            by_class.append(extension(errors, order, true))
+        by_image.append(float(np.mean(by_class)) if by_class else 0.0)
+    return float(np.mean(by_image))
+
+
+@pytest.mark.parametrize("absent", [False, True])
+def test_lovasz_is_the_extension_of_the_jaccard_loss_of_each_image_and_class(absent: bool) -> None:
+    output, label, edge = random_batch()
+    if absent:
+        label[0][label[0] == 3] = 1  # from one image only
+    without, terms = EAGRNetLoss()(output, label, edge), EAGRNetLoss(lovasz=0.5)(output, label, edge)
+    assert float(terms.lovasz) == pytest.approx(slow_lovasz(output.parsing, label), rel=1e-5)
+    assert float((terms.total - without.total).detach()) == pytest.approx(0.5 * float(terms.lovasz), rel=1e-4)
+    assert float(without.lovasz) == float(terms.dice) == 0
+
+
+def lovasz_of(logits: Tensor, label: Tensor) -> Tensor:
+    """The Lovász term alone, with its gradient. One pixel a row and column of `label` is sampled where sides are 1."""
+    nothing = torch.zeros_like(label)
+    weights = {"parsing": 0, "edge": 0, "boundary_attention": 0, "lovasz": 1}
+    return EAGRNetLoss(**weights)(Output(logits, None), label, nothing).total
+
+
+def in_a_row(values: Tensor) -> Tensor:
+    """... x P -> ... x 1 x 2P - 1, of which every second is sampled."""
+    return values.repeat_interleave(2, dim=-1)[..., :-1].unsqueeze(-2)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_lovasz_is_the_convex_closure_of_the_jaccard_loss(seed: int) -> None:
+    """By its definition: of a submodular function, it is the largest of the sums in any order of the pixels."""
+    random = torch.Generator().manual_seed(seed)
+    logits, truth = torch.randn(2, 6, generator=random), torch.randint(0, 2, (6,), generator=random)
+    truth[0], truth[1] = 0, 1  # both classes are there
+    answers = logits.double().softmax(dim=0)
+    expected = []
+    for c in (0, 1):
+        true = {pixel for pixel in range(6) if truth[pixel] == c}
+        errors = [float(1 - answers[c, pixel] if pixel in true else answers[c, pixel]) for pixel in range(6)]
+        expected.append(max(extension(errors, order, true) for order in permutations(range(6))))
+    found = lovasz_of(in_a_row(logits)[None], in_a_row(truth)[None])
+    assert float(found) == pytest.approx(np.mean(expected), rel=1e-5)
+
+
+def test_lovasz_of_certain_answers_is_one_minus_the_iou() -> None:
+    truth, answer = torch.tensor([0, 0, 0, 1, 1, 2]), torch.tensor([0, 0, 1, 1, 2, 0])
+    logits = 1000.0 * torch.nn.functional.one_hot(answer).T
+    ious = [2 / 4, 1 / 3, 0 / 2]
+    found = lovasz_of(in_a_row(logits)[None], in_a_row(truth)[None])
+    assert float(found) == pytest.approx(1 - np.mean(ious))
+
+
+def test_the_gradient_of_lovasz_is_that_of_small_steps() -> None:
+    output, label, _ = random_batch()
+    parsing = output.parsing.detach().double().requires_grad_()
+    assert torch.autograd.gradcheck(lambda logits: lovasz_of(logits, label), parsing)
+
+
+def test_ignored_pixels_do_not_count_in_dice_and_lovasz() -> None:
+    """Whatever the network says of them, and with no gradient."""
+    _, label, edge = random_batch()
+    parsing = torch.randn(2, 5, *label.shape[1:])
+    other = torch.where((label == 255).unsqueeze(1), torch.randn_like(parsing), parsing)
+    loss = EAGRNetLoss(parsing=0, edge=0, boundary_attention=0, dice=1, lovasz=1)
+    first, second = (loss(Output(logits.requires_grad_(), None), label, edge) for logits in (parsing, other))
+    assert (first.dice, first.lovasz) == (second.dice, second.lovasz)
+    first.total.backward()
+    gradient = parsing.grad.abs().sum(dim=1)  # type: ignore[union-attr]
+    assert not gradient[label == 255].any()
+    assert gradient[:, ::2, ::2][label[:, ::2, ::2] != 255].all()
+
+
+def test_lovasz_of_a_batch_that_is_ignored_altogether_is_zero() -> None:
+    output, label, edge = random_batch()
+    terms = EAGRNetLoss(lovasz=1)(output, torch.full_like(label, 255), edge)
+    terms.total.backward()
+    assert float(terms.lovasz) == 0
+    assert not output.parsing.grad.any()  # type: ignore[union-attr]
+
+
+def test_the_lovasz_terms_of_two_processes_add_up_to_that_of_one_large_batch() -> None:
+    output, label, edge = random_batch()
+    whole = EAGRNetLoss(lovasz=1)(output, label, edge).lovasz
+    loss, sums = EAGRNetLoss(lovasz=1), count_pixels(label, edge)
+    parts = [
+        loss(
+            Output(output.parsing[n : n + 1], output.edge[n : n + 1]), label[n : n + 1], edge[n : n + 1], lambda _: sums
+        )
+        for n in (0, 1)
+    ]
+    assert float(sum(part.lovasz for part in parts)) == pytest.approx(float(whole))

@@ -3,9 +3,10 @@ import math
 import pytest
 import torch
 from torch.optim import SGD
+from torch.optim.lr_scheduler import LambdaLR
 
 from faceparse.core.settings import OptimSettings
-from faceparse.core.training.schedule import cosine_factor, make_schedule, poly_factor
+from faceparse.core.training.schedule import cosine_factor, make_schedule, poly_factor, set_rates
 
 
 def rates(settings: OptimSettings, iterations: int) -> list[float]:
@@ -56,6 +57,32 @@ def test_a_schedule_goes_on_where_it_was_saved() -> None:
         optimizer.step()
         schedule.step()
         assert optimizer.param_groups[0]["lr"] == pytest.approx(0.01 * 0.5**0.9)
+
+
+@pytest.mark.parametrize(("iterations", "expected"), [(10, 0.6**0.9), (20, 0.8**0.9), (5, 0.2**0.9)])
+def test_the_rates_of_a_loaded_schedule_are_those_of_its_own_end(iterations: int, expected: float) -> None:
+    """Of each group, and bit for bit what they were where the end is the same."""
+    settings = OptimSettings(lr=0.01)
+
+    def make(iterations: int) -> tuple[SGD, LambdaLR]:
+        groups = [{"params": [torch.nn.Parameter(torch.zeros(1))], "lr": lr} for lr in (0.01, 0.003)]
+        optimizer = SGD(groups)
+        return optimizer, make_schedule(optimizer, settings, iterations)
+
+    (before, first), (optimizer, second) = make(10), make(iterations)
+    for _ in range(4):
+        before.step()
+        first.step()
+    second.load_state_dict(first.state_dict())
+    optimizer.load_state_dict(before.state_dict())
+    set_rates(second)
+    rates = [group["lr"] for group in optimizer.param_groups]
+    assert rates == second.get_last_lr() == pytest.approx([0.01 * expected, 0.003 * expected])
+    if iterations == 10:
+        assert rates == [group["lr"] for group in before.param_groups]
+    optimizer.step()
+    second.step()
+    assert optimizer.param_groups[0]["lr"] == pytest.approx(0.01 * (1 - 5 / iterations) ** 0.9)
 
 
 def test_the_cosine_is_half_a_wave_after_the_same_rise() -> None:
