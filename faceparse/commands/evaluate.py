@@ -133,6 +133,8 @@ def evaluate(
             print_table(_gaps_table(summary, name))
     else:
         _show_comparison(comparison)
+    if scarce := next(iter(first.summaries.values())).scarce:  # pixels of the first protocol
+        out.print(f"note: {first.dataset.name} {first.split}: {scarce}", markup=False)
     out.print(f"report: {outcome.report}")
     for run in dict.fromkeys(outcome.runs):
         out.print(f"logged to MLflow run {run}")

@@ -82,6 +82,10 @@ def test_the_table_shows_the_same_in_percent(cli: Any, trained: RunResult, best:
     means = [found["mean_f1"], found["mean_iou"], *found["mean_boundary_f1"].values()]
     shown = cells["mean, no background"]
     assert [shown[0], *shown[2:]] == [percent(value) for value in means]
+    assert lines[-3].startswith(
+        "note: faces val: only 2 photographs, and 20 are the least for a score that is not mostly"
+    )
+    assert lines[-2].startswith("report: ")
     assert lines[-1] == f"logged to MLflow run {trained.run_id}"
 
 

@@ -204,6 +204,7 @@ def _facts(evaluation: Evaluation) -> dict[str, str]:
 def _section(protocol: str, summary: Summary) -> dict[str, Any]:
     return {
         "name": protocol,
+        "scarce": summary.scarce,
         "tiles": [_score(words, name, summary) for name, words in MEANS.items()],
         "boundaries": list(AT),
         "classes": [_class(row, summary) for row in rows_of(summary.label_set) if row.score not in MEANS],

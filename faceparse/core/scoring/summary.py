@@ -17,6 +17,7 @@ from faceparse.core.scoring.group_scores import GroupedScores, score_groups
 from faceparse.core.scoring.groups import Grouping
 from faceparse.core.scoring.model_facts import ModelFile, Speed
 from faceparse.core.scoring.records import Counts
+from faceparse.core.scoring.scarce import scarce_phrase
 from faceparse.core.scoring.scores import ScoreArrays, Scores, compute_all_scores, percent, score_arrays
 
 
@@ -60,6 +61,11 @@ class Summary:
     def groups(self) -> dict[str, GroupedScores]:
         """Scores by group, by the grouping's name."""
         return score_groups(self.counts, self.label_set, self.groupings, self.resamples)
+
+    @cached_property
+    def scarce(self) -> str:
+        """Text that names the classes with too little truth to be scored; empty where there are none."""
+        return scarce_phrase(self.counts, self.label_set)
 
     def worst(self, count: int) -> list[int]:
         """Positions of the images with the lowest mean F1, the worst first. Images without a score are left out."""
