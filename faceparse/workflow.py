@@ -182,7 +182,8 @@ def train(
     Args:
         settings: TOML file; a dict by section.key or by section and key; or `Settings`. Default: the paper's recipe.
         resume: run directory to go on with, whose settings count; `auto`: the newest unfinished run with these
-            settings, or a new one where there is none.
+            settings, or a new one where there is none. With `epochs`, a run directory goes on to that epoch, also if
+            it is finished.
         progress: whether to show the run as the command does; or an `Observer` that is told of it.
 
     The other arguments are the command's options of the same names. Each replaces one setting. Several GPUs or

@@ -243,7 +243,7 @@ def test_other_mistakes_are_named(trained: RunResult, faces: Path, tmp_path: Pat
     with pytest.raises(DatasetError, match="nowhere"):
         package.train(UNTRACKED, data_dir="nowhere")
     with pytest.raises(SettingsError, match="--resume goes on with the run's own settings"):
-        package.train(resume=trained.run_dir, epochs=3)
+        package.train(resume=trained.run_dir, batch_size=3)
     with pytest.raises(DatasetError, match="nowhere"):
         package.edges("nowhere")
     with pytest.raises(SettingsError, match="processes = 0: give a whole number, 1 or more"):

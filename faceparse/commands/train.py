@@ -47,7 +47,7 @@ def train(
         typer.Option(
             metavar="RUN_DIR|auto",
             help="Run directory to go on with, from its newest checkpoint; auto: the newest unfinished run with these "
-            "settings, or a new one where there is none.",
+            "settings, or a new one where there is none. With --epochs, a run, finished or not, goes on to that epoch.",
         ),
     ] = None,
     epochs: Epochs = None,

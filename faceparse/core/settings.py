@@ -321,6 +321,9 @@ class TrainSettings(_Section):
     """Iterations between two writes of last.pth in an epoch; 0 writes it only with evaluations and at signals."""
     evaluate_every: Positive = 1
     """Epochs between evaluations on `val`. Each writes last.pth. The last epoch always has one."""
+    patience: Annotated[int, Field(ge=0)] = 0
+    """Evaluations without a better `best_metric` after which training stops. 0, as in the recipe: train all epochs. The
+    learning rate falls until the last of `epochs`; training that stops before does without the end of this fall."""
     best_metric: str = "auto"
     """Score on `val` that chooses best.pth: mean_f1, mean_iou, pixel_accuracy, or f1/<class or merged name>.
     `auto` is f1/overall where the label set has it (Helen), as in the recipe, else mean_f1."""
@@ -402,6 +405,10 @@ class Settings(BaseModel):
         """Return these settings with the device and launch of `other`: neither changes what is trained."""
         train = self.train.model_copy(update={"device": other.train.device})
         return self.model_copy(update={"train": train, "launch": other.launch})
+
+    def lasting(self, epochs: int) -> "Settings":
+        """Return these settings with another number of epochs."""
+        return self.model_copy(update={"train": self.train.model_copy(update={"epochs": epochs})})
 
 
 def read_settings(file: Path) -> Settings:

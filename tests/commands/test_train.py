@@ -1,4 +1,5 @@
 import os
+import shutil
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -132,7 +133,9 @@ def write_experiment(text: str) -> str:
         (["--num-classes", "12"], "data.num_classes = 12, but label set 'helen' of "),
         (["nothing.toml"], "nothing.toml: no such experiment file; see experiments/ for examples"),
         (["--resume", "nowhere"], "nowhere: not a run directory (no settings.toml in it); one is runs/<experiment>/"),
-        (["--resume", "run", "--epochs", "3"], "--resume goes on with the run's own settings; drop the other options"),
+        (["--resume", "run", "--epochs", "3"], "run: not a run directory (no settings.toml in it); one is runs/"),
+        (["--resume", "run", "--epochs", "0"], "run: not a run directory (no settings.toml in it); one is runs/"),
+        (["--resume", "run", "--batch-size", "3"], "--resume goes on with the run's own settings; drop the other opti"),
         (["--gpus", "0,1"], "GPU 0 was asked for, but there is no GPU here; use --device cpu"),
         (["--processes", "0"], "option: launch.processes = 0: input should be greater than 0"),
         (
@@ -350,6 +353,20 @@ def test_a_run_that_is_there_is_refused(cli: Any, trained: RunResult, faces: Pat
     message = cli("train", "--data-dir", faces, *TINY, "--snapshot-dir", trained.run_dir).message
     assert message.startswith(f"{trained.run_dir}: already holds a run; go on with it by --resume {trained.run_dir}")
     assert (trained.run_dir / "settings.toml").read_bytes() == before
+
+
+def test_a_finished_run_goes_on_by_its_number_of_epochs(cli: Any, trained: RunResult, tmp_path: Path) -> None:
+    run = shutil.copytree(trained.run_dir, tmp_path / "run")
+    assert (
+        cli("train", "--resume", run, "--epochs", 0).message
+        == "option: train.epochs = 0: input should be greater than 0"
+    )
+    done = cli("train", "--resume", run, "--epochs", 2)
+    assert done.code == 0
+    assert done.err.splitlines()[-1].startswith("epoch 2/2: loss ")
+    assert load_settings(run / "settings.toml").train.epochs == 2
+    done = cli("train", "--resume", run)
+    assert f"{run} is finished, all 2 epochs; nothing is left to train." in " ".join(done.err.split())
 
 
 def test_training_that_must_stop_is_one_line(cli: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -73,7 +73,8 @@ class RunDirectory:
         path = path or settings.train.run_dir or default
         if (path / LAST).exists():
             raise OutputError(
-                f"{path}: already holds a run; go on with it by --resume {path}, or choose another folder"
+                f"{path}: already holds a run; go on with it by --resume {path} (to a later end with --epochs), or "
+                "choose another folder"
             )
         run = cls(path)
         # Left by a run that never wrote a checkpoint. Where it begins again, it stays the same MLflow run.
@@ -97,23 +98,39 @@ class RunDirectory:
         cls.check(path)
         return cls(path)
 
-    def check_settings(self, kept: Settings) -> None:
+    def check_settings(self, kept: Settings, epochs: int | None = None) -> None:
         """Refuse a settings file that was edited: a run goes on with the settings in its checkpoint.
 
-        Settings that say where it runs may change.
+        Settings that say where it runs may change, and the number of epochs, too, if the user names a new one.
+
+        Args:
+            epochs: number of epochs that the user names; None for none.
 
         Raises:
             SettingsError: names the keys that differ.
         """
         file = self.path / SETTINGS_FILE
-        found, began = flatten(read_settings(file).moved_to(kept)), flatten(kept)
+        read = read_settings(file).moved_to(kept)
+        found, began = flatten(read if epochs is None else read.lasting(kept.train.epochs)), flatten(kept)
         changed = [key for key in {**began, **found} if found.get(key) != began.get(key)]
         if changed:
+            if changed == ["train.epochs"]:
+                raise SettingsError(
+                    f"{file}: has train.epochs = {found['train.epochs']}, and the checkpoint {began['train.epochs']}; "
+                    f"say how long to train: faceparse train --resume {self.path} --epochs {found['train.epochs']}"
+                )
             keys = ", ".join(f"{key} = {found.get(key, 'auto')!r} (was {began.get(key, 'auto')!r})" for key in changed)
             raise SettingsError(
                 f"{file}: was edited, and a run goes on with the settings that it began with: {keys}; put these back, "
                 f"or begin another run: faceparse train {file} --snapshot-dir NEW_FOLDER"
             )
+
+    def extend(self, settings: Settings) -> None:
+        """Write the settings of a run that gets another number of epochs.
+
+        The checkpoint must get it, too. In between, `check_settings` says which number to name.
+        """
+        write_atomic(self.path / SETTINGS_FILE, to_toml(settings).encode())
 
     @classmethod
     def find(cls, settings: Settings) -> Path | None:

@@ -7,6 +7,8 @@ from typing import NamedTuple
 SHORT = 8
 """Characters of an id that tables show."""
 DEFAULT_METRIC = "val/f1_mean"
+EPOCHS_TAG = "epochs"
+"""Tag with the number of epochs of a run that was extended: MLflow keeps a param as it was first logged."""
 
 
 class Point(NamedTuple):
@@ -66,5 +68,5 @@ class LoggedRun:
     @property
     def wanted_epochs(self) -> int | None:
         """Number of epochs that the settings ask for; None where it is not known."""
-        text = self.params.get("train.epochs", "")
+        text = self.tags.get(EPOCHS_TAG) or self.params.get("train.epochs", "")
         return int(text) if text.isdigit() else None

@@ -18,7 +18,7 @@ from faceparse.core.runs.ledger import InputDataset
 from faceparse.core.scoring.counting import parse_samples
 from faceparse.core.scoring.protocols import DEFAULT
 from faceparse.core.scoring.scores import flat_name
-from faceparse.core.settings import RESNETS
+from faceparse.core.settings import RESNETS, Settings
 from faceparse.core.training.plan import TrainingPlan
 from faceparse.core.training.trainer import parameters
 
@@ -75,12 +75,52 @@ def opening_lines(plan: TrainingPlan, run_dir: Path | None) -> list[str]:
         f"{len(plan.train)} training and {len(plan.val)} {settings.data.val_split} photographs, "
         f"{plan.batches.iterations} iterations an epoch, {plan.update_size} photographs each",
         plan.cached,
+        _patience(plan),
         f"{seen} of the {len(plan.val)} {settings.data.val_split} photographs are trained on, too: scores on them "
         "say nothing of new photographs; see faceparse check"
         if seen
         else "",
     ]
     return [line for line in lines if line]
+
+
+def _patience(plan: TrainingPlan) -> str:
+    train = plan.settings.train
+    if not train.patience:
+        return ""
+    return (
+        f"train.patience = {train.patience}: training stops after {train.patience * train.evaluate_every} epochs "
+        f"without a better {logged_name(plan.metric, plan.label_set)}"
+        + (f", and then lacks the end of the schedule, which is epoch {train.epochs}" if _falls(plan.settings) else "")
+    )
+
+
+def early_end(plan: TrainingPlan, epoch: int, rate: float) -> str:
+    """Line on a run that `train.patience` ends after `epoch`; `rate` is the learning rate of the next iteration."""
+    train = plan.settings.train
+    cut = (
+        f"; the learning rate is {rate:.3g}, and its fall to 0 in {train.epochs - epoch} more epochs is cut off"
+        if _falls(plan.settings)
+        else ""
+    )
+    return (
+        f"stopped after epoch {epoch} of {train.epochs}: train.patience = {train.patience} evaluations without a "
+        f"better {logged_name(plan.metric, plan.label_set)}{cut}"
+    )
+
+
+def new_end(settings: Settings, before: Settings, rate_before: float, rate: float) -> str:
+    """Line on a resumed run with another number of epochs. The rates are those of the next iteration."""
+    epochs, was = settings.train.epochs, before.train.epochs
+    if epochs == was:
+        return f"trains on to epoch {epochs}; train.patience counts anew"
+    schedule = f": the learning rate is {rate:.3g} (it was {rate_before:.3g}) and falls to 0 there"
+    return f"trains on to epoch {epochs}, which was {was}{schedule if _falls(settings) else ''}"
+
+
+def _falls(settings: Settings) -> bool:
+    """Whether the learning rate falls to 0 at the end of training."""
+    return settings.optim.schedule != "poly" or settings.optim.power > 0
 
 
 def overlay_sheet(parser: Parser, samples: Sequence[Sample], label_set: LabelSet) -> bytes:

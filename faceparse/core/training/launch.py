@@ -46,6 +46,9 @@ from faceparse.core.training.rendezvous import meeting_config, network_variables
 from faceparse.core.training.run import RunResult
 from faceparse.core.training.signals import exit_code
 
+LENGTH = "train.epochs"
+"""Setting that may change when a run is resumed, besides those of where it runs."""
+
 Display = Callable[[], AbstractContextManager[Observer]]
 """Makes the observer, in the process that shows progress. Must be picklable."""
 
@@ -59,6 +62,8 @@ class Job:
     display: Display
     resume: Path | Literal["auto"] | None = None
     """Run directory to go on with. `auto` takes the newest unfinished run with these settings, or begins a new one."""
+    epochs: int | None = None
+    """Last epoch of a run that is resumed. None leaves it as it is."""
 
 
 def resume_job(run_dir: Path, display: Display, options: Mapping[str, object]) -> Job:
@@ -68,13 +73,14 @@ def resume_job(run_dir: Path, display: Display, options: Mapping[str, object]) -
         result = start(job)
 
     Args:
-        options: settings that say where the run runs, by their dotted keys.
+        options: settings that say where the run runs, by their dotted keys; and train.epochs, its new last epoch.
 
     Raises:
         SettingsError: `run_dir` is no run directory, or an option is bad.
     """
     RunDirectory.check(run_dir)
-    return Job(load_settings(run_dir / SETTINGS_FILE, options), display, run_dir)
+    settings = load_settings(run_dir / SETTINGS_FILE, options)
+    return Job(settings, display, run_dir, settings.train.epochs if LENGTH in options else None)
 
 
 def start(job: Job) -> RunResult:
@@ -145,13 +151,13 @@ def _run_here(job: Job, notes: Notes) -> RunResult:
         if earlier is not None:
             observer.warning(f"{notes.lost or 'a process was lost'}; all are started again")
             if world.on_first(lambda: (earlier / LAST).exists()):
-                return run.resume(earlier, observer, world, on_run_dir=keep, where=settings)
+                return run.resume(earlier, observer, world, on_run_dir=keep, where=settings, epochs=job.epochs)
             return run.train(settings, observer, world, on_run_dir=keep, run_dir=earlier)
         if job.resume is None:
             return run.train(settings, observer, world, on_run_dir=keep)
         if job.resume == "auto":
             return run.resume_or_train(settings, observer, world, on_run_dir=keep)
-        return run.resume(job.resume, observer, world, on_run_dir=keep, where=settings)
+        return run.resume(job.resume, observer, world, on_run_dir=keep, where=settings, epochs=job.epochs)
 
 
 def _observer(job: Job, world: World) -> AbstractContextManager[Observer]:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from faceparse.core.errors import SettingsError
 from faceparse.core.settings import SettingsSource, settings_from
-from faceparse.core.training.launch import Display, Job, resume_job
+from faceparse.core.training.launch import LENGTH, Display, Job, resume_job
 
 PLACES = {
     "device": "train.device",
@@ -27,7 +27,7 @@ OPTIONS = PLACES | {
     "freeze": "model.freeze",
     "learning_rate": "optim.lr",
     "weight_decay": "optim.weight_decay",
-    "epochs": "train.epochs",
+    "epochs": LENGTH,
     "batch_size": "train.batch_size",
     "snapshot_dir": "train.run_dir",
 }
@@ -55,7 +55,8 @@ def training_job(
         source: settings of a new run.
         options: values of `OPTIONS` or of settings, which come before those of `source`. None stands for no value.
         settings: values by `section.key`, which come before all others.
-        resume: run directory to go on with; `auto` takes the newest unfinished run with these settings, or begins one.
+        resume: run directory to go on with, to another last epoch if `options` name one; `auto` takes the newest
+            unfinished run with these settings, or begins one.
 
     Raises:
         SettingsError: an unknown key, a bad value, or settings together with the run directory of another run.
@@ -65,11 +66,11 @@ def training_job(
         return Job(settings_from(source, chosen), display)
     if resume == "auto":
         return Job(settings_from(source, chosen), display, "auto")
-    placed = {key: value for key, value in chosen.items() if key in PLACES.values()}
-    if source is not None or len(placed) < len(chosen):
+    changed = {key: value for key, value in chosen.items() if key in (*PLACES.values(), LENGTH)}
+    if source is not None or len(changed) < len(chosen):
         raise SettingsError(
-            "--resume goes on with the run's own settings; drop the other options, but for those of where it runs "
-            "(--gpus, --device, --processes, --nodes, --rendezvous, --max-restarts). A run with others can start from "
-            f"its weights: --restore-from {Path(resume) / 'last.pth'} in place of --resume"
+            "--resume goes on with the run's own settings; drop the other options, but for --epochs and those of where "
+            "it runs (--gpus, --device, --processes, --nodes, --rendezvous, --max-restarts). A run with others can "
+            f"start from its weights: --restore-from {Path(resume) / 'last.pth'} in place of --resume"
         )
-    return resume_job(Path(resume), display, placed)
+    return resume_job(Path(resume), display, changed)

@@ -20,7 +20,7 @@ from typing import Any, TypeVar
 
 import torch
 
-from faceparse.core.errors import CheckpointError, InterruptedRunError, TrainingError
+from faceparse.core.errors import CheckpointError, InterruptedRunError, SettingsError, TrainingError
 from faceparse.core.machine.distributed import ALONE, World, is_joined
 from faceparse.core.parser.checkpoint_file import Checkpoint, read_checkpoint
 from faceparse.core.parser.checkpoint_format import pack
@@ -29,6 +29,7 @@ from faceparse.core.parser.inference import Parser
 from faceparse.core.parser.trained import ParsingNetwork
 from faceparse.core.runs.directory import BEST, LAST, RunDirectory, is_finished
 from faceparse.core.runs.ledger import read_ledger
+from faceparse.core.runs.mlflow_run import EPOCHS_TAG
 from faceparse.core.runs.mlflow_store import check_experiment
 from faceparse.core.runs.system import SystemMonitor
 from faceparse.core.sampling.loader import Loader
@@ -38,9 +39,11 @@ from faceparse.core.scoring.scores import Scores, compute_scores, flat_name, res
 from faceparse.core.settings import Settings, flatten
 from faceparse.core.training.assemble import make_loader, make_trainer
 from faceparse.core.training.description import (
+    early_end,
     input_datasets,
     logged_name,
     mlflow_tags,
+    new_end,
     opening_lines,
     overlay_sheet,
 )
@@ -82,6 +85,8 @@ class _Best:
     score: float = 0.0
     epoch: int = 0
     """0 before the first score."""
+    since: int = 0
+    """Evaluations since then."""
 
     def is_beaten_by(self, score: float) -> bool:
         return self.epoch == 0 or score > self.score
@@ -136,31 +141,34 @@ def resume(
     *,
     on_run_dir: OnRunDir = lambda _: None,
     where: Settings | None = None,
+    epochs: int | None = None,
 ) -> RunResult:
     """Go on with a run from its newest checkpoint, as if it had never stopped. A finished run stays as it is.
 
     Args:
         where: settings that say where the run goes on; all their other values are ignored.
+        epochs: new last epoch, of a finished run, too. The schedule then ends there, and `train.patience` counts anew.
+            Where the run has this end already and goes on to it, nothing changes.
 
     Raises:
-        FaceparseError: there is no such run or checkpoint, or its settings file or dataset has changed.
+        FaceparseError: there is no such run or checkpoint, its settings file or dataset has changed, or `epochs` are
+            trained already.
         InterruptedRunError, LostProcessError: as `train`.
     """
     with _directory(lambda: RunDirectory.reopen(run_dir), world, on_run_dir) as directory:
-        checkpoint = world.on_first(lambda: _read_last(run_dir, directory, observer))
-        if world.on_first(lambda: is_finished(run_dir)):
-            observer.message(
-                f"{run_dir} is finished, all {checkpoint.epoch} epochs; nothing is left to train. A new run can start "
-                f"from its weights, with a learning rate that falls anew: --restore-from {run_dir / LAST} --epochs N"
-            )
+        checkpoint = world.on_first(lambda: _read_last(run_dir, directory, observer, epochs))
+        if world.on_first(lambda: _is_all(run_dir, checkpoint, epochs)):
+            observer.message(_nothing_left(run_dir, checkpoint))
             return world.on_first(lambda: _finished_result(run_dir, checkpoint))
         settings = checkpoint.settings.moved_to(where) if where is not None else checkpoint.settings
+        extended = epochs is not None and (epochs != settings.train.epochs or _is_stale(checkpoint))
+        settings = settings.lasting(epochs) if epochs is not None else settings
         plan = plan_training(settings, observer.track, world, resumed=checkpoint)
         if plan.label_set != checkpoint.label_set:
             raise CheckpointError(
                 f"{checkpoint.path}: its label set is no longer that of {plan.settings.data.root}; put the old one back"
             )
-        return Run(plan, directory, observer, resumed=checkpoint).execute()
+        return Run(plan, directory, observer, resumed=checkpoint, extended=extended).execute()
 
 
 def resume_or_train(
@@ -173,11 +181,41 @@ def resume_or_train(
     return resume(run_dir, observer, world, on_run_dir=on_run_dir, where=settings)
 
 
-def _read_last(run_dir: Path, directory: RunDirectory | None, observer: Observer) -> Checkpoint:
+def _read_last(run_dir: Path, directory: RunDirectory | None, observer: Observer, epochs: int | None) -> Checkpoint:
     checkpoint = read_last(run_dir, warn=observer.warning)
     if directory is not None:
-        directory.check_settings(checkpoint.settings)
+        directory.check_settings(checkpoint.settings, epochs)
     return checkpoint
+
+
+def _is_all(run_dir: Path, last: Checkpoint, epochs: int | None) -> bool:
+    """Whether nothing is left to train of a run, or to `epochs` if they are given.
+
+    Raises:
+        SettingsError: the run is beyond `epochs`.
+    """
+    finished, done = is_finished(run_dir), last.epoch or 0
+    if epochs is None or (finished and epochs == done):
+        return finished
+    if epochs < done or (epochs == done and epochs != last.settings.train.epochs):
+        raise SettingsError(f"train.epochs = {epochs}: {run_dir} has trained {done} already; name a later end")
+    return False
+
+
+def _is_stale(last: Checkpoint) -> bool:
+    """Whether `train.patience` ended the run."""
+    patience = last.settings.train.patience
+    return 0 < patience <= read_training_state(last.training, last.path).best.since
+
+
+def _nothing_left(run_dir: Path, last: Checkpoint) -> str:
+    done, train = last.epoch, last.settings.train
+    epochs = f"all {done} epochs" if done == train.epochs else f"{done} of {train.epochs} epochs"
+    return (
+        f"{run_dir} is finished, {epochs}; nothing is left to train. To train on to epoch N, where the learning rate "
+        f"then ends: --resume {run_dir} --epochs N. Or a new run starts from its weights: --restore-from "
+        f"{run_dir / LAST} --epochs N"
+    )
 
 
 def _finished_result(run_dir: Path, last: Checkpoint) -> RunResult:
@@ -223,6 +261,7 @@ class Run:
         directory: RunDirectory | None,
         observer: Observer,
         resumed: Checkpoint | None,
+        extended: bool = False,
     ) -> None:
         self.plan, self.world = plan, plan.world
         self.settings, self.label_set, self.device = plan.settings, plan.label_set, plan.device
@@ -232,6 +271,7 @@ class Run:
         self.scores: Mapping[str, float] = {}
         """Newest scores on `val`."""
         self.first_epoch = 1
+        self.extended = extended
         self.stop = StopSignals(handed_on=is_joined())
         self.model = plan.model
         self.trainer = make_trainer(plan)
@@ -252,8 +292,13 @@ class Run:
         for line in opening_lines(self.plan, self.record.directory.path if self.record else None):
             self._say(line)
         with self.stop, self._tracked(), self._watched() as monitor:
+            if self.extended:
+                self._keep_new_end()
             loader = make_loader(self.plan)
             for epoch in range(self.first_epoch, self.settings.train.epochs + 1):
+                if self._is_stale():
+                    self._say(early_end(self.plan, epoch - 1, self.trainer.next_lr))
+                    break
                 try:
                     metrics = self._train_epoch(loader, epoch)
                     scores = self._evaluate() if self._is_due(epoch) else None
@@ -271,6 +316,18 @@ class Run:
         metric = logged_name(self.plan.metric, self.label_set)
         return RunResult(path, path / BEST, self.best.epoch, self.best.score, tracker.run_id, tracker.uri, metric)
 
+    def _keep_new_end(self) -> None:
+        """Write the run's new number of epochs to its settings and its checkpoint: from now on it is the run's own."""
+        if self.record is not None:
+            self.record.directory.extend(self.settings)
+            self.record.tracker.tag({EPOCHS_TAG: str(self.settings.train.epochs)})
+        self._save_last(self.first_epoch - 1)
+
+    def _is_stale(self) -> bool:
+        """Whether `train.patience` ends the run. The first process decides: it knows which best.pth was written."""
+        patience = self.settings.train.patience
+        return patience > 0 and self.world.on_first(lambda: self.best.since >= patience)
+
     def _finish_epoch(self, epoch: int, metrics: dict[str, float], scores: Scores | None) -> None:
         self.trainer.start_epoch()  # first: last.pth is to say that nothing of the next epoch is done
         if scores is not None:
@@ -278,6 +335,8 @@ class Run:
             metrics |= {f"val/{name}": value for name, value in self.scores.items()}
         score = None if scores is None else scores.get(self.plan.metric) or 0.0
         improved = score is not None and self.best.is_beaten_by(score)
+        if score is not None:
+            self.best.since = 0 if improved else self.best.since + 1
         if self.record is not None:
             self.record.epoch(epoch, metrics, improved)
             if score is not None and improved:
@@ -302,7 +361,7 @@ class Run:
             )
         load_exactly(self.model, checkpoint.weights, checkpoint.path)
         self.trainer.load_state_dict(training.trainer, checkpoint.path)
-        self.best = _Best(training.best.score, training.best.epoch)
+        self.best = _Best(**vars(training.best))
         self.scores = checkpoint.scores
         finished = checkpoint.epoch or 0
         self.first_epoch = finished + 1
@@ -314,6 +373,10 @@ class Run:
             self._say(f"{accumulate} batches make an update of {self.plan.update_size} photographs, as before")
         within = f" and {self.trainer.done} iterations of epoch {finished + 1}" if self.trainer.done else ""
         self._say(f"resumed after epoch {finished}{within}")
+        if self.extended:
+            self.best.since = 0
+            before = training.trainer.schedule.last_lr[0]
+            self._say(new_end(self.settings, checkpoint.settings, before, self.trainer.next_lr))
 
     def _compare(self, checkpoint: Checkpoint, training: TrainingState) -> None:
         """Warn where dataset or best.pth are no longer those of the run."""
@@ -336,7 +399,8 @@ class Run:
             found = read_checkpoint(path)
         except CheckpointError:
             return False
-        if found.settings != last.settings or found.label_set != last.label_set or found.epoch is None:
+        settings = found.settings.moved_to(last.settings).lasting(last.settings.train.epochs)
+        if settings != last.settings or found.label_set != last.label_set or found.epoch is None:
             return False
         name = flat_name(self.plan.metric, self.label_set)
         same = found.epoch == self.best.epoch and abs((found.scores.get(name) or 0.0) - self.best.score) < 1e-6

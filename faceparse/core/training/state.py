@@ -70,6 +70,8 @@ class BestState(_Part):
 
     score: Finite
     epoch: Count
+    since: Count = 0
+    """Evaluations since then."""
 
 
 class TrainingState(_Part):

@@ -3,6 +3,7 @@
 import os
 import random
 import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -43,7 +44,7 @@ def start(faces: Path, folder: Path) -> Start:
             "--set", "tracking.enabled=false", "--set", "tracking.overlays=0", "--set", "train.checkpoint_every=1",
             *options,
         ]  # fmt: skip
-        arguments = ["--resume", run_dir] if resume else fresh
+        arguments = ["--resume", run_dir, *options] if resume else fresh
         return subprocess.Popen(
             [*command, *map(str, arguments)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=folder,
             env=ENVIRONMENT, **keywords,
@@ -118,9 +119,12 @@ LIGHT = {
     "optim.clip": 1.0,
     "optim.backbone_lr": 1e-4,
     "train.ema": 0.5,
+    "train.patience": 100,
     "data.rare_first": 0.7,
     "data.noise": 0.5,
     "loss.class_weights": "root",
+    "loss.dice": 0.5,
+    "loss.lovasz": 0.5,
     "speed.precision": "bf16",
 }
 
@@ -145,6 +149,27 @@ def test_a_light_run_killed_within_an_epoch_ends_as_one_that_was_not(start: Star
     out, err = process.communicate(timeout=300)
     assert process.returncode == 0, (out, err)
     assert_like(folder / "light-killed", folder / "light")
+
+
+def test_an_extended_run_killed_at_a_random_point_ends_as_one_that_was_not(
+    start: Start, folder: Path, reference: Path
+) -> None:
+    """As soon as a checkpoint has the new end, it is the run's own."""
+    whole, killed = (Path(shutil.copytree(reference, folder / name)) for name in ("longer", "longer-killed"))
+    process = start(whole.name, "--epochs", 6, resume=True)
+    out, err = process.communicate(timeout=300)
+    assert process.returncode == 0, (out, err)
+    assert iterations(whole) == 6 * ITERATIONS
+    process, dice = start(killed.name, "--epochs", 6, resume=True), random.Random(6)
+    await_checkpoint(process, killed, after=ITERATIONS * EPOCHS)
+    time.sleep(dice.uniform(0, 0.3))
+    process.kill()
+    process.communicate()
+    assert process.returncode == -signal.SIGKILL
+    process = start(killed.name, resume=True)
+    out, err = process.communicate(timeout=300)
+    assert process.returncode == 0, (out, err)
+    assert_like(killed, whole)
 
 
 @pytest.mark.parametrize(

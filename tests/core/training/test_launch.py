@@ -168,6 +168,29 @@ def test_a_signal_to_the_launcher_saves_in_all_processes(start: Start, folder: P
     assert_like(run_dir, reference)
 
 
+def test_two_processes_go_on_to_a_later_end_and_stop_together(start: Start, folder: Path, reference: Path) -> None:
+    """Also where one of the two was killed; patience ends such a run in both at once."""
+    run_dir = folder / "longer"
+    shutil.copytree(reference, run_dir)
+    process = start("longer", "--epochs", 5, resume=True)
+    await_checkpoint(process, run_dir, after=EPOCHS * ITERATIONS)
+    os.kill(workers(process)[1], signal.SIGKILL)
+    out, err = process.communicate(timeout=300)
+    assert process.returncode == 0, (out, err)
+    assert "all are started again" in err
+    assert iterations(run_dir) == 5 * ITERATIONS
+    assert [epoch for epoch, _ in comparable(run_dir)] == [1, 2, 3, 4, 5]
+
+    process = start("patient", "--epochs", 100, "--set", "train.patience=1")
+    out, err = process.communicate(timeout=300)
+    assert process.returncode == 0, (out, err)
+    (line,) = [line for line in err.splitlines() if line.startswith("stopped after epoch ")]
+    epochs = len(comparable(folder / "patient"))
+    assert f"stopped after epoch {epochs} of 100: train.patience = 1 evaluations without a better " in line
+    best = read_checkpoint(folder / "patient" / "best.pth")
+    assert best.epoch == epochs - 1
+
+
 def test_an_error_in_one_process_is_one_line(start: Start, folder: Path, faces: Path, tmp_path: Path) -> None:
     """A damaged label is met by the process that has it in its part; nobody waits for that one, or starts it again."""
     shutil.copytree(faces, tmp_path / "faces")

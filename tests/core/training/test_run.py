@@ -32,6 +32,7 @@ from faceparse.core.images.encoding import encode_png
 from faceparse.core.labels.label_set import get_label_set
 from faceparse.core.model.abn import inplace_abn_problem
 from faceparse.core.model.build import build_model
+from faceparse.core.model.parsing import Output
 from faceparse.core.parser.checkpoint_file import read_checkpoint
 from faceparse.core.parser.released_names import released_state
 from faceparse.core.sampling import cache as cache_module
@@ -39,6 +40,8 @@ from faceparse.core.sampling.samples import Batch
 from faceparse.core.scoring.protocols import DEFAULT
 from faceparse.core.settings import ModelSettings, Settings, flatten, load_settings
 from faceparse.core.training import run as run_module
+from faceparse.core.training.loss import EAGRNetLoss, LossTerms
+from faceparse.core.training.recorder import Recorder
 from faceparse.core.training.run import RunResult, adopt_start, resume, train
 from faceparse.core.training.trainer import Trainer
 from tests.conftest import Server, Silent
@@ -393,8 +396,9 @@ def test_resuming_a_finished_run_changes_nothing(trained: RunResult, tmp_path: P
     watcher = Watcher()
     result = resume(copied, watcher)
     assert watcher.messages == [
-        f"{copied} is finished, all 1 epochs; nothing is left to train. A new run can start "
-        f"from its weights, with a learning rate that falls anew: --restore-from {copied / 'last.pth'} --epochs N"
+        f"{copied} is finished, all 1 epochs; nothing is left to train. To train on to epoch N, where the learning "
+        f"rate then ends: --resume {copied} --epochs N. Or a new run starts from its weights: --restore-from "
+        f"{copied / 'last.pth'} --epochs N"
     ]
     assert dataclasses.replace(result, run_dir=trained.run_dir, best=trained.best) == trained
     assert {path: path.read_bytes() for path in copied.rglob("*") if path.is_file()} == before
@@ -537,6 +541,265 @@ def test_val_is_what_the_best_epoch_is_chosen_on(tiny: Tiny, monkeypatch: pytest
         for split in ("val", "test")
     ]
     assert seen == expected
+
+
+# Training that stops by itself
+
+
+def script(monkeypatch: pytest.MonkeyPatch, *right: int) -> None:
+    """Evaluations that find this many of ten pixels, one after the other."""
+    scores = iter(right)
+
+    def answer(*_: object, **__: object) -> dict[str, np.ndarray]:
+        found = next(scores)
+        return confusion(found, 10 - found)
+
+    monkeypatch.setattr(run_module, "evaluate", answer)
+
+
+PATIENT = {"train__best_metric": "pixel_accuracy", "tracking__enabled": False, "tracking__overlays": 0}
+ENDED = "train.patience = 2 evaluations without a better val/pixel_accuracy; the learning rate is "
+
+
+def test_training_stops_after_so_many_evaluations_without_a_better_score(
+    tiny: Tiny, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    script(monkeypatch, 5, 7, 6, 8, 8, 7)
+    watcher = Watcher()
+    result = train(tiny(train__epochs=30, train__patience=2, **PATIENT), watcher)
+    assert (result.best_epoch, result.best_score) == (4, 0.8)
+    assert [best for *_, best in watcher.epochs] == [True, True, False, True, False, False]
+    assert watcher.messages[-1] == (
+        f"stopped after epoch 6 of 30: {ENDED}{1e-3 * (1 - 6 / 30) ** 0.9:.3g}, and its fall to 0 in 24 more epochs is "
+        "cut off"
+    )
+    log = (result.run_dir / "train.log").read_text()
+    assert log.endswith(" finished\n")
+    assert (
+        "train.patience = 2: training stops after 2 epochs without a better val/pixel_accuracy, and then lacks the end "
+        "of the schedule, which is epoch 30"
+    ) in log
+    assert [line["epoch"] for line in recorded(result.run_dir)] == [1, 2, 3, 4, 5, 6]
+    watcher = Watcher()
+    assert resume(result.run_dir, watcher).best_epoch == 4
+    assert watcher.messages[0].startswith(f"{result.run_dir} is finished, 6 of 30 epochs; nothing is left to train.")
+
+
+def test_patience_counts_evaluations_not_epochs(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
+    script(monkeypatch, 5, 4)
+    settings = tiny(train__epochs=9, train__evaluate_every=2, train__patience=1, optim__power=0, **PATIENT)
+    watcher = Watcher()
+    result = train(settings, watcher)
+    assert [line["epoch"] for line in recorded(result.run_dir)] == [1, 2, 3, 4]
+    assert watcher.messages[-1] == (  # at a constant rate, no fall is cut off
+        "stopped after epoch 4 of 9: train.patience = 1 evaluations without a better val/pixel_accuracy"
+    )
+
+
+def test_without_patience_all_epochs_are_trained(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
+    script(monkeypatch, 5, 4, 3)
+    watcher = Watcher()
+    train(tiny(train__epochs=3, **PATIENT), watcher)
+    assert len(watcher.epochs) == 3
+    assert not any("train.patience" in message for message in watcher.messages)
+
+
+@pytest.mark.parametrize("stop_after", [1, 2, 3])
+def test_patience_counts_on_in_a_resumed_run(tiny: Tiny, monkeypatch: pytest.MonkeyPatch, stop_after: int) -> None:
+    options = {"train__epochs": 9, "train__patience": 2, **PATIENT}
+    script(monkeypatch, 5, 4, 3)
+    whole = train(tiny(train__run_dir=Path("whole"), **options), Watcher())
+    script(monkeypatch, 5, 4, 3)
+    with pytest.raises(KeyboardInterrupt):
+        train(tiny(train__run_dir=Path("part"), **options), Watcher(stop_after=stop_after))
+    watcher = Watcher()
+    resume(Path("part"), watcher)
+    assert len(watcher.epochs) == 3 - stop_after  # none where only the word `finished` was missing
+    assert ENDED in watcher.messages[-1]
+    assert_same(last(Path("part")), last(whole.run_dir))
+    assert comparable(Path("part")) == comparable(whole.run_dir)
+    assert last(whole.run_dir)["training"]["best"] == {"score": 0.5, "epoch": 1, "since": 2}
+
+
+def test_a_better_score_that_could_not_be_written_is_not_waiting(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the disk is full, the run does not stop for lack of better scores."""
+    script(monkeypatch, 5, 6, 7, 8)
+
+    def fail(*_: object) -> None:
+        raise OutputError("cannot write best.pth: no space left")
+
+    monkeypatch.setattr(Recorder, "save_best", fail)
+    watcher = Watcher()
+    train(tiny(train__epochs=4, train__patience=1, **PATIENT), watcher)
+    assert len(watcher.epochs) == 4
+
+
+# Training that goes on to a later end
+
+
+@pytest.fixture(scope="module")
+def short(make: Callable[..., Settings]) -> Path:
+    """A finished run of two epochs. Not to be written to."""
+    return train(make(train__epochs=2, tracking__enabled=False), Watcher()).run_dir
+
+
+def rates(run_dir: Path) -> list[float]:
+    """Learning rate of each epoch's last iteration."""
+    return [metrics["train/lr"] for _, metrics in comparable(run_dir)]
+
+
+def test_a_finished_run_goes_on_to_a_later_end(short: Path, tmp_path: Path) -> None:
+    run_dir = Path(shutil.copytree(short, tmp_path / "run"))
+    watcher = Watcher()
+    result = resume(run_dir, watcher, epochs=4)
+    assert [epoch for epoch, *_ in watcher.epochs] == [3, 4]
+    base = load_settings(run_dir / "settings.toml").optim.lr
+    now, before = base * (1 - 6 / 12) ** 0.9, 0.0
+    assert (
+        f"trains on to epoch 4, which was 2: the learning rate is {now:.3g} (it was {before:.3g}) and falls to 0 there"
+    ) in watcher.messages
+    assert watcher.warnings == []
+    # Iteration 3 of 6 was the first epoch's last but one; from the third epoch on they are counted out of 12.
+    old = [base * (1 - i / 6) ** 0.9 for i in (2, 5)]
+    assert rates(run_dir) == pytest.approx([*old, *(base * (1 - i / 12) ** 0.9 for i in (8, 11))])
+    assert comparable(run_dir)[:2] == comparable(short)
+    checkpoint = read_checkpoint(run_dir / "last.pth")
+    assert (checkpoint.epoch, checkpoint.settings.train.epochs) == (4, 4)
+    assert load_settings(run_dir / "settings.toml") == checkpoint.settings
+    scores = [line["metrics"]["val/f1_merged/overall"] for line in recorded(run_dir)]
+    assert (result.best_epoch, result.best_score) == (scores.index(max(scores)) + 1, max(scores))
+    watcher = Watcher()
+    assert resume(run_dir, watcher, epochs=4) == result  # a job that is started again does not train again
+    assert watcher.messages[0].startswith(f"{run_dir} is finished, all 4 epochs; nothing is left to train.")
+
+
+def test_an_extended_run_that_is_interrupted_ends_as_one_that_is_not(short: Path, tmp_path: Path) -> None:
+    whole, part = (Path(shutil.copytree(short, tmp_path / name)) for name in ("whole", "part"))
+    resume(whole, Watcher(), epochs=5)
+    with pytest.raises(KeyboardInterrupt):
+        resume(part, Watcher(stop_after=3), epochs=5)
+    with pytest.raises(KeyboardInterrupt):
+        resume(part, Watcher(stop_after=4))
+    watcher = Watcher()
+    resume(part, watcher, epochs=5)
+    assert [epoch for epoch, *_ in watcher.epochs] == [5]
+    assert not any("trains on" in message for message in watcher.messages)  # it has this end already
+    assert_same(last(part), last(whole))
+    assert comparable(part) == comparable(whole)
+
+
+def test_a_run_that_goes_on_to_its_own_end_is_as_if_it_had_not_stopped(
+    reference: RunResult, make: Callable[..., Settings]
+) -> None:
+    """A stopped run, with its number of epochs named: nothing is extended."""
+    settings = make(train__epochs=3, tracking__enabled=False)
+    run_dir = stopped(settings)
+    resume(run_dir, Watcher(), epochs=3)
+    assert_same(last(run_dir), last(reference.run_dir))
+
+
+def test_a_run_gets_an_earlier_end_to_let_its_learning_rate_fall_sooner(make: Callable[..., Settings]) -> None:
+    run_dir = stopped(make(train__epochs=30, tracking__enabled=False))
+    resume(run_dir, Watcher(), epochs=2)
+    base = load_settings(run_dir / "settings.toml").optim.lr
+    assert rates(run_dir) == pytest.approx([base * (1 - 2 / 90) ** 0.9, base * (1 - 5 / 6) ** 0.9])
+
+
+def test_a_kill_between_settings_and_checkpoint_leaves_a_line_that_says_how_to_go_on(
+    short: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The same line answers who edits the number of epochs in settings.toml."""
+    run_dir = Path(shutil.copytree(short, tmp_path / "run"))
+
+    def killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Recorder, "save_last", killed)
+        with pytest.raises(KeyboardInterrupt):
+            resume(run_dir, Watcher(), epochs=4)
+    with pytest.raises(SettingsError) as caught:
+        resume(run_dir, Watcher())
+    assert str(caught.value) == (
+        f"{run_dir / 'settings.toml'}: has train.epochs = 4, and the checkpoint 2; say how long to train: faceparse "
+        f"train --resume {run_dir} --epochs 4"
+    )
+    resume(run_dir, Watcher(), epochs=4)
+    assert [epoch for epoch, _ in comparable(run_dir)] == [1, 2, 3, 4]
+    assert read_checkpoint(run_dir / "last.pth").settings.train.epochs == 4
+
+
+def test_a_run_that_patience_ended_goes_on_and_counts_anew(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
+    script(monkeypatch, 5, 4, 3)
+    settings = tiny(train__epochs=9, train__patience=2, **PATIENT)
+    run_dir = train(settings, Watcher()).run_dir
+    script(monkeypatch, 3, 2, 1)
+    watcher = Watcher()
+    resume(run_dir, watcher, epochs=9)
+    assert "trains on to epoch 9; train.patience counts anew" in watcher.messages
+    assert [epoch for epoch, *_ in watcher.epochs] == [4, 5]
+    assert rates(run_dir) == pytest.approx([1e-3 * (1 - (3 * epoch - 1) / 27) ** 0.9 for epoch in range(1, 6)])
+    script(monkeypatch, 7, 6, 6)
+    assert resume(run_dir, Watcher(), epochs=20).best_epoch == 6
+    assert [epoch for epoch, _ in comparable(run_dir)] == list(range(1, 9))
+
+
+def test_an_end_that_is_past_is_refused(short: Path, tmp_path: Path, make: Callable[..., Settings]) -> None:
+    run_dir = Path(shutil.copytree(short, tmp_path / "run"))
+    before = {path: path.read_bytes() for path in run_dir.rglob("*") if path.is_file()}
+    with pytest.raises(SettingsError, match=r"^train\.epochs = 1: .*run has trained 2 already; name a later end$"):
+        resume(run_dir, Watcher(), epochs=1)
+    assert {path: path.read_bytes() for path in run_dir.rglob("*") if path.is_file()} == before
+    unfinished = stopped(make(train__epochs=3, tracking__enabled=False))
+    with pytest.raises(SettingsError, match=r"^train\.epochs = 1: .* has trained 1 already; name a later end$"):
+        resume(unfinished, Watcher(), epochs=1)
+
+
+def test_mlflow_has_the_new_number_of_epochs_and_each_epoch_once(make: Callable[..., Settings], store: str) -> None:
+    first = train(make(train__epochs=1), Watcher())
+    result = resume(first.run_dir, Watcher(), epochs=2)
+    assert result.run_id == first.run_id
+    run = logged(store, result.run_id)
+    assert (run.info.status, run.data.params["train.epochs"], run.data.tags["epochs"]) == ("FINISHED", "1", "2")
+    assert [step for step, _ in points(store, result.run_id, "train/loss")] == [1, 2]
+
+
+def test_a_run_that_moved_knows_its_best_checkpoint(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where it runs is in each checkpoint's settings, and the best one may be older than the move."""
+    script(monkeypatch, 9, 5, 5)
+    settings = tiny(train__epochs=3, **PATIENT)
+    run_dir = stopped(settings)
+    elsewhere = settings.model_copy(update={"launch": settings.launch.model_copy(update={"timeout": 30.0})})
+    with pytest.raises(KeyboardInterrupt):
+        resume(run_dir, Watcher(stop_after=2), where=elsewhere)
+    watcher = Watcher()
+    assert resume(run_dir, watcher).best_epoch == 1
+    assert watcher.warnings == []
+
+
+# Further terms of the loss
+
+
+def test_further_terms_are_reported_by_name_and_computed_in_float32(
+    tiny: Tiny, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    types: set[torch.dtype] = set()
+    plain = EAGRNetLoss.forward
+
+    def look(self: EAGRNetLoss, output: Output, *rest: Any) -> LossTerms:
+        types.update(logits.dtype for logits in output if logits is not None)
+        terms = plain(self, output, *rest)
+        types.update(term.dtype for term in terms)
+        return terms
+
+    monkeypatch.setattr(EAGRNetLoss, "forward", look)
+    options = {"loss__dice": 0.5, "loss__lovasz": 0.25, "speed__precision": "bf16", "tracking__enabled": False}
+    metrics = recorded(train(tiny(**options), Watcher()).run_dir)[0]["metrics"]
+    weights = {"parsing": 1, "edge": 1, "boundary_attention": 4, "dice": 0.5, "lovasz": 0.25}
+    total = 2 * sum(weight * metrics[f"train/loss_{name}"] for name, weight in weights.items())
+    assert metrics["train/loss"] == pytest.approx(total, rel=1e-4)
+    assert 0 < metrics["train/loss_lovasz"] < 1
+    assert types == {torch.float32}
 
 
 # MLflow away
