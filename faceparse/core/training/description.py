@@ -115,7 +115,7 @@ def new_end(settings: Settings, before: Settings, rate_before: float, rate: floa
     if epochs == was:
         return f"trains on to epoch {epochs}; train.patience counts anew"
     schedule = f": the learning rate is {rate:.3g} (it was {rate_before:.3g}) and falls to 0 there"
-    return f"trains on to epoch {epochs}, which was {was}{schedule if _falls(settings) else ''}"
+    return f"trains to epoch {epochs} instead of {was}{schedule if _falls(settings) else ''}"
 
 
 def _falls(settings: Settings) -> bool:

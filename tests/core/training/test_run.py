@@ -656,7 +656,7 @@ def test_a_finished_run_goes_on_to_a_later_end(short: Path, tmp_path: Path) -> N
     base = load_settings(run_dir / "settings.toml").optim.lr
     now, before = base * (1 - 6 / 12) ** 0.9, 0.0
     assert (
-        f"trains on to epoch 4, which was 2: the learning rate is {now:.3g} (it was {before:.3g}) and falls to 0 there"
+        f"trains to epoch 4 instead of 2: the learning rate is {now:.3g} (it was {before:.3g}) and falls to 0 there"
     ) in watcher.messages
     assert watcher.warnings == []
     # Iteration 3 of 6 was the first epoch's last but one; from the third epoch on they are counted out of 12.
@@ -683,7 +683,7 @@ def test_an_extended_run_that_is_interrupted_ends_as_one_that_is_not(short: Path
     watcher = Watcher()
     resume(part, watcher, epochs=5)
     assert [epoch for epoch, *_ in watcher.epochs] == [5]
-    assert not any("trains on" in message for message in watcher.messages)  # it has this end already
+    assert not any("instead of" in message for message in watcher.messages)  # it has this end already
     assert_same(last(part), last(whole))
     assert comparable(part) == comparable(whole)
 
