@@ -65,10 +65,12 @@ def run() -> list[Result]:
         return []
     for name, changes in ARMS.items():
         folder = FOLDER / name
-        if not is_finished(folder):
-            new: dict[str, Any] = {"settings": SETTINGS | changes, "snapshot_dir": folder}
-            options = {"resume": folder} if (folder / LAST).exists() else new
-            faceparse.train(**options, progress=True)
+        if is_finished(folder):
+            continue
+        if (folder / LAST).exists():
+            faceparse.train(resume=folder, progress=True)
+        else:
+            faceparse.train(settings=SETTINGS | changes, snapshot_dir=folder, progress=True)
     scored = {name: faceparse.evaluate(FOLDER / name / BEST, split="val", worst=0, progress=True) for name in ARMS}
     print(table(scored))
     rare = {name: _mean_of_rare(one) for name, one in scored.items()}

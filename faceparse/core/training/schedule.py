@@ -2,6 +2,7 @@
 
 import math
 
+from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
@@ -27,8 +28,8 @@ def set_rates(schedule: LambdaLR) -> None:
 
     The state has the rates of the schedule that saved it, which may have had another end.
     """
-    factors = [factor(schedule.last_epoch) for factor in schedule.lr_lambdas]
-    rates = [base * factor for base, factor in zip(schedule.base_lrs, factors, strict=True)]
+    pairs = zip(schedule.base_lrs, schedule.lr_lambdas, strict=True)
+    rates: list[float | Tensor] = [base * factor(schedule.last_epoch) for base, factor in pairs]
     for group, rate in zip(schedule.optimizer.param_groups, rates, strict=True):
         group["lr"] = rate
     schedule._last_lr = rates
