@@ -90,6 +90,10 @@ TIMM = "timm:"
 """Prefix of the name of a backbone from timm."""
 
 
+INPUT = ("input_size", "channel_order", "mean", "std")
+"""Settings of `data` that say what the network sees."""
+
+
 def _backbone(name: str) -> str:
     own = (*RESNETS, "mobilenet_v2")
     if name not in own and not re.fullmatch(rf"{TIMM}[\w.-]+", name):
@@ -116,6 +120,15 @@ class DataSettings(_Section):
     """Expected class count; a dataset or checkpoint with another one is refused."""
     val_split: Literal["val", "test"] = "val"
     """Split that best.pth is chosen on. `test`, as several published codes have it, inflates the reported scores."""
+    folds: Annotated[int, Field(ge=2, le=50)] | None = None
+    """Number of parts that train and val together are divided into, of nearly equal size. The photographs of one group
+    in groups.csv, such as those of one person, stay in one part. `train` then trains a network for each part, on all
+    others. test is left out."""
+    fold: Positive | None = None
+    """The one of the `folds` that a single run leaves out of training, counted from 1. It takes the place of val."""
+    share: Annotated[float, Field(gt=0, le=1)] = 1.0
+    """Share of the training photographs that are used. A smaller share is a part of every larger one. An epoch has as
+    many updates as with all of them."""
     input_size: Size = (473, 473)
     """Height and width of the crop the network sees."""
     channel_order: Literal["rgb", "bgr"] = "rgb"
@@ -172,6 +185,20 @@ class DataSettings(_Section):
     """Keep decoded training samples in memory, one block for all loader processes. `auto`: if half of the free memory
     is enough. `on`: always; the run is refused if nine tenths of the free memory are not enough. The numbers are the
     same either way."""
+
+    @field_validator("folds")
+    @classmethod
+    def _hold_out(cls, folds: int | None, info: ValidationInfo) -> int | None:
+        if folds is not None and info.data.get("val_split") != "val":
+            raise ValueError("each fold chooses best.pth on its own photographs; drop data.val_split")
+        return folds
+
+    @field_validator("fold")
+    @classmethod
+    def _one_of_the_folds(cls, fold: int | None, info: ValidationInfo) -> int | None:
+        if fold is not None and "folds" in info.data and fold > (folds := info.data["folds"] or 0):
+            raise ValueError(f"there are data.folds = {folds}" if folds else "say how many there are as data.folds")
+        return fold
 
     @field_validator("far", "empty")
     @classmethod
@@ -313,7 +340,8 @@ class TrainSettings(_Section):
     """Share of the old average in a running average of the weights, such as 0.999. The average is evaluated and saved
     as best.pth. 0: no average."""
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
-    """Seed of the first weights, the order of the samples and their augmentation."""
+    """Seed of the first weights, the order of the samples and their augmentation, and of `data.folds` and
+    `data.share`."""
     device: Annotated[str, Field(pattern=r"^(auto|cpu|mps|cuda(:\d+(,\d+)*)?)$")] = "auto"
     """One of auto (the first GPU of CUDA, else the CPU), cpu, cuda, cuda:N, mps (Apple's GPU), and cuda:N,N,... for
     a process on each."""

@@ -209,18 +209,19 @@ def fingerprint(root: Path, splits: Iterable[str] = SPLITS) -> dict[str, str]:
     It identifies a dataset wherever it lies. Images are too large to be read just for that.
     """
     source = DatasetFolder(root)
-    return {split: _hash(source, split) for split in splits if source.list_path(split).is_file()}
+    return {split: fingerprint_of(source.samples(split)) for split in splits if source.list_path(split).is_file()}
 
 
-def _hash(source: DatasetFolder, split: str) -> str:
+def fingerprint_of(samples: Iterable[Sample]) -> str:
+    """The same hash of given samples, which need not be a split."""
     digest = hashlib.sha256()
-    for part in _content(source, split):
+    for part in _content(samples):
         digest.update(hashlib.sha256(part).digest())
     return digest.hexdigest()[:16]
 
 
-def _content(source: DatasetFolder, split: str) -> Iterator[bytes]:
-    for sample in source.samples(split):
+def _content(samples: Iterable[Sample]) -> Iterator[bytes]:
+    for sample in samples:
         yield sample.id.encode()
         yield read_bytes(sample.label)
         yield str(sample.image.stat().st_size).encode()

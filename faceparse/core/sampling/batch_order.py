@@ -34,15 +34,17 @@ class EpochSampler(Sampler[list[Draw]]):
         size: int = 1,
         accumulate: int = 1,
         shares: np.ndarray | None = None,
+        draws: int | None = None,
     ) -> None:
         """Set the order of an epoch's batches.
 
         Args:
+            draws: draws of an epoch, at least `count`. Default: `count`.
             rank: number of this process, among `size` processes.
             batch_size: photographs per batch in each process.
-            shares: `count` positive numbers; samples are drawn in proportion. None draws each sample once per epoch.
+            shares: `count` positive numbers; samples are drawn in proportion. None draws all samples equally often.
         """
-        self.count = count
+        self.count, self.draws = count, draws or count
         self.shares = shares
         self.batch_size = batch_size
         self.seed = seed
@@ -55,7 +57,7 @@ class EpochSampler(Sampler[list[Draw]]):
     @property
     def iterations(self) -> int:
         """Iterations of a whole epoch."""
-        return self.count // (self.batch_size * self.size * self.accumulate)
+        return self.draws // (self.batch_size * self.size * self.accumulate)
 
     def __len__(self) -> int:
         """Number of batches of a whole epoch, in each process."""
@@ -68,19 +70,22 @@ class EpochSampler(Sampler[list[Draw]]):
             yield draws[first : first + self.batch_size]
 
     def _draws(self) -> list[Draw]:
-        """Draws of the whole epoch, `count` of them."""
+        """Draws of the whole epoch, `draws` of them."""
         dice = np.random.default_rng([self.seed, self.epoch])
         order = dice.permutation(self.count)
         if self.shares is None:
-            return [Draw(self.epoch, int(index)) for index in order]
+            copies = -(-self.draws // max(1, self.count))
+            orders = [order, *(dice.permutation(self.count) for _ in range(copies - 1))]
+            found = [Draw(self.epoch, int(index), copy) for copy, one in enumerate(orders) for index in one]
+            return found[: self.draws]
         # Systematic resampling: a sample appears as often as its share says, rounded up or down by one random number.
-        ends = self.count * np.cumsum(self.shares[order]) / self.shares.sum()
-        ends[-1] = self.count
+        ends = self.draws * np.cumsum(self.shares[order]) / self.shares.sum()
+        ends[-1] = self.draws
         times = np.diff(np.floor(ends + dice.random()), prepend=0).astype(int)
-        times[-1] += self.count - times.sum()
+        times[-1] += self.draws - times.sum()
         draws = [
             Draw(self.epoch, int(index), copy)
             for index, count in zip(order, times, strict=True)
             for copy in range(count)
         ]
-        return [draws[position] for position in dice.permutation(self.count)]
+        return [draws[position] for position in dice.permutation(self.draws)]

@@ -13,6 +13,7 @@ from faceparse.core.images.overlay import colour_label, contact_sheet, overlay
 from faceparse.core.images.read_photograph import read_image
 from faceparse.core.labels.label_set import LabelSet
 from faceparse.core.parser.inference import Parser
+from faceparse.core.runs.directory import BEST
 from faceparse.core.runs.git import git_tags
 from faceparse.core.runs.ledger import InputDataset
 from faceparse.core.scoring.counting import parse_samples
@@ -67,13 +68,15 @@ def opening_lines(plan: TrainingPlan, run_dir: Path | None) -> list[str]:
     norm = [type(module).__name__ for module in plan.model.modules() if hasattr(module, "running_mean")][-1]
     parts = [f"{model.stem} stem"] * (model.backbone in RESNETS) + ["light heads"] * model.light + [norm]
     processes = f" in {plan.world.size} processes" if plan.world.size > 1 else ""
-    seen = plan.seen
+    seen, data = plan.seen, settings.data
+    fold = f"fold {data.fold} of {data.folds}, held out of train and val: its photographs choose {BEST}"
     lines = [
         f"run directory {run_dir}" if run_dir else "",
         f"{model.backbone} ({', '.join(parts)}), {parameters(plan.model) / 1e6:.1f} M parameters, "
         f"{len(plan.label_set)} classes of {plan.label_set.name}, on {plan.device.type}{processes} ({plan.speed})",
         f"{len(plan.train)} training and {len(plan.val)} {settings.data.val_split} photographs, "
         f"{plan.batches.iterations} iterations an epoch, {plan.update_size} photographs each",
+        fold if data.fold is not None else "",
         plan.cached,
         _patience(plan),
         f"{seen} of the {len(plan.val)} {settings.data.val_split} photographs are trained on, too: scores on them "

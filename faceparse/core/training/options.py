@@ -20,6 +20,7 @@ OPTIONS = PLACES | {
     "label_set": "data.label_set",
     "num_classes": "data.num_classes",
     "input_size": "data.input_size",
+    "folds": "data.folds",
     "random_mirror": "data.random_mirror",
     "random_scale": "data.random_scale",
     "restore_from": "model.pretrained",

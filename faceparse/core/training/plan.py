@@ -8,14 +8,8 @@ import torch
 from torch import Tensor
 
 from faceparse.core.datasets.edges import make_missing_edges
-from faceparse.core.datasets.layout import (
-    DatasetFolder,
-    Sample,
-    count_shared,
-    fingerprint,
-    listing_hash,
-    resolve_label_set,
-)
+from faceparse.core.datasets.layout import Sample, count_shared, fingerprint_of, listing_hash, resolve_label_set
+from faceparse.core.datasets.parts import Parts, divide
 from faceparse.core.datasets.training_geometry import measure_geometry
 from faceparse.core.errors import CheckpointError, SettingsError, first_line
 from faceparse.core.faces.geometry import FaceGeometry
@@ -36,7 +30,7 @@ from faceparse.core.sampling.cache import SampleCache, open_cache
 from faceparse.core.sampling.frequency import class_weights, count_classes, sampling_shares
 from faceparse.core.sampling.loader import pins
 from faceparse.core.scoring.scores import resolve_metric
-from faceparse.core.settings import TIMM, ModelSettings, Settings
+from faceparse.core.settings import INPUT, TIMM, ModelSettings, Settings
 from faceparse.core.training.observer import Observer
 from faceparse.core.training.speed import Speed, resolve_speed
 
@@ -98,8 +92,8 @@ def plan_training(settings: Settings, track: Track, world: World, resumed: Check
         lambda: make_missing_edges(settings.data.root, plan.train, processes=default_processes(), track=track)
     )
     # The fingerprint reads every label once: only make it where MLflow will show it.
-    splits = ("train", settings.data.val_split) if settings.tracking.enabled else ()
-    prints = world.on_first(lambda: fingerprint(settings.data.root, splits))
+    parts = {"train": plan.train, settings.data.val_split: plan.val} if settings.tracking.enabled else {}
+    prints = world.on_first(lambda: {split: fingerprint_of(samples) for split, samples in parts.items()})
     listing = world.on_first(lambda: {"train": listing_hash(plan.train), "val": listing_hash(plan.val)})
     cache, cached = world.on_all(lambda: open_cache(plan.train, settings.data.cache, processes=world.local_size))
     geometry = world.on_first(lambda: _measure(plan, track))
@@ -123,7 +117,7 @@ def _count_classes(settings: Settings, track: Track) -> np.ndarray | None:
     """Pixels by training sample and class; None unless a setting needs them, because this reads every label."""
     if not settings.data.rare_first and settings.loss.class_weights == "none":
         return None
-    samples = DatasetFolder(settings.data.root).samples("train")
+    samples = divide(settings.data, settings.train.seed).train
     classes = len(resolve_label_set(settings.data))
     return count_classes(samples, classes, processes=default_processes(), track=track)
 
@@ -152,11 +146,10 @@ def _look(settings: Settings, world: World, resumed: Checkpoint | None, counts: 
     pins(settings.data.pin_memory, device)  # refuse a bad value here, before there is a run
     label_set = resolve_label_set(settings.data)
     metric = resolve_metric(settings.train.best_metric, label_set)
-    folder = DatasetFolder(settings.data.root)
-    train, val = folder.samples("train"), folder.samples(settings.data.val_split)
+    parts = divide(settings.data, settings.train.seed)
     rare_first = settings.data.rare_first
     shares = sampling_shares(counts, rare_first) if counts is not None and rare_first else None
-    batches = _batches(settings, len(train), world, resumed, shares)
+    batches = _batches(settings, parts, world, resumed, shares)
     kind, limits = settings.loss.class_weights, settings.loss.class_weight_range
     weights = None
     if counts is not None and kind != "none":
@@ -165,7 +158,9 @@ def _look(settings: Settings, world: World, resumed: Checkpoint | None, counts: 
     network = settings.model.model_copy(update={"norm": speed.norm})
     model = build_model(network, len(label_set), device, world.data)
     _try_size(model, settings)
-    return TrainingPlan(settings, world, label_set, metric, train, val, device, speed, batches, model, weights)
+    return TrainingPlan(
+        settings, world, label_set, metric, parts.train, parts.val, device, speed, batches, model, weights
+    )
 
 
 def _try_size(model: ParsingModel, settings: Settings) -> None:
@@ -209,7 +204,7 @@ def _initialise(plan: TrainingPlan, track: Track) -> LoadReport:
 
 
 def _batches(
-    settings: Settings, count: int, world: World, resumed: Checkpoint | None, shares: np.ndarray | None
+    settings: Settings, parts: Parts, world: World, resumed: Checkpoint | None, shares: np.ndarray | None
 ) -> EpochSampler:
     """Batches of an epoch. A resumed run keeps its photographs per update, with any number of processes."""
     train, accumulate = settings.train, settings.train.accumulate
@@ -221,28 +216,27 @@ def _batches(
             f"{train.batch_size} cannot do that; go on with another number of processes"
         )
     batches = EpochSampler(
-        count,
+        len(parts.train),
         batch_size=train.batch_size,
         seed=train.seed,
         rank=world.rank,
         size=world.size,
         accumulate=before // large,
         shares=shares,
+        draws=parts.draws,
     )
     if batches.iterations == 0:
         times = f" x {world.size} processes" * (world.size > 1) + f" x train.accumulate = {accumulate}" * (
             accumulate > 1
         )
         raise SettingsError(
-            f"train.batch_size = {train.batch_size}{times}, but there are {count} training samples; lower it"
+            f"train.batch_size = {train.batch_size}{times}, but there are {parts.draws} training samples; lower it"
         )
     return batches
 
 
 NETWORK = ("backbone", "stem", "heads", "graph")
 """Settings of `model` that say which network it is."""
-INPUT = ("input_size", "channel_order", "mean", "std")
-"""Settings of `data` that say what the network sees."""
 
 
 def adopt_start(settings: Settings, observer: Observer) -> Settings:

@@ -109,3 +109,24 @@ def test_equal_shares_draw_each_sample_once() -> None:
     (batch,) = sampler
     assert sorted(draw.sample for draw in batch) == list(range(12))
     assert {draw.copy for draw in batch} == {0}
+
+
+def test_an_epoch_may_have_more_draws_than_samples() -> None:
+    """As many updates with a part of the photographs as with all; each appearance is augmented in its own way."""
+    sampler = EpochSampler(5, batch_size=4, seed=0, draws=12)
+    draws = [draw for batch in sampler for draw in batch]
+    assert len(sampler) == 3
+    assert len(set(draws)) == 12
+    for copy, count in ((0, 5), (1, 5), (2, 2)):
+        assert len({sample for _, sample, which in draws if which == copy}) == count
+
+
+def test_shares_fill_an_epoch_of_more_draws() -> None:
+    sampler = EpochSampler(4, batch_size=2, seed=0, draws=16, shares=np.array([1.0, 1.0, 2.0, 4.0]))
+    counts = np.bincount(flat(list(sampler)), minlength=4)
+    assert counts.tolist() == [2, 2, 4, 8]
+
+
+def test_the_first_draws_do_not_depend_on_their_number() -> None:
+    assert order(12) == list(EpochSampler(12, batch_size=4, seed=0, draws=12))
+    assert order(12) == list(EpochSampler(12, batch_size=4, seed=0, draws=20))[:3]
