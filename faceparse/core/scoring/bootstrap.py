@@ -46,27 +46,42 @@ class Difference(NamedTuple):
         return self.p_value is not None and self.p_value < 1 - LEVEL
 
 
-def resampled_scores(counts: Counts, label_set: LabelSet, resamples: int, *, seed: int = SEED) -> ScoreArrays:
-    """Each score on each of `resamples` resamples of the N images."""
-    (scores,) = resampled_groups(counts, label_set, [np.arange(len(counts))], resamples, seed=seed)
+def resampled_scores(
+    counts: Counts, label_set: LabelSet, resamples: int, *, together: np.ndarray | None = None, seed: int = SEED
+) -> ScoreArrays:
+    """Each score on each of `resamples` resamples of the N images. `together` is as of `resampled_groups`."""
+    every = [np.arange(len(counts))]
+    (scores,) = resampled_groups(counts, label_set, every, resamples, together=together, seed=seed)
     return scores
 
 
 def resampled_groups(
-    counts: Counts, label_set: LabelSet, groups: Sequence[np.ndarray], resamples: int, *, seed: int = SEED
+    counts: Counts,
+    label_set: LabelSet,
+    groups: Sequence[np.ndarray],
+    resamples: int,
+    *,
+    together: np.ndarray | None = None,
+    seed: int = SEED,
 ) -> list[ScoreArrays]:
     """Each score of each group, given by the positions of its images, on each resample of all N images.
 
     These are the resamples of `resampled_scores`; of each, a group sees its own images. A score is nan where the
     resample holds none of them with the class.
+
+    Args:
+        together: a number from 0 for each of the N images. Images of one number, such as those of one person, are drawn
+            together, because they say less than as many of different people. Default: each image is drawn alone.
     """
     generator, images = np.random.default_rng(seed), len(counts)
-    share = np.full(images, 1 / images)
+    drawn = images if together is None else int(together.max()) + 1
+    share = np.full(drawn, 1 / drawn)
     step = max(1, _CHUNK // images)
     own = [counts.of(group) for group in groups]
     parts: list[list[ScoreArrays]] = [[] for _ in groups]
     for start in range(0, max(resamples, 1), step):  # one empty part where there are no resamples
-        weights = generator.multinomial(images, share, min(step, resamples - start))
+        weights = generator.multinomial(drawn, share, min(step, resamples - start))
+        weights = weights if together is None else weights[:, together]
         for group, of, part in zip(groups, own, parts, strict=True):
             part.append(score_arrays(of.weighted(weights[:, group]), label_set))
     return [{name: np.concatenate([one[name] for one in part]) for name in part[0]} for part in parts]

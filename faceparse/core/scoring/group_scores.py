@@ -58,10 +58,17 @@ class GroupedScores:
 
 
 def score_groups(
-    counts: Counts, label_set: LabelSet, groupings: Iterable[Grouping], resamples: int
+    counts: Counts,
+    label_set: LabelSet,
+    groupings: Iterable[Grouping],
+    resamples: int,
+    together: np.ndarray | None = None,
 ) -> dict[str, GroupedScores]:
-    """Scores by the groupings' names, from the counts of N images. All groups see the same resamples of the images."""
-    return {grouping.name: _score_grouping(counts, label_set, grouping, resamples) for grouping in groupings}
+    """Scores by the groupings' names, from the counts of N images. All groups see the same resamples of the images.
+
+    `together` is as of `resampled_groups`.
+    """
+    return {one.name: _score_grouping(counts, label_set, one, resamples, together) for one in groupings}
 
 
 def flat_groups(groups: Mapping[str, GroupedScores]) -> dict[str, float]:
@@ -83,9 +90,11 @@ def flat_groups(groups: Mapping[str, GroupedScores]) -> dict[str, float]:
     return means | {name: value for name, value in gaps.items() if value is not None}
 
 
-def _score_grouping(counts: Counts, label_set: LabelSet, grouping: Grouping, resamples: int) -> GroupedScores:
+def _score_grouping(
+    counts: Counts, label_set: LabelSet, grouping: Grouping, resamples: int, together: np.ndarray | None
+) -> GroupedScores:
     large = [group for group in grouping.groups if len(group.images) >= LEAST]
-    drawn = resampled_groups(counts, label_set, [group.images for group in large], resamples)
+    drawn = resampled_groups(counts, label_set, [group.images for group in large], resamples, together=together)
     spans = {group.name: intervals(scores) for group, scores in zip(large, drawn, strict=True)}
     sums = {group.name: counts.of(group.images).sum() for group in grouping.groups}
     scored = [

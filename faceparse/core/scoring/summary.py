@@ -31,6 +31,8 @@ class Summary:
     """Number of resamples for the intervals; 0 for none."""
     measured: tuple[Grouping, ...] = ()
     """Groupings of the N photographs. Those by the size of the face need none of them: the counts tell it."""
+    together: np.ndarray | None = None
+    """Images that are drawn together in the resamples, as of `resampled_groups`."""
 
     @cached_property
     def scores(self) -> Scores:
@@ -40,7 +42,7 @@ class Summary:
     @cached_property
     def resampled(self) -> ScoreArrays:
         """Each score on each resample of the images."""
-        return resampled_scores(self.counts, self.label_set, self.resamples)
+        return resampled_scores(self.counts, self.label_set, self.resamples, together=self.together)
 
     @cached_property
     def intervals(self) -> dict[str, Interval]:
@@ -60,7 +62,7 @@ class Summary:
     @cached_property
     def groups(self) -> dict[str, GroupedScores]:
         """Scores by group, by the grouping's name."""
-        return score_groups(self.counts, self.label_set, self.groupings, self.resamples)
+        return score_groups(self.counts, self.label_set, self.groupings, self.resamples, self.together)
 
     @cached_property
     def scarce(self) -> str:

@@ -90,3 +90,20 @@ def test_an_absent_class_has_no_difference() -> None:
     assert difference(None, np.zeros(9)) == (None, None, None)
     assert not difference(None, np.zeros(9)).significant
     assert difference(0.5, np.full(9, np.nan)) == (0.5, None, None)
+
+
+def test_images_of_one_person_are_drawn_together() -> None:
+    counts = images(9, 1)
+    people = np.array([0, 0, 0, 1, 2, 2, 3, 3, 3])
+    found = resampled_scores(counts, LABELS, 20, together=people, seed=3)
+    weights = np.random.default_rng(3).multinomial(4, np.full(4, 1 / 4), 20)
+    for resample, weight in enumerate(weights):
+        chosen = np.repeat(np.arange(9), weight[people])
+        expected = compute_all_scores(counts.of(chosen).sum(), LABELS).mean_f1
+        assert found["mean_f1"][resample] == expected
+
+
+def test_images_of_different_people_are_drawn_as_before() -> None:
+    counts = images(9, 1)
+    alone = resampled_scores(counts, LABELS, 20, together=np.arange(9))
+    assert np.array_equal(alone["mean_f1"], resampled_scores(counts, LABELS, 20)["mean_f1"])
