@@ -40,8 +40,9 @@ from faceparse.core.images.crop import LARGEST, SMALLEST, STEP, prepare_photo
 from faceparse.core.images.read_photograph import read_image
 from faceparse.core.images.warp import Size
 from faceparse.core.machine.parallel import Track, untracked
-from faceparse.core.names.model_file import SUFFIXES
+from faceparse.core.names.model_file import ENSEMBLE_FILE, SUFFIXES
 from faceparse.core.parser.checkpoint_file import Checkpoint
+from faceparse.core.parser.ensemble_file import EnsembleModel
 from faceparse.core.parser.inference import Parser
 from faceparse.core.parser.trained import Network, ParsingNetwork, TrainedModel
 from faceparse.core.runtime.checksums import MODEL, is_bundle, refuse_other_than_bundle
@@ -97,18 +98,18 @@ class ExportReport:
 DEFAULT_F1_DROP = 0.01
 
 
-Exportable = Checkpoint | ExportedModel
-"""A checkpoint, or an imported network, whose graph is ONNX already."""
+Exportable = Checkpoint | EnsembleModel | ExportedModel
+"""A checkpoint, an ensemble of them, or an imported network, whose graph is ONNX already."""
 
 
 def read_exportable(source: str | Path) -> Exportable:
     """Load a model that can be exported.
 
     Raises:
-        CheckpointError: neither a checkpoint nor an imported network.
+        CheckpointError: neither a checkpoint, nor an ensemble, nor an imported network.
     """
     model = load_file(source)
-    if not isinstance(model, Checkpoint | ExportedModel) or not (isinstance(model, Checkpoint) or model.foreign):
+    if not isinstance(model, Exportable) or (isinstance(model, ExportedModel) and not model.foreign):
         raise CheckpointError(f"{source}: is exported already; give the checkpoint that it was made from")
     return model
 
@@ -121,7 +122,7 @@ def beside_model(model: TrainedModel, ending: str) -> Path:
     """
     own = model.path.parent if is_bundle(model.path.parent) else model.path
     name = own.name if model.address is None else model.short_name
-    stem = name.removesuffix(Path(name).suffix if name.endswith((*SUFFIXES, ".bundle")) else "")
+    stem = name.removesuffix(Path(name).suffix if name.endswith((*SUFFIXES, ".bundle", ENSEMBLE_FILE)) else "")
     return (Path() if model.address else own.parent) / f"{stem}{ending}"
 
 
@@ -241,6 +242,8 @@ class Exporter:
         if self.checkpoint.foreign and not FORMATS[format_name].servable:
             kinds = ", ".join(name for name, known in FORMATS.items() if known.servable)
             raise ExportError(f"{format_name}: an imported network has no PyTorch weights; take one of {kinds}")
+        if isinstance(self.checkpoint, EnsembleModel) and FORMATS[format_name].holds_weights:
+            raise ExportError(f"{format_name}: holds the weights of one network, not of an ensemble; take onnx")
         make_folder(path.parent)
         if FORMATS[format_name].calibrated:
             self._training_photographs()  # fails here, before the long work, if they are missing
@@ -279,9 +282,8 @@ class Exporter:
             known = to_metadata(self.checkpoint, self._kind, self.checkpoint.sizes, self.checkpoint.largest_batch)
             return onnx_writers(self.checkpoint.path, known, self._calibration, self._judgement)
         metadata = to_metadata(self.checkpoint, self._kind, self.graph.sizes)
-        return writers(
-            self.graph, metadata, self._calibration, self.checkpoint.weights, self._judgement, opset=self.opset
-        )
+        weights = self.checkpoint.weights if isinstance(self.checkpoint, Checkpoint) else {}
+        return writers(self.graph, metadata, self._calibration, weights, self._judgement, opset=self.opset)
 
     @cached_property
     def scores(self) -> Scores | None:

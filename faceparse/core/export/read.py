@@ -1,4 +1,4 @@
-"""Load a model by its file or name: PyTorch weights, or an exported graph."""
+"""Load a model by its file or name: PyTorch weights, an ensemble of them, or an exported graph."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -7,7 +7,9 @@ from faceparse.core.errors import CheckpointError
 from faceparse.core.export.exported import read_exported
 from faceparse.core.export.formats import format_of
 from faceparse.core.names.find import find_model
+from faceparse.core.names.model_file import ENSEMBLE_FILE
 from faceparse.core.parser.checkpoint_file import read_checkpoint
+from faceparse.core.parser.ensemble_file import read_ensemble
 from faceparse.core.parser.trained import TrainedModel
 
 
@@ -33,6 +35,8 @@ def read_model(path: Path, *, trust: bool = False) -> TrainedModel:
     Raises:
         CheckpointError: there is no such file, it is damaged or not trusted.
     """
+    if path.name == ENSEMBLE_FILE:
+        return read_ensemble(path)
     known = format_of(path)
     if known is not None and known.runs_code and not trust:
         raise CheckpointError(

@@ -1,4 +1,4 @@
-"""Find a model's file by any name: shipped name, path, bundle, hf:ORG/NAME, https://...#sha256=..."""
+"""Find a model's file by any name: shipped name, path, bundle, ensemble, hf:ORG/NAME, https://...#sha256=..."""
 
 import difflib
 from pathlib import Path
@@ -6,7 +6,7 @@ from pathlib import Path
 from faceparse.core.errors import CheckpointError
 from faceparse.core.files.content import must_be_a_model
 from faceparse.core.names.hub import fetch_bundle
-from faceparse.core.names.model_file import HUB, SCHEME, SUFFIXES, WEB, ModelFile
+from faceparse.core.names.model_file import ENSEMBLE_FILE, HUB, SCHEME, SUFFIXES, WEB, ModelFile
 from faceparse.core.names.shipped import find_shipped, shipped_models
 from faceparse.core.names.web import fetch_file
 from faceparse.core.runtime.checksums import MODEL, check_sums, is_bundle, listed_files
@@ -18,7 +18,9 @@ def names_model(text: str) -> bool:
     if path_problem(text):
         return False
     schemes = (SCHEME, HUB, *WEB)
-    return text.startswith(schemes) or text.endswith(SUFFIXES) or text in shipped_models() or _lists_model(Path(text))
+    if text.startswith(schemes) or text.endswith(SUFFIXES) or text in shipped_models():
+        return True
+    return _lists_model(Path(text)) or (Path(text) / ENSEMBLE_FILE).is_file()
 
 
 def _lists_model(folder: Path) -> bool:
@@ -56,6 +58,8 @@ def find_model(source: str | Path) -> ModelFile:
 def _find_file(path: Path) -> Path:
     if is_bundle(path):
         return check_sums(path)
+    if (path / ENSEMBLE_FILE).is_file():
+        return path / ENSEMBLE_FILE
     if path.name.startswith(MODEL) and is_bundle(path.parent):  # its checksum lies beside it
         return check_sums(path.parent)
     if not path.exists():

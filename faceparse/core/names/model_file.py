@@ -11,6 +11,8 @@ HUB = "hf:"
 WEB = ("https://", "http://")
 """Beginnings of a file on another server."""
 
+ENSEMBLE_FILE = "ensemble.json"
+"""Names the networks of an ensemble. It lies in the ensemble's folder, which is the ensemble's name."""
 SUFFIXES = (".pth", ".safetensors", ".onnx", ".xml", ".torchscript", ".pt2")
 """Endings of models' files."""
 FOREIGN = (".safetensors", ".onnx")

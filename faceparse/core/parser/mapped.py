@@ -29,6 +29,11 @@ class MappedModel(TrainedModel):
         return self.original.names_are_known
 
     @property
+    def files(self) -> tuple[Path, ...]:
+        """Files of the model itself."""
+        return self.original.files
+
+    @property
     def notes(self) -> list[str]:
         """Lines on what the mapping merged, and on what the sets count differently."""
         return self.original.notes + self.mapping.notes()

@@ -76,6 +76,11 @@ class TrainedModel(ABC):
     """Object that keeps the temporary copy of a registered model, as long as the model exists."""
 
     @property
+    def files(self) -> tuple[Path, ...]:
+        """Files that hold its weights."""
+        return (self.path,)
+
+    @property
     def names_are_known(self) -> bool:
         """Whether the label set was written with the weights, not guessed from the number of classes."""
         return True

@@ -4,6 +4,7 @@ The classes are pydantic models: `scores.json` is written from them, and what an
 """
 
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from statistics import median
 from typing import Annotated
@@ -45,13 +46,13 @@ class Speed(BaseModel):
     """Number of threads on a CPU; None on a GPU."""
 
 
-def file_facts(path: Path) -> ModelFile:
-    """Size and hash of a model's file.
+def file_facts(path: Path, weights: Sequence[Path] | None = None) -> ModelFile:
+    """Size and hash of a model's file. The size is that of other files, where it only names the `weights`.
 
     Raises:
         DatasetError: it cannot be read.
     """
-    return ModelFile(sha256=sha256(path), bytes=path.stat().st_size)
+    return ModelFile(sha256=sha256(path), bytes=sum(file.stat().st_size for file in weights or [path]))
 
 
 def measure_speed(parser: Parser) -> Speed:

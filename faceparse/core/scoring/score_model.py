@@ -197,7 +197,7 @@ def score_checkpoint(
         truth={} if plan.truth.is_identity else plan.truth.to_toml(),
         fingerprint=plan.split.fingerprint,
         licence=plan.model.licence,
-        model_file=file_facts(plan.model.path),
+        model_file=file_facts(plan.model.path, plan.model.files),
         speed=measure_speed(parser),
         finished=datetime.now(UTC),
     )
