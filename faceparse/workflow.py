@@ -294,7 +294,7 @@ def evaluate(
     )
     where, track = resolve_device(device or own_device or "auto"), _track(progress)
     if output is None:
-        warn_of_seen(plan.split, warn)
+        warn_of_seen(plan.split, [plan.model], warn)
         return score_checkpoint(plan, device=where, batch_size=batch, resamples=resamples, worst=drawn, track=track)
     report = run_evaluations(
         [plan],

@@ -72,7 +72,7 @@ def run_evaluations(
             refuse_links_out(plan.model.home, folder)
     for folder in [*folders, together] if len(plans) > 1 else folders:
         prepare_folder(folder)
-    warn_of_seen(split, warn)
+    warn_of_seen(split, [plan.model for plan in plans], warn)
     groupings = (*own_groups, *photograph_groupings(split.samples, split.label_set, track=track))
     evaluations, runs = [], []
     for plan, folder in zip(plans, folders, strict=True):
@@ -98,12 +98,18 @@ def run_evaluations(
     return EvaluationReport(evaluations, comparison, together / "comparison.html", runs)
 
 
-def warn_of_seen(split: Split, warn: Say) -> None:
-    """Warn where photographs of the split are also in the folder's list of train."""
-    if seen := seen_in_training(split):
+def warn_of_seen(split: Split, models: Sequence[TrainedModel], warn: Say) -> None:
+    """Warn where photographs of the split are also in the folder's list of train, or were trained on as folds."""
+    for model in models:
+        if not (seen := seen_in_training(split, model)):
+            continue
+        where = f"{seen} of the {len(split.samples)} photographs of {split.root} {split.name}"
+        if model.settings.data.folds is None:
+            warn(f"{where} are also in its list of train; see faceparse check")
+            return
         warn(
-            f"{seen} of the {len(split.samples)} photographs of {split.root} {split.name} are also in its list of "
-            "train; see faceparse check"
+            f"{model.source}: was trained on {where}, in folds of train and val; its scores there say nothing of new "
+            "photographs"
         )
 
 

@@ -6,6 +6,7 @@ from functools import cached_property
 from pathlib import Path
 
 from faceparse.core.datasets.layout import SPLITS, DatasetFolder, Sample, count_shared, fingerprint, folder_label_set
+from faceparse.core.datasets.parts import all_labelled, divide
 from faceparse.core.errors import CheckpointError, DatasetError, SettingsError
 from faceparse.core.labels.label_set import LabelSet, get_label_set, nearest
 from faceparse.core.parser.trained import TrainedModel
@@ -68,9 +69,15 @@ def find_split(
     return found
 
 
-def seen_in_training(split: Split) -> int:
-    """Number of photographs that are also in the folder's list of train; 0 for train itself, or without such a list."""
-    folder = DatasetFolder(split.root)
+def seen_in_training(split: Split, model: TrainedModel) -> int:
+    """Number of photographs that are also in the folder's list of train; 0 for train itself, or without such a list.
+
+    Of a model that was trained on folds of the same folder, it is the number that it was trained on.
+    """
+    folder, data = DatasetFolder(split.root), model.settings.data
+    if data.folds is not None and data.root.resolve() == split.root.resolve():
+        trained = divide(data, model.settings.train.seed).train if data.fold is not None else all_labelled(data.root)
+        return count_shared(split.samples, trained)
     if split.name == "train" or not folder.list_path("train").is_file():
         return 0
     return count_shared(split.samples, (folder.parse("train", line) for line in folder.lines("train") if line.text))
