@@ -45,12 +45,14 @@ class LoggedRun:
 
     @property
     def is_sweep(self) -> bool:
-        """Whether this is the run of a sweep."""
-        return "sweep.sampler" in self.params
+        """Whether this is the run above trials: of a sweep, of folds, or of a learning curve."""
+        return "trials" in self.tags or "sweep.sampler" in self.params
 
     @property
     def metric(self) -> str:
-        """Score that chose best.pth, or a sweep's best trial."""
+        """Score that chose best.pth, or a sweep's best trial; that of folds is out of fold."""
+        if self.tags.get("trials") == "folds":
+            return "out-of-fold/f1_mean"
         return "best_score" if self.is_sweep else self.tags.get("best_metric", DEFAULT_METRIC)
 
     @property

@@ -12,7 +12,10 @@ Value = str | int | float
 Params = dict[str, Value]
 """`section.key` -> value, for one trial."""
 
-SHARED = ("train.run_dir", "train.runs_dir", "train.device", "train.best_metric", "data.val_split")
+SHARED = (
+    *("train.run_dir", "train.runs_dir", "train.device", "train.best_metric"),
+    *("data.val_split", "data.folds", "data.fold", "data.share"),
+)
 """Settings that all trials share, as those of [tracking]. Otherwise their scores could not be compared."""
 
 
@@ -104,17 +107,20 @@ class Space:
         return {axis.key: axis.low if isinstance(axis, FloatRange) else axis.at(0) for axis in self.axes}
 
 
-def parse_space(settings: Settings, over: Iterable[str]) -> Space:
+def parse_space(settings: Settings, over: Iterable[str], shared: Sequence[str] = SHARED) -> Space:
     """Space from texts like `section.key=a,b,c`, `section.key=low..high` or `section.key=low..high:log`.
 
     Separate values that contain commas by `;`.
 
         space = parse_space(settings, ["optim.lr=1e-4..1e-2:log", "optim.name=sgd,adamw"])
 
+    Args:
+        shared: settings that must not vary.
+
     Raises:
         SettingsError: an unknown key, a bad value, or a text of another form.
     """
-    axes = [_parse(settings, text) for text in over]
+    axes = [_parse(settings, text, shared) for text in over]
     if not axes:
         raise SettingsError("--over: say what to vary, such as --over optim.lr=1e-3,5e-4")
     names = [axis.key for axis in axes]
@@ -124,11 +130,11 @@ def parse_space(settings: Settings, over: Iterable[str]) -> Space:
     return Space(axes)
 
 
-def _parse(settings: Settings, text: str) -> Axis:
+def _parse(settings: Settings, text: str, shared: Sequence[str]) -> Axis:
     key, _, values = (part.strip() for part in text.partition("="))
     if not values:
         raise SettingsError(f"--over {text!r}: write section.key=value,value or section.key=low..high")
-    if key in SHARED or key.startswith("tracking."):
+    if key in shared or key.startswith("tracking."):
         raise SettingsError(f"--over {key}: all trials share it, or their scores could not be compared")
     kind = keys()[key].annotation if key in keys() else None
     if kind in (int, float) and ".." in values:

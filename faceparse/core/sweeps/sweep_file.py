@@ -1,4 +1,4 @@
-"""sweep.json: settings and progress of a sweep."""
+"""sweep.json: settings and progress of a sweep, of folds, or of a learning curve."""
 
 import json
 import math
@@ -9,10 +9,17 @@ from typing import Any, Literal
 
 from faceparse.core.errors import SettingsError
 from faceparse.core.files.writing import write_atomic
-from faceparse.core.sweeps.space import Params, Space
+from faceparse.core.settings import Settings
+from faceparse.core.sweeps.space import SHARED, Params, Space, parse_space
 from faceparse.core.text.shapes import parse_json_as
 
 SWEEP_FILE = "sweep.json"
+Purpose = Literal["sweep", "folds", "curve"]
+"""What the trials are for: to find the best settings, or to train all networks of folds or of a learning curve."""
+COMMANDS: dict[Purpose, str] = {"sweep": "sweep", "folds": "train", "curve": "curve"}
+"""Command that goes on with the trials by --resume."""
+NOUNS: dict[Purpose, str] = {"sweep": "a sweep", "folds": "folds", "curve": "a curve"}
+"""What a folder of trials holds, in messages."""
 
 
 @dataclass
@@ -45,9 +52,14 @@ class Record:
     sampler: str
     seed: int
     wanted: int | None
-    """Total number of trials; None is every combination."""
+    """Total number of trials; None is every combination, once."""
     trials: list[Trial] = field(default_factory=list)
     """Trials in order. Only the last can be unfinished."""
+    purpose: Purpose = "sweep"
+
+    def space(self, settings: Settings) -> Space:
+        """The space that the trials are from."""
+        return parse_space(settings, self.over, SHARED if self.purpose == "sweep" else ())
 
 
 def best_of(trials: Sequence[Trial]) -> Trial | None:

@@ -7,8 +7,8 @@ from faceparse.core.runs.delivery import open_delivery
 from faceparse.core.runs.directory import RunDirectory
 from faceparse.core.runs.ledger import TRACKING_FILE, read_ledger
 from faceparse.core.runs.sync import Synced
-from faceparse.core.sweeps.sweep import best_tags
 from faceparse.core.sweeps.sweep_file import best_of, read_record, write_record
+from faceparse.core.sweeps.trials import best_tags
 
 
 def sync_sweep(sweep_dir: Path) -> dict[Path, Synced]:
@@ -35,7 +35,7 @@ def _name_best(sweep_dir: Path) -> None:
             trial.run_id = ledger.run_id if ledger else None
         write_record(sweep_dir, record)
         best = best_of(record.trials)
-        if best in nameless and best is not None:
+        if record.purpose == "sweep" and best in nameless and best is not None:
             delivery = open_delivery(sweep_dir, directory.metrics)
             with delivery.shared.changing() as ledger:
                 ledger.tags.update(best_tags(best))

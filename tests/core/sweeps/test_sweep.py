@@ -2,9 +2,6 @@ import json
 import re
 import shutil
 import signal
-import subprocess
-import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -29,6 +26,7 @@ from faceparse.core.training import run as run_module
 from faceparse.core.training.run import RunResult
 from tests.conftest import Silent, shown_to
 from tests.core.sweeps.conftest import Make, assert_points_once, logged
+from tests.core.sweeps.killing import kill_in_second_trial
 
 OVER = ["optim.lr=1e-4..1e-2:log", "train.batch_size=4,6"]
 
@@ -110,17 +108,8 @@ def test_a_finished_sweep_is_only_shown_again(reference: SweepResult) -> None:
 
 def test_a_sweep_that_was_killed_goes_on_as_if_it_had_not_been(reference: SweepResult, make: Make, store: str) -> None:
     settings = make(tracking__experiment="killed", train__checkpoint_every=1)
-    options = [part for key, value in flatten(settings).items() for part in ("--set", f"{key}={_typed(value)}")]
-    options += [part for text in OVER for part in ("--over", text)]
-    command = [sys.executable, "-m", "faceparse.cli", "sweep", *options, "--trials", "3", "--sweep-dir", "killed"]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE)
-    checkpoint = Path("killed/trial-002/last.pth")
-    deadline = time.monotonic() + 120
-    while not checkpoint.exists() and process.poll() is None and time.monotonic() < deadline:
-        time.sleep(0.002)
-    process.send_signal(signal.SIGKILL)
-    _, errors = process.communicate()
-    assert checkpoint.exists(), errors.decode()
+    over = [part for text in OVER for part in ("--over", text)]
+    kill_in_second_trial(["sweep", *over, "--trials", "3", "--sweep-dir", "killed"], settings, Path("killed"))
     assert [trial.state for trial in read_record(Path("killed")).trials] == ["finished", "begun"]
 
     observer = Silent()
@@ -133,10 +122,6 @@ def test_a_sweep_that_was_killed_goes_on_as_if_it_had_not_been(reference: SweepR
     assert_points_once(store, parent, {1, 2, 3})
     for run in children:
         assert_points_once(store, run, {1})
-
-
-def _typed(value: object) -> str:
-    return ",".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
 class Stopping(Silent):
