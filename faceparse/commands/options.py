@@ -6,8 +6,9 @@ from typing import Annotated
 import typer
 
 TRAINED = (
-    "best.pth, an exported file or bundle, a released checkpoint; or a name: of a shipped model ('faceparse models'), "
-    "hf:ORG/NAME, hf:ORG/NAME@REVISION, https://HOST/FILE#sha256=HEX, or models:/NAME@ALIAS of MLflow's registry."
+    "best.pth, a folder of folds, an exported file or bundle, a released checkpoint; or a name: of a shipped model "
+    "('faceparse models'), hf:ORG/NAME, hf:ORG/NAME@REVISION, https://HOST/FILE#sha256=HEX, or models:/NAME@ALIAS of "
+    "MLflow's registry."
 )
 """Help of an argument that `load_model_from` takes."""
 Trust = Annotated[
@@ -29,6 +30,13 @@ RestoreFrom = Annotated[
     ),
 ]
 DataDir = Annotated[Path | None, typer.Option("--data-dir", help="Dataset folder in the canonical layout.")]
+Folds = Annotated[
+    int | None,
+    typer.Option(
+        "--folds",
+        help="Divide train and val into this many folds, and train a network for each, on all others. test stays out.",
+    ),
+]
 Gpus = Annotated[str | None, typer.Option("--gpus", "--gpu", help="GPU to use, by number.")]
 AllGpus = Annotated[
     str | None, typer.Option("--gpus", "--gpu", help="GPUs to use, by number, such as 0,1: a process on each.")

@@ -14,6 +14,7 @@ from faceparse.commands.options import (
     Device,
     Epochs,
     Experiment,
+    Folds,
     InputSize,
     LabelSetName,
     MappingFile,
@@ -29,6 +30,7 @@ from faceparse.commands.options import (
 
 if TYPE_CHECKING:
     from faceparse.core.settings import Settings
+    from faceparse.core.sweeps.folds import FoldsResult
     from faceparse.core.training.run import RunResult
 
 
@@ -46,8 +48,9 @@ def train(
         str | None,
         typer.Option(
             metavar="RUN_DIR|auto",
-            help="Run directory to go on with, from its newest checkpoint; auto: the newest unfinished run with these "
-            "settings, or a new one where there is none. With --epochs, a run, finished or not, goes on to that epoch.",
+            help="Run directory, or folder of --folds, to go on with, from its newest checkpoint; auto: the newest "
+            "unfinished run with these settings, or a new one where there is none. With --epochs, a run, finished or "
+            "not, goes on to that epoch.",
         ),
     ] = None,
     epochs: Epochs = None,
@@ -57,6 +60,7 @@ def train(
     input_size: InputSize = None,
     label_set: LabelSetName = None,
     num_classes: NumClasses = None,
+    folds: Folds = None,
     restore_from: RestoreFrom = None,
     mapping: MappingFile = None,
     freeze: Annotated[
@@ -97,6 +101,7 @@ def train(
         "input_size": input_size,
         "random_mirror": random_mirror,
         "random_scale": random_scale,
+        "folds": folds,
         "restore_from": restore_from,
         "mapping": mapping,
         "freeze": freeze,
@@ -114,12 +119,27 @@ def train(
     silent_libraries()  # before the libraries are imported
     tell_terms(restore_from)
     from faceparse.commands.training_display import TrainingDisplay
+    from faceparse.core.sweeps.folds import resume_folds, train_folds
+    from faceparse.core.sweeps.sweep_file import is_sweep
     from faceparse.core.training.launch import start
-    from faceparse.core.training.options import training_job
+    from faceparse.core.training.options import chosen_settings, training_job
 
+    if resume is not None and is_sweep(Path(resume)):
+        if experiment or chosen_settings(options) or typed:
+            raise SettingsError(f"--resume {resume}: goes on with its own settings; drop the other options")
+        _show_folds(resume_folds(Path(resume), TrainingDisplay))
+        return
     job = training_job(experiment, options, resume, TrainingDisplay, settings=typed)
+    all_folds = job.settings.data.folds is not None and job.settings.data.fold is None
+    if all_folds and (profile or resume):
+        raise SettingsError(
+            f"{'--profile' if profile else '--resume auto'}: takes a single run; choose one of the folds, such as "
+            "--set data.fold=1"
+        )
     if profile:
         _profile(job.settings)
+    elif all_folds:
+        _show_folds(train_folds(job.settings, TrainingDisplay))
     else:
         _show(start(job))
 
@@ -152,3 +172,22 @@ def _show(result: "RunResult") -> None:
 
     out.print(f"best epoch {result.best_epoch} ({result.metric} {result.best_score:.4f}): {result.best}")
     out.print(f"next: faceparse eval {result.best}" + (" ; faceparse ui" if result.run_id else ""))
+
+
+def _show_folds(result: "FoldsResult") -> None:
+    from faceparse.commands.console import number_table, out, print_table
+    from faceparse.core.scoring.bootstrap import LEVEL
+    from faceparse.core.scoring.report import range_phrase
+    from faceparse.core.scoring.scores import percent
+
+    (summary,) = result.evaluation.summaries.values()
+    table = number_table(str(result.path), "fold", "photographs", "best epoch", "mean F1 %", f"{LEVEL:.0%}")
+    for trial, one in zip(result.trials, summary.groups["fold"].groups, strict=True):
+        f1, span = percent(one.scores.mean_f1), range_phrase(one.intervals.get("mean_f1"))
+        table.add_row(str(trial.params["data.fold"]), str(len(one.group.images)), str(trial.best_epoch), f1, span)
+    table.add_section()
+    span = range_phrase(summary.intervals.get("mean_f1"))
+    table.add_row("all", str(len(summary.counts)), "", percent(summary.scores.mean_f1), span)
+    print_table(table)
+    out.print(f"each photograph by the network that did not see it: {result.report}")
+    out.print(f"the ensemble is {result.path}; next: faceparse eval {result.path}")
