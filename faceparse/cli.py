@@ -13,6 +13,7 @@ import typer.core
 from faceparse import __version__
 from faceparse.commands import (
     check,
+    curve,
     demo,
     doctor,
     edges,
@@ -72,7 +73,7 @@ def _gated_value(parameter: Any, process: Callable[[Any, Any], Any], context: An
 _GROUPS = {
     "To begin with": ("demo", "doctor"),
     "Data": ("prepare", "check", "edges", "uncertain"),
-    "Training and scores": ("train", "sweep", "eval", "leaderboard"),
+    "Training and scores": ("train", "sweep", "curve", "eval", "leaderboard"),
     "A model in use": ("predict", "web", "models", "export", "import", "push"),
     "Runs in MLflow": ("runs", "ui", "sync"),
 }
@@ -109,6 +110,7 @@ app.command()(check.check)
 app.command()(edges.edges)
 app.command()(train.train)
 app.command()(sweep.sweep)
+app.command()(curve.curve)
 app.command("eval")(evaluate.evaluate)
 app.command()(leaderboard.leaderboard)
 app.command()(predict.predict)
