@@ -56,6 +56,7 @@ NOT_RUN = {
     "ssh": "another machine",
     "faceparse export runs/faceparse/<run>/best.pth": "ten seconds, and export.md does the same",
     "faceparse export runs/fasseg/<run>/best.pth": "ten seconds, and export.md does the same",
+    "faceparse export runs/fasseg/<folds>": "ten seconds; tests/core/sweeps/test_folds.py exports an ensemble",
     "faceparse export --benchmark": "ten seconds a format; tests/core/export/test_export.py makes each",
     "faceparse export --bundle": "ten seconds; tests/core/export/test_bundle.py makes one",
     "faceparse export --preprocessing": "ten seconds; tests/core/export/test_export.py makes one",
@@ -182,10 +183,10 @@ class Session:
                 pytest.fail(f"{self.page.name}:{command.line}: {words[0]!r} is neither run nor in NOT_RUN")
 
     def _resolved(self, word: str) -> str:
-        """`<run>` and `<sweep>` are the newest there."""
-        if not (name := re.search(r"<(run|sweep)>", word)):
+        """`<run>`, `<sweep>`, `<folds>` and `<curve>` are the newest there."""
+        if not (name := re.search(r"<(run|sweep|folds|curve)>", word)):
             return word
-        start = {"run": "2", "sweep": "sweep-"}[name[1]]
+        start = "2" if name[1] == "run" else f"{name[1]}-"
         found = (self.root / word[: name.start()]).glob(f"{start}*")
         return word.replace(name[0], max(found, key=lambda path: path.stat().st_mtime_ns).name)
 
