@@ -133,6 +133,12 @@ def judge(start: Point, end: Point, rise: Difference, groups: int) -> str:
     return f"Whether more labels would help is open: {change}, which chance explains, too."
 
 
+def half_of(points: Sequence[Point]) -> Point:
+    """The largest share of at most half of the last one, else the last but one."""
+    halves = [point for point in points[:-1] if point.share <= points[-1].share / 2]
+    return halves[-1] if halves else points[-2]
+
+
 def _execute(trials: Trials) -> Curve:
     with trials.tracked() as tracker:
         trials.train(tracker)
@@ -159,10 +165,7 @@ def _measure(trials: Trials) -> Curve:
         trained_on = (min(unseen.trained_on), max(unseen.trained_on))
         points.append(Point(share, trained_on, summary.scores.mean_f1, summary.intervals.get("mean_f1")))
         summaries[share] = summary
-    end = points[-1]
-    start = [points[0], *(point for point in points[1:-1] if point.share <= end.share / 2)][-1]
-    if start.share > end.share / 2:
-        start = points[-2]
+    start, end = half_of(points), points[-1]
     # The same photographs in the same order, and the same resamples of them: their differences have an interval.
     drawn = summaries[end.share].resampled["mean_f1"] - summaries[start.share].resampled["mean_f1"]
     last = summaries[end.share]

@@ -1,17 +1,14 @@
 """A learning curve of the smallest runs, and what it says of more labels."""
 
 import json
-import re
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from faceparse.core.errors import SettingsError
 from faceparse.core.parser.checkpoint_file import read_checkpoint
 from faceparse.core.scoring.bootstrap import Difference, Interval
-from faceparse.core.sweeps.curve import Curve, Point, judge, resume_curve, train_curve
-from faceparse.core.sweeps.curve_page import curve_page
+from faceparse.core.sweeps.curve import Curve, Point, half_of, judge, resume_curve, train_curve
 from tests.conftest import Silent, shown_to
 from tests.core.sweeps.conftest import Make, logged
 from tests.core.sweeps.killing import kill_in_second_trial
@@ -110,15 +107,9 @@ def test_the_verdict_says_no_more_than_the_interval(interval: tuple[float, float
     assert judge(start, end, Difference(0.01, Interval(*interval), 0.01), groups).startswith(expected)
 
 
-def test_the_chart_shows_higher_scores_higher() -> None:
-    rows = [(5.0, "5", 0.805, Interval(0.78, 0.83)), (10.0, "10", 0.871, Interval(0.85, 0.89))]
-    page = curve_page("<b>", rows, 30, "verdict")
-    ((x, y), (x2, y2)) = [
-        map(float, pair.split(","))
-        for pair in re.search(r'class="curve" points="([^"]+)"', page)[1].split()  # type: ignore[index]
-    ]
-    assert x < x2
-    assert y > y2
-    labels = np.array([float(text) for text in re.findall(r'text-anchor="end">([\d.]+)<', page)])
-    assert (labels[0], labels[-1]) == (78, 89)
-    assert "&lt;b&gt;" in page
+@pytest.mark.parametrize(
+    ("shares", "expected"),
+    [((0.25, 0.5, 0.75, 1.0), 0.5), ((0.1, 0.2, 0.9), 0.2), ((0.6, 0.8, 1.0), 0.8), ((0.75, 1.0), 0.75)],
+)
+def test_the_rise_is_from_half_of_the_photographs(shares: tuple[float, ...], expected: float) -> None:
+    assert half_of([Point(share, (1, 1), 0.5, None) for share in shares]).share == expected
