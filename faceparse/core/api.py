@@ -127,7 +127,7 @@ class Result:
         total, pixels = 0.0, 0
         for crop, answer in zip(self._crops, self._answers, strict=True):
             if not crop.wide:
-                probabilities = _softmax(answer[:, answer.argmax(axis=0) != 0])
+                probabilities = softmax(answer[:, answer.argmax(axis=0) != 0])
                 total -= float((probabilities * np.log(np.maximum(probabilities, 1e-30))).sum())
                 pixels += probabilities.shape[1]
         return total / pixels / float(np.log(len(self.label_set))) if pixels else 1.0
