@@ -3,6 +3,8 @@
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from faceparse.core.telemetry import switch_off
+
 if TYPE_CHECKING:
     from faceparse.core.api import FaceParser, Result, load
     from faceparse.core.datasets.edges import EdgesReport
@@ -39,6 +41,8 @@ _HOMES = {
     "core.scoring.scores": ("Scores",),
 }
 """Module -> names that the package offers from it."""
+
+switch_off()  # before any other module of the package imports one of these libraries
 
 
 def __getattr__(name: str) -> Any:

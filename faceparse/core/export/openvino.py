@@ -8,7 +8,6 @@ import contextlib
 import hashlib
 import io
 import logging
-import os
 import tempfile
 import threading
 from collections.abc import Callable, Sequence
@@ -26,6 +25,7 @@ from faceparse.core.export.graph import TensorFunction
 from faceparse.core.export.onnx import Metadata
 from faceparse.core.files.reading import read_bytes
 from faceparse.core.machine.signal_stack import signal_stack_kept
+from faceparse.core.telemetry import openvino_silent
 
 if TYPE_CHECKING:
     from openvino import Model
@@ -104,8 +104,7 @@ class OpenvinoWriter:
             judged: photographs for `judge`.
         """
         must_be_installed("nncf")
-        # NNCF reports its use to its makers unless this is set. Nobody asked our users.
-        os.environ.setdefault("NNCF_CI", "1")
+        _openvino()
         with (
             contextlib.redirect_stdout(io.StringIO()),
             contextlib.redirect_stderr(io.StringIO()),
@@ -135,15 +134,12 @@ class OpenvinoWriter:
 
     @cached_property
     def _model(self) -> "Model":
-        import openvino
-
         written = io.BytesIO()
         self._write_onnx(written)
-        return openvino.Core().read_model(written)
+        return _openvino().Core().read_model(written)
 
     def _save(self, model: "Model", file: BinaryIO, *, half: bool = False) -> None:
-        import openvino
-
+        openvino = _openvino()
         model = model.clone()
         for key, text in self._metadata.items():
             model.set_rt_info(text, [_OURS, key])
@@ -177,10 +173,8 @@ def run_openvino(path: Path, device: torch.device) -> TensorFunction:
     must_be_installed("openvino")
     if device.type != "cpu":
         raise DeviceError(f"OpenVINO's files run on the processor here, not on {device}; use --device cpu")
-    import openvino
-
     graph, weights, _ = _read_pair(path)
-    core = openvino.Core()
+    core = _openvino().Core()
     with signal_stack_kept():
         compiled = core.compile_model(
             core.read_model(graph, weights),  # from memory: what was checked is what runs, and no other file is opened
@@ -194,6 +188,12 @@ def run_openvino(path: Path, device: torch.device) -> TensorFunction:
 def runs_on_gpu() -> bool:
     """Whether these files run on a GPU: they do not."""
     return False
+
+
+def _openvino() -> Any:
+    with openvino_silent():
+        import openvino
+    return openvino
 
 
 def _function(compiled: Any) -> TensorFunction:

@@ -50,7 +50,7 @@ def _sources() -> dict[str, bytes]:
     """Source of each module that the program imports, at any depth, by its path in the archive."""
     package = Path(faceparse.__file__).parent
     found: dict[str, bytes] = {}
-    waiting = {_MAIN}
+    waiting = {_MAIN, "faceparse.core.telemetry"}  # the second is imported by the package itself
     while waiting:
         module = waiting.pop()
         for path in _files(package, module):

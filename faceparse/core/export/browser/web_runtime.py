@@ -66,7 +66,8 @@ def _fetched() -> WebRuntime:
     if npm is None:
         raise ResourceError(f"npm is not installed, and the page needs {NAME} {VERSION}; install Node.js, {other}")
     with tempfile.TemporaryDirectory() as folder:
-        command = [npm, "pack", f"{NAME}@{VERSION}", "--ignore-scripts", "--prefer-offline", "--loglevel=error"]
+        options = ["--ignore-scripts", "--no-update-notifier", "--prefer-offline", "--loglevel=error"]
+        command = [npm, "pack", f"{NAME}@{VERSION}", *options]
         try:
             done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=_SECONDS)
             problem = first_line(ValueError(done.stderr)) if done.returncode else ""
