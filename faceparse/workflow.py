@@ -6,6 +6,8 @@ from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypedDict, Unpack, overload
 
+from faceparse.core.text.arguments import named_as_in_python
+
 if TYPE_CHECKING:
     from faceparse.core.api import FaceParser
     from faceparse.core.datasets.edges import EdgesReport
@@ -99,6 +101,7 @@ def prepare(
     progress: "bool | Track" = False,
     **options: Unpack[_OfDrawn],
 ) -> "PrepareReport": ...
+@named_as_in_python
 def prepare(
     source: str, /, *folders: str | Path, progress: "bool | Track" = False, **options: object
 ) -> "PrepareReport":
@@ -127,6 +130,7 @@ def prepare(
     return prepare_by_name(source, raw[0] if raw else None, out, options, track=_track(progress))
 
 
+@named_as_in_python
 def edges(
     dataset_dir: str | Path, *, force: bool = False, processes: int | None = None, progress: "bool | Track" = False
 ) -> "EdgesReport":
@@ -149,6 +153,7 @@ def edges(
     return update_edges(folder, force=force, processes=count, track=_track(progress))
 
 
+@named_as_in_python
 def train(
     settings: "SettingsSource" = None,
     *,
@@ -222,6 +227,7 @@ def train(
         return start(job)
 
 
+@named_as_in_python
 def evaluate(
     model: "str | Path | FaceParser | TrainedModel",
     data_dir: str | Path | None = None,
@@ -230,6 +236,7 @@ def evaluate(
     protocol: str | Sequence[str] = "eagrnet",
     tta: str | None = None,
     tta_scales: str | None = None,
+    groups: str | Path | None = None,
     output: str | Path | None = None,
     bootstrap: int = 1000,
     worst: int = 12,
@@ -253,6 +260,7 @@ def evaluate(
         split: train, val or test.
         protocol: eagrnet, label, farl or segface; or several of them.
         tta: views to average: `flip`, `scales` or `flip,scales`; `tta_scales` are the factors, such as `0.75,1,1.25`.
+        groups: CSV file with more groups of the photographs: a column id or image, then columns such as sex or age.
         output: folder for report.html, scores.json and images.csv. With it, the scores also go to the model's MLflow
             run, as the command's do.
         bootstrap: resamples of the images for the intervals; 0 leaves them out.
@@ -266,12 +274,15 @@ def evaluate(
     Raises:
         CheckpointError: there is no such model, or it cannot be scored on these labels.
         SettingsError: a bad value, or no mapping between the classes.
-        DatasetError: the dataset or the split does not exist, or a file is broken.
+        DatasetError: the dataset or the split does not exist, a file is broken, or `groups` does not group its
+            photographs.
         OutputError: `output` cannot be written, or holds other files.
     """
     _silence()  # before MLflow is imported
     from faceparse.core.machine.device import resolve_device
+    from faceparse.core.scoring.built_in_groups import photograph_groupings
     from faceparse.core.scoring.evaluation import run_evaluations, warn_of_seen
+    from faceparse.core.scoring.groups_file import read_groups
     from faceparse.core.scoring.score_model import plan_evaluations, score_checkpoint
     from faceparse.core.scoring.tta import resolve_augmentation
     from faceparse.core.settings import parse_input_size
@@ -292,10 +303,21 @@ def evaluate(
         augmentation=resolve_augmentation(tta, tta_scales),
         mapping=_path(mapping) if mapping is not None else None,
     )
+    grouped = _path(groups) if groups is not None else None
     where, track = resolve_device(device or own_device or "auto"), _track(progress)
     if output is None:
+        own_groups = read_groups(grouped, plan.split, warn=warn) if grouped is not None else ()
         warn_of_seen(plan.split, [plan.model], warn)
-        return score_checkpoint(plan, device=where, batch_size=batch, resamples=resamples, worst=drawn, track=track)
+        built_in = photograph_groupings(plan.split.samples, plan.split.label_set, track=track)
+        return score_checkpoint(
+            plan,
+            device=where,
+            batch_size=batch,
+            resamples=resamples,
+            worst=drawn,
+            groupings=(*own_groups, *built_in),
+            track=track,
+        )
     report = run_evaluations(
         [plan],
         device=where,
@@ -303,6 +325,7 @@ def evaluate(
         batch_size=batch,
         resamples=resamples,
         worst=drawn,
+        groups=grouped,
         warn=warn,
         track=track,
     )

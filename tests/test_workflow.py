@@ -152,7 +152,7 @@ def test_other_classes_are_mapped_or_refused(light: Path, faces: Path, tmp_path:
     assert mapped.notes
     other = tmp_path / "other.toml"
     other.write_text('name = "other"\nside = "none"\n[classes]\nbackground = "#000000"\nteeth = "#ffffff"\n')
-    with pytest.raises(FaceparseError, match="--mapping"):
+    with pytest.raises(FaceparseError, match="[^-]mapping"):
         package.evaluate(light, faces, bootstrap=0, device="cpu", label_set=str(other))
 
 
@@ -165,6 +165,38 @@ def test_photographs_of_train_are_told_of(
     with caplog.at_level(logging.WARNING, "faceparse"):
         package.evaluate(trained.best, own_faces, device="cpu", bootstrap=0)
     assert "1 of the 3 photographs" in caplog.text
+
+
+def test_groups_of_a_file_are_scored_as_the_command_does(
+    trained: RunResult, faces: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    names = (faces / "test_list.txt").read_text().split()[::2]
+    rows = [f"{Path(name).stem},{'ab'[row]}" for row, name in enumerate(names)]
+    (tmp_path / "g.csv").write_text("\n".join(["id,kind", *rows]))
+    command = [
+        "eval",
+        str(trained.best),
+        "--groups",
+        "g.csv",
+        "--json",
+        "-o",
+        "out",
+        "--bootstrap",
+        "0",
+        "--device",
+        "cpu",
+    ]
+    assert cli.run(command) == 0
+    expected = json.loads(capsys.readouterr().out)["groups"]["kind"]
+    found = (
+        package.evaluate(trained.best, device="cpu", bootstrap=0, groups="g.csv").summaries["eagrnet"].groups["kind"]
+    )
+    assert [one.group.name for one in found.groups] == ["a", "b"]
+    assert [one.scores.mean_f1 for one in found.groups] == pytest.approx(
+        [expected["groups"][name]["mean_f1"] for name in "ab"]
+    )
+    with pytest.raises(DatasetError, match="nosuch.csv"):
+        package.evaluate(trained.best, device="cpu", bootstrap=0, groups="nosuch.csv")
 
 
 def test_a_prepared_dataset_is_the_commands(tmp_path: Path) -> None:
@@ -205,8 +237,8 @@ def test_your_own_photographs_are_prepared(faces: Path, tmp_path: Path) -> None:
         (("helen", "out"), {}, "prepare helen: name the raw dataset and the folder to write"),
         (("helen",), {}, "prepare helen: name the raw dataset"),
         (("synthetic", ""), {}, "an empty path"),
-        (("lapa", "raw", "out"), {"size": 64}, "--size: has no effect without alignment"),
-        (("lapa", "raw", "out"), {"align": "ears"}, "--align 'ears': not one of"),
+        (("lapa", "raw", "out"), {"size": 64}, "^size: has no effect without alignment; add align auto"),
+        (("lapa", "raw", "out"), {"align": "ears"}, "^align 'ears': not one of"),
     ],
 )
 def test_mistakes_of_prepare_are_named(
@@ -242,7 +274,7 @@ def test_mistakes_in_settings_are_named(settings: Any, expected: str, tmp_path: 
 def test_other_mistakes_are_named(trained: RunResult, faces: Path, tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match="nowhere"):
         package.train(UNTRACKED, data_dir="nowhere")
-    with pytest.raises(SettingsError, match="--resume goes on with the run's own settings"):
+    with pytest.raises(SettingsError, match="^resume goes on with the run's own settings"):
         package.train(resume=trained.run_dir, batch_size=3)
     with pytest.raises(DatasetError, match="nowhere"):
         package.edges("nowhere")
@@ -256,8 +288,13 @@ def test_other_mistakes_are_named(trained: RunResult, faces: Path, tmp_path: Pat
         package.evaluate(3)  # type: ignore[arg-type]
     with pytest.raises(SettingsError, match="bootstrap = -1: give a whole number, 0 or more"):
         package.evaluate(trained.best, bootstrap=-1)
-    with pytest.raises(SettingsError, match="--protocol 'eagrnt'.*did you mean 'eagrnet'"):
+    with pytest.raises(SettingsError, match="^protocol 'eagrnt'.*did you mean 'eagrnet'"):
         package.evaluate(trained.best, protocol="eagrnt")
+    with pytest.raises(SettingsError, match=r"^split 'tset': not one of train, val, test; did you mean 'test'\?$"):
+        package.evaluate(trained.best, split="tset")
+    for work, name in ((package.train, "epoch"), (package.evaluate, "splits"), (package.load, "devise")):
+        with pytest.raises(SettingsError, match=f"^{work.__name__}: has no argument '{name}'; did you mean '"):  # type: ignore[attr-defined]
+            work(**{name: 1})  # type: ignore[operator]
     with pytest.raises(DeviceError, match="device 'tpu'"):
         package.evaluate(trained.best, device="tpu")
     assert not list(tmp_path.iterdir())

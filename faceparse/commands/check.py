@@ -62,7 +62,9 @@ def check(
         if report is not None:
             out.print(f"report: {report}")
         counts = ", ".join(f"{count} {split}" for split, count in found.splits.items())
-        verdict = f"{len(found.problems)} problems" if found.problems else "nothing wrong"
+        verdict = (
+            f"{len(found.problems)} problem{'s' * (len(found.problems) != 1)}" if found.problems else "nothing wrong"
+        )
         classes = f"{len(found.label_set)} classes of {found.label_set.name}"
         out.print(f"{dataset_dir}: {verdict} ({counts or 'no lists'}; {classes})")
     if found.problems:

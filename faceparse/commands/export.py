@@ -121,7 +121,7 @@ def export(
     from faceparse.commands.console import err, out, print_table, silent_libraries, track
     from faceparse.core.errors import SettingsError
     from faceparse.core.export.bisenet import check_label_set, check_layout
-    from faceparse.core.export.export import Exporter, ExportReport, read_exportable
+    from faceparse.core.export.export import Exporter, ExportReport, check_possible, read_exportable
     from faceparse.core.export.formats import PAGES, resolve_formats
     from faceparse.core.export.targets import check_pages, make_targets
 
@@ -133,6 +133,7 @@ def export(
     if alias is not None and register is None:
         raise SettingsError("--alias: is of a registered version; add --register NAME")
     loaded = read_exportable(checkpoint)
+    check_possible(loaded, formats, layout)
     if licence is not None:
         loaded = replace(loaded, own_licence=licence)
     if for_bisenet:

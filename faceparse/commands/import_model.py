@@ -1,6 +1,5 @@
 """The command `faceparse import FILE`."""
 
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -36,7 +35,9 @@ def import_model(
         ),
     ] = None,
     split: Annotated[str | None, typer.Option(help="Split of --try: train, val or test.")] = None,
-    limit: Annotated[int, typer.Option(min=1, help="Photographs of the split that --try scores on.")] = 16,
+    limit: Annotated[
+        int | None, typer.Option(min=1, help="Photographs of the split that --try scores on. Default: 16.")
+    ] = None,
 ) -> None:
     """Make a model of a foreign ONNX file. The bundle is verified against that file, and every command takes it.
 
@@ -46,27 +47,29 @@ def import_model(
     from faceparse.core.errors import SettingsError
     from faceparse.core.foreign.find_description import description_template, find_description
     from faceparse.core.foreign.foreign_file import read_foreign
-    from faceparse.core.foreign.guesses import try_descriptions
+    from faceparse.core.foreign.guesses import photographs_to_try, try_descriptions
     from faceparse.core.foreign.import_model import Importer
-    from faceparse.core.scoring.split import find_split, held_out
 
     silent_libraries()
-    if split is not None and try_ is None:
-        raise SettingsError("--split is of the photographs to try; add --try DATASET")
+    for name, given in (("--split", split), ("--limit", limit)):
+        if given is not None and try_ is None:
+            raise SettingsError(f"{name} is of the photographs to try; add --try DATASET")
+    for name, one in (("--output", output), ("--describe", describe), ("--try", try_)):
+        if describe_template and one is not None:
+            raise SettingsError(f"--describe-template prints and stops; leave {name} out")
     read = read_foreign(file)
     if describe_template:
         out.print(description_template(read), end="")
         return
     description, note = find_description(read, describe)
     importer = Importer(read, description)
-    scored_on = None
-    if try_ is not None:
-        found = find_split(importer.described_model(), data_dir=try_, split=split or held_out(try_))
-        scored_on = replace(found, samples=found.samples[:limit])
-    for text in filter(None, (note, importer.note)):
+    target = output or file.with_suffix(".bundle")
+    replaced = f"{target}: the bundle that is there is replaced" if importer.check_place(target) else ""
+    scored_on = photographs_to_try(importer, try_, split, limit or 16) if try_ is not None else None
+    for text in filter(None, (note, importer.note, replaced)):
         err.print(f"note: {text}")
     err.print(f"importing {file}, then comparing the bundle with it ...")
-    report = importer.write(output or file.with_suffix(".bundle"), scored_on=scored_on, track=track)
+    report = importer.write(target, scored_on=scored_on, track=track)
     out.print(_line(report))
     if scored_on is not None:
         trial = try_descriptions(importer, report.model, scored_on, track)

@@ -32,6 +32,7 @@ from faceparse.core.parser.mapped import in_classes
 from faceparse.core.parser.trained import TrainedModel
 from faceparse.core.prediction.batches import batch_logits
 from faceparse.core.settings import parse_input_size
+from faceparse.core.text.arguments import named_as_in_python
 from faceparse.core.text.paths import path_problem
 
 ImageSource = np.ndarray | Image.Image | Picture | bytes | str | Path
@@ -234,6 +235,11 @@ class FaceParser:
         self._own = own_finder(parser, self._geometry, part_classes or label_set, check_min_face(min_face))
         self.label_set = label_set
 
+    def __repr__(self) -> str:
+        (height, width), of = self.input_size, self.model.source if self.model else "a network"
+        classes = f"{len(self.names)} classes of {self.label_set.name}"
+        return f"<FaceParser of {of}: {classes}, {height} x {width}, on {self.device}>"
+
     @property
     def names(self) -> tuple[str, ...]:
         """Class names; the position is the id."""
@@ -313,6 +319,7 @@ class _Cropped:
     crops: list[Crop]
 
 
+@named_as_in_python
 def load(
     source: str | Path = "celebamask-hq-light",
     *,

@@ -528,7 +528,10 @@ def settings_from_dict(data: Mapping[str, Any], layers: dict[str, Any] | None = 
     try:
         return Settings.model_validate(data)
     except ValidationError as error:
-        raise SettingsError("; ".join(_explain(one, layers or {}) for one in error.errors()[:3])) from None
+        found: dict[Any, list[Any]] = {}
+        for one in error.errors():  # a key that may be one thing or another has an error for each
+            found.setdefault(one["loc"][:2], []).append(one)
+        raise SettingsError("; ".join(_explain(same, layers or {}) for same in list(found.values())[:3])) from None
 
 
 def override(settings: Settings, options: Mapping[str, Any], origin: str = "option") -> Settings:
@@ -629,8 +632,9 @@ _SHORT = reprlib.Repr()
 _SHORT.maxstring = _SHORT.maxother = _SHORT.maxlong = 200
 
 
-def _explain(error: Any, layers: dict[str, Any]) -> str:
-    """Say one validation error in plain words: origin, key, value, what is allowed."""
+def _explain(errors: list[Any], layers: dict[str, Any]) -> str:
+    """Say the validation errors of one key in plain words: origin, key, value, what is allowed."""
+    error = errors[0]
     location = [str(part) for part in error["loc"]]
     key, value = ".".join(location[:2])[:100], _SHORT.repr(error["input"])
     where = next((f"{origin}: " for origin in reversed(layers) if _holds(layers[origin], location[:2])), "")
@@ -643,8 +647,20 @@ def _explain(error: Any, layers: dict[str, Any]) -> str:
         return f"{where}unknown setting {key!r}{close or allowed}"
     if error["type"] == "string_pattern_mismatch":
         return f"{where}{key} = {value}: {keys()[key].description.splitlines()[0]}"
-    message = "too few values" if error["type"] == "missing" else error["msg"].removeprefix("Value error, ")
+    if len(errors) > 1 and all(isinstance(one["loc"][-1], str) for one in errors):
+        return f"{where}{key} = {value}: give {', or '.join(map(_allowed, errors))}"
+    too_few = error["type"] in ("missing", "tuple_type")
+    message = "too few values" if too_few else error["msg"].removeprefix("Value error, ")
     return f"{where}{key} = {value}: {message[0].lower()}{message[1:]}"
+
+
+def _allowed(error: Any) -> str:
+    """What one alternative of a setting takes."""
+    if error["type"] == "literal_error":
+        return str(error["ctx"]["expected"])
+    if error["type"].startswith("int_"):
+        return "a whole number"
+    return f"a number {str(error['msg']).removeprefix('Input should be ')}"
 
 
 def _holds(layer: Any, path: list[str]) -> bool:

@@ -36,7 +36,7 @@ def test_statistics_below_the_problems_and_the_verdict_last(cli: Any, own_faces:
     assert [row[0] for row in rows][:3] == ["background", "skin", "left_brow"]
     assert sum(float(row[1]) for row in rows) == pytest.approx(100, abs=0.06)
     assert rows[1][2] == "15"
-    assert lines[-1] == f"{own_faces}: 1 problems (12 train, 2 val, 2 test; 11 classes of helen)"
+    assert lines[-1] == f"{own_faces}: 1 problem (12 train, 2 val, 2 test; 11 classes of helen)"
 
 
 def test_json_is_all_of_stdout(cli: Any, faces: Path) -> None:

@@ -80,6 +80,10 @@ def test_what_cannot_be_done_is_refused_in_one_line(
 def test_a_missing_checkpoint_is_refused(cli: Any, faces: Path, tree: Tree) -> None:
     assert cli("predict", "nothing.pth", faces / "images").message == "nothing.pth: no such checkpoint file"
     assert tree() == {}
+    Path("e.bundle").mkdir()
+    message = "e.bundle/SHA256SUMS: is missing from the bundle; copy the bundle again"
+    assert cli("predict", "e.bundle", faces / "images").message == message
+    assert cli("eval", "e.bundle").message == message
 
 
 def test_photographs_without_a_face_are_listed_and_no_error(

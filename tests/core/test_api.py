@@ -246,7 +246,7 @@ def test_odd_arguments_are_one_line(bands: faceparse.FaceParser, photograph: np.
             bands.predict_batch(images)  # type: ignore[arg-type]
     assert len(bands.predict_batch(np.stack([photograph, photograph]))) == 2  # type: ignore[arg-type]
     for given in ("a", None):
-        with pytest.raises(SettingsError, match=rf"^--min-face {given!r}: a share of the picture's height"):
+        with pytest.raises(SettingsError, match=rf"^min_face {given!r}: a share of the picture's height"):
             faceparse.load(min_face=given)  # type: ignore[arg-type]
     with pytest.raises(DeviceError, match="device None: not one of auto, cpu"):
         faceparse.load(device=None)  # type: ignore[arg-type]

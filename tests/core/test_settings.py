@@ -319,6 +319,7 @@ def test_value_in_place_of_a_section_is_refused(tmp_path: Path) -> None:
         ("data.mean", "0,1", "('0', '1'): too few values"),
         ("data.mean", "0,nan,0", "'nan': input should be a finite number"),
         ("data.std", "1,0,1", "'0': input should be greater than 0"),
+        ("data.input_size", 512, "512: too few values"),
         ("tracking.experiment", " ", "' ': a name is one line of 1 to 500 letters"),
         ("tracking.experiment", "a\nb", "'a\\nb': a name is one line of 1 to 500 letters"),
         ("tracking.experiment", "a" * 501, f"'{'a' * 60}"),
@@ -328,6 +329,16 @@ def test_value_in_place_of_a_section_is_refused(tmp_path: Path) -> None:
 )
 def test_bad_values_are_answered_with_key_value_and_what_is_allowed(key: str, value: object, message: str) -> None:
     assert refusal(options={key: value}).startswith(f"option: {key} = {message}")
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [("encoder", "'encoder': give 'none' or 'backbone', or a whole number"),
+     (0, "0: give 'none' or 'backbone', or a number greater than 0")],
+)  # fmt: skip
+def test_a_setting_of_two_kinds_has_one_line(value: object, message: str) -> None:
+    options = {"model.pretrained": "imagenet", "model.freeze": value}
+    assert refusal(options=options) == f"option: model.freeze = {message}"
 
 
 # Settings out of others

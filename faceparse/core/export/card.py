@@ -5,7 +5,9 @@ from pathlib import Path
 from string import Template
 
 from faceparse.core.export.exported import ExportedModel
+from faceparse.core.faces.own_finder import finds_faces
 from faceparse.core.images.crop import LARGEST, SMALLEST, STEP
+from faceparse.core.labels.label_set import LabelSet
 from faceparse.core.runtime.checksums import MODULES, PROGRAM
 from faceparse.core.runtime.licences import is_identifier
 from faceparse.core.runtime.metadata import Foreign
@@ -52,7 +54,7 @@ result.overlay()   # H x W x 3 uint8 RGB
 ${program}Without it, $without
 
 `config.json`, `labels.toml`${settings_file} and `preprocessing.json` hold the same for programs. `sha256sum --check
-SHA256SUMS` tells whether all of it is as it was exported.
+SHA256SUMS` tells whether all of it is as it was written.
 
 ## Data and scores
 
@@ -61,19 +63,19 @@ $scores
 
 ## Limits
 
-$limits How well it does on people who are rare in its training data is not known from the scores above.
+$limits How well it does on people who are rare in its training data is not known$from_scores.
 
 ## Licences
 
 The code of faceparse is MIT. $licence$paper
 """)
 
-_PROGRAM = f"""\
-With Python 3.11 and `pip install onnxruntime numpy opencv-python-headless` alone: `python {PROGRAM} photo.jpg` finds
-the faces as faceparse does, and writes `photo-labels.png`, whose grey values are the ids, and `photo-overlay.jpg`. It
+_PROGRAM = Template(f"""\
+With Python 3.11 and `pip install onnxruntime numpy opencv-python-headless` alone: `python {PROGRAM} photo.jpg` $parses
+as faceparse does, and writes `photo-labels.png`, whose grey values are the ids, and `photo-overlay.jpg`. It
 reads JPEG, and opaque PNG and BMP. `{MODULES}` is its code, a part of faceparse.
 
-"""
+""")
 _OWN_LIMITS = """\
 The network itself expects a crop that one upright face fills, as its training photographs were. `faceparse predict` and
 `load().predict` crop and align each face of any photograph, where they know where faces lay in training; other programs
@@ -83,8 +85,8 @@ _OWN_PAPER = """ The network is that of Te, Liu, Hu, Shi, Mei, *Edge-aware Graph
 Learning and Reasoning for Face Parsing*, ECCV 2020."""
 
 _FOREIGN_LIMITS = """\
-faceparse did not train this network and does not know where faces lay in its training photographs. So it parses every
-photograph as a whole, where no detector of faces is named."""
+faceparse did not train this network and does not know where faces lay in its training photographs. So every
+photograph is parsed as a whole, where no detector of faces is named."""
 
 _LOGITS = """\
 `$file` takes `image`, N x 3 x $size float32: the photograph $fitted,
@@ -107,9 +109,8 @@ _FITTED = {
 _ANY = Template("H and W are multiples of $step from $smallest to $largest; it was trained with $size.")
 
 _SIDES = {
-    "viewer": "`left_...` is on the left of the picture.",
-    "subject": "`left_...` is the person's own left, on the right of the picture.",
-    "none": "No class has a side.",
+    "viewer": "of the picture: left is on the left of the picture",
+    "subject": "the person's own: left is on the right of the picture",
 }
 
 
@@ -138,13 +139,26 @@ def model_card(
         classes_count=len(label_set),
         format=format_name,
         classes="\n".join(f"| {i} | {name} | {colour} |" for i, (name, colour) in enumerate(label_set.classes.items())),
-        sides=_SIDES[label_set.side],
-        program=_PROGRAM if model.format.servable else "",
+        sides=_sides(label_set),
+        program=_program(model) if model.format.servable else "",
         without=without,
         scores=_scores(summary, scored_on),
+        from_scores=" from the scores above" if summary is not None else ": there are no scores of it here",
         licence=_terms(model.licence),
         **(_of_foreign(model.foreign, label_set.name) if model.foreign else _of_own(model)),
     )
+
+
+def _sides(label_set: LabelSet) -> str:
+    names = [name for pair in label_set.mirror for name in pair]
+    if label_set.side == "none" or not names:
+        return "No class has a side."
+    return f"Left and right in the names of {', '.join(f'`{name}`' for name in names)} are {_SIDES[label_set.side]}."
+
+
+def _program(model: ExportedModel) -> str:
+    finds = finds_faces(model.geometry, model.label_set)
+    return _PROGRAM.substitute(parses="finds and parses the faces" if finds else "parses the photograph as a whole")
 
 
 def _of_own(model: ExportedModel) -> dict[str, str]:
@@ -191,7 +205,7 @@ def _terms(licence: str | None) -> str:
 
 def _scores(summary: Summary | None, split: Split | None) -> str:
     if summary is None or split is None:
-        return "This file was not scored on a dataset: there was none when it was exported."
+        return "This file was not scored on a dataset: none was given when it was written."
     names = [*summary.scores.f1, *summary.scores.merged_f1]
     classes = [(name, *_f1(summary, f"f1/{name}")) for name in names]
     score, span = _f1(summary, "mean_f1")

@@ -114,6 +114,27 @@ def read_exportable(source: str | Path) -> Exportable:
     return model
 
 
+def check_possible(model: Exportable, formats: Sequence[str], layout: str | None = None) -> None:
+    """Refuse, before long work, what an imported network or an ensemble cannot become.
+
+    Raises:
+        ExportError: a graph is ONNX already, and a format or the layout needs PyTorch's weights; or a format holds the
+            weights of one network.
+    """
+    if isinstance(model, EnsembleModel):
+        if alone := [name for name in formats if FORMATS[PAGES.get(name, name)].holds_weights]:
+            raise ExportError(f"{alone[0]}: holds the weights of one network, not of an ensemble; take onnx")
+    if not model.foreign:
+        return
+    kinds = ", ".join(name for name, known in FORMATS.items() if known.servable)
+    graphs = [name for name in formats if not FORMATS[PAGES.get(name, name)].servable]
+    if layout or graphs:
+        raise ExportError(
+            f"{f'--layout {layout}' if layout else graphs[0]}: an imported network has no PyTorch weights "
+            f"({model.source}); take one of {kinds}, or the file that was imported"
+        )
+
+
 def beside_model(model: TrainedModel, ending: str) -> Path:
     """Default path of a file that is made from a model.
 
@@ -239,11 +260,7 @@ class Exporter:
         return replace(report, format=name)
 
     def _prepare(self, format_name: str, path: Path) -> None:
-        if self.checkpoint.foreign and not FORMATS[format_name].servable:
-            kinds = ", ".join(name for name, known in FORMATS.items() if known.servable)
-            raise ExportError(f"{format_name}: an imported network has no PyTorch weights; take one of {kinds}")
-        if isinstance(self.checkpoint, EnsembleModel) and FORMATS[format_name].holds_weights:
-            raise ExportError(f"{format_name}: holds the weights of one network, not of an ensemble; take onnx")
+        check_possible(self.checkpoint, [format_name])
         make_folder(path.parent)
         if FORMATS[format_name].calibrated:
             self._training_photographs()  # fails here, before the long work, if they are missing

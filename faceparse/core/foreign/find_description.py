@@ -47,7 +47,10 @@ def find_description(file: ForeignFile, named: str | None) -> tuple[Description,
     if named is not None:
         if any(one.sha256 == file.sha256 for one in known[named].files):
             return known[named], ""
-        note = f"{file.path}: no file that {named} is known to be right for; its origin and terms are left open"
+        note = (
+            f"{file.path}: no file that {named} is known to be right for; the card names no origin and no licence of "
+            f"its own, only the terms of {known[named].label_set.name}'s photographs"
+        )
         return known[named].model_copy(update={"source": None, "licence": None}), note
     for description in known.values():
         if any(one.sha256 == file.sha256 for one in description.files):

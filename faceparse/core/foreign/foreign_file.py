@@ -10,6 +10,7 @@ import onnx
 from faceparse.core.errors import CheckpointError, DatasetError
 from faceparse.core.files.content import must_be_a_model
 from faceparse.core.files.reading import open_regular
+from faceparse.core.runtime.checksums import is_bundle
 
 LARGEST = 2**31 - 2**20
 """Most bytes of a file with all its weights: a protobuf message takes no more."""
@@ -37,6 +38,14 @@ def read_foreign(path: Path) -> ForeignFile:
     Raises:
         CheckpointError: it is no such file, or has something that faceparse does not run.
     """
+    if not path.exists():
+        raise CheckpointError(
+            f"{path}: no such file; give the .onnx file of a network that others trained (shipped models, and those "
+            "of the hub, need no import: every command takes their names)"
+        )
+    if path.is_dir():
+        what = "a bundle already, which every command takes as it is" if is_bundle(path) else "a folder"
+        raise CheckpointError(f"{path}: is {what}; import takes the .onnx file of a network that others trained")
     data = _read(path)
     model = onnx.ModelProto()
     try:

@@ -11,6 +11,8 @@ import torch
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
+from faceparse.core.datasets.layout import folder_label_set
+from faceparse.core.errors import DatasetError
 from faceparse.core.export.exported import ExportedModel
 from faceparse.core.foreign.import_model import Importer
 from faceparse.core.images.crop import Fit
@@ -21,7 +23,7 @@ from faceparse.core.parser.trained import Network
 from faceparse.core.scoring.counting import count_samples
 from faceparse.core.scoring.protocols import DEFAULT
 from faceparse.core.scoring.scores import compute_all_scores
-from faceparse.core.scoring.split import Split
+from faceparse.core.scoring.split import Split, find_split, held_out
 from faceparse.core.settings import IMAGENET_MEAN, IMAGENET_STD
 
 CLEARLY = 0.02
@@ -63,6 +65,28 @@ class Trial:
         """The best guess, where it scores clearly better than the description."""
         best = next(iter(self.guesses), None)
         return best if best is not None and best.mean_f1 > self.mean_f1 + CLEARLY else None
+
+
+def photographs_to_try(importer: Importer, dataset: Path, split: str | None, limit: int) -> Split:
+    """The first photographs of a split: by default test, or val where there is no test.
+
+    Raises:
+        DatasetError: there is no such dataset or split, or its classes are not those that are described.
+        SettingsError: `split` is no split.
+    """
+    label_set = importer.description.label_set
+    if not dataset.is_dir():
+        raise DatasetError(
+            f"--try {dataset}: no such folder; name a prepared dataset with the classes of {label_set.name}"
+        )
+    theirs = folder_label_set(dataset)
+    if theirs is not None and theirs.names != label_set.names:
+        raise DatasetError(
+            f"--try {dataset}: has the classes of {theirs.name}, the description those of {label_set.name}; name a "
+            "prepared dataset with these, or import without --try"
+        )
+    found = find_split(importer.described_model(), data_dir=dataset, split=split or held_out(dataset))
+    return replace(found, samples=found.samples[:limit])
 
 
 def try_descriptions(importer: Importer, model: ExportedModel, split: Split, track: Track = untracked) -> Trial:

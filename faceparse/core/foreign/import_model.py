@@ -8,7 +8,7 @@ import numpy as np
 import onnx
 import torch
 
-from faceparse.core.errors import CheckpointError, ExportError
+from faceparse.core.errors import CheckpointError, ExportError, OutputError
 from faceparse.core.export.bundle import fill_bundle
 from faceparse.core.export.exported import ExportedModel, read_exported, to_metadata
 from faceparse.core.export.formats import FORMATS
@@ -20,7 +20,7 @@ from faceparse.core.foreign.foreign_description import Description
 from faceparse.core.foreign.foreign_file import ForeignFile
 from faceparse.core.foreign.outputs import choose_output, fitting_outputs
 from faceparse.core.machine.parallel import Track, untracked
-from faceparse.core.runtime.checksums import MODEL, refuse_other_than_bundle
+from faceparse.core.runtime.checksums import MODEL, is_bundle, refuse_other_than_bundle
 from faceparse.core.runtime.metadata import Foreign
 from faceparse.core.scoring.built_in_groups import photograph_groupings
 from faceparse.core.scoring.split import Split
@@ -88,6 +88,18 @@ class Importer:
             named=True,
         )
 
+    @staticmethod
+    def check_place(path: Path) -> bool:
+        """Check that a bundle can be written there, before long work; return whether one is there, to be replaced.
+
+        Raises:
+            OutputError: a file is there, or a folder that is no bundle.
+        """
+        if path.exists() and not path.is_dir():
+            raise OutputError(f"cannot write {path}: it is a file, and a bundle is a folder; choose another place")
+        refuse_other_than_bundle(path)
+        return is_bundle(path)
+
     def write(self, path: Path, *, scored_on: Split | None = None, track: Track = untracked) -> ImportReport:
         """Write the bundle's folder.
 
@@ -98,7 +110,7 @@ class Importer:
             ExportError: the bundle's graph does not answer as the foreign file; nothing is written.
             OutputError: `path` cannot be written, or is a folder that is no bundle.
         """
-        refuse_other_than_bundle(path)
+        self.check_place(path)
         report: ImportReport | None = None
 
         def fill(folder: Path) -> None:

@@ -56,7 +56,8 @@ def _problem(description: Description, answer: np.ndarray) -> str:
         if not whole:
             return f"is of {answer.dtype}, where ids are whole numbers (output.values)"
         if shape not in ((1, height, width), (1, 1, height, width)):
-            return f"is {shown}, where ids of stride {description.output.stride} are 1 x {height} x {width}"
+            fits = _fitting_stride(description, shape[-2:]) if shape[:-2] in ((1,), (1, 1)) else ""
+            return f"is {shown}, where ids of stride {description.output.stride} are 1 x {height} x {width}{fits}"
         if answer.min() < 0 or answer.max() >= classes:
             bad = int(answer.max() if answer.max() >= classes else answer.min())
             return f"gives the id {bad}, where {classes} classes are described (classes)"
@@ -69,6 +70,7 @@ def _problem(description: Description, answer: np.ndarray) -> str:
         return (
             f"is {shown}, where {classes} classes at stride {description.output.stride} are "
             f"1 x {classes} x {height} x {width}"
+            f"{_fitting_stride(description, shape[2:]) if shape[:2] == (1, classes) else ''}"
         )
     if not np.isfinite(answer).all():
         return "holds what is no number (nan or inf)"
@@ -79,3 +81,11 @@ def _problem(description: Description, answer: np.ndarray) -> str:
     if values == "logits" and likely and np.abs(answer.sum(axis=1, dtype=np.float64) - 1).max() < _SUM:
         return 'sums to 1 over the classes: these are probabilities (output.values = "probabilities")'
     return ""
+
+
+def _fitting_stride(description: Description, sides: tuple[int, ...]) -> str:
+    """Advice that names the stride of an output of these sides; empty where no whole stride gives them."""
+    pairs = zip(description.input.size, sides, strict=True)
+    strides = {whole // side if side and whole % side == 0 else 0 for whole, side in pairs}
+    stride = strides.pop()
+    return f" (stride = {stride} fits)" if stride and not strides else ""

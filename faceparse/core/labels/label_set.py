@@ -122,8 +122,14 @@ def nearest(word: str, known: Iterable[str], *, prefix: str = "") -> str:
     """Phrase `; did you mean 'x'?` if a known word is close, else empty. `prefix` is shown, not compared."""
     if len(word) > 100:  # nobody mistyped that
         return ""
-    close = difflib.get_close_matches(word, list(known), n=1, cutoff=0.5)
+    known = list(known)
+    turned = [one for one in known if _parts(one) == _parts(word)]  # eye_r for r_eye, before eye_g
+    close = turned or difflib.get_close_matches(word, known, n=1, cutoff=0.5)
     return f"; did you mean {prefix + close[0]!r}?" if close else ""
+
+
+def _parts(name: str) -> list[str]:
+    return sorted(name.lower().replace("-", "_").replace(" ", "_").split("_"))
 
 
 def label_set_from_dict(data: Mapping[str, Any], source: str) -> LabelSet:

@@ -6,7 +6,7 @@ from pathlib import Path
 from faceparse.core.errors import CheckpointError
 from faceparse.core.files.content import must_be_a_model
 from faceparse.core.names.hub import fetch_bundle
-from faceparse.core.names.model_file import ENSEMBLE_FILE, HUB, SCHEME, SUFFIXES, WEB, ModelFile
+from faceparse.core.names.model_file import BUNDLE_ENDING, ENSEMBLE_FILE, HUB, SCHEME, SUFFIXES, WEB, ModelFile
 from faceparse.core.names.shipped import find_shipped, shipped_models
 from faceparse.core.names.web import fetch_file
 from faceparse.core.runtime.checksums import MODEL, check_sums, is_bundle, listed_files
@@ -18,7 +18,7 @@ def names_model(text: str) -> bool:
     if path_problem(text):
         return False
     schemes = (SCHEME, HUB, *WEB)
-    if text.startswith(schemes) or text.endswith(SUFFIXES) or text in shipped_models():
+    if text.startswith(schemes) or text.endswith((*SUFFIXES, BUNDLE_ENDING)) or text in shipped_models():
         return True
     return _lists_model(Path(text)) or (Path(text) / ENSEMBLE_FILE).is_file()
 
@@ -56,7 +56,7 @@ def find_model(source: str | Path) -> ModelFile:
 
 
 def _find_file(path: Path) -> Path:
-    if is_bundle(path):
+    if is_bundle(path) or (path.is_dir() and path.suffix == BUNDLE_ENDING):
         return check_sums(path)
     if (path / ENSEMBLE_FILE).is_file():
         return path / ENSEMBLE_FILE

@@ -15,6 +15,8 @@ ENSEMBLE_FILE = "ensemble.json"
 """Names the networks of an ensemble. It lies in the ensemble's folder, which is the ensemble's name."""
 SUFFIXES = (".pth", ".safetensors", ".onnx", ".xml", ".torchscript", ".pt2")
 """Endings of models' files."""
+BUNDLE_ENDING = ".bundle"
+"""Ending that `export` and `import` give to bundles. A bundle may have any name."""
 FOREIGN = (".safetensors", ".onnx")
 """Endings of models from the hub and the web. Nothing in these files can run as code."""
 

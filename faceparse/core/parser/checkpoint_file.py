@@ -17,7 +17,7 @@ from faceparse.core.labels.classes import IGNORE
 from faceparse.core.labels.label_set import LabelSet, builtin_label_sets
 from faceparse.core.model.build import build_model
 from faceparse.core.model.parsing import ParsingModel
-from faceparse.core.names.model_file import ENSEMBLE_FILE
+from faceparse.core.names.model_file import ENSEMBLE_FILE, SUFFIXES
 from faceparse.core.parser.checkpoint_format import is_packed, unpack
 from faceparse.core.parser.exact_weights import State, load_exactly
 from faceparse.core.parser.portable import SAFETENSORS, read_weights
@@ -92,6 +92,11 @@ def read_weights_file(path: Path) -> Checkpoint | State:
         return read_portable(path)
     if path.name == ENSEMBLE_FILE:
         raise CheckpointError(f"{path.parent}: an ensemble of several networks; give the checkpoint of one of them")
+    if path.suffix in SUFFIXES and path.suffix != ".pth":
+        raise CheckpointError(
+            f"{path}: an exported graph, without weights of PyTorch to start from; give a checkpoint (best.pth), or a "
+            "model that was exported as safetensors"
+        )
     content = _read(path)
     return _unpacked(path, content) if is_packed(content) else _tensors(path, content)
 

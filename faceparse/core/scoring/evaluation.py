@@ -105,7 +105,7 @@ def warn_of_seen(split: Split, models: Sequence[TrainedModel], warn: Say) -> Non
             continue
         where = f"{seen} of the {len(split.samples)} photographs of {split.root} {split.name}"
         if model.settings.data.folds is None:
-            warn(f"{where} are also in its list of train; see faceparse check")
+            warn(f"{where} {'is' if seen == 1 else 'are'} also in its list of train; see faceparse check")
             return
         warn(
             f"{model.source}: was trained on {where}, in folds of train and val; its scores there say nothing of new "

@@ -75,7 +75,8 @@ def _find_photographs(
             f"{split.samples[0].id!r}"
         )
     if unknown:
-        warn(f"{path}: {len(unknown)} of its photographs are not in {where} and do not count: {_some(unknown)}")
+        are, do = ("is", "does") if len(unknown) == 1 else ("are", "do")
+        warn(f"{path}: {len(unknown)} of its photographs {are} not in {where} and {do} not count: {_some(unknown)}")
     if missing := [sample.id for image, sample in enumerate(split.samples) if image not in found]:
         warn(
             f"{path}: lacks {len(missing)} of the {len(split.samples)} photographs of {where}, which form no group: "

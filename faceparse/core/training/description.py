@@ -79,8 +79,8 @@ def opening_lines(plan: TrainingPlan, run_dir: Path | None) -> list[str]:
         fold if data.fold is not None else "",
         plan.cached,
         _patience(plan),
-        f"{seen} of the {len(plan.val)} {settings.data.val_split} photographs are trained on, too: scores on them "
-        "say nothing of new photographs; see faceparse check"
+        f"{seen} of the {len(plan.val)} {settings.data.val_split} photographs {'is' if seen == 1 else 'are'} trained "
+        "on, too: scores on them say nothing of new photographs; see faceparse check"
         if seen
         else "",
     ]

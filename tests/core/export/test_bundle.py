@@ -55,6 +55,11 @@ def test_the_card_says_what_the_model_is(bundle: Path, trained: RunResult) -> No
     assert "## Licences" in card
     assert "This file's own scores on 2 photographs of `faces`, split `test`:" in card
     assert "$" not in card
+    assert (
+        "Left and right in the names of `left_brow`, `right_brow`, `left_eye`, `right_eye` are of the picture: " in card
+    )
+    assert "is not known from the scores above." in card
+    assert "`python run.py photo.jpg` " in card
 
 
 def test_the_card_says_how_sure_scores_are_and_whom_they_are_of(bundle: Path, trained: RunResult) -> None:

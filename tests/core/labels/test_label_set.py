@@ -309,6 +309,13 @@ def test_name_like_nothing_gives_no_advice() -> None:
     assert nearest("laap", NAMES) == "; did you mean 'lapa'?"
 
 
+def test_the_order_of_a_names_words_counts_less_than_the_words() -> None:
+    names = ["eye_g", "l_eye", "r_eye", "left_brow"]
+    assert nearest("eye_r", names) == "; did you mean 'r_eye'?"
+    assert nearest("Brow-left", names) == "; did you mean 'left_brow'?"
+    assert nearest("eye_", names) == "; did you mean 'eye_g'?"
+
+
 def test_names_of_the_released_code_mean_helen() -> None:
     names = ["bg", "face", "lb", "rb", "le", "re", "nose", "ulip", "imouth", "llip", "hair"]
     assert match_label_names(names) == get_label_set("helen")

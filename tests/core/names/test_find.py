@@ -69,6 +69,7 @@ def test_words_that_name_a_model(shipped: Path, light: Path) -> None:
         assert names_model(word), word
     Path("checked").mkdir()
     Path("checked/SHA256SUMS").write_text(f"{'0' * 64}  model-1.jpg\n")
+    assert names_model("damaged.bundle")  # whatever is in it, or nothing
     for word in ("checked", "photo.jpg", "holidays/", "-", "webcam:0", "**/*.jpg", "film.mp4", str(light.parent)):
         assert not names_model(word), word
 

@@ -35,6 +35,18 @@ def test_a_network_starts_from_our_checkpoint(own: tuple[EAGRNet, Path]) -> None
     assert all(torch.equal(model.state_dict()[key], tensor) for key, tensor in own[0].state_dict().items())
 
 
+@pytest.mark.parametrize("suffix", [".onnx", ".xml", ".torchscript", ".pt2"])
+def test_an_exported_graph_is_nothing_to_start_from(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"model{suffix}"
+    path.write_bytes(b"whatever")
+    with pytest.raises(CheckpointError) as caught:
+        initialise(small(), path, "resnet18")
+    assert str(caught.value) == (
+        f"{path}: an exported graph, without weights of PyTorch to start from; give a checkpoint (best.pth), or a "
+        "model that was exported as safetensors"
+    )
+
+
 def test_classes_of_another_set_come_by_name_and_merged_ones_by_the_mean(own: tuple[EAGRNet, Path]) -> None:
     model, (source, path) = small(classes=6), own
     fresh = {key: tensor.clone() for key, tensor in model.state_dict().items()}

@@ -96,6 +96,13 @@ def test_photographs_on_one_side_alone_are_named(file: Path) -> None:
     ]
 
 
+def test_one_photograph_is_told_of_in_the_singular(file: Path) -> None:
+    warnings: list[str] = []
+    file.write_text("id,x\n1,p\n2,q\nnone,p\n")
+    read(file, ids=["1", "2"], warnings=warnings)
+    assert warnings == [f"{file}: 1 of its photographs is not in faces test and does not count: 'none'"]
+
+
 @pytest.mark.parametrize(
     ("content", "expected"),
     [
