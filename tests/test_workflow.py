@@ -1,5 +1,6 @@
 """The commands' work as Python functions: the same numbers, nothing printed, and mistakes named in one line."""
 
+import inspect
 import json
 import logging
 import os
@@ -15,6 +16,7 @@ import torch
 
 import faceparse as package
 from faceparse import cli
+from faceparse.commands import edges, evaluate, train
 from faceparse.core.errors import CheckpointError, DatasetError, DeviceError, FaceparseError, SettingsError
 from faceparse.core.settings import load_settings
 from faceparse.core.training.run import RunResult
@@ -48,6 +50,19 @@ def test_every_offered_name_is_there() -> None:
     assert all(getattr(package, name) is not None for name in package.__all__)
     with pytest.raises(AttributeError, match="no attribute 'evaluates'"):
         _ = package.evaluates
+
+
+def test_the_functions_have_the_commands_options() -> None:
+    """But those of several processes, of what is printed, and those that Python has in another form."""
+    many = {"gpus", "processes", "nodes", "rendezvous", "max_restarts"}
+    for command, function, without in (
+        (evaluate.evaluate, package.evaluate, {"checkpoints", "gpus", "as_json"}),
+        (train.train, package.train, many | {"experiment", "set_", "profile"}),
+        (edges.edges, package.edges, set[str]()),
+    ):
+        options = set(inspect.signature(command).parameters)
+        assert without <= options
+        assert options - without <= set(inspect.signature(function).parameters)
 
 
 def test_a_training_gives_the_commands_checkpoint(

@@ -198,6 +198,11 @@ def test_a_batch_is_its_photographs_one_by_one(bands: faceparse.FaceParser, phot
     assert bands.predict_batch([]) == []
 
 
+def test_a_parser_says_what_it_is(trained: RunResult) -> None:
+    shown = repr(faceparse.load(trained.best, device="cpu"))
+    assert shown == f"<FaceParser of {trained.best}: 11 classes of helen, 64 x 64, on cpu>"
+
+
 def test_every_kind_of_model_is_loaded_by_one_call(trained: RunResult, bundle: Path, faces: Path) -> None:
     photo = next((faces / "images").iterdir())
     by_checkpoint, by_bundle = (faceparse.load(source, device="cpu") for source in (trained.best, str(bundle)))
