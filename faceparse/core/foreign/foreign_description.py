@@ -212,6 +212,9 @@ def _reason(error: ValidationError, content: Mapping[str, Any]) -> str:
     """The first mistake in plain words. A mistyped key is also a missing one: the typed one is named first."""
     found = error.errors(include_url=False)
     first = next((one for one in found if one["type"] == "extra_forbidden"), found[0])
+    message = first["msg"].removeprefix("Value error, ")
+    if not first["loc"]:  # of the whole: it names its key itself
+        return message
     path = [str(part) for part in first["loc"]]
     section = path[0] if path[0] in _TABLES and len(path) > 1 else ""
     known = _TABLES.get(section, Description).model_fields
@@ -220,13 +223,12 @@ def _reason(error: ValidationError, content: Mapping[str, Any]) -> str:
         missing = [key for key in known if isinstance(table, Mapping) and key not in table]
         close = nearest(path[-1], missing) or nearest(path[-1], known) or f"; the keys are {', '.join(known)}"
         return f"unknown key {'.'.join(path)[:100]!r}{close}"
-    message = first["msg"].removeprefix("Value error, ")
     if section == "files":
         return f"{'.'.join(path)}: {message}"
     own = path[: 1 + bool(section)]  # without the place in a list
     key = ".".join(own)
     if first["type"] == "value_error":
-        return f"{key}: {message}" if key else message
+        return f"{key}: {message}"
     told = _help(known[own[-1]].description) or message
     if first["type"] == "missing" and path == own:
         return f"{key!r} is missing; {told}"
