@@ -70,6 +70,7 @@ NOT_RUN = {
     "python -m http.server": "a server; test_in_browser.py starts one",
     "faceparse export --fixed-size": "ten seconds; tests/core/export/test_sizes.py makes one",
     "faceparse experiments/celebamask-hq-light.toml": "a download; test_interruptions.py trains a light network",
+    "faceparse experiments/fasseg-light.toml": "the shipped model's network, which is larger than those of the tests",
     "faceparse import resnet18.onnx": "a download",
     "faceparse import segformer.onnx": "a download; tests/core/foreign/test_import_model.py makes such a network",
     "faceparse import --try": "a network that knows faces; tests/core/foreign/test_guesses.py has one",
