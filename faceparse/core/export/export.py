@@ -121,9 +121,9 @@ def check_possible(model: Exportable, formats: Sequence[str], layout: str | None
         ExportError: a graph is ONNX already, and a format or the layout needs PyTorch's weights; or a format holds the
             weights of one network.
     """
-    if isinstance(model, EnsembleModel):
-        if alone := [name for name in formats if FORMATS[PAGES.get(name, name)].holds_weights]:
-            raise ExportError(f"{alone[0]}: holds the weights of one network, not of an ensemble; take onnx")
+    alone = [name for name in formats if FORMATS[PAGES.get(name, name)].holds_weights]
+    if isinstance(model, EnsembleModel) and alone:
+        raise ExportError(f"{alone[0]}: holds the weights of one network, not of an ensemble; take onnx")
     if not model.foreign:
         return
     kinds = ", ".join(name for name, known in FORMATS.items() if known.servable)
