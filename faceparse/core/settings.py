@@ -655,7 +655,7 @@ def _explain(errors: list[Any], layers: dict[str, Any]) -> str:
 
 
 def _allowed(error: Any) -> str:
-    """What one alternative of a setting takes."""
+    """Return the values that one alternative of a setting takes."""
     if error["type"] == "literal_error":
         return str(error["ctx"]["expected"])
     if error["type"].startswith("int_"):

@@ -75,7 +75,7 @@ class Output(_Table):
     position: Annotated[int, Field(ge=1)] | None = None
     """Position of the output in the file, from 1, where its name is not known."""
     values: Values
-    """What its numbers are."""
+    """Kind of its numbers."""
     stride: Annotated[int, Field(ge=1, le=64)]
     """Pixels of the input along one side of a cell of the output, a whole number from 1 to 64."""
 

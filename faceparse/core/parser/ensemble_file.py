@@ -130,7 +130,7 @@ def _read_member(path: Path, member: _Member) -> Checkpoint:
 
 
 def _difference(first: Checkpoint, other: Checkpoint) -> str | None:
-    """What keeps two networks from answering as one; None where nothing does."""
+    """Line on what keeps two networks from answering as one; None where nothing does."""
     if first.label_set != other.label_set:
         return f"other classes ({first.label_set.name}, {other.label_set.name})"
     ours, theirs = first.settings.data, other.settings.data

@@ -15,11 +15,11 @@ from faceparse.core.text.shapes import parse_json_as
 
 SWEEP_FILE = "sweep.json"
 Purpose = Literal["sweep", "folds", "curve"]
-"""What the trials are for: to find the best settings, or to train all networks of folds or of a learning curve."""
+"""Use of the trials: to find the best settings, or to train all networks of folds or of a learning curve."""
 COMMANDS: dict[Purpose, str] = {"sweep": "sweep", "folds": "train", "curve": "curve"}
 """Command that goes on with the trials by --resume."""
 NOUNS: dict[Purpose, str] = {"sweep": "a sweep", "folds": "folds", "curve": "a curve"}
-"""What a folder of trials holds, in messages."""
+"""Name of what a folder of trials holds, in messages."""
 
 
 @dataclass
