@@ -21,7 +21,7 @@ from faceparse.core.training.run import RunResult
 KEYS = ["checkpoint", "dataset", "split", "protocol", "images", "f1", "iou", "merged_f1"]
 KEYS += ["mean_f1", "mean_iou", "pixel_accuracy", "boundary_f1", "mean_boundary_f1", "intervals"]
 KEYS += ["resampled_mean_f1", "confusion", "groups"]
-KEYS += ["epoch", "input_size", "tta", "classes", "label_set", "bootstrap", "worst"]
+KEYS += ["epoch", "input_size", "tta", "classes", "label_set", "bootstrap", "scarce", "worst"]
 KEYS += ["fingerprint", "licence", "model_file", "speed", "finished"]
 SCORES = KEYS[5:17]
 

@@ -1,6 +1,6 @@
 """Find everything that is wrong with a dataset, before hours are spent on it."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -13,6 +13,7 @@ from faceparse.core.checking.moments import Moments, stack_moments
 from faceparse.core.checking.remap import must_not_be_half_remapped
 from faceparse.core.checking.sides import side_problems
 from faceparse.core.datasets.coverage import coverage_notes
+from faceparse.core.datasets.dataset_groups import GROUPS_FILE, read_groups, torn
 from faceparse.core.datasets.layout import SPLITS, DatasetFolder, Sample, resolve_label_set
 from faceparse.core.datasets.orientation import drawn_as_stored
 from faceparse.core.errors import DatasetError
@@ -103,6 +104,7 @@ def check_dataset(
             for (split, sample), look in zip(every, looks, strict=True)
         ]
     )
+    problems += _groups(root, samples)
     moments = stack_moments([look.moments for look in looks if look.moments], len(label_set))
     order = detect_order(moments, label_set)
     if order in (None, label_set.name):
@@ -200,6 +202,19 @@ def _check_list(folder: DatasetFolder, split: str) -> tuple[list[Sample], list[s
     if not first_seen:
         problems.append(f"{folder.list_path(split)}: the list is empty")
     return samples, problems
+
+
+def _groups(root: Path, samples: Mapping[str, Sequence[Sample]]) -> list[str]:
+    """What is wrong with groups.csv: a bad line, or a group that is in several splits."""
+    try:
+        groups = read_groups(root)
+    except DatasetError as error:
+        return [str(error)]
+    listed = [(sample.id, split) for split, of in samples.items() for sample in of]
+    found = [(groups[name], split) for name, split in listed if name in groups]
+    if groups and listed and not found:
+        return [f"{root / GROUPS_FILE}: names no listed photograph; write their ids, such as {listed[0][0]!r}"]
+    return [f"{root / GROUPS_FILE}: {one}; move each group into one split" for one in torn(found)]
 
 
 def _edges(*, missing: Sequence[Sample], outdated: Sequence[Sample], root: Path) -> list[str]:

@@ -9,11 +9,11 @@ from typing import Any
 from faceparse.core.annotations.annotation_files import annotations_of, name_key, read_annotations
 from faceparse.core.annotations.regions import ids_by_name
 from faceparse.core.datasets.folder_labels import FoundLabels, LabelMap, Photograph
-from faceparse.core.datasets.photograph_names import some_names
 from faceparse.core.datasets.source import Item
 from faceparse.core.errors import DatasetError
 from faceparse.core.labels.label_set import LabelSet, nearest
 from faceparse.core.text.path_pattern import Pattern
+from faceparse.core.text.patterns import some_names
 
 MOST = 10
 """Problems that one message names."""

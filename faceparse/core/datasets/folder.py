@@ -1,7 +1,7 @@
 """Your own folder of photographs and labels, paired by name."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -9,11 +9,12 @@ import numpy as np
 
 from faceparse.core.datasets.annotated_labels import AnnotatedLabels
 from faceparse.core.datasets.class_masks import ClassMasks
+from faceparse.core.datasets.dataset_groups import torn
 from faceparse.core.datasets.folder_labels import FolderLabels, Photograph
 from faceparse.core.datasets.label_pictures import LabelPictures
 from faceparse.core.datasets.own_splits import folders_like_splits, splits_of_file, splits_of_folders
-from faceparse.core.datasets.photograph_groups import ALONE, groups_of, torn
-from faceparse.core.datasets.photograph_names import PhotographNames, some_names
+from faceparse.core.datasets.photograph_groups import groups_of, is_pattern
+from faceparse.core.datasets.photograph_names import PhotographNames
 from faceparse.core.datasets.source import Item, OnBroken, Raw, WithoutLandmarks, must_be_a_folder
 from faceparse.core.datasets.splits import split_by_hash
 from faceparse.core.errors import DatasetError, SettingsError
@@ -24,12 +25,14 @@ from faceparse.core.labels.classes import IGNORE
 from faceparse.core.labels.label_set import LabelSet, unknown_values
 from faceparse.core.labels.mapping import MappingFile, identity, map_classes
 from faceparse.core.text.path_pattern import Pattern
-from faceparse.core.text.patterns import some
+from faceparse.core.text.patterns import some, some_names
 
 LABELS = "labels/*.png"
 """Pattern of the labels where none is given."""
 SHARE = 0.1
 """Share of val and of test where the dataset has no splits and none is given."""
+_ALONE = "\0"
+"""End of the name by which a photograph without a group is drawn among groups, which no group has."""
 
 
 class Folder(WithoutLandmarks):
@@ -123,7 +126,7 @@ class Folder(WithoutLandmarks):
         labelled = [one.id for one in photographs if one.id not in found.problems]
         # Where a missing label is an error, it is the one to tell, not that few photographs are left.
         counted = labelled if labelled and self.on_broken == "skip" else [one.id for one in photographs]
-        splits, groups = self._splits(photographs, counted)
+        splits, groups, drawn = self._splits(photographs, counted)
         return [
             Item(
                 one.id,
@@ -132,6 +135,7 @@ class Folder(WithoutLandmarks):
                 found.reading,
                 groups.get(one.id, ""),
                 found.problems.get(one.id, ""),
+                one.id in drawn,
             )
             for one in photographs
             if one.id in splits
@@ -166,14 +170,14 @@ class Folder(WithoutLandmarks):
 
     def _splits(
         self, photographs: Sequence[Photograph], counted: Sequence[str]
-    ) -> tuple[dict[str, str], dict[str, str]]:
-        """Split by id, and the group by id of those whose split is drawn.
+    ) -> tuple[dict[str, str], dict[str, str], Collection[str]]:
+        """Split by id; group by id, of those that have one; and the ids whose split was drawn.
 
         Args:
             counted: ids of the photographs that shares are shares of.
         """
         names = PhotographNames(photographs, self.raw)
-        groups = {one.id: one.id for one in photographs}
+        groups = dict[str, str]()
         if self.group is not None:
             groups, problems, notes = groups_of(photographs, self.group, names)
             self._problems += problems
@@ -184,26 +188,29 @@ class Folder(WithoutLandmarks):
                     f"splits are drawn, although folders are named {', '.join(words)}; to keep those, write {{split}} "
                     "there in --images and --labels"
                 )
-            return self._drawn(groups, counted), groups
+            splits = self._drawn([one.id for one in photographs], groups, counted)
+            return splits, groups, splits
         splits = self._own_splits(photographs, names)
-        if self.group is not None and (parts := torn(groups, splits)):
+        if parts := torn((group, splits[key]) for key, group in groups.items() if key in splits):
             raise DatasetError(f"--group {self.group}: {some_names(parts)}; move each group into one split")
         for option, share, split in (("--val", self.val, "val"), ("--test", self.test, "test")):
             if share > 0 and split in splits.values():
                 raise SettingsError(f"{option}: has no effect, since the dataset has its own {split}; leave it out")
         if self.val == self.test == 0:
-            return splits, {}
-        train = {key: groups[key] for key, split in splits.items() if split == "train"}
-        return splits | self._drawn(train, [key for key in counted if key in train]), train
+            return splits, groups, ()
+        train = dict.fromkeys(key for key, split in splits.items() if split == "train")
+        return splits | self._drawn(train, groups, [key for key in counted if key in train]), groups, train
 
-    def _drawn(self, groups: Mapping[str, str], counted: Sequence[str]) -> dict[str, str]:
-        drawn = split_by_hash({groups[key] for key in counted}, val=self.val, test=self.test, seed=self.seed)
+    def _drawn(self, ids: Iterable[str], groups: Mapping[str, str], counted: Sequence[str]) -> dict[str, str]:
+        alone = _ALONE if groups else ""
+        unit = {key: groups.get(key, key + alone) for key in ids}
+        drawn = split_by_hash({unit[key] for key in counted}, val=self.val, test=self.test, seed=self.seed)
         self._notes += [
-            f"{split} would be empty by its share: {name.rstrip(ALONE)} is lent to it, and may return to train when "
+            f"{split} would be empty by its share: {name.rstrip(_ALONE)} is lent to it, and may return to train when "
             "photographs are added"
             for split, name in drawn.lent.items()
         ]
-        return {key: drawn.of.get(group, "train") for key, group in groups.items()}
+        return {key: drawn.of.get(name, "train") for key, name in unit.items()}
 
     def _own_splits(self, photographs: Sequence[Photograph], names: PhotographNames) -> dict[str, str]:
         if self.splits is None:
@@ -259,7 +266,8 @@ class Folder(WithoutLandmarks):
 
     def describe(self) -> dict[str, Any]:
         """Facts that the result depends on."""
-        given = {"splits": self.splits, "group": self.group}
+        group = self.group if is_pattern(self.group) else _resolved(self.group)
+        given = {"splits": _resolved(self.splits), "group": group}
         return {
             "source": "folder",
             "raw": str(self.raw.resolve()),
@@ -272,6 +280,11 @@ class Folder(WithoutLandmarks):
             "test": self.test,
             "seed": self.seed,
         }
+
+
+def _resolved(path: str | None) -> str | None:
+    """The path from any working folder."""
+    return None if path is None else str(Path(path).resolve())
 
 
 def _must_name_photographs(images: Pattern, raw: Path) -> None:

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from faceparse.core.errors import DatasetError
 from faceparse.core.text.path_pattern import Pattern
+from faceparse.core.text.patterns import some_names
 
 
 class LabelFiles:
@@ -35,7 +36,7 @@ class LabelFiles:
     def unused(self) -> tuple[str, ...]:
         """Note on the files that no photograph took."""
         left = self.left()
-        shown = ", ".join(path.name for path in left[:5]) + (f" and {len(left) - 5} more" if len(left) > 5 else "")
+        shown = some_names([path.name for path in left])
         return (f"{len(left)} label file{'s' * (len(left) != 1)} without a photograph: {shown}",) if left else ()
 
 

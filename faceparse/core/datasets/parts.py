@@ -1,25 +1,17 @@
 """The photographs that a run trains on, and those that choose its best.pth: the lists, folds of them, or a share.
 
-groups.csv in the dataset folder, with the columns photograph (an id) and group, keeps photographs together, such as
-those of one person. A photograph that it does not name is a group of its own.
+Photographs of one group of groups.csv stay together (`dataset_groups.py`).
 """
 
-import csv
 import hashlib
-import io
 from collections import Counter
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from faceparse.core.datasets.dataset_groups import group_names
 from faceparse.core.datasets.layout import DatasetFolder, Sample
-from faceparse.core.errors import DatasetError, SettingsError
-from faceparse.core.files.reading import read_bytes
+from faceparse.core.errors import SettingsError
 from faceparse.core.settings import DataSettings
-from faceparse.core.text.paths import decode_text
-
-GROUPS_FILE = "groups.csv"
-COLUMNS = ["photograph", "group"]
 
 
 @dataclass(frozen=True)
@@ -91,46 +83,6 @@ def all_labelled(root: Path) -> list[Sample]:
     folder = DatasetFolder(root)
     splits = ["train", *(["val"] if folder.list_path("val").is_file() else [])]
     return list(dict.fromkeys(sample for split in splits for sample in folder.samples(split)))
-
-
-def group_names(root: Path, samples: Sequence[Sample]) -> list[str]:
-    """Name of the group of each photograph: that of groups.csv, else one that no other photograph has.
-
-    Raises:
-        DatasetError: groups.csv is bad, or names no photograph of train and val.
-    """
-    known = _read_groups(root / GROUPS_FILE)
-    labelled = all_labelled(root) if known else []
-    if known and not any(sample.id in known for sample in labelled):
-        raise DatasetError(
-            f"{root / GROUPS_FILE}: names no photograph of train and val; write their ids, such as {labelled[0].id!r}"
-        )
-    return [f"group {known[sample.id]}" if sample.id in known else f"photograph {sample.id}" for sample in samples]
-
-
-def _read_groups(path: Path) -> Mapping[str, str]:
-    """Id of a photograph -> name of its group; empty without the file."""
-    if not path.is_file():
-        return {}
-    try:
-        text = decode_text(read_bytes(path))
-    except UnicodeDecodeError:
-        raise DatasetError(f"{path}: not a text file in UTF-8; save it as CSV in UTF-8") from None
-    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
-    try:
-        rows = [(reader.line_num, [cell.strip() for cell in cells]) for cells in reader if any(cells)]
-    except csv.Error as error:
-        raise DatasetError(f"{path}:{reader.line_num}: not a line of a CSV file ({error}); fix it") from None
-    if not rows or rows[0][1] != COLUMNS:
-        raise DatasetError(f"{path}: its first line is not {','.join(COLUMNS)!r}; write it so")
-    groups: dict[str, str] = {}
-    for line, cells in rows[1:]:
-        if len(cells) != len(COLUMNS) or not all(cells):
-            raise DatasetError(f"{path}:{line}: not the id of a photograph and the name of its group; fix the line")
-        name, group = cells
-        if groups.setdefault(name, group) != group:
-            raise DatasetError(f"{path}:{line}: {name!r} is in two groups, {groups[name]!r} and {group!r}; keep one")
-    return groups
 
 
 def _share(train: list[Sample], data: DataSettings, seed: int) -> list[Sample]:

@@ -1,25 +1,26 @@
 """Groups of photographs that stay in one split, such as all of one person."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from faceparse.core.datasets.folder_labels import Photograph
 from faceparse.core.datasets.own_splits import column_of
-from faceparse.core.datasets.photograph_names import Named, PhotographNames, some_names
+from faceparse.core.datasets.photograph_names import Named, PhotographNames
 from faceparse.core.errors import SettingsError
 from faceparse.core.text.path_pattern import Pattern
+from faceparse.core.text.patterns import some_names
 
-ALONE = "\0"
-"""End of the name of a group of one photograph, which other groups cannot have."""
+
+def is_pattern(by: str | None) -> bool:
+    """Whether `--group` is a pattern of names, and no file."""
+    return by is not None and "{group}" in by
 
 
 def groups_of(
     photographs: Sequence[Photograph], by: str, names: PhotographNames
 ) -> tuple[dict[str, str], list[str], list[str]]:
-    """Photograph's id -> group; one line for each line of a table that is wrong; notes for the user.
-
-    A photograph without a group is one of its own.
+    """Photograph's id -> group, where it has one; one line for each line of a table that is wrong; notes for the user.
 
     Args:
         by: a pattern of the ids with `{group}` in it, such as `{group}_*`; or a CSV with the columns `id` and `group`.
@@ -28,7 +29,7 @@ def groups_of(
         SettingsError: `by` is neither, or fits no photograph.
         DatasetError: the CSV cannot be read.
     """
-    if "{group}" in by:
+    if is_pattern(by):
         found, problems = _by_pattern(photographs, by), list[str]()
     elif by.lower().endswith((".csv", ".tsv", ".txt")):
         rows = [Named(f"{by}:{row.line}", row.cells[0], group) for row, group in column_of(Path(by), "group")]
@@ -45,7 +46,7 @@ def groups_of(
     notes = [f"{len(sizes)} groups, of which the largest has {max(sizes)} photographs; each is in one split"]
     if alone:
         notes.append(f"{len(alone)} photographs fit no group, and count as one each: {some_names(alone)}")
-    return {one.id: found.get(one.id, one.id + ALONE) for one in photographs}, problems, notes
+    return found, problems, notes
 
 
 def _by_pattern(photographs: Sequence[Photograph], text: str) -> dict[str, str]:
@@ -54,11 +55,3 @@ def _by_pattern(photographs: Sequence[Photograph], text: str) -> dict[str, str]:
         raise SettingsError(f"--group {text!r}: the only field is {{group}}; write * for what differs")
     matches = ((one.id, pattern.match(one.id)) for one in photographs)
     return {key: match.fields["group"] for key, match in matches if match}
-
-
-def torn(groups: Mapping[str, str], splits: Mapping[str, str]) -> list[str]:
-    """One phrase for each group that is in several splits: `anna in train and test`."""
-    found: dict[str, dict[str, None]] = {}
-    for key, split in splits.items():
-        found.setdefault(groups[key], {})[split] = None
-    return [f"{group} in {' and '.join(sorted(places))}" for group, places in found.items() if len(places) > 1]

@@ -65,8 +65,3 @@ class PhotographNames:
                     "one of the lines"
                 )
         return {key: line.value for key, line in found.items()}, problems
-
-
-def some_names(names: Sequence[str]) -> str:
-    """The first five of some names, and how many more there are."""
-    return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")

@@ -12,6 +12,7 @@ from typing import Any
 import tomli_w
 
 from faceparse.core.datasets.archive import identity, unpack
+from faceparse.core.datasets.dataset_groups import GROUPS_FILE, write_groups
 from faceparse.core.datasets.layout import SPLITS, write_label_set
 from faceparse.core.datasets.orientation import drawn_as_stored
 from faceparse.core.datasets.prepare_photograph import points_come_from_labels, prepare_photograph
@@ -20,6 +21,7 @@ from faceparse.core.datasets.prepare_record import (
     RECORD,
     Outcome,
     files_of,
+    groups_of,
     is_fresh,
     is_listed,
     is_whole,
@@ -113,7 +115,7 @@ def _prepare_described(
     items = _keep_splits(items, finished)
     stamps = {item.id: stamp_of(item) for item in items}
     outcomes = {
-        item.id: replace(noted[item.id], split=item.split)
+        item.id: replace(noted[item.id], split=item.split, group=item.group)
         for item in items
         if is_fresh(out, noted.get(item.id), stamps[item.id])
         and (source.on_broken == "skip" or noted[item.id].status != "broken")
@@ -122,7 +124,7 @@ def _prepare_described(
     if todo or begun or outcomes != noted or source.problems() or not is_whole(out, finished.values()):
         _prepare_all(source, out, alignment, todo, stamps, outcomes, processes, track)
         _refuse_stored(outcomes.values())
-        _finish(source, out, outcomes)
+        _finish(source, out, outcomes, bool(groups_of(finished.values())))
     notes = [*source.notes(), *_emptied(items, outcomes)]  # while an archive is still unpacked
     if archive is not None:
         shutil.rmtree(unpacked_folder(out), ignore_errors=True)
@@ -175,12 +177,17 @@ def _prepare_all(
 
 def _keep_splits(items: Sequence[Item], finished: Mapping[str, Outcome]) -> list[Item]:
     """The items, in the splits that their groups have in a finished folder: what is added moves none of them."""
-    known = defaultdict[str, set[str]](set)
+    known = defaultdict[tuple[str, str], set[str]](set)
     for item in items:
-        if item.group and item.id in finished and is_listed(finished[item.id]):
-            known[item.group].add(finished[item.id].split)
-    kept = {group: splits.pop() for group, splits in known.items() if len(splits) == 1}
-    return [replace(item, split=kept.get(item.group, item.split)) for item in items]
+        if item.drawn and item.id in finished and is_listed(finished[item.id]):
+            known[_unit(item)].add(finished[item.id].split)
+    kept = {unit: splits.pop() for unit, splits in known.items() if len(splits) == 1}
+    return [replace(item, split=kept.get(_unit(item), item.split)) if item.drawn else item for item in items]
+
+
+def _unit(item: Item) -> tuple[str, str]:
+    """Group of a photograph, or the photograph itself where it stands alone."""
+    return (item.group, "") if item.group else ("", item.id)
 
 
 def _emptied(items: Sequence[Item], outcomes: Mapping[str, Outcome]) -> list[str]:
@@ -199,8 +206,11 @@ def _refuse_stored(outcomes: Collection[Outcome]) -> None:
         raise DatasetError(f"{min(stored)}: {problem}")
 
 
-def _finish(source: Source, out: Path, outcomes: dict[str, Outcome]) -> None:
-    """Write lists, label set and record, after every photograph is done."""
+def _finish(source: Source, out: Path, outcomes: dict[str, Outcome], had_groups: bool) -> None:
+    """Write lists, label set, groups and record, after every photograph is done.
+
+    Without groups, groups.csv may be the user's and stays, unless an earlier run wrote it (`had_groups`).
+    """
     write_label_set(out, source.label_set)
     ordered = [outcomes[key] for key in sorted(outcomes)]
     for split in SPLITS:
@@ -209,6 +219,10 @@ def _finish(source: Source, out: Path, outcomes: dict[str, Outcome]) -> None:
             write_atomic(out / f"{split}_list.txt", "".join(lines).encode())
         else:  # its photographs are gone from the source
             (out / f"{split}_list.txt").unlink(missing_ok=True)
+    if groups := groups_of(ordered):
+        write_groups(out, groups)
+    elif had_groups:
+        (out / GROUPS_FILE).unlink(missing_ok=True)
     write_atomic(out / RECORD, "".join(outcome.line() + "\n" for outcome in ordered).encode())
     (out / JOURNAL).unlink(missing_ok=True)
 

@@ -29,7 +29,7 @@ def prepare_photograph(source: Source, out: Path, alignment: Alignment | None, s
         OutputError: the files cannot be written. Any other error makes a broken outcome.
     """
     item, stamp = stamped
-    outcome = partial(Outcome, item.id, item.split, stamp)
+    begun = outcome = partial(Outcome, item.id, item.split, stamp, group=item.group)
     if item.problem:
         return outcome("broken", item.problem)
     try:
@@ -54,7 +54,7 @@ def prepare_photograph(source: Source, out: Path, alignment: Alignment | None, s
     except OutputError:
         raise
     except FaceparseError as error:
-        return Outcome(item.id, item.split, stamp, "broken", str(error))
+        return begun("broken", str(error))
     aligned = align(raw.image, raw.label, matrix, alignment.size)
     truth = harden(raw.label)
     _write_image(out, item, encode_jpeg(aligned.image))

@@ -3,12 +3,13 @@
 import hashlib
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from faceparse.core.datasets.dataset_groups import GROUPS_FILE
 from faceparse.core.datasets.source import Item
 from faceparse.core.errors import DatasetError
 from faceparse.core.text.shapes import parse_json_as
@@ -48,6 +49,8 @@ class Outcome:
     """Phrase for a class that a mapping merged -> its number of pixels."""
     pixels: tuple[int, ...] = ()
     """Number of pixels of each class, then of ignored pixels."""
+    group: str = ""
+    """The item's `group`."""
 
     def line(self) -> str:
         """The outcome as one line of JSON, without a line break."""
@@ -75,6 +78,11 @@ def is_listed(outcome: Outcome) -> bool:
     return outcome.status not in ("skipped", "broken")
 
 
+def groups_of(outcomes: Iterable[Outcome]) -> dict[str, str]:
+    """Id -> group, of the listed photographs that have one."""
+    return {one.id: one.group for one in outcomes if one.group and is_listed(one)}
+
+
 def files_of(outcome: Outcome) -> list[str]:
     """Files that a photograph's preparation writes, relative to the dataset folder."""
     names = [f"images/{outcome.id}.jpg", f"labels/{outcome.id}.png"] if is_listed(outcome) else []
@@ -88,11 +96,12 @@ def is_fresh(out: Path, outcome: Outcome | None, stamp: str) -> bool:
     return outcome is not None and outcome.source == stamp and _files_exist(out, outcome)
 
 
-def is_whole(out: Path, outcomes: Iterable[Outcome]) -> bool:
+def is_whole(out: Path, outcomes: Collection[Outcome]) -> bool:
     """Whether a finished folder still has all its files."""
     splits = {outcome.split for outcome in outcomes if is_listed(outcome)}
     return bool(splits) and (
         all((out / f"{split}_list.txt").is_file() for split in splits)
+        and ((out / GROUPS_FILE).is_file() or not groups_of(outcomes))
         and all(_files_exist(out, outcome) for outcome in outcomes)
     )
 

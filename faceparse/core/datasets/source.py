@@ -38,9 +38,11 @@ class Item:
     reading: str = ""
     """Meaning of the label's values where they are not ids: `0 is background, 255 is hair`; else empty."""
     group: str = ""
-    """Name of the group that stays in one split, such as a person; empty where the dataset itself says the split."""
+    """Name of the photographs that belong together, such as those of one person; empty for one that stands alone."""
     problem: str = ""
     """One line on why the photograph cannot be prepared, where that is known before it is read; else empty."""
+    drawn: bool = False
+    """Whether the split was drawn. In a finished folder, the photograph and its group then keep the one they have."""
 
     def __post_init__(self) -> None:
         parts = self.id.split("/")

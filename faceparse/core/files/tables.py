@@ -1,9 +1,9 @@
-"""CSV tables that people write: a line for each photograph, a column for each attribute."""
+"""CSV tables: those that people write, a line for each photograph and a column for each attribute; and our own."""
 
 import csv
 import io
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -59,6 +59,13 @@ def read_table(path: Path) -> tuple[list[str], list[Row]]:
     if not rows:
         raise DatasetError(f"{path}: has no line but the first; add a line for each photograph")
     return header.cells[1:], rows
+
+
+def csv_text(rows: Iterable[Iterable[object]]) -> str:
+    r"""Text of a CSV file, with commas and `\n`. The first row has the columns' names."""
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows(rows)
+    return text.getvalue()
 
 
 def _check_names(path: Path, names: Sequence[str]) -> None:

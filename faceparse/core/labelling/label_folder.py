@@ -10,6 +10,7 @@ from typing import NamedTuple
 from faceparse.core.errors import DatasetError
 from faceparse.core.images.read_photograph import IMAGE_SUFFIXES
 from faceparse.core.text.paths import broken_link, path_problem
+from faceparse.core.text.patterns import some_names
 
 LABELS, GUESSES = "labels", "guesses"
 """Folders beside the photographs: what was saved, and what the model answered."""
@@ -77,8 +78,7 @@ def find_photographs(folder: Path) -> Found:
     ]
     folders = [path.name for path in entries if path.is_dir() and path.name not in (LABELS, GUESSES)]
     if folders:
-        more = f" and {len(folders) - 5} more" if len(folders) > 5 else ""
-        notes.append(f"folders in it are not searched: {', '.join(folders[:5])}{more}; name one with --label")
+        notes.append(f"folders in it are not searched: {some_names(folders)}; name one with --label")
     photographs = [Photograph(same[0]) for same in twins.values() if len(same) == 1]
     if not photographs:
         why = f"; {notes[0]}" if notes else f" ({', '.join(IMAGE_SUFFIXES)})"

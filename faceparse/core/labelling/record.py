@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from faceparse.core.errors import DatasetError
 from faceparse.core.files.reading import read_bytes
+from faceparse.core.files.tables import csv_text
 from faceparse.core.files.writing import write_atomic
 
 RECORD = "labels.csv"
@@ -56,8 +57,5 @@ def write_record(path: Path, rows: Mapping[str, Row]) -> None:
     Raises:
         OutputError: it cannot be written.
     """
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(_COLUMNS)
-    writer.writerows((name, *row) for name, row in sorted(rows.items()))
-    write_atomic(path, text.getvalue().encode("utf-8", "surrogateescape"))
+    text = csv_text([_COLUMNS, *((name, *row) for name, row in sorted(rows.items()))])
+    write_atomic(path, text.encode("utf-8", "surrogateescape"))

@@ -1,7 +1,5 @@
 """Chooses the photographs of which a model is least sure: ranks, lists and copies them."""
 
-import csv
-import io
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -14,6 +12,7 @@ from faceparse.core.faces.face import Finder
 from faceparse.core.faces.geometry import FaceGeometry, if_consistent
 from faceparse.core.faces.own_finder import MIN_FACE, own_finder
 from faceparse.core.files.reading import read_bytes
+from faceparse.core.files.tables import csv_text
 from faceparse.core.files.writing import make_folder, write_atomic
 from faceparse.core.labels.label_set import LabelSet
 from faceparse.core.machine.parallel import Track, untracked
@@ -178,12 +177,10 @@ def rank(found: Iterable[Doubtful]) -> list[Doubtful]:
 
 def table_csv(ranked: Iterable[Doubtful]) -> str:
     """Content of the table, a line for each photograph. Numbers are empty where nothing was measured."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(COLUMNS)
+    rows: list[Sequence[object]] = [COLUMNS]
     for one in ranked:
         doubt = one.doubt
         numbers = ("", "", "") if doubt is None else (doubt.uncertainty, doubt.entropy, doubt.disagreement)
         shown = [number if isinstance(number, str) else f"{number:.6f}" for number in numbers]
-        writer.writerow([one.source.where, *shown, "" if one.faces is None else one.faces])
-    return text.getvalue()
+        rows.append([one.source.where, *shown, "" if one.faces is None else one.faces])
+    return csv_text(rows)

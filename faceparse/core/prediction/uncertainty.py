@@ -7,6 +7,7 @@ import numpy as np
 
 from faceparse.core.faces.face import Finder
 from faceparse.core.faces.geometry import FaceGeometry
+from faceparse.core.faces.matte import softmax
 from faceparse.core.labels.label_set import LabelSet
 from faceparse.core.parser.inference import Parser
 from faceparse.core.parser.mirrored import BothViews
@@ -60,14 +61,21 @@ def measure(views: Sequence[np.ndarray]) -> Doubt | None:
     return Doubt(entropy / pixels, changed / pixels) if pixels else None
 
 
+def mean_entropy(answers: Sequence[np.ndarray]) -> float | None:
+    """Mean entropy of some crops' class probabilities, as a share of the largest possible; None without a pixel.
+
+    It is that of `Doubt`, but over the pixels that the model takes for another class than the background in the crop
+    alone: it needs no mirror image. `answers` are C x h x w logits each.
+    """
+    found = np.concatenate([np.empty(0), *(_entropy(one[:, one.argmax(axis=0) != 0]) for one in answers)])
+    return float(found.mean()) if len(found) else None
+
+
 def _entropy(logits: np.ndarray) -> np.ndarray:
     """C x N logits -> entropy of N probabilities, as a share of ln C."""
-    shifted = logits - logits.max(axis=0)
-    exponentials = np.exp(shifted)
-    total = exponentials.sum(axis=0)
-    return np.asarray(
-        (np.log(total) - (exponentials * np.maximum(shifted, -1e4)).sum(axis=0) / total) / np.log(len(logits))
-    )
+    shares = softmax(logits)
+    logs = np.log(np.maximum(shares, np.finfo(shares.dtype).tiny))
+    return np.asarray(-(shares * logs).sum(axis=0) / np.log(len(shares)))
 
 
 def photographs_with_doubt(

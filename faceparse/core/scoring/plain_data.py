@@ -1,16 +1,17 @@
 """Evaluations as plain data, for programs and spreadsheets. `docs/evaluation.md` describes every key."""
 
-import csv
-import io
+import hashlib
 from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
+from faceparse.core.files.tables import csv_text
 from faceparse.core.scoring.bootstrap import LEVEL, SEED, Difference, Interval
 from faceparse.core.scoring.built_in_groups import NAMES
 from faceparse.core.scoring.comparison import Comparison
 from faceparse.core.scoring.group_scores import GroupedScores, GroupScores
 from faceparse.core.scoring.groups import Cell
+from faceparse.core.scoring.scarce import scarce_classes
 from faceparse.core.scoring.scores import plain
 from faceparse.core.scoring.summary import Evaluation, Summary
 
@@ -19,6 +20,7 @@ def evaluation_dict(evaluation: Evaluation) -> dict[str, Any]:
     """Content of scores.json. The scores of a single protocol are at the top level; several protocols have objects."""
     protocols = {name: _summary_dict(summary) for name, summary in evaluation.summaries.items()}
     only = next(iter(protocols)) if len(protocols) == 1 else None
+    scarce = scarce_classes(next(iter(evaluation.summaries.values())).counts, evaluation.label_set)
     return {
         "checkpoint": str(evaluation.checkpoint),
         "dataset": str(evaluation.dataset),
@@ -33,6 +35,7 @@ def evaluation_dict(evaluation: Evaluation) -> dict[str, Any]:
         "label_set": evaluation.label_set.name,
         **({"mapped": evaluation.notes} if evaluation.notes else {}),
         "bootstrap": _bootstrap_dict(evaluation),
+        "scarce": [one._asdict() for one in scarce],
         "worst": [{"id": one.id, "mean_f1": one.mean_f1} for one in evaluation.worst],
         **({"truth": {new: list(old) for new, old in evaluation.truth.items()}} if evaluation.truth else {}),
         "fingerprint": evaluation.fingerprint,
@@ -63,15 +66,13 @@ def images_csv(evaluation: Evaluation) -> str:
     """Content of images.csv: a line for each image and protocol. A cell is empty where the image lacks the class."""
     first = next(iter(evaluation.summaries.values()))
     names, groupings = list(first.images), [grouping.name for grouping in first.groupings]
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["protocol", "id", *map(_column, groupings), *names])
+    rows: list[list[object]] = [["protocol", "id", *map(_column, groupings), *names]]
     for protocol, summary in evaluation.summaries.items():
         cells = {grouping.name: grouping.cells(len(evaluation.ids)) for grouping in summary.groupings}
         for image, name in enumerate(evaluation.ids):
             scores = [plain(summary.images[score][image]) for score in names]
-            writer.writerow([protocol, name, *(_rounded(cells[one][image]) for one in groupings), *scores])
-    return text.getvalue()
+            rows.append([protocol, name, *(_rounded(cells[one][image]) for one in groupings), *scores])
+    return csv_text(rows)
 
 
 def _column(grouping: str) -> str:
@@ -111,8 +112,12 @@ def _scores_dict(summary: Summary | GroupScores) -> dict[str, Any]:
 
 
 def _bootstrap_dict(evaluation: Evaluation) -> dict[str, Any]:
-    resamples = next(iter(evaluation.summaries.values())).resamples
-    return {"resamples": resamples, "level": LEVEL, "seed": SEED}
+    summary = next(iter(evaluation.summaries.values()))
+    drawn: dict[str, Any] = {}
+    if summary.together is not None:
+        digest = hashlib.sha256(summary.together.astype("<i8").tobytes()).hexdigest()[:16]
+        drawn = {"groups": summary.drawn, "grouping": digest}
+    return {"resamples": summary.resamples, "level": LEVEL, "seed": SEED, **drawn}
 
 
 def _differences_dict(differences: Mapping[str, Difference]) -> dict[str, Any]:

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from faceparse.core.datasets.dataset_groups import GROUPS_FILE
 from faceparse.core.labels.label_set import LabelSet
 from faceparse.core.pages.html import data_uri, render
 from faceparse.core.scoring.bootstrap import LEVEL, Difference, Interval
@@ -205,6 +206,7 @@ def _section(protocol: str, summary: Summary) -> dict[str, Any]:
     return {
         "name": protocol,
         "scarce": summary.scarce,
+        "drawn": "images" if summary.drawn is None else f"{summary.drawn} groups of {GROUPS_FILE}, each drawn whole",
         "tiles": [_score(words, name, summary) for name, words in MEANS.items()],
         "boundaries": list(AT),
         "classes": [_class(row, summary) for row in rows_of(summary.label_set) if row.score not in MEANS],

@@ -20,6 +20,7 @@ LARGEST = 32 * 2**20
 Fraction = Annotated[float, Field(strict=True, ge=0, le=1, allow_inf_nan=False)]
 Text = Annotated[str, Field(min_length=1, max_length=4096)]
 Side = Annotated[int, Field(strict=True, ge=1, le=2**16)]
+Hash = Annotated[str, Field(pattern=r"^[0-9a-f]{16}$")]
 Number = Annotated[int, Field(strict=True, ge=0, lt=2**53)]
 
 
@@ -65,6 +66,10 @@ class BootstrapSaid(_Part):
     resamples: Number
     level: Fraction
     seed: Number
+    groups: Number | None = None
+    """Number of groups that were drawn whole; None where each image was drawn alone."""
+    grouping: Hash | None = None
+    """Hash of which image was in which of them."""
 
 
 class ScoreFile(_Part):
@@ -83,7 +88,7 @@ class ScoreFile(_Part):
     mapped: Annotated[tuple[Text, ...], Field(max_length=100)] = ()
     truth: Annotated[dict[Text, tuple[Text, ...]], Field(max_length=256)] = {}
     bootstrap: BootstrapSaid | None = None
-    fingerprint: Annotated[str, Field(pattern=r"^[0-9a-f]{16}$")] | None = None
+    fingerprint: Hash | None = None
     licence: Text | None = None
     model_file: ModelFile | None = None
     speed: Speed | None = None

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import torch
 
+from faceparse.core.datasets.dataset_groups import group_numbers
 from faceparse.core.errors import CheckpointError
 from faceparse.core.images.overlay import overlay
 from faceparse.core.images.read_photograph import read_image
@@ -163,10 +164,11 @@ def score_checkpoint(
             ones.
 
     Raises:
-        DatasetError: a file is broken.
+        DatasetError: a file, or the dataset's groups.csv, is broken.
         CheckpointError: the model's file does not hold what it should, or takes no other input size.
     """
     samples, label_set = plan.split.samples, plan.label_set
+    together = group_numbers(plan.split.root, samples)  # a bad groups.csv is told before the work
     network = augmented_network(plan.model, label_set, plan.augmentation, device, plan.input_size)
     parser = Parser(network, device, plan.model.fit)
     counts = count_samples(
@@ -181,7 +183,7 @@ def score_checkpoint(
     )
     if groupings is None:
         groupings = photograph_groupings(samples, plan.split.label_set, track=track)
-    summaries = {name: Summary(of, label_set, resamples, groupings) for name, of in counts.items()}
+    summaries = {name: Summary(of, label_set, resamples, groupings, together) for name, of in counts.items()}
     return Evaluation(
         checkpoint=plan.model.source,
         epoch=plan.model.epoch,

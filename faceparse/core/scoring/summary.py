@@ -64,6 +64,11 @@ class Summary:
         """Scores by group, by the grouping's name."""
         return score_groups(self.counts, self.label_set, self.groupings, self.resamples, self.together)
 
+    @property
+    def drawn(self) -> int | None:
+        """Number of groups that the resamples draw whole; None where they draw each image alone."""
+        return None if self.together is None else int(self.together.max()) + 1
+
     @cached_property
     def scarce(self) -> str:
         """Text that names the classes with too little truth to be scored; empty where there are none."""

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
+from faceparse.core.datasets.dataset_groups import group_numbers
 from faceparse.core.errors import SettingsError
 from faceparse.core.files.writing import write_atomic
 from faceparse.core.runs.directory import BEST, new_name
@@ -161,7 +162,7 @@ def _measure(trials: Trials) -> Curve:
     points = []
     for share, ones in sorted(by_share.items()):
         unseen = count_unseen([trials.path / one.name / BEST for one in ones], trials.observer.track)
-        summary = Summary(unseen.counts, unseen.label_set, RESAMPLES, (), unseen.together(root))
+        summary = Summary(unseen.counts, unseen.label_set, RESAMPLES, (), group_numbers(root, unseen.samples))
         trained_on = (min(unseen.trained_on), max(unseen.trained_on))
         points.append(Point(share, trained_on, summary.scores.mean_f1, summary.intervals.get("mean_f1")))
         summaries[share] = summary

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+from faceparse.core.datasets.dataset_groups import group_numbers
 from faceparse.core.datasets.layout import fingerprint_of
 from faceparse.core.files.writing import write_atomic
 from faceparse.core.labels.mapping import identity
@@ -100,7 +101,7 @@ def _evaluate(ensemble: EnsembleModel, path: Path, unseen: Unseen) -> tuple[Eval
     data = ensemble.settings.data
     words = [f"fold {number + 1}" for number in unseen.network]
     folds = by_words("fold", words, list(dict.fromkeys(words)))
-    summary = Summary(unseen.counts, unseen.label_set, RESAMPLES, (folds,), unseen.together(data.root))
+    summary = Summary(unseen.counts, unseen.label_set, RESAMPLES, (folds,), group_numbers(data.root, unseen.samples))
     evaluation = Evaluation(
         checkpoint=str(path),
         epoch=None,

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import numpy as np
 
+from faceparse.core.datasets.dataset_groups import GROUPS_FILE
 from faceparse.core.datasets.layout import Sample, listing_hash
-from faceparse.core.datasets.parts import GROUPS_FILE, Parts, divide, group_names
+from faceparse.core.datasets.parts import Parts, divide
 from faceparse.core.errors import DatasetError
 from faceparse.core.labels.label_set import LabelSet
 from faceparse.core.machine.device import resolve_device
@@ -32,11 +33,6 @@ class Unseen:
     """Which of the networks each photograph was scored by, from 0."""
     trained_on: list[int]
     """Number of photographs that each network was trained on."""
-
-    def together(self, root: Path) -> np.ndarray:
-        """Number of each photograph's group, from 0, in the dataset folder `root`."""
-        names = group_names(root, self.samples)
-        return np.unique(np.array(names, object), return_inverse=True)[1].ravel()
 
 
 def count_unseen(checkpoints: Sequence[Path], track: Track) -> Unseen:

@@ -1,4 +1,4 @@
-"""Patterns that users type for files, and lists of files as messages show them."""
+"""Patterns that users type for files, and lists of files and names as messages show them."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,6 +14,9 @@ def any_case(pattern: str) -> str:
 
 def some(files: Sequence[Path]) -> str:
     """Phrase for a list of files: how many, and the names of the first five, as in `2 others: a.txt, b.txt`."""
-    names = ", ".join(path.name for path in files[:5])
-    more = f" and {len(files) - 5} more" if len(files) > 5 else ""
-    return f"{len(files)} other{'s' * (len(files) != 1)}: {names}{more}"
+    return f"{len(files)} other{'s' * (len(files) != 1)}: {some_names([path.name for path in files])}"
+
+
+def some_names(names: Sequence[str]) -> str:
+    """The first five of some names, and how many more there are: `a, b, c, d, e and 2 more`."""
+    return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")

@@ -9,6 +9,7 @@ from PIL import Image
 
 from faceparse.core.checking.check import ImageSizes, check_dataset
 from faceparse.core.checking.class_orders import ORDERS
+from faceparse.core.datasets.dataset_groups import write_groups
 from faceparse.core.datasets.edges import update_edges
 from faceparse.core.datasets.layout import SPLITS, DatasetFolder
 from faceparse.core.errors import DatasetError
@@ -76,6 +77,20 @@ def test_a_folder_without_any_readable_file(own_faces: Path) -> None:
 def test_an_empty_line(own_faces: Path) -> None:
     where = append(own_faces, "")
     assert problems(own_faces) == [f"{where}: empty line; delete it"]
+
+
+def test_a_group_in_two_splits(own_faces: Path) -> None:
+    names = {split: [sample.id for sample in DatasetFolder(own_faces).samples(split)] for split in SPLITS}
+    write_groups(own_faces, {names["train"][0]: "anna", names["test"][0]: "anna", names["val"][0]: "ben"})
+    assert problems(own_faces) == [f"{own_faces}/groups.csv: anna in test and train; move each group into one split"]
+
+
+def test_groups_that_cannot_be_read_or_name_nothing(own_faces: Path) -> None:
+    write_groups(own_faces, {"nobody": "anna"})
+    (problem,) = problems(own_faces)
+    assert problem.startswith(f"{own_faces}/groups.csv: names no listed photograph; write their ids, such as ")
+    (own_faces / "groups.csv").write_text("who\n")
+    assert problems(own_faces) == [f"{own_faces}/groups.csv: its first line is not 'photograph,group'; write it so"]
 
 
 def test_a_line_that_stands_twice(own_faces: Path) -> None:

@@ -9,8 +9,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from faceparse.core.checking.check import check_dataset
+from faceparse.core.datasets.dataset_groups import GROUPS_FILE, read_groups
 from faceparse.core.datasets.folder import Folder
 from faceparse.core.datasets.layout import SPLITS, DatasetFolder
+from faceparse.core.datasets.parts import held_out_fold
 from faceparse.core.datasets.prepare import prepare
 from faceparse.core.errors import DatasetError, OutputError, ProblemsError, SettingsError
 from faceparse.core.images.encoding import encode_jpeg, encode_png
@@ -19,6 +22,7 @@ from faceparse.core.images.read_label import read_label
 from faceparse.core.images.read_photograph import read_image
 from faceparse.core.labels.label_set import LabelSet, get_label_set
 from faceparse.core.labels.mapping import read_mapping
+from faceparse.core.settings import DataSettings
 
 RANDOM = np.random.default_rng(0)
 LABELS = get_label_set("fasseg")
@@ -513,6 +517,72 @@ def test_a_person_stays_in_one_split(nested: Path) -> None:
         assert {item.split for item in items} == set(SPLITS)
         places = {(item.id.split("/")[0], item.split) for item in items}
         assert len(places) == 5
+
+
+def test_groups_are_written_for_folds_and_stay_with_a_grown_folder(nested: Path) -> None:
+    options = {"images": "images/**/*.jpg", "labels": "labels/**/*.png", "group": "{group}/*"}
+    place(nested / "images" / "zoe.jpg", encode_jpeg(photo()))  # fits no group
+    place(nested / "labels" / "zoe.png", encode_png(label()))
+    out = prepared(nested, **options)
+    people = {f"{person}/{n}": person for person in ("anna", "ben", "cy", "dan", "eve") for n in range(4)}
+    assert read_groups(out) == people
+    held = held_out_fold(DataSettings.model_validate({"root": out, "folds": 2}), 0)
+    trained = {sample.id for split in ("train", "val") for sample in DatasetFolder(out).samples(split)}
+    assert len({(people[sample.id], fold) for sample, fold in held.items() if sample.id in people}) == len(
+        {people[name] for name in trained if name in people}
+    )
+    (out / GROUPS_FILE).unlink()
+    place(nested / "images" / "anna" / "9.jpg", encode_jpeg(photo()))
+    place(nested / "labels" / "anna" / "9.png", encode_png(label()))
+    report = prepare(folder(nested, **options), out)
+    assert (report.done, read_groups(out)) == (1, people | {"anna/9": "anna"})
+    (out / GROUPS_FILE).unlink()
+    assert prepare(folder(nested, **options), out).done == 0
+    assert read_groups(out) == people | {"anna/9": "anna"}
+    assert not [one for one in check_dataset(out).problems if GROUPS_FILE in one]
+
+
+def test_groups_are_written_where_the_splits_are_the_users(nested: Path, tmp_path: Path) -> None:
+    table = place(tmp_path / "splits.csv", b"id,split\nanna/0,train\nanna/1,train\nben/0,val\n")
+    options = {"images": "images/**/*.jpg", "labels": "labels/**/*.png", "splits": str(table)}
+    out = prepared(nested, **options, group="{group}/*", val=None, test=None)
+    assert read_groups(out) == {"anna/0": "anna", "anna/1": "anna", "ben/0": "ben"}
+
+
+def test_a_group_that_is_named_otherwise_is_written_otherwise(raw: Path, tmp_path: Path) -> None:
+    table, out = place(tmp_path / "people.csv", b"id,group\nn0,anna\nn1,anna\n"), tmp_path / "out"
+    prepare(folder(raw, group=str(table)), out)
+    assert read_groups(out) == {"n0": "anna", "n1": "anna"}
+    table.write_bytes(b"id,group\nn0,eve\n")
+    assert prepare(folder(raw, group=str(table)), out).done == 0
+    assert read_groups(out) == {"n0": "eve"}
+
+
+def test_the_users_own_groups_are_left_alone(raw: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    prepare(folder(raw), out)
+    place(out / GROUPS_FILE, b"photograph,group\nn0,anna\n")
+    place(raw / "images" / "n9.jpg", encode_jpeg(photo()))
+    place(raw / "labels" / "n9.png", encode_png(label()))
+    assert prepare(folder(raw), out).done == 1
+    assert read_groups(out) == {"n0": "anna"}
+
+
+def test_the_same_files_from_another_working_folder_are_the_same_options(
+    raw: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lines = "".join(f"{name},{'val' if name == 'n5' else 'train'}\n" for name in NAMES)
+    place(tmp_path / "splits.csv", f"id,split\n{lines}".encode())
+    place(tmp_path / "people.csv", b"id,group\nn0,anna\n")
+    place(tmp_path / "elsewhere" / "people.csv", b"id,group\nn1,anna\n")
+    options: dict[str, Any] = {"splits": "splits.csv", "group": "people.csv", "val": None, "test": None}
+    monkeypatch.chdir(tmp_path)
+    prepare(folder(raw, **options), tmp_path / "out")
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    same = options | {"splits": "../splits.csv", "group": str(tmp_path / "people.csv")}
+    assert prepare(folder(raw, **same), tmp_path / "out").done == 0
+    with pytest.raises(OutputError, match="was prepared from another source or with other options"):
+        prepare(folder(raw, **same | {"group": "people.csv"}), tmp_path / "out")
 
 
 def test_splits_may_be_folders(tmp_path: Path) -> None:

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from faceparse.core.datasets.parts import GROUPS_FILE, divide, group_names, held_out_fold
-from faceparse.core.errors import DatasetError, SettingsError
+from faceparse.core.datasets.dataset_groups import GROUPS_FILE, group_names
+from faceparse.core.datasets.parts import divide, held_out_fold
+from faceparse.core.errors import SettingsError
 from faceparse.core.settings import DataSettings
 
 TRAIN, VAL, TEST = [f"t{n:02d}" for n in range(17)], [f"v{n}" for n in range(4)], ["x0", "x1"]
@@ -125,34 +126,3 @@ def test_a_share_of_a_fold_holds_nothing_of_what_is_held_out(root: Path) -> None
     assert half.val == whole.val
     assert set(half.train) < set(whole.train)
     assert half.draws == len(whole.train) == 2 * len(half.train)
-
-
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [
-        ("id,person\na,1\n", "groups.csv: its first line is not 'photograph,group'; write it so"),
-        ("", "groups.csv: its first line is not 'photograph,group'; write it so"),
-        ("photograph,group\nt00\n", "groups.csv:2: not the id of a photograph and the name of its group; fix the line"),
-        (
-            "photograph,group\nt00,\n",
-            "groups.csv:2: not the id of a photograph and the name of its group; fix the line",
-        ),
-        ("photograph,group\nt00,a\n\nt00,b\n", "groups.csv:4: 't00' is in two groups, 'a' and 'b'; keep one"),
-        (
-            "photograph,group\nt00.jpg,a\n",
-            "groups.csv: names no photograph of train and val; write their ids, such as 't00'",
-        ),
-        ('photograph,group\n"t00,a\n', "groups.csv:2: not a line of a CSV file (unexpected end of data); fix it"),
-    ],
-)
-def test_a_bad_file_of_groups_is_named(root: Path, text: str, expected: str) -> None:
-    (root / GROUPS_FILE).write_text(text)
-    with pytest.raises(DatasetError) as caught:
-        held_out_fold(data(root, folds=2), 0)
-    assert str(caught.value) == f"{root}/{expected}"
-
-
-def test_a_file_of_groups_in_another_encoding_is_refused(root: Path) -> None:
-    (root / GROUPS_FILE).write_bytes("photograph,group\nt00,ä\n".encode("latin-1"))
-    with pytest.raises(DatasetError, match=r"groups.csv: not a text file in UTF-8; save it as CSV in UTF-8$"):
-        held_out_fold(data(root, folds=2), 0)

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from faceparse.core.datasets.folder_labels import Photograph
-from faceparse.core.datasets.photograph_groups import ALONE, groups_of, torn
+from faceparse.core.datasets.photograph_groups import groups_of
 from faceparse.core.datasets.photograph_names import PhotographNames
 from faceparse.core.errors import SettingsError
 
@@ -36,7 +36,7 @@ def test_a_pattern_of_names(pattern: str, name: str, group: str) -> None:
 
 def test_what_fits_no_group_is_one_of_its_own_and_told() -> None:
     found, _, notes = groups("{group}_*", "anna_1", "anna_2", "anna", "0003")
-    assert found == {"anna_1": "anna", "anna_2": "anna", "anna": f"anna{ALONE}", "0003": f"0003{ALONE}"}
+    assert found == {"anna_1": "anna", "anna_2": "anna"}
     assert notes == [
         "1 groups, of which the largest has 2 photographs; each is in one split",
         "2 photographs fit no group, and count as one each: anna, 0003",
@@ -47,7 +47,7 @@ def test_a_table(tmp_path: Path) -> None:
     file = tmp_path / "people.csv"
     file.write_text("id,person\na,anna\nb.jpg,anna\nc,\nx,ben\n")
     found, problems, notes = groups(str(file), "a", "b", "c")
-    assert found == {"a": "anna", "b": "anna", "c": f"c{ALONE}"}
+    assert found == {"a": "anna", "b": "anna"}
     assert problems == [f"{file}:5: 'x' is no photograph in raw; fix the line"]
     assert notes[1] == "1 photographs fit no group, and count as one each: c"
 
@@ -64,9 +64,3 @@ def test_a_pattern_that_groups_nothing_is_refused(by: str, expected: str) -> Non
     with pytest.raises(SettingsError) as caught:
         groups(by, "anna_1", "anna_2")
     assert str(caught.value).startswith(expected)
-
-
-def test_groups_in_several_splits() -> None:
-    of = {"a1": "a", "a2": "a", "b1": "b", "b2": "b"}
-    assert torn(of, {"a1": "train", "a2": "test", "b1": "val", "b2": "val"}) == ["a in test and train"]
-    assert torn(of, {"a1": "train"}) == []

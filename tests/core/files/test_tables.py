@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from faceparse.core.errors import DatasetError
-from faceparse.core.files.tables import Row, read_table
+from faceparse.core.files.tables import Row, csv_text, read_table
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
@@ -38,3 +38,10 @@ def test_a_file_that_is_no_such_table_is_refused(tmp_path: Path, content: bytes,
     with pytest.raises(DatasetError) as caught:
         read_table(file)
     assert str(caught.value).startswith(f"{file}{expected}")
+
+
+def test_what_is_written_is_read(tmp_path: Path) -> None:
+    rows = [["id", "who"], ["a", 'Änna, "B."'], ["b", "7"]]
+    (tmp_path / "t.csv").write_text(csv_text(rows), "utf-8", newline="")
+    assert read_table(tmp_path / "t.csv") == (["who"], [Row(2, rows[1]), Row(3, rows[2])])
+    assert csv_text([["id", "n"], ["a", 7]]) == "id,n\na,7\n"

@@ -16,7 +16,7 @@ from faceparse.core.labels.label_set import get_label_set
 from faceparse.core.parser.inference import Parser
 from faceparse.core.prediction.inputs import Source
 from faceparse.core.prediction.parsed_photographs import Broken
-from faceparse.core.prediction.uncertainty import Doubtful, measure, photographs_with_doubt
+from faceparse.core.prediction.uncertainty import Doubtful, mean_entropy, measure, photographs_with_doubt
 
 HELEN = get_label_set("helen")
 
@@ -48,6 +48,22 @@ def test_the_measure_is_that_of_a_loop_over_pixels() -> None:
     assert 0.1 < doubt.entropy < 0.9
     assert 0.1 < doubt.disagreement < 0.9
     assert doubt.uncertainty == doubt.entropy + doubt.disagreement
+
+
+def test_the_entropy_without_a_mirror_image_is_the_same_where_the_face_pixels_are() -> None:
+    random = np.random.default_rng(1)
+    views = [random.normal(0, 2, (10, 5, 5)).astype(np.float32) for _ in range(2)]
+    for view in views:
+        view[0] = view[5] = -9  # no background in either view
+    doubt = measure(views)
+    assert doubt is not None
+    assert mean_entropy([view[:5] for view in views]) == pytest.approx(doubt.entropy, rel=1e-5)
+    views[0][0, :2] = 9  # background now, which does not count
+    expected = slowly([np.concatenate([view[:5], view[:5]]) for view in views])
+    assert mean_entropy([view[:5] for view in views]) == pytest.approx(expected[0], rel=1e-5)
+    assert mean_entropy([]) is None
+    views[0][0] = 9
+    assert mean_entropy([views[0][:5]]) is None
 
 
 def test_the_measure_goes_from_sure_to_a_guess() -> None:

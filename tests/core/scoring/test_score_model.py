@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from faceparse.core.datasets.dataset_groups import write_groups
 from faceparse.core.datasets.layout import fingerprint, write_label_set
 from faceparse.core.errors import CheckpointError, DatasetError, SettingsError
 from faceparse.core.images.crop import prepare_photo
@@ -27,7 +28,10 @@ from faceparse.core.parser.trained import ParsingNetwork
 from faceparse.core.scoring.built_in_groups import photograph_groupings
 from faceparse.core.scoring.evaluation import run_evaluations
 from faceparse.core.scoring.model_facts import ModelFile
+from faceparse.core.scoring.report_files import evaluation_files
+from faceparse.core.scoring.score_files import read_scores
 from faceparse.core.scoring.score_model import plan_evaluations, score_checkpoint
+from faceparse.core.scoring.scores import compute_all_scores
 from faceparse.core.scoring.split import find_split
 from faceparse.core.scoring.summary import Evaluation
 from faceparse.core.scoring.tta import augmented_network
@@ -121,6 +125,41 @@ def test_an_evaluation_says_what_was_scored_where(
     (tmp_path / "two.toml").write_text(f"rest = ['background']\nface = {list(HELEN.names[1:])}")
     mapped = scored(checkpoint, mapping=tmp_path / "two.toml")
     assert mapped.truth == {"rest": ["background"], "face": list(HELEN.names[1:])}
+
+
+def test_intervals_draw_the_groups_of_the_dataset_whole(
+    checkpoint: Checkpoint, own_faces: Path, tmp_path: Path
+) -> None:
+    alone = scored(checkpoint, data_dir=own_faces, split="train")
+    people = {name: "anna" if n < 9 else f"person {n}" for n, name in enumerate(alone.ids)}
+    write_groups(own_faces, people)
+    found = scored(checkpoint, data_dir=own_faces, split="train")
+    summary = found.summaries["eagrnet"]
+    assert found.scores == alone.scores
+    assert summary.intervals != alone.summaries["eagrnet"].intervals
+    weights = np.random.default_rng(0).multinomial(4, np.full(4, 1 / 4), 10)  # of anna and three others
+    order = sorted(set(people.values()))
+    for resample, weight in enumerate(weights):
+        drawn = np.repeat(np.arange(12), [weight[order.index(people[name])] for name in alone.ids])
+        expected = compute_all_scores(summary.counts.of(drawn).sum(), HELEN).mean_f1
+        assert summary.resampled["mean_f1"][resample] == expected
+    files = evaluation_files(found)
+    assert "bootstrap intervals over 4 groups of groups.csv, each drawn whole" in files["report.html"].decode()
+    (tmp_path / "scores.json").write_bytes(files["scores.json"])
+    said = read_scores(tmp_path / "scores.json").bootstrap
+    assert said is not None
+    assert said.groups == 4
+    write_groups(own_faces, people | {alone.ids[0]: "person 9", alone.ids[9]: "anna"})
+    (tmp_path / "scores.json").write_bytes(
+        evaluation_files(scored(checkpoint, data_dir=own_faces, split="train"))["scores.json"]
+    )
+    assert (read_scores(tmp_path / "scores.json").bootstrap or said).grouping != said.grouping
+
+
+def test_a_bad_file_of_groups_is_told_before_the_work(checkpoint: Checkpoint, own_faces: Path) -> None:
+    write_groups(own_faces, {"nobody": "anna"})
+    with pytest.raises(DatasetError, match=r"groups.csv: names no photograph of train, val, test; write their ids"):
+        scored(checkpoint, data_dir=own_faces)
 
 
 def test_scores_are_reproduced(checkpoint: Checkpoint, evaluation: Evaluation) -> None:
