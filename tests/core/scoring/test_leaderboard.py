@@ -1,11 +1,13 @@
 """Which evaluations share a table, in which order, and what is said of their differences."""
 
+import dataclasses
 import json
 import os
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from faceparse.core.errors import SettingsError
@@ -16,6 +18,8 @@ from faceparse.core.scoring.model_facts import ModelFile
 from tests.core.scoring.score_folders import LABELS, made, write
 
 OTHER = "f" * 16
+PEOPLE = [0, 0, 0, 0, 0, 1, 1, 2, 3, 3, 3, 4]
+"""Number of the person on each of the twelve images."""
 RENAMED = LabelSet(name="y", side="none", classes=dict(zip("abc", LABELS.classes.values(), strict=True)), merged={})
 
 
@@ -116,6 +120,21 @@ def test_without_the_same_resamples_only_the_intervals_speak(tmp_path: Path) -> 
     for entry in others:
         assert entry.gap is not None
         assert (entry.gap.interval, entry.gap.p_value) == (None, None)
+
+
+def test_resamples_of_other_groups_are_not_paired(tmp_path: Path) -> None:
+    """As many groups of the same photographs, but others: the resamples drew other images."""
+    for seed, numbers in enumerate((PEOPLE, PEOPLE, PEOPLE[::-1])):
+        evaluation = made(seed, errors=0.1 + 0.1 * seed)
+        summaries = {
+            name: dataclasses.replace(one, together=np.array(numbers)) for name, one in evaluation.summaries.items()
+        }
+        write(tmp_path / str(seed), dataclasses.replace(evaluation, summaries=summaries))
+    ((_, same, other),) = (table.entries for table in read_leaderboard(tmp_path).tables)
+    assert same.gap is not None
+    assert same.gap.p_value is not None
+    assert other.gap is not None
+    assert other.gap.p_value is None
 
 
 def test_data_without_a_fingerprint_is_never_paired(tmp_path: Path) -> None:
