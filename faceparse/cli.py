@@ -14,6 +14,7 @@ from faceparse import __version__
 from faceparse.commands import (
     check,
     curve,
+    dedupe,
     demo,
     doctor,
     edges,
@@ -72,7 +73,7 @@ def _gated_value(parameter: Any, process: Callable[[Any, Any], Any], context: An
 
 _GROUPS = {
     "To begin with": ("demo", "doctor"),
-    "Data": ("prepare", "check", "edges", "uncertain"),
+    "Data": ("prepare", "check", "dedupe", "edges", "uncertain"),
     "Training and scores": ("train", "sweep", "curve", "eval", "leaderboard"),
     "A model in use": ("predict", "web", "models", "export", "import", "push"),
     "Runs in MLflow": ("runs", "ui", "sync"),
@@ -107,6 +108,7 @@ def _options(
 app.command()(demo.demo)
 app.add_typer(prepare.app, name="prepare")
 app.command()(check.check)
+app.command()(dedupe.dedupe)
 app.command()(edges.edges)
 app.command()(train.train)
 app.command()(sweep.sweep)

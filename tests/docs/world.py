@@ -5,7 +5,9 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import pyarrow
 from PIL import Image
+from pyarrow import parquet
 
 from faceparse.cli import run
 from faceparse.core.annotations.cvat import CvatFile
@@ -158,6 +160,8 @@ def _make_inputs(root: Path) -> None:
         if name == "group":  # the boxes on the page lie in a larger one
             image = cv2.resize(image, (640, 640))
         raw.write(root / f"{name}.jpg", encode_jpeg(image))
+    photos = [encode_jpeg(raw.face(30 + n).image) for n in range(2)]
+    parquet.write_table(pyarrow.table({"photo": photos}), root / "photos.parquet")
     (root / "list.txt").write_text("photo.jpg\nholidays/beach.jpg\n")
     frames = [cv2.resize(raw.face(60).image, (64, 64))] * 4
     make_video(root / "film.mp4", frames)

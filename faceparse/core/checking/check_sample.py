@@ -7,8 +7,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from faceparse.core.checking.duplicates import thumbnail
 from faceparse.core.checking.moments import Moments, label_moments
+from faceparse.core.checking.near_copies import thumbnail
 from faceparse.core.datasets.edges import label_edges
 from faceparse.core.datasets.layout import Sample
 from faceparse.core.datasets.orientation import is_drawn_as_stored

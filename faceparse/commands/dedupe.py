@@ -1,0 +1,60 @@
+"""The command `faceparse dedupe FOLDER|FILE.parquet`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from faceparse.commands.options import Processes
+
+
+def dedupe(
+    place: Annotated[
+        Path,
+        typer.Argument(
+            metavar="FOLDER|PARQUET", help="Folder of photographs, searched with its subfolders, or a table of them."
+        ),
+    ],
+    output: Annotated[Path, typer.Option("--output", "-o", help="CSV file for the list.")] = Path("duplicates.csv"),
+    report: Annotated[
+        Path | None, typer.Option("--report", help="Show the first groups in this HTML file, too, as pictures.")
+    ] = None,
+    column: Annotated[
+        str,
+        typer.Option(help="Parquet: the column of photographs, or of paths relative to the file."),
+    ] = "image",
+    processes: Processes = None,
+) -> None:
+    """List the near-duplicates among photographs, by the fingerprints of `check`. Nothing is deleted.
+
+    Kept is the one with the most pixels, then the most bytes, then the first. All others in its group are copies of it:
+    the same bytes, re-encoded, resized or brightened.
+    """
+    from faceparse.commands.console import err, out, track
+    from faceparse.core.checking.dedupe import duplicates_csv, find_duplicates
+    from faceparse.core.checking.dedupe_page import dedupe_page
+    from faceparse.core.errors import SettingsError
+    from faceparse.core.files.writing import make_folder, write_atomic
+    from faceparse.core.images.photograph_sources import open_source
+    from faceparse.core.machine.parallel import default_processes
+
+    if output.suffix.lower() != ".csv":
+        raise SettingsError(f"--output {output}: the list is a CSV file; choose a name that ends in .csv")
+    if report is not None and report.suffix.lower() not in (".html", ".htm"):
+        raise SettingsError(f"--report {report}: the report is an HTML page; choose a name that ends in .html")
+    source = open_source(place, column)
+    for path in (output, *([report] if report is not None else [])):
+        make_folder(path.parent)
+    found = find_duplicates(source, processes=processes or default_processes(), track=track)
+    write_atomic(output, duplicates_csv(found))
+    if report is not None:
+        write_atomic(report, dedupe_page(found, source, f"Near-duplicates in {place}").encode())
+        out.print(f"report: {report}", markup=False)
+    for problem in found.broken:
+        err.print(f"left out: {problem}", markup=False)
+    broken = f", {len(found.broken)} left out" if found.broken else ""
+    out.print(
+        f"{output}: {found.copies} near-duplicates of {len(found.groups)} among {found.photographs} photographs{broken}"
+    )
+    if found.broken:
+        raise typer.Exit(1)

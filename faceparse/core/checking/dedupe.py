@@ -1,0 +1,132 @@
+"""Finds near-duplicates among the photographs of a folder or a table. Deletes nothing."""
+
+import csv
+import hashlib
+import io
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+from faceparse.core.checking.near_copies import NearCopies, equal_thumbnails, thumbnail
+from faceparse.core.errors import FaceparseError
+from faceparse.core.images.photograph_sources import Photograph, PhotographSource
+from faceparse.core.images.read_photograph import decode_image
+from faceparse.core.machine.parallel import Track, map_files, map_threads, untracked
+
+
+class Fingerprint(NamedTuple):
+    """What of a photograph is compared."""
+
+    where: str
+    """Its path, or its table and row."""
+    digest: bytes
+    """SHA-256 of the file's content."""
+    thumbnail: np.ndarray
+    """Grey, 32 x 32 uint8."""
+    size: tuple[int, int]
+    """Height and width in pixels, upright."""
+    length: int
+    """Bytes of the file."""
+
+
+class Member(NamedTuple):
+    """A photograph in a group of near-duplicates."""
+
+    photograph: Fingerprint
+    distance: float
+    """1 - correlation of its detail with that of the kept one: 0 for a copy of the bytes, at most 0.03."""
+
+
+@dataclass(frozen=True)
+class Duplicates:
+    """Near-duplicates among photographs."""
+
+    photographs: int
+    """Number of photographs that were compared."""
+    groups: list[list[Member]]
+    """Each begins with the photograph to keep. Every other one is a near-duplicate of that one."""
+    broken: list[str]
+    """One line for each photograph that could not be read."""
+
+    @property
+    def copies(self) -> int:
+        """Number of photographs that are near-duplicates of one that is kept."""
+        return sum(len(group) - 1 for group in self.groups)
+
+
+def find_duplicates(source: PhotographSource, *, processes: int = 1, track: Track = untracked) -> Duplicates:
+    """Read all photographs of a source and group the near-duplicates.
+
+    Raises:
+        DatasetError: the source itself cannot be read.
+    """
+    found, broken = list[Fingerprint](), list[str]()
+    if source.files:
+        looks = map_files(_look, list(source.photographs()), processes)
+    else:  # a table is read here, in one piece after the other
+        looks = map_threads(_look, source.photographs(), processes, ahead=4 * processes)
+    for look in track(looks, source.count, "dedupe"):
+        if isinstance(look, str):
+            broken.append(look)
+        else:
+            found.append(look)
+    return Duplicates(len(found), list(group_copies(found)), broken)
+
+
+def group_copies(photographs: Sequence[Fingerprint]) -> Iterator[list[Member]]:
+    """Groups of near-duplicates: the one to keep first, then those that are copies of this one, not of each other.
+
+    Photographs are taken from the best to the worst: the most pixels, then the most bytes, then the first. Each is a
+    copy of the first kept one that it agrees with, or is kept itself. So no chain of small changes joins two
+    photographs that differ.
+    """
+    best = sorted(photographs, key=lambda one: (-one.size[0] * one.size[1], -one.length))
+    contents: dict[bytes, list[int]] = {}
+    for position, one in enumerate(best):
+        contents.setdefault(one.digest, []).append(position)
+    firsts = [same[0] for same in contents.values()]
+    if not firsts:
+        return
+    equal = equal_thumbnails(np.stack([best[first].thumbnail for first in firsts]))
+    classes = [[position for i in same for position in contents[best[firsts[i]].digest]] for same in equal]
+    near = NearCopies(np.stack([best[same[0]].thumbnail for same in classes]))
+    accompanied = set(near.accompanied().tolist())
+    free = np.ones(len(classes), bool)
+    for one, same in enumerate(classes):
+        if not free[one]:
+            continue
+        free[one] = False
+        group = [Member(best[position], 0.0) for position in same]
+        if one in accompanied:
+            copies, distances = near.of(one, free)
+            free[copies] = False
+            for copy, distance in zip(copies.tolist(), distances.tolist(), strict=True):
+                group += [Member(best[position], distance) for position in classes[copy]]
+        if len(group) > 1:
+            yield group
+
+
+def duplicates_csv(found: Duplicates) -> bytes:
+    """Content of the list: a line for each photograph of each group. Names that are no UTF-8 keep their bytes."""
+    text = io.StringIO(newline="")
+    table = csv.writer(text, lineterminator="\n")
+    table.writerow(["group", "photograph", "distance", "kept", "width", "height", "bytes"])
+    for number, group in enumerate(found.groups, 1):
+        for i, (one, distance) in enumerate(group):
+            height, width = one.size
+            kept = "no" if i else "yes"
+            table.writerow([number, one.where, f"{distance:.4f}", kept, width, height, one.length])
+    return text.getvalue().encode("utf-8", "surrogateescape")
+
+
+def _look(photograph: Photograph) -> Fingerprint | str:
+    """Fingerprint, or a line that says why there is none."""
+    try:
+        data = photograph.read()
+        image = decode_image(data, photograph.where)
+    except FaceparseError as error:  # one broken photograph must not stop the others
+        return str(error)
+    size = image.shape[0], image.shape[1]
+    return Fingerprint(photograph.where, hashlib.sha256(data).digest(), thumbnail(image), size, len(data))
