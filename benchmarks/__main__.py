@@ -16,6 +16,7 @@ NAMES = (
     "edges",
     "prepare",
     "annotations",
+    "dedupe",
     "scoring",
     "evaluation",
     "sample",

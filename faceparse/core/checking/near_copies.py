@@ -23,6 +23,8 @@ BLOCK = 2048
 """Thumbnails that are compared at a time."""
 COARSE_AXES, DETAIL_AXES = 6, 10
 """Axes that means and detail are projected on: most of what tells pictures apart, in few enough numbers for a tree."""
+SAMPLE = 512
+"""Thumbnails that the axes are chosen by."""
 ROUNDING = 1e-3
 """What rounding may add to a distance between projections, as a share of the largest that counts."""
 
@@ -96,14 +98,15 @@ _REACH = float(np.sqrt(2) * (1 + ROUNDING))
 
 def _axes(thumbnails: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Orthonormal axes (64 x A and 1024 x B) on which the means and the detail of these thumbnails vary most."""
-    step = max(1, len(thumbnails) // BLOCK)  # spread over all, and no chance: the same input has the same keys
-    coarse, detail = _features(thumbnails[::step][:BLOCK])
+    step = max(1, len(thumbnails) // SAMPLE)  # spread over all, and no chance: the same input has the same keys
+    coarse, detail = _features(thumbnails[::step][:SAMPLE])
     return _main_axes(coarse, COARSE_AXES), _main_axes(detail, DETAIL_AXES)
 
 
 def _main_axes(vectors: np.ndarray, count: int) -> np.ndarray:
-    centred = vectors.astype(np.float64) - (vectors.mean(axis=0) if len(vectors) else 0)
-    return np.linalg.eigh(centred.T @ centred)[1][:, -count:]
+    if not len(vectors):
+        return np.empty((vectors.shape[1], 0))
+    return np.linalg.svd(vectors.astype(np.float64) - vectors.mean(axis=0), full_matrices=False)[2][:count].T
 
 
 def _keys(thumbnails: np.ndarray, axes: tuple[np.ndarray, np.ndarray]) -> np.ndarray:
@@ -127,10 +130,10 @@ def _features(thumbnails: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return the 8 x 8 means (N x 64) of N x 32 x 32 and the rest (N x 1024): unit vectors, float32."""
     grey = thumbnails.astype(np.float32)
     size = SIDE // CELLS
-    cells = grey.reshape(-1, CELLS, size, CELLS, size)
+    cells = grey.reshape(len(grey), CELLS, size, CELLS, size)
     means = cells.mean(axis=(2, 4), keepdims=True)
-    detail = (cells - means).reshape(len(grey), -1)
-    coarse = means.reshape(len(grey), -1)
+    detail = (cells - means).reshape(len(grey), SIDE**2)
+    coarse = means.reshape(len(grey), CELLS**2)
     return _unit(coarse - coarse.mean(axis=1, keepdims=True)), _unit(detail)
 
 

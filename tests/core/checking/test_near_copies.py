@@ -33,12 +33,12 @@ def correlations(thumbnails: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 def test_every_pair_is_found_and_no_other() -> None:
     """Among them many that are only just near enough, and many that are not quite."""
-    base = noise(60)
+    base = noise(20)
     grades = [altered(base, strength, seed) for seed, strength in enumerate((0.5, 2, 4, 5, 5.5, 6, 7, 10), 1)]
     thumbnails = np.concatenate([base, *grades])
     coarse, detail = correlations(thumbnails)
     expected = (coarse >= COARSE) & (detail >= DETAIL) & ~np.eye(len(thumbnails), dtype=bool)
-    assert 200 < expected.sum() < len(base) * 9 * 8  # neither all grades nor none
+    assert 60 < expected.sum() < len(base) * 9 * 8  # neither all grades nor none
     near = NearCopies(thumbnails)
     accompanied = set(near.accompanied().tolist())
     for i, row in enumerate(expected):
