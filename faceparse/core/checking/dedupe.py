@@ -17,7 +17,7 @@ from faceparse.core.machine.parallel import Track, map_files, map_threads, untra
 
 
 class Fingerprint(NamedTuple):
-    """What of a photograph is compared."""
+    """Compared facts of a photograph."""
 
     where: str
     """Its path, or its table and row."""
@@ -89,18 +89,18 @@ def group_copies(photographs: Sequence[Fingerprint]) -> Iterator[list[Member]]:
     firsts = [same[0] for same in contents.values()]
     if not firsts:
         return
-    equal = equal_thumbnails(np.stack([best[first].thumbnail for first in firsts]))
-    classes = [[position for i in same for position in contents[best[firsts[i]].digest]] for same in equal]
-    near = NearCopies(np.stack([best[same[0]].thumbnail for same in classes]))
+    alike = equal_thumbnails(np.stack([best[first].thumbnail for first in firsts]))
+    classes = [[position for i in equal for position in contents[best[firsts[i]].digest]] for equal in alike]
+    near = NearCopies(np.stack([best[positions[0]].thumbnail for positions in classes]))
     accompanied = set(near.accompanied().tolist())
     free = np.ones(len(classes), bool)
-    for one, same in enumerate(classes):
-        if not free[one]:
+    for number, positions in enumerate(classes):
+        if not free[number]:
             continue
-        free[one] = False
-        group = [Member(best[position], 0.0) for position in same]
-        if one in accompanied:
-            copies, distances = near.of(one, free)
+        free[number] = False
+        group = [Member(best[position], 0.0) for position in positions]
+        if number in accompanied:
+            copies, distances = near.of(number, free)
             free[copies] = False
             for copy, distance in zip(copies.tolist(), distances.tolist(), strict=True):
                 group += [Member(best[position], distance) for position in classes[copy]]

@@ -26,7 +26,7 @@ COARSE_AXES, DETAIL_AXES = 6, 10
 SAMPLE = 512
 """Thumbnails that the axes are chosen by."""
 ROUNDING = 1e-3
-"""What rounding may add to a distance between projections, as a share of the largest that counts."""
+"""Room for rounding in a distance between projections, as a share of the largest that counts."""
 
 
 def thumbnail(image: np.ndarray) -> np.ndarray:
