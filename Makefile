@@ -15,13 +15,13 @@ demo: .venv/ready
 	$(BIN)/faceparse predict docs/portraits/eileen-collins.jpg --output demo-portrait
 	$(BIN)/faceparse demo
 
-# Two at a time: many tests wait for a process that they start.
+# Three at a time on two cores: many tests wait for a process that they start.
 test: .venv/ready lint docs
-	$(BIN)/python -m pytest --numprocesses 2 --dist worksteal
+	$(BIN)/python -m pytest --numprocesses 3 --dist worksteal
 
 # The tests, and how much of the package they run; `fail_under` in pyproject.toml is the least.
 coverage: .venv/ready
-	$(BIN)/python -m pytest --numprocesses 2 --dist worksteal --cov
+	$(BIN)/python -m pytest --numprocesses 3 --dist worksteal --cov
 
 # The oldest versions that pyproject.toml allows, in an environment of their own. TESTS names some of the tests.
 # Old versions warn of what is new to them.
@@ -30,7 +30,7 @@ test-minimum: $(UV)
 	$(UV) venv --quiet --allow-existing --python 3.11 .venv-minimum
 	$(UV) pip install --quiet $(if $(TORCH),--torch-backend $(TORCH)) --python .venv-minimum/bin/python \
 	  --resolution lowest-direct --editable '.[docs,heic,openvino,sweep,test,timm,video]'
-	.venv-minimum/bin/python -m pytest --numprocesses 2 --dist worksteal -o filterwarnings=default $(TESTS)
+	.venv-minimum/bin/python -m pytest --numprocesses 3 --dist worksteal -o filterwarnings=default $(TESTS)
 
 # The package alone may not import what only the extras docs and dev install.
 lint: .venv/ready

@@ -7,6 +7,7 @@ many photographs as the others. Ctrl-C stops the campaign, and the same command 
 arms are scored on `val` and compared with the plain loss. RARE_EPOCHS sets the length; needs dataset/CelebAMask-HQ.
 """
 
+import math
 import os
 from pathlib import Path
 from typing import Any
@@ -75,7 +76,9 @@ def run() -> list[Result]:
     print(table(scored))
     rare = {name: _mean_of_rare(one) for name, one in scored.items()}
     what = "rare: F1 of four rare classes, class weights and rare-first sampling against neither"
-    return [Result(what, rare["both"], rare["plain"], rare["both"] / rare["plain"], 1.0, "at least", "F1")]
+    both, plain = rare["both"], rare["plain"]
+    times = both / plain if plain else math.inf if both else 1.0
+    return [Result(what, both, plain, times, 1.0, "at least", "F1")]
 
 
 def table(scored: dict[str, Evaluation]) -> str:

@@ -233,7 +233,7 @@ def test_a_prepared_dataset_is_the_commands(tmp_path: Path) -> None:
 def test_your_own_photographs_are_prepared(faces: Path, tmp_path: Path) -> None:
     options: dict[str, Any] = {"label_set": "helen", "images": "images/*.jpg", "labels": "labels/*.png"}
     report = package.prepare("folder", faces, tmp_path / "own", val=0.25, test=0.25, processes=1, **options)
-    assert report.splits == {"train": 8, "val": 4, "test": 4}
+    assert report.splits == {"train": 10, "val": 1, "test": 5}
     assert report.label_set.name == "helen"
 
 

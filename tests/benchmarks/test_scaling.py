@@ -69,7 +69,7 @@ def test_what_the_recipes_network_sends() -> None:
     assert sent.gradients == 4 * 66_722_523
     assert len(sent.norms) == 120
     assert sum(sent.norms) == 57_776
-    assert sent.terms == 5
+    assert sent.terms == 6
 
 
 def test_gradients_hide_behind_backward_only_where_they_may() -> None:

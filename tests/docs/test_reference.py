@@ -54,7 +54,14 @@ def test_options_give_the_settings_that_the_reference_says(monkeypatch: pytest.M
 
     root: Any = typer.main.get_command(app)
     typed = {"num_classes": "5", "device": "cpu", "gpus": "3", "epochs": "5", "learning_rate": "5", "processes": "5"}
-    typed |= {"nodes": "5", "max_restarts": "5", "batch_size": "5", "weight_decay": "5", "input_size": "96,96"}
+    typed |= {
+        "nodes": "5",
+        "folds": "5",
+        "max_restarts": "5",
+        "batch_size": "5",
+        "weight_decay": "5",
+        "input_size": "96,96",
+    }
     given: dict[str, Any] = {}
 
     def load(_: Path | None, chosen: dict[str, Any]) -> Settings:

@@ -72,7 +72,7 @@ def test_a_directory_with_a_run_in_it_is_not_started_anew(directory: RunDirector
     directory.close()
     with pytest.raises(OutputError) as caught:
         RunDirectory.create(tiny(optim__lr=0.5))
-    expected = f"already holds a run; go on with it by --resume {directory.path}, or choose another folder"
+    expected = f"already holds a run; go on with it by --resume {directory.path} (to a later end with --epochs), or choose another folder"
     assert str(caught.value) == f"{directory.path}: {expected}"
     assert (directory.path / "settings.toml").read_bytes() == before
 

@@ -343,7 +343,7 @@ def test_a_trial_s_folder_that_holds_another_run_is_refused(make: Make, trained:
     settings = make()
     folder = tmp_path / "sweep"
     shutil.copytree(trained.run_dir, folder / "trial-001")
-    with pytest.raises(OutputError, match=r"trial-001: lies where the trials of a new sweep go"):
+    with pytest.raises(OutputError, match=r"trial-001: lies where new trials go"):
         search(settings, ["optim.lr=1e-3,1e-2"], sampler="grid", sweep_dir=folder)
     shutil.rmtree(folder)
     search(settings, ["optim.lr=1e-3,1e-2"], sampler="grid", trials=1, sweep_dir=folder)

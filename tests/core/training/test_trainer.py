@@ -172,7 +172,7 @@ def test_progress_is_the_mean_of_the_epoch_so_far() -> None:
     losses = iter(range(1, 100))
 
     def step(batches: object) -> Tensor:
-        return torch.tensor([10.0, 1, 2, 3, 0]) * next(losses)
+        return torch.tensor([10.0, 1, 2, 3, 0, 0]) * next(losses)
 
     trainer.step = step  # type: ignore[method-assign]
     found = list(reports(trainer, 2 * REPORT_EVERY + 3))
@@ -186,7 +186,7 @@ def test_progress_is_the_mean_of_the_epoch_so_far() -> None:
 
 def test_an_epoch_reports_its_end_once() -> None:
     trainer = make_trainer()
-    trainer.step = lambda batches: torch.ones(5)  # type: ignore[method-assign]
+    trainer.step = lambda batches: torch.ones(6)  # type: ignore[method-assign]
     assert [progress.iteration for progress in reports(trainer, REPORT_EVERY)] == [1, REPORT_EVERY]
 
 
