@@ -170,7 +170,7 @@ def test_the_real_command_works_from_raw_data_to_edges(faceparse: Faceparse) -> 
     done = faceparse("check", "faces", "--processes", 1)
     assert done.returncode == 1
     assert done.stderr == ""
-    assert done.stdout.splitlines()[-1].startswith("faces: 1 problems (2 train, 1 val, 1 test; ")
+    assert done.stdout.splitlines()[-1].startswith("faces: 1 problem (2 train, 1 val, 1 test; ")
 
 
 def test_the_real_command_refuses_in_one_line(faceparse: Faceparse, tmp_path: Path) -> None:

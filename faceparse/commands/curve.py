@@ -49,7 +49,10 @@ def curve(
     folds: Folds = None,
     restore_from: RestoreFrom = None,
 ) -> None:
-    """Train on growing shares of the photographs, and say whether more labels would help."""
+    """Say whether more labels would help.
+
+    The networks are trained on growing shares of the photographs.
+    """
     from faceparse.core.errors import SettingsError
     from faceparse.core.settings import load_settings
 

@@ -12,7 +12,7 @@ def dedupe(
     place: Annotated[
         Path,
         typer.Argument(
-            metavar="FOLDER|PARQUET", help="Folder of photographs, searched with its subfolders, or a table of them."
+            metavar="PHOTOGRAPHS", help="Folder of photographs, searched with its subfolders, or a table of them."
         ),
     ],
     output: Annotated[Path, typer.Option("--output", "-o", help="CSV file for the list.")] = Path("duplicates.csv"),
@@ -25,7 +25,9 @@ def dedupe(
     ] = "image",
     processes: Processes = None,
 ) -> None:
-    """List the near-duplicates among photographs, by the fingerprints of `check`. Nothing is deleted.
+    """List the near-duplicates among photographs.
+
+    The fingerprints are those of `check`. Nothing is deleted.
 
     Kept is the one with the most pixels, then the most bytes, then the first. All others in its group are copies of it:
     the same bytes, re-encoded, resized or brightened.

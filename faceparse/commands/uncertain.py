@@ -44,7 +44,9 @@ def uncertain(
     batch_size: BatchSize = None,
     input_size: InputSize = None,
 ) -> None:
-    """Rank photographs without labels by how unsure the model is of them, so that you label those first.
+    """Rank photographs by how unsure a model is.
+
+    They need no labels: label the first ones next.
 
     The measure is the mean entropy of the class probabilities over the face (0 to 1), plus the share of the face whose
     class changes when the picture is mirrored (0 to 1). It needs no labels.

@@ -205,7 +205,7 @@ def _check_list(folder: DatasetFolder, split: str) -> tuple[list[Sample], list[s
 
 
 def _groups(root: Path, samples: Mapping[str, Sequence[Sample]]) -> list[str]:
-    """What is wrong with groups.csv: a bad line, or a group that is in several splits."""
+    """Problems of groups.csv: a bad line, or a group that is in several splits."""
     try:
         groups = read_groups(root)
     except DatasetError as error:

@@ -72,8 +72,9 @@ def test_a_directory_with_a_run_in_it_is_not_started_anew(directory: RunDirector
     directory.close()
     with pytest.raises(OutputError) as caught:
         RunDirectory.create(tiny(optim__lr=0.5))
-    expected = f"already holds a run; go on with it by --resume {directory.path} (to a later end with --epochs), or choose another folder"
-    assert str(caught.value) == f"{directory.path}: {expected}"
+    way = f"--resume {directory.path} (to a later end with --epochs)"
+    expected = f"{directory.path}: already holds a run; go on with it by {way}, or choose another folder"
+    assert str(caught.value) == expected
     assert (directory.path / "settings.toml").read_bytes() == before
 
 
