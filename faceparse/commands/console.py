@@ -3,6 +3,7 @@
 import sys
 import time
 from collections.abc import Iterable, Iterator
+from datetime import timedelta
 from typing import Any, TypeVar
 
 from rich.console import Console
@@ -77,7 +78,9 @@ def track(items: Iterable[T], total: int | None, what: str) -> Iterator[T]:
             yield item
             if (now := time.monotonic()) - shown > LINE_EVERY:
                 shown = now
-                err.print(f"{what} {done}/{total or '?'}, {done / (now - started):.1f}/s")
+                rate = done / (now - started)
+                left = f", {timedelta(seconds=round((total - done) / rate))} left" if total else ""
+                err.print(f"{what} {done}/{total or '?'}, {rate:.1f}/s{left}")
         return
     with progress_bar() as bar:
         task = bar.add_task(what, total=total, rate="")

@@ -79,6 +79,16 @@ def predict(
     smooth: Annotated[
         float, typer.Option(help="Share of the earlier frames in a video's averaged probabilities, such as 0.8.")
     ] = 0.0,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on: pass over photographs that an earlier command parsed.")
+    ] = False,
+    retry_failed: Annotated[
+        bool, typer.Option("--retry-failed", help="With --resume, try the photographs in failed.csv again.")
+    ] = False,
+    shard: Annotated[
+        str | None,
+        typer.Option(metavar="I/N", help="Only part I of N, such as 3/16, chosen by the photographs' paths."),
+    ] = None,
     gpus: Gpus = None,
     device: Device = None,
     batch_size: BatchSize = None,
@@ -101,6 +111,7 @@ def predict(
     from faceparse.core.parser.inference import load_parser
     from faceparse.core.parser.mapped import in_classes
     from faceparse.core.prediction.inputs import STDIN, read_list
+    from faceparse.core.prediction.made_with import origin_of
     from faceparse.core.prediction.prediction import plan_prediction
     from faceparse.core.text.patterns import some
 
@@ -126,6 +137,9 @@ def predict(
         smooth=smooth,
         grow=grow,
         feather=feather,
+        shard=shard,
+        resume=resume,
+        retry_failed=retry_failed,
         stdin=sys.stdin.buffer.read,
     )
     parser = load_parser(loaded, loaded.device(device_name(gpus, device) or "auto"), parse_size(input_size))
@@ -133,8 +147,10 @@ def predict(
         parser,
         geometry=loaded.geometry,
         part_classes=loaded.part_classes,
+        origin=origin_of(loaded),
         batch_size=batch_size or 4,
         track=track,
+        tell=err.print,
     )
     for notice in loaded.notes:
         err.print(f"note: {notice}", markup=False)
@@ -154,9 +170,12 @@ def predict(
     faceless = (
         f", {len(report.faceless)} without a face (--faces none parses whole pictures)" if report.faceless else ""
     )
-    broken = f", {len(report.broken)} left out" if report.broken else ""
-    out.print(f"{output}: {done} parsed{faceless}{broken}")
-    if report.broken or any(film.problem for film in report.films):
+    before = f", {report.before} before" if report.before else ""
+    left_out = len(report.broken) + report.broken_before
+    listed = f" (see {report.failed})" if report.failed else ""
+    broken = f", {left_out} left out{listed}" if left_out else ""
+    out.print(f"{output}: {done} parsed{before}{faceless}{broken}")
+    if left_out or any(film.problem for film in report.films):
         raise typer.Exit(1)
 
 

@@ -1,4 +1,5 @@
 import io
+import re
 
 import pytest
 from rich.console import Console
@@ -35,7 +36,11 @@ def test_long_work_says_how_far_it_is(capsys: pytest.CaptureFixture[str], monkey
     monkeypatch.setattr(console, "LINE_EVERY", -1.0)
     assert list(console.track("ab", 2, "letters")) == ["a", "b"]
     captured = capsys.readouterr()
-    assert [line.split(",")[0] for line in captured.err.splitlines()] == ["letters 1/2", "letters 2/2"]
+    lines = captured.err.splitlines()
+    assert [line.split(",")[0] for line in lines] == ["letters 1/2", "letters 2/2"]
+    assert all(re.fullmatch(r"letters \d/2, [0-9.]+/s, \d+:\d\d:\d\d left", line) for line in lines)
+    assert list(console.track("ab", None, "letters")) == ["a", "b"]
+    assert capsys.readouterr().err.startswith("letters 1/?, ")
     assert captured.out == ""
 
 

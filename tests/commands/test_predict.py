@@ -1,9 +1,12 @@
 import io
 import json
+import random
 import re
 import resource
 import shutil
 import subprocess
+import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -45,7 +48,7 @@ def test_a_broken_photograph_is_listed_and_the_rest_is_done(
     (tmp_path / "broken.png").write_bytes(b"not a picture")
     done = cli("predict", trained.best, tmp_path, "-o", "out", "--batch-size", 2)
     assert done.code == 1
-    assert done.out == "out: 3 parsed, 1 left out\n"
+    assert done.out == "out: 3 parsed, 1 left out (see out/failed.csv)\n"
     assert done.err == f"left out: {tmp_path / 'broken.png'}: not a readable image; replace the file\n"
     assert len(list(Path("out/labels").iterdir())) == 3
 
@@ -59,6 +62,9 @@ def test_a_broken_photograph_is_listed_and_the_rest_is_done(
         (["--from-file", "nothing.txt"], "cannot read nothing.txt: No such file or directory"),
         (["{image}", "--save", "polygons"], "--save 'polygons': not one of labels, "),
         (["{image}", "--faces", "nothing.onnx"], "cannot read nothing.onnx: No such file or directory"),
+        (["{image}", "--retry-failed"], "--retry-failed is for a command that goes on; add --resume"),
+        (["{image}", "--shard", "0/4"], "--shard 0/4: write 1/16 to 16/16 for 16 parts"),
+        (["{image}", "webcam:0", "--shard", "1/4"], "--shard 1/4: a camera has no parts; leave out webcam:0"),
         (["{image}", "--smooth", "0.5"], "--smooth is for videos"),
         (["{image}", "--device", "tpu"], "device 'tpu': not one of auto, cpu, cuda, cuda:N, mps"),
         (["{image}", "--device", "mps"], "device 'mps': this torch finds no GPU of Apple's here; use --device cpu"),
@@ -75,6 +81,61 @@ def test_what_cannot_be_done_is_refused_in_one_line(
     message = cli("predict", trained.best, *(argument.format(image=image) for argument in arguments)).message
     assert message.startswith(expected.format(image=image))
     assert tree() == {}
+
+
+def test_a_command_goes_on_after_kills_and_the_union_is_exact(
+    cli: Any, trained: RunResult, faces: Path, tmp_path: Path
+) -> None:
+    """Two kills of a real process, as soon as it has written some photographs."""
+    (tmp_path / "photos").mkdir()
+    for n, path in enumerate(3 * sorted((faces / "images").iterdir())):
+        shutil.copy(path, tmp_path / "photos" / f"{n}.jpg")
+    options = ["photos", "--faces", "none", "--save", "labels,json,coco", "--batch-size", 1, "--device", "cpu"]
+    assert cli("predict", trained.best, *options, "-o", "whole").out == "whole: 48 parsed\n"
+    dice, labels = random.Random(0), Path("out/labels")
+    command = [sys.executable, "-m", "faceparse.cli", "predict", trained.best, *options, "-o", "out", "--resume"]
+    for _ in range(2):
+        before = len(list(labels.glob("*.png")))
+        process = subprocess.Popen([str(word) for word in command], stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        until = before + dice.randrange(2, 20)
+        while process.poll() is None and len(list(labels.glob("*.png"))) < until:
+            time.sleep(0.001)
+        process.kill()
+        process.communicate()
+    made = {path: path.stat().st_mtime_ns for path in labels.glob("*.png")}
+    done = cli("predict", trained.best, *options, "-o", "out", "--resume")
+    parsed, before = map(int, re.fullmatch(r"out: (\d+) parsed, (\d+) before\n", done.out).groups())  # type: ignore[union-attr]
+    assert done.err.startswith(f"out: goes on; {before} of 48 photographs are parsed already\n")
+    assert (done.code, parsed + before) == (0, 48)
+    assert sum(path.stat().st_mtime_ns == at for path, at in made.items()) >= before
+    assert len(made) - before <= 10  # in flight: the two kills' batches
+    for folder in ("labels", "json"):
+        whole = {path.name: path.read_bytes() for path in Path("whole", folder).iterdir()}
+        assert {path.name: path.read_bytes() for path in Path("out", folder).iterdir()} == whole
+    assert Path("out/coco.json").read_bytes() == Path("whole/coco.json").read_bytes()
+
+
+def test_another_model_is_refused_and_broken_photographs_are_remembered(
+    cli: Any, trained: RunResult, shipped: Path, faces: Path, tmp_path: Path
+) -> None:
+    shutil.copy(next((faces / "images").iterdir()), tmp_path / "a.jpg")
+    (tmp_path / "b.png").write_bytes(b"not a picture")
+    options = ["a.jpg", "b.png", "--resume"]
+    assert cli("predict", trained.best, *options).code == 1
+    done = cli("predict", trained.best, *options)
+    assert (done.code, done.err) == (1, "predictions: goes on; 1 of 2 photographs are parsed already\n")
+    assert done.out == "predictions: 0 parsed, 1 before, 1 left out (see predictions/failed.csv)\n"
+    assert cli("predict", trained.best, *options, "--retry-failed").err.endswith(
+        "left out: b.png: not a readable image; replace the file\n"
+    )
+    shutil.copy(trained.best, "other.pth")
+    assert cli("predict", "other.pth", *options).code == 1  # the same model
+    message = cli("predict", trained.best, *options, "--input-size", "96,96").message
+    assert message.startswith("predictions: its outputs were made with --input-size 64,64, now 96,96; use the same ")
+    message = cli("predict", trained.best.with_name("last.pth"), *options).message
+    assert re.match(
+        r"predictions: its outputs were made with model [0-9a-f]{12}\.\.\., now [0-9a-f]{12}\.\.\.; ", message
+    )
 
 
 def test_a_missing_checkpoint_is_refused(cli: Any, faces: Path, tree: Tree) -> None:
@@ -95,6 +156,7 @@ def test_photographs_without_a_face_are_listed_and_no_error(
     done = cli("predict", trained.best, first, second, *options)
     expected = "predictions: 2 parsed, 1 without a face (--faces none parses whole pictures)\n"
     assert (done.code, done.out, done.err) == (0, expected, f"no face: {second}\n")
+    shutil.rmtree("predictions/ledger")
     found = sorted(str(path.relative_to("predictions")) for path in Path("predictions").rglob("*.*"))
     names = [
         f"{kind}/{path.stem}.{suffix}"

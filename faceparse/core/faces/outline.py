@@ -23,6 +23,9 @@ class Length:
     amount: float = 0.0
     share: bool = False
 
+    def __str__(self) -> str:
+        return f"{self.amount * 100:g}%" if self.share else f"{self.amount:g}"
+
     def pixels(self, height: float) -> float:
         """The length for a face of this height in pixels."""
         return self.amount * height if self.share else self.amount

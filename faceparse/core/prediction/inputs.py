@@ -6,13 +6,15 @@ import os
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePath
 
 from faceparse.core.errors import DatasetError
 from faceparse.core.files.reading import read_bytes
 from faceparse.core.images.read_photograph import IMAGE_SUFFIXES
+from faceparse.core.prediction.ledger import FOLDER as LEDGER
 from faceparse.core.prediction.saving import KINDS
+from faceparse.core.prediction.shard import Shard
 from faceparse.core.text.paths import LONGEST_NAME, broken_link, decode_text, files_below, path_problem
 from faceparse.core.text.patterns import any_case, some
 
@@ -40,6 +42,22 @@ class Source:
         """Path below the folder that was searched, with `/` between folders: as tools show an uploaded folder."""
         return (PurePath(self.name).parent / PurePath(self.where).name).as_posix()
 
+    @property
+    def path(self) -> str:
+        """Absolute path of the file; empty where there is none."""
+        return "" if self.data is not None else str(Path(self.where).absolute())
+
+    @property
+    def stamp(self) -> str:
+        """Size and time of the file; checksum of a photograph that is not a file. Empty if there is none."""
+        if self.data is not None:
+            return hashlib.sha256(self.data).hexdigest()
+        try:
+            found = Path(self.where).stat()
+        except OSError:
+            return ""
+        return f"{found.st_size} {found.st_mtime_ns}"
+
     def bytes(self) -> bytes:
         """Read the encoded photograph."""
         return read_bytes(Path(self.where)) if self.data is None else self.data
@@ -55,6 +73,11 @@ class Inputs:
     """Numbers of the cameras."""
     passed_over: list[Path] = field(default_factory=list)
     """Files in searched folders that, by their names, are neither photographs nor videos."""
+
+    def part(self, shard: Shard) -> "Inputs":
+        """The photographs and videos of a shard, by their paths below the folders that were searched."""
+        photographs = [source for source in self.photographs if shard.has(source.below)]
+        return replace(self, photographs=photographs, videos=[one for one in self.videos if shard.has(one.below)])
 
 
 def gather(typed: Sequence[str], out: Path, *, recursive: bool, stdin: Callable[[], bytes]) -> Inputs:
@@ -137,7 +160,8 @@ def _files(text: str, out: Path, *, recursive: bool) -> tuple[list[tuple[Path, P
     else:
         base = next(parent for parent in path.parents if not glob.has_magic(str(parent)))
         found = base.glob(any_case(str(path.relative_to(base))))
-    files = sorted(_visible(found, base, {Path(os.path.realpath(out)) / kind for kind in KINDS}))
+    ours = {Path(os.path.realpath(out)) / folder for folder in (*KINDS, LEDGER)}
+    files = sorted(_visible(found, base, ours))
     pictures, others = list[Path](), list[Path]()
     for file in files:
         (pictures if file.suffix.lower() in IMAGE_SUFFIXES + VIDEO_SUFFIXES else others).append(file)

@@ -26,14 +26,18 @@ class Photograph:
     faces: list[Face] | None
     """None where the picture is parsed as a whole."""
     crops: list[Crop]
+    stamp: str
+    """The source's stamp, taken before it was read."""
 
 
 @dataclass(frozen=True)
 class Broken:
     """A photograph that could not be read."""
 
+    source: Source
     problem: str
     """One line that names it."""
+    stamp: str
     crops: tuple[Crop, ...] = ()
 
 
@@ -60,9 +64,10 @@ def file_threads() -> int:
 def _read(
     source: Source, *, finder: Finder | None, size: Size, geometry: FaceGeometry | None, fit: Fit
 ) -> Photograph | Broken:
+    stamp = source.stamp
     try:
         picture = decode_picture(source.bytes(), source.where)
         faces = finder(source.where, picture.image) if finder else None
     except FaceparseError as error:  # one broken photograph must not stop the others
-        return Broken(str(error))
-    return Photograph(source, picture, faces, crop_picture(picture.image, faces, size, geometry, fit))
+        return Broken(source, str(error), stamp)
+    return Photograph(source, picture, faces, crop_picture(picture.image, faces, size, geometry, fit), stamp)

@@ -1,32 +1,26 @@
 """Parses photographs and saves what was asked for. Threads encode and write."""
 
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
-from faceparse.core.annotations.coco import CocoFile
-from faceparse.core.annotations.cvat import CvatFile
-from faceparse.core.annotations.label_studio import LabelStudioFile, labelling_interface
 from faceparse.core.annotations.tool_file import ToolFile
 from faceparse.core.faces.crops import paste, settle
 from faceparse.core.faces.face import Finder
 from faceparse.core.faces.geometry import FaceGeometry
 from faceparse.core.faces.matte import matte, softmax
-from faceparse.core.files.writing import write_atomic
 from faceparse.core.images.overlay import with_transparency
 from faceparse.core.machine.parallel import Track, map_threads, untracked
 from faceparse.core.parser.inference import Parser, PendingArray
 from faceparse.core.prediction.inputs import Source
+from faceparse.core.prediction.ledger import Entry, Ledger
 from faceparse.core.prediction.parsed_photographs import Broken, Photograph, file_threads, parsed_photographs
 from faceparse.core.prediction.probabilities import save_probabilities
 from faceparse.core.prediction.saving import Outputs
-
-TOOL_FILES: dict[str, type[ToolFile]] = {"coco": CocoFile, "cvat": CvatFile, "labelstudio": LabelStudioFile}
-"""Kind of output -> the one file of all photographs."""
+from faceparse.core.prediction.tool_files import tool_describers
 
 
 class PhotographsReport(NamedTuple):
@@ -45,61 +39,50 @@ class PhotographsReport(NamedTuple):
 @dataclass(frozen=True)
 class _Saved:
     source: Source
-    size: tuple[int, int]
-    notice: str
-    faces: int | None
-    described: dict[str, Any]
-    """Kind of output -> what its file of all photographs says about this one."""
+    entry: Entry
 
 
 def predict_photographs(
     parser: Parser,
     sources: Sequence[Source],
     outputs: Outputs,
+    ledger: Ledger,
     *,
     finder: Finder | None = None,
     geometry: FaceGeometry | None = None,
     batch_size: int = 4,
     track: Track = untracked,
 ) -> PhotographsReport:
-    """Parse photographs and save the `outputs` of each. About five batches are in memory at a time.
+    """Parse photographs, save the `outputs` of each, then note it. About five batches are in memory at a time.
+
+    What is one file of all photographs is not written, but what it says about each is noted.
 
     Raises:
         OutputError: something cannot be written.
     """
     done, faceless, broken, notices = 0, list[str](), list[str](), list[str]()
     parsed = parsed_photographs(parser, sources, finder=finder, geometry=geometry, batch_size=batch_size)
-    with ExitStack() as stack:
-        files = {
-            kind: stack.enter_context(TOOL_FILES[kind].open(outputs.folder, outputs.label_set))
-            for kind in outputs.kinds
-            if kind in TOOL_FILES
-        }
-        if "labelstudio" in files:
-            interface = labelling_interface(outputs.label_set.classes)
-            write_atomic(outputs.folder / "labelstudio.xml", interface.encode())
-        saved = map_threads(partial(_save, outputs, files), parsed, file_threads(), ahead=2 * batch_size)
-        for one in track(saved, len(sources), "predict"):
-            if isinstance(one, Broken):
-                broken.append(one.problem)
-                continue
-            done += 1
-            if one.faces == 0:
-                faceless.append(one.source.where)
-            if one.notice:
-                notices.append(f"{one.source.where}: {one.notice}")
-            for kind, file in files.items():
-                path = one.source.below if kind == "cvat" else one.source.where
-                file.add(path, one.size, one.described[kind])
+    describers = tool_describers(outputs)
+    saved = map_threads(partial(_save, outputs, describers), parsed, file_threads(), ahead=2 * batch_size)
+    for one in track(saved, len(sources), "predict"):
+        ledger.note(one.source.name, one.entry)
+        if one.entry.problem:
+            broken.append(one.entry.problem)
+            continue
+        done += 1
+        if one.entry.faces == 0:
+            faceless.append(one.source.where)
+        if one.entry.notice:
+            notices.append(f"{one.source.where}: {one.entry.notice}")
     return PhotographsReport(done, faceless, broken, notices)
 
 
 def _save(
-    outputs: Outputs, files: Mapping[str, ToolFile], parsed: tuple[Photograph | Broken, list[PendingArray]]
-) -> _Saved | Broken:
+    outputs: Outputs, describers: Mapping[str, ToolFile], parsed: tuple[Photograph | Broken, list[PendingArray]]
+) -> _Saved:
     photo, answers = parsed
     if isinstance(photo, Broken):
-        return photo
+        return _Saved(photo.source, Entry(photo.source.path, photo.stamp, photo.problem))
     source, picture, size = photo.source, photo.picture, photo.picture.size
     settled = settle([one() for one in answers], photo.crops)
     found = paste(settled, photo.crops, size, clear=picture.clear)
@@ -123,5 +106,5 @@ def _save(
             source.name, outputs.describe(source.where, size) | {"classes": outputs.areas(pixels)} | faces
         )
     number = None if photo.faces is None else len(photo.faces)
-    described = {kind: file.describe(found.label, found.owner) for kind, file in files.items()}
-    return _Saved(source, size, picture.notice, number, described)
+    described = {kind: one.describe(found.label, found.owner) for kind, one in describers.items()}
+    return _Saved(source, Entry(source.path, photo.stamp, "", size, number, picture.notice, described))

@@ -2,13 +2,14 @@
 
 import os
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Literal
 
 from faceparse.core.errors import DatasetError, OutputError, SettingsError
-from faceparse.core.faces.choose_finder import AUTO, check_min_face, choose_finder
+from faceparse.core.faces.choose_finder import AUTO, NONE, check_min_face, choose_finder
 from faceparse.core.faces.face import Finder
 from faceparse.core.faces.finders_from_files import Boxes
 from faceparse.core.faces.geometry import FaceGeometry, if_consistent
@@ -18,9 +19,13 @@ from faceparse.core.labels.label_set import LabelSet
 from faceparse.core.machine.parallel import Track, untracked
 from faceparse.core.parser.inference import Parser
 from faceparse.core.prediction.camera import Camera
+from faceparse.core.prediction.failed import write_failed
 from faceparse.core.prediction.films import Film, FilmReport, predict_film
-from faceparse.core.prediction.inputs import Inputs, camera_name, gather
+from faceparse.core.prediction.inputs import Inputs, Source, camera_name, gather
+from faceparse.core.prediction.ledger import Ledger, open_ledger
+from faceparse.core.prediction.made_with import Origin, describe_label_set
 from faceparse.core.prediction.photographs import predict_photographs
+from faceparse.core.prediction.remaining import remaining
 from faceparse.core.prediction.saving import (
     OF_CLASSES,
     OUTLINED,
@@ -31,8 +36,11 @@ from faceparse.core.prediction.saving import (
     make_output_folder,
     mask_names,
 )
+from faceparse.core.prediction.shard import Shard, read_shard
 from faceparse.core.prediction.smoothing import check_keep
+from faceparse.core.prediction.tool_files import write_tool_files
 from faceparse.core.prediction.video import Video, check_pyav
+from faceparse.core.runtime.checksums import sha256
 
 DEFAULT_SAVE = ("labels", "overlays")
 DEFAULT_SAVE_OF_FILMS = ("overlays",)
@@ -52,6 +60,12 @@ class PredictReport:
     """One line for each photograph or video that could not be read."""
     notices: list[str] = field(default_factory=list)
     """One line for each photograph that was parsed, but whose file has a peculiarity that users should know."""
+    before: int = 0
+    """Number of photographs that an earlier command had parsed."""
+    broken_before: int = 0
+    """Number of photographs that are broken as an earlier command found, and were not tried again."""
+    failed: Path | None = None
+    """List of all broken photographs; None if there are none."""
 
 
 @dataclass(frozen=True)
@@ -65,6 +79,11 @@ class PredictionPlan:
     """`auto`: the parser itself finds faces, if it can. None: pictures are parsed as a whole."""
     min_face: float
     smooth: float
+    options: Origin
+    """Options that photographs' outputs depend on."""
+    shard: Shard | None = None
+    resume: bool = False
+    retry_failed: bool = False
 
     def run(
         self,
@@ -72,33 +91,47 @@ class PredictionPlan:
         *,
         geometry: FaceGeometry | None = None,
         part_classes: LabelSet | None = None,
+        origin: Origin | None = None,
         batch_size: int = 4,
         track: Track = untracked,
+        tell: Callable[[str], object] = lambda _: None,
     ) -> PredictReport:
-        """Parse everything.
+        """Parse everything; to resume, what an earlier command has not parsed.
 
         Args:
+            origin: what else outputs depend on: the model, see `origin_of`.
+            tell: shows a line before the work.
             geometry: where faces lie in the parser's training crops.
             part_classes: label set in whose classes the parser finds faces. Default: that of the outputs.
 
         Raises:
             OutputError: the output folder cannot be written, or holds a dataset.
             DeviceError: there is no such camera.
+            SettingsError: the command is to resume, but the folder's outputs were made with other options.
+            DatasetError: the command is to resume, but outputs of another photograph have the same name.
         """
         make_output_folder(self.outputs.folder)
         report = PredictReport()
         geometry = if_consistent(geometry)
         find = partial(self._finder, parser, geometry, part_classes or self.outputs.label_set)
         if self.inputs.photographs:
-            report.photographs, report.faceless, report.broken, report.notices = predict_photographs(
-                parser,
-                self.inputs.photographs,
-                self.outputs,
-                finder=find(film=False),
-                geometry=geometry,
-                batch_size=batch_size,
-                track=track,
-            )
+            made_with = {**(origin or {}), **self.options, "--input-size": ",".join(map(str, parser.input_size))}
+            names = [source.name for source in self.inputs.photographs]
+            with open_ledger(self.outputs.folder, made_with, names, shard=self.shard, resume=self.resume) as ledger:
+                sources = self._sources(ledger, report, tell)
+                report.photographs, report.faceless, report.broken, report.notices = predict_photographs(
+                    parser,
+                    sources,
+                    self.outputs,
+                    ledger,
+                    finder=find(film=False),
+                    geometry=geometry,
+                    batch_size=batch_size,
+                    track=track,
+                )
+                report.failed = write_failed(self.outputs.folder, self.inputs.photographs, ledger, self.shard)
+                if self.shard is None:
+                    write_tool_files(self.outputs, self.inputs.photographs, ledger)
         films: list[tuple[str, Film]] = [(source.name, Video(source.where)) for source in self.inputs.videos]
         films += [(camera_name(number), Camera(number)) for number in self.inputs.cameras]
         for name, film in films:
@@ -119,6 +152,21 @@ class PredictionPlan:
             except DatasetError as error:  # one broken video must not stop the others
                 report.broken.append(str(error))
         return report
+
+    def _sources(self, ledger: Ledger, report: PredictReport, tell: Callable[[str], object]) -> list[Source]:
+        """Photographs to parse; the others are counted in the report."""
+        sources, folder = self.inputs.photographs, self.outputs.folder
+        if self.resume:
+            left = remaining(sources, self.outputs, ledger, retry_failed=self.retry_failed)
+            report.before, report.broken_before = left.done, left.failed
+            if left.done or left.failed:
+                tell(f"{folder}: goes on; {left.done} of {len(sources)} photographs are parsed already")
+            return left.new
+        with suppress(DatasetError):  # of another photograph: its outputs are replaced, as always without --resume
+            left = remaining(sources, self.outputs, ledger)
+            if left.done:
+                tell(f"{folder}: parses all {len(sources)} photographs; --resume would pass over {left.done} of them")
+        return sources
 
     def _finder(
         self, parser: Parser, geometry: FaceGeometry | None, part_classes: LabelSet, *, film: bool
@@ -142,6 +190,9 @@ def plan_prediction(
     smooth: float = 0.0,
     grow: str = "0",
     feather: str = "0",
+    shard: str | None = None,
+    resume: bool = False,
+    retry_failed: bool = False,
     stdin: Callable[[], bytes] = bytes,
 ) -> PredictionPlan:
     """Check what was typed and return a plan; nothing is written.
@@ -152,6 +203,8 @@ def plan_prediction(
         min_face: height of the smallest face that `auto` looks for, as a share of the picture's.
         grow, feather: how far cut-outs and masks reach beyond their classes, and how wide their edge fades: pixels, or
             `5%` of the face's height.
+        shard: `3/16`: only photographs and videos of this part.
+        resume: whether to pass over photographs that are done, `retry_failed`: but not those that were broken.
         stdin: reads what `-` stands for.
 
     Raises:
@@ -159,6 +212,9 @@ def plan_prediction(
         DatasetError: an input does not exist.
         ResourceError: there is a video or a camera, but PyAV is not installed.
     """
+    if retry_failed and not resume:
+        raise SettingsError("--retry-failed is for a command that goes on; add --resume")
+    part = read_shard(shard) if shard is not None else None
     inputs = gather(typed, output, recursive=recursive, stdin=stdin)
     films = bool(inputs.videos or inputs.cameras)
     kinds = choose_kinds(save) if save else None
@@ -182,7 +238,29 @@ def plan_prediction(
     outputs = Outputs(output, label_set, kinds or DEFAULT_SAVE, choose_classes(classes, label_set), model, outline)
     of_films = replace(outputs, kinds=kinds or DEFAULT_SAVE_OF_FILMS)
     _refuse_overwriting(inputs, outputs, of_films)
-    return PredictionPlan(inputs, outputs, of_films, finder, check_min_face(min_face), smooth)
+    options = _options(outputs, faces, check_min_face(min_face))
+    if part is not None:
+        if inputs.cameras:
+            raise SettingsError(f"--shard {part}: a camera has no parts; leave out webcam:{inputs.cameras[0]}")
+        inputs = inputs.part(part)
+    return PredictionPlan(inputs, outputs, of_films, finder, min_face, smooth, options, part, resume, retry_failed)
+
+
+def _options(outputs: Outputs, faces: str, min_face: float) -> dict[str, str]:
+    """Options that the outputs of photographs depend on."""
+    kinds, names = set(outputs.kinds), outputs.label_set.names
+    options = {
+        "--save": ",".join(sorted(kinds)),
+        "--label-set": describe_label_set(outputs.label_set),
+        "--faces": faces if faces in (AUTO, NONE) else f"file {sha256(Path(faces))}",
+    }
+    if faces == AUTO:
+        options["--min-face"] = f"{min_face:g}"
+    if kinds & OF_CLASSES:
+        options["--classes"] = ",".join(names[id_] for id_ in outputs.shown)
+    if kinds & OUTLINED:
+        options |= {"--grow": str(outputs.outline.grow), "--feather": str(outputs.outline.feather)}
+    return options
 
 
 def _refuse_overwriting(inputs: Inputs, *outputs: Outputs) -> None:

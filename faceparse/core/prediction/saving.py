@@ -4,7 +4,7 @@ import io
 import json
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,14 @@ ONE_EACH = ("masks", "npy", "probabilities", "labelme")
 OF_ALL = ("coco", "cvat", "labelstudio")
 """Kinds of output that are one file of all photographs."""
 KINDS = ("labels", "overlays", "cutouts", "alpha", "json", "instances", "crops", *ONE_EACH, *OF_ALL)
+
+ENDINGS = {
+    **dict.fromkeys(("labels", "cutouts", "alpha", "instances"), ".png"),
+    **dict.fromkeys(("json", "labelme"), ".json"),
+    **dict.fromkeys(("npy", "probabilities"), ".npy"),
+    "overlays": ".jpg",
+}
+"""Kind of output that is one file of each photograph -> how the file's name ends."""
 
 OF_CLASSES = frozenset({"cutouts", "alpha", "masks"})
 """Kinds of output that keep chosen classes alone."""
@@ -55,6 +63,23 @@ class Outputs:
     def path(self, kind: str, name: str, suffix: str) -> Path:
         """Path of an output file."""
         return self.folder / kind / f"{name}{suffix}"
+
+    def files(self, name: str, faces: int | None) -> Iterator[str]:
+        """Yield the paths of all files that a photograph has of its own.
+
+        Args:
+            faces: number of its faces; None if it was parsed as a whole.
+        """
+        for kind in self.kinds:
+            start = f"{self.folder}{os.sep}{kind}{os.sep}{name}"
+            if kind in ENDINGS:
+                yield start + ENDINGS[kind]
+            elif kind == "masks":
+                names = mask_names(self.label_set)
+                yield from (f"{start}{os.sep}{names[id_]}.png" for id_ in self.shown)
+            elif kind == "crops":
+                numbers = range(1 if faces is None else faces)
+                yield from (f"{start}{os.sep}{i}{end}" for i in numbers for end in (".jpg", ".png", ".npy"))
 
     def save_picture(self, name: str, picture: Picture, parsed: PictureLabels, crops: Sequence[Crop]) -> None:
         """Save the label map, the overlay, the cut-out and the masks of a photograph."""

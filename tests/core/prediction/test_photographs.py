@@ -1,7 +1,9 @@
 import json
 from collections import Counter
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree
 
 import numpy as np
@@ -23,9 +25,12 @@ from faceparse.core.images.read_photograph import read_image
 from faceparse.core.images.warp import apply, warp_image
 from faceparse.core.labels.label_set import LabelSet, get_label_set
 from faceparse.core.parser.inference import Parser, copy_to_host
+from faceparse.core.prediction import photographs as module
 from faceparse.core.prediction.inputs import Source, gather
-from faceparse.core.prediction.photographs import PhotographsReport, predict_photographs
-from faceparse.core.prediction.saving import Outputs
+from faceparse.core.prediction.ledger import Ledger
+from faceparse.core.prediction.photographs import PhotographsReport
+from faceparse.core.prediction.saving import KINDS, Outputs
+from faceparse.core.prediction.tool_files import write_tool_files
 
 HELEN: LabelSet = get_label_set("helen")
 OUT = Path("out")
@@ -37,6 +42,13 @@ def outputs(*kinds: str, shown: tuple[int, ...] = (1,)) -> Outputs:
 
 def sources(*typed: Path) -> list[Source]:
     return gather([str(path) for path in typed], OUT, recursive=False, stdin=bytes).photographs
+
+
+def predict_photographs(parser: Parser, found: list[Source], chosen: Outputs, **options: Any) -> PhotographsReport:
+    with closing(Ledger()) as ledger:
+        report = module.predict_photographs(parser, found, chosen, ledger, **options)
+        write_tool_files(chosen, found, ledger)
+    return report
 
 
 def predict(parser: Parser, *typed: Path, kinds: tuple[str, ...] = (), batch_size: int = 4) -> PhotographsReport:
@@ -321,3 +333,13 @@ def test_masks_grow_and_fade(parser: Parser, photographs: Path) -> None:
     assert (mask[inside] == 255).all()
     assert np.count_nonzero(mask[~inside]) > 0
     assert len(np.unique(mask)) > 2
+
+
+@pytest.mark.parametrize("faces", [None, [], [Face((10, 10, 30, 30)), Face((40, 36, 20, 20))]])
+def test_the_files_of_a_photograph_are_known(parser: Parser, photographs: Path, faces: list[Face] | None) -> None:
+    chosen = outputs(*KINDS, shown=(2, 5))
+    finder = None if faces is None else lambda where, image: faces
+    predict_photographs(parser, sources(photographs / "a.jpg"), chosen, finder=finder)
+    of_all = {OUT / name for name in ("coco.json", "cvat.xml", "labelstudio.json", "labelstudio.xml")}
+    found = {path for path in OUT.rglob("*") if path.is_file()}
+    assert found - of_all == {Path(path) for path in chosen.files("a", None if faces is None else len(faces))}

@@ -1,0 +1,294 @@
+"""The ledger of an output folder: which photographs are done or broken, and what the outputs were made with.
+
+    predictions/ledger/settings.json     what all outputs of the folder were made with
+    predictions/ledger/all.sqlite        a row for each photograph; of --shard 3/16: 3-of-16.sqlite
+
+A row is written when all outputs of its photograph are in place, so a process that is killed loses the photographs in
+flight. SQLite keeps a row whole or leaves it out. One process at a time writes a ledger.
+"""
+
+import json
+import os
+import sqlite3
+import stat
+import time
+import zlib
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from faceparse.core.errors import OutputError, SettingsError
+from faceparse.core.files.locks import have_locks, lock, open_folder, try_lock
+from faceparse.core.files.reading import read_bytes
+from faceparse.core.files.writing import cannot_write, make_folder, refuse_links_out, write_atomic
+from faceparse.core.images.warp import Size
+from faceparse.core.prediction.made_with import Origin, difference
+from faceparse.core.prediction.shard import Shard
+from faceparse.core.text.shapes import parse_json_as
+from faceparse.core.text.toml_json import parse_json
+
+FOLDER, SETTINGS, SUFFIX = "ledger", "settings.json", ".sqlite"
+
+LARGEST_ROW = 2**30
+"""Bytes of the longest description of a photograph that is read."""
+
+_TABLE = """CREATE TABLE IF NOT EXISTS photographs (
+    name BLOB PRIMARY KEY, path BLOB, stamp TEXT, time REAL, problem BLOB,
+    height INTEGER, width INTEGER, faces INTEGER, notice BLOB, described BLOB)"""
+_FULL = ("SQLITE_FULL", "SQLITE_IOERR", "SQLITE_READONLY", "SQLITE_CANTOPEN")
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A photograph that was tried."""
+
+    path: str
+    """Absolute path of its file; empty if it was no file."""
+    stamp: str
+    """What changes with its content: see `Source.stamp`."""
+    problem: str = ""
+    """Why it could not be parsed, in one line that names it; empty if it is done."""
+    size: Size = (0, 0)
+    faces: int | None = None
+    """Number of its faces; None if it was parsed as a whole."""
+    notice: str = ""
+    described: dict[str, Any] = field(default_factory=dict)
+    """Kind of output -> what its file of all photographs says about this one."""
+
+
+class Ledger:
+    """Rows of photographs, by the names of their outputs."""
+
+    def __init__(self, path: Path | None = None) -> None:
+        """Open the file, which this process has locked; None: a ledger in memory, for a folder that needs none.
+
+        Raises:
+            OutputError: it cannot be written, or is damaged.
+        """
+        self._path = path
+        with self._told():
+            self._rows = sqlite3.connect(_address(path) if path else ":memory:", uri=True, isolation_level=None)
+            self._rows.execute("PRAGMA trusted_schema = OFF")
+            self._rows.execute("PRAGMA locking_mode = EXCLUSIVE")  # also lets WAL do without shared memory
+            self._rows.execute("PRAGMA journal_mode = WAL")
+            self._rows.execute("PRAGMA synchronous = NORMAL")
+            self._rows.execute(_TABLE)
+
+    def close(self) -> None:
+        """Close the file."""
+        self._rows.close()
+
+    def note(self, name: str, entry: Entry) -> None:
+        """Write a photograph's row.
+
+        Raises:
+            OutputError: the disk is full, or the like.
+        """
+        texts = [os.fsencode(text) for text in (entry.path, entry.problem, entry.notice)]
+        described = zlib.compress(_json(entry.described), 1) if entry.described else None
+        row = (os.fsencode(name), texts[0], entry.stamp, time.time(), texts[1], *entry.size, entry.faces, texts[2])
+        with self._told():
+            self._rows.execute("REPLACE INTO photographs VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", (*row, described))
+
+    def find(self, name: str, *, described: bool = False) -> Entry | None:
+        """The row of a photograph, if there is one. `described` reads its descriptions, too.
+
+        Raises:
+            OutputError: the ledger is damaged.
+        """
+        columns = "path, stamp, problem, height, width, faces, notice" + (", described" if described else "")
+        with self._told():
+            query = f"SELECT {columns} FROM photographs WHERE name = ?"
+            row = self._rows.execute(query, (os.fsencode(name),)).fetchone()
+            return None if row is None else _entry(*row)
+
+    def take(self, path: Path, names: Iterable[str]) -> None:
+        """Copy rows of another ledger that this one lacks or has in an older state.
+
+        Raises:
+            OutputError: one of both is damaged or cannot be written.
+        """
+        with self._told(), closing(Ledger(path)):  # as SQLite recovers it where its process was killed
+            pass
+        with self._told():
+            self._rows.execute("ATTACH ? AS other", (_address(path),))
+            self._rows.execute("CREATE TEMP TABLE wanted (name BLOB PRIMARY KEY)")
+            self._rows.execute("BEGIN")
+            self._rows.executemany("INSERT OR IGNORE INTO wanted VALUES (?)", ((os.fsencode(name),) for name in names))
+            self._rows.execute(
+                "REPLACE INTO main.photographs SELECT theirs.* FROM wanted JOIN other.photographs AS theirs USING "
+                "(name) LEFT JOIN main.photographs AS ours USING (name) WHERE ours.time IS NULL OR theirs.time > "
+                "ours.time"
+            )
+            self._rows.execute("COMMIT")
+            self._rows.execute("DROP TABLE wanted")
+            self._rows.execute("DETACH other")
+
+    @contextmanager
+    def _told(self) -> Iterator[None]:
+        """Turn SQLite's errors, and those of content that is not ours, into one kind of error."""
+        try:
+            yield
+        except (sqlite3.Error, zlib.error, ValueError, TypeError) as error:
+            name = getattr(error, "sqlite_errorname", "")
+            if name.startswith("SQLITE_BUSY"):
+                raise OutputError(f"{self._path}: another process is writing it; wait until it has ended") from None
+            if name.startswith(_FULL):
+                raise OutputError(f"cannot write {self._path}: {error}; free space or choose another place") from None
+            raise OutputError(
+                f"{self._path}: damaged ({error}); remove it, and its photographs are parsed anew"
+            ) from None
+
+
+@contextmanager
+def open_ledger(
+    folder: Path, origin: Origin, names: Iterable[str], *, shard: Shard | None = None, resume: bool = False
+) -> Iterator[Ledger]:
+    """Open the ledger of an output folder, or of a shard of it, for this process alone.
+
+    Other settings than the folder's begin a new ledger, unless it is to go on. Rows of other shards count, too: of
+    other numbers of shards, and, without `shard`, of all shards.
+
+    Args:
+        names: names of the outputs of all photographs of this process.
+
+    Raises:
+        SettingsError: `resume`, and the folder's outputs were made with other settings.
+        OutputError: another process is writing to the folder, the ledger is damaged, or it cannot be written.
+    """
+    home = folder / FOLDER
+    path = home / (f"{shard.index}-of-{shard.count}{SUFFIX}" if shard else f"all{SUFFIX}")
+    make_folder(home)
+    refuse_links_out(folder, path, home / SETTINGS)
+    with ExitStack() as stack:
+        with _alone(home):
+            if not stack.enter_context(_held(path)):
+                raise OutputError(
+                    f"{folder}: another process is writing {f'shard {shard}' if shard else 'to it'}; wait for it, or "
+                    "choose another --output"
+                )
+            _agree(folder, origin, path, resume=resume)
+            ledger = stack.enter_context(closing(Ledger(path)))
+            for other in _others(home, path, shard):
+                _take(ledger, other, names, folder, resume=resume)
+        yield ledger
+
+
+def _agree(folder: Path, origin: Origin, own: Path, *, resume: bool) -> None:
+    """Write the folder's settings. Where they are new, older ledgers are removed."""
+    home = folder / FOLDER
+    before = _read_settings(home / SETTINGS)
+    if before == origin:
+        return
+    if resume and before is not None:
+        raise SettingsError(
+            f"{folder}: its outputs were made with {difference(before, origin)}; use the same options and model, or "
+            "another --output"
+        )
+    for path in sorted(home.glob(f"*{SUFFIX}")):
+        refuse_links_out(folder, path)
+        if path != own:
+            with _held(path) as free:
+                if not free:
+                    raise OutputError(
+                        f"{folder}: another process is writing to it, with other options; choose another --output"
+                    )
+        for one in (path, *(path.with_name(path.name + end) for end in ("-wal", "-shm", "-journal"))):
+            _empty(one)
+    write_atomic(home / SETTINGS, _json(dict(origin), indent=2) + b"\n")
+
+
+def _empty(path: Path) -> None:
+    """Empty a file, which somebody may hold a lock on: a new file of its name would not be locked."""
+    try:
+        if path.exists():
+            os.truncate(path, 0)
+    except OSError as error:
+        raise cannot_write(path, error) from error
+
+
+def _read_settings(path: Path) -> dict[str, str] | None:
+    if not path.exists():
+        return None
+    try:
+        return parse_json_as(dict[str, str], read_bytes(path))
+    except ValueError as error:
+        raise OutputError(
+            f"{path}: damaged ({error}); remove the folder {path.parent}, and all photographs are parsed anew"
+        ) from None
+
+
+def _others(home: Path, own: Path, shard: Shard | None) -> list[Path]:
+    """Ledgers that may have photographs of this one. Shards of one number have none in common."""
+    brothers = f"-of-{shard.count}{SUFFIX}" if shard else " "
+    return sorted(path for path in home.glob(f"*{SUFFIX}") if path != own and not path.name.endswith(brothers))
+
+
+def _take(ledger: Ledger, other: Path, names: Iterable[str], folder: Path, *, resume: bool) -> None:
+    refuse_links_out(folder, other)
+    with _held(other) as free:
+        if free:
+            ledger.take(other, names)
+        elif resume:
+            raise OutputError(
+                f"{folder}: another process is writing {other.stem.replace('-of-', '/')}; wait until it has ended"
+            )
+
+
+@contextmanager
+def _held(path: Path) -> Iterator[bool]:
+    """Yield whether no other process holds the file; if so, it is made and held until the block ends."""
+    if not have_locks():  # there, SQLite's own locks have to do
+        yield True
+        return
+    try:
+        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NONBLOCK, 0o666)
+    except OSError as error:
+        raise cannot_write(path, error) from error
+    try:
+        if not stat.S_ISREG(os.fstat(handle).st_mode):
+            raise OutputError(f"cannot write {path}: it is no regular file; remove it")
+        yield try_lock(handle) is not False
+    finally:
+        os.close(handle)
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Wait until no other process begins in this folder."""
+    handle = open_folder(folder)
+    try:
+        if handle is not None:
+            lock(handle)
+        yield
+    finally:
+        if handle is not None:
+            os.close(handle)
+
+
+def _address(path: Path) -> str:
+    """SQLite's address of a file. Our own lock holds it: SQLite's do not exist on all file systems."""
+    return f"{path.absolute().as_uri()}{'?vfs=unix-none' if have_locks() else ''}"
+
+
+def _json(content: dict[str, Any], **options: Any) -> bytes:
+    return json.dumps(content, **options).encode()
+
+
+def _entry(
+    path: bytes,
+    stamp: str,
+    problem: bytes,
+    height: int,
+    width: int,
+    faces: int | None,
+    notice: bytes,
+    described: bytes | None = None,
+) -> Entry:
+    texts = [os.fsdecode(text) for text in (path, problem, notice)]
+    size = (int(height), int(width))
+    content = parse_json(zlib.decompressobj().decompress(described, LARGEST_ROW)) if described else {}
+    number = None if faces is None else int(faces)
+    return Entry(texts[0], stamp, texts[1], size, number, texts[2], content)

@@ -1,0 +1,82 @@
+"""Which photographs are still to be parsed, where an earlier `predict` has begun."""
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+
+from faceparse.core.errors import DatasetError
+from faceparse.core.prediction.inputs import Source
+from faceparse.core.prediction.ledger import Entry, Ledger
+from faceparse.core.prediction.saving import Outputs
+
+
+@dataclass
+class Remaining:
+    """What is left of the inputs."""
+
+    new: list[Source] = field(default_factory=list)
+    """Photographs to parse."""
+    done: int = 0
+    """Number of photographs whose outputs are there."""
+    failed: int = 0
+    """Number of photographs that are known to be broken."""
+
+
+def remaining(sources: Sequence[Source], outputs: Outputs, ledger: Ledger, *, retry_failed: bool = False) -> Remaining:
+    """Sort photographs by what the ledger and the output folder have of them.
+
+    A photograph is parsed again if its file has changed, or if one of its outputs is missing or empty. Outputs are
+    looked for by listing each folder once.
+
+    Raises:
+        DatasetError: outputs of this name are of another photograph.
+        OutputError: the ledger is damaged.
+    """
+    found = Remaining()
+    listing, paths = lru_cache(maxsize=64)(_filled), outputs.files
+    for source in sources:
+        entry = ledger.find(source.name)
+        if entry is None or (entry.problem and retry_failed) or not _same(entry, source):
+            found.new.append(source)
+        elif entry.problem:
+            found.failed += 1
+        elif all(file in listing(folder) for folder, file in map(os.path.split, paths(source.name, entry.faces))):
+            found.done += 1
+        else:
+            found.new.append(source)
+    return found
+
+
+def _same(entry: Entry, source: Source) -> bool:
+    """Whether the entry is of this photograph as it is now, also if its file was moved.
+
+    Raises:
+        DatasetError: it is of another photograph, which is still there.
+    """
+    if entry.path not in (source.path, "") and _another_file(Path(entry.path), source):
+        raise DatasetError(
+            f"{source.where}: its outputs would replace those of {entry.path}, which have the same name; choose "
+            "another --output"
+        )
+    return entry.stamp == source.stamp
+
+
+def _another_file(path: Path, source: Source) -> bool:
+    """Whether there is a file at `path`, and it is not the source."""
+    if not path.exists():
+        return False
+    try:
+        return source.data is not None or not path.samefile(source.where)
+    except OSError:  # the source is gone: reading it will say so
+        return False
+
+
+def _filled(folder: str) -> frozenset[str]:
+    """Names of the files in a folder that are not empty: after a power failure, a file may have lost its content."""
+    try:
+        with os.scandir(folder) as entries:
+            return frozenset(entry.name for entry in entries if entry.is_file() and entry.stat().st_size)
+    except OSError:
+        return frozenset()

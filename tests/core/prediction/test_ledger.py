@@ -1,0 +1,161 @@
+"""The ledger itself: what is kept, who may write it, what is refused."""
+
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import zlib
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from faceparse.core.errors import OutputError, SettingsError
+from faceparse.core.prediction import ledger as module
+from faceparse.core.prediction.ledger import Entry, Ledger, open_ledger
+from faceparse.core.prediction.shard import Shard
+
+OUT = Path("out")
+ORIGIN = {"model": "abc", "--save": "labels"}
+ENTRY = Entry(
+    "/photos/ü\udcff.jpg", "12 34", "", (40, 30), 2, "a notice", {"coco": [{"area": 3, "segmentation": [[0.5]]}]}
+)
+BROKEN = Entry("/photos/b.jpg", "1 2", "photos/b.jpg: broken image; replace the file")
+
+WRITER = """
+import sys
+from pathlib import Path
+from faceparse.core.prediction.ledger import Entry, open_ledger
+with open_ledger(Path("out"), {"model": "abc", "--save": "labels"}, []) as ledger:
+    for n in range(10**6):
+        ledger.note(str(n), Entry("/a.jpg", "1 2", described={"coco": [n]}))
+        print(n, flush=True)
+"""
+
+
+def test_what_is_noted_is_found_again() -> None:
+    with open_ledger(OUT, ORIGIN, []) as ledger:
+        ledger.note("trip/a", ENTRY)
+        ledger.note("b\udcff", BROKEN)
+        ledger.note("b\udcff", BROKEN)
+    with open_ledger(OUT, ORIGIN, [], resume=True) as ledger:
+        assert ledger.find("trip/a", described=True) == ENTRY
+        assert ledger.find("trip/a") == Entry(*list(vars(ENTRY).values())[:-1])
+        assert ledger.find("b\udcff", described=True) == BROKEN
+        assert ledger.find("c") is None
+    assert {path.name for path in (OUT / "ledger").iterdir()} == {"settings.json", "all.sqlite"}
+
+
+def test_a_kill_loses_no_row(tmp_path: Path) -> None:
+    process = subprocess.Popen([sys.executable, "-c", WRITER], stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    written = -1
+    for line in process.stdout:
+        written = int(line)
+        if written == 200:
+            break
+    with pytest.raises(OutputError, match=r"^out: another process is writing to it; wait for it, or "):
+        with open_ledger(OUT, ORIGIN, []):
+            pass
+    with pytest.raises(OutputError, match=r"^out: another process is writing to it, with other options; "):
+        with open_ledger(OUT, {"model": "other"}, [], shard=Shard(1, 2)):
+            pass
+    with pytest.raises(OutputError, match=r"^out: another process is writing all; wait until it has ended$"):
+        with open_ledger(OUT, ORIGIN, [], shard=Shard(1, 2), resume=True):
+            pass
+    os.kill(process.pid, signal.SIGKILL)
+    written = max([written, *map(int, process.stdout.read().split())])
+    process.wait()
+    with open_ledger(OUT, ORIGIN, [], resume=True) as ledger:
+        assert all(ledger.find(str(n)) for n in range(written + 1))
+        assert ledger.find(str(written + 2)) is None
+
+
+def test_other_settings_are_refused_or_begin_anew() -> None:
+    with open_ledger(OUT, ORIGIN, [], shard=Shard(1, 2)) as ledger:
+        ledger.note("a", ENTRY)
+    other = ORIGIN | {"--save": "labels,json"}
+    for shard in (None, Shard(1, 2), Shard(2, 3)):
+        with pytest.raises(SettingsError, match=r"^out: its outputs were made with --save labels, now labels,json; "):
+            with open_ledger(OUT, other, ["a"], shard=shard, resume=True):
+                pass
+    with open_ledger(OUT, ORIGIN, ["a"], resume=True) as ledger:
+        assert ledger.find("a") == Entry(*list(vars(ENTRY).values())[:-1])
+    with open_ledger(OUT, other, ["a"]) as ledger:
+        assert ledger.find("a") is None
+    for shard in (None, Shard(1, 2), Shard(2, 3)):  # none of them may come back
+        with open_ledger(OUT, other, ["a"], shard=shard, resume=True) as ledger:
+            assert ledger.find("a") is None
+
+
+def test_rows_of_other_numbers_of_shards_count_and_the_newest_wins(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = iter(range(100))
+    monkeypatch.setattr(module.time, "time", lambda: float(next(clock)))
+    with open_ledger(OUT, ORIGIN, [], shard=Shard(1, 2)) as ledger:
+        for name in ("a", "b", "c"):
+            ledger.note(name, BROKEN)
+    with open_ledger(OUT, ORIGIN, []) as ledger:
+        ledger.note("b", ENTRY)
+    with open_ledger(OUT, ORIGIN, ["a", "b"], shard=Shard(2, 3), resume=True) as ledger:
+        assert ledger.find("a") == BROKEN
+        assert ledger.find("b", described=True) == ENTRY
+        assert ledger.find("c") is None  # another shard's
+    with open_ledger(OUT, ORIGIN, ["c"], shard=Shard(2, 2), resume=True) as ledger:
+        assert ledger.find("c") is None  # 1/2 and 2/2 have none in common
+
+
+def test_two_shards_write_at_once() -> None:
+    with open_ledger(OUT, ORIGIN, [], shard=Shard(1, 2)) as one, open_ledger(OUT, ORIGIN, [], shard=Shard(2, 2)) as two:
+        one.note("a", ENTRY)
+        two.note("b", ENTRY)
+
+
+@pytest.mark.parametrize("name", ["all.sqlite", "settings.json"])
+def test_a_damaged_file_is_named(name: str) -> None:
+    with open_ledger(OUT, ORIGIN, []) as ledger:
+        ledger.note("a", ENTRY)
+    (OUT / "ledger" / name).write_bytes(b"rubbish" * 1000)
+    with pytest.raises(OutputError, match=rf"^out/ledger/{name}: damaged \(.*\); remove ") as caught:
+        with open_ledger(OUT, ORIGIN, [], resume=True):
+            pass
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("column", "value"),
+    [("described", b"x"), ("described", zlib.compress(b"[")), ("path", 3), ("height", "tall"), ("faces", b"\xff")],
+)
+def test_content_that_is_not_ours_is_refused(column: str, value: object) -> None:
+    with open_ledger(OUT, ORIGIN, []) as ledger:
+        ledger.note("a", ENTRY)
+    with closing(sqlite3.connect(OUT / "ledger" / "all.sqlite")) as rows:
+        rows.execute(f"UPDATE photographs SET {column} = ?", (value,))
+        rows.commit()
+    with open_ledger(OUT, ORIGIN, [], resume=True) as ledger:
+        with pytest.raises(OutputError, match=r"^out/ledger/all.sqlite: damaged \("):
+            ledger.find("a", described=True)
+
+
+def test_a_link_out_of_the_folder_is_not_followed(tmp_path: Path) -> None:
+    (OUT / "ledger").mkdir(parents=True)
+    (OUT / "ledger" / "all.sqlite").symlink_to(tmp_path / "elsewhere.sqlite")
+    with pytest.raises(OutputError, match=r"^cannot write out/ledger/all.sqlite: a link leads to "):
+        with open_ledger(OUT, ORIGIN, []):
+            pass
+    assert not (tmp_path / "elsewhere.sqlite").exists()
+
+
+def test_a_pipe_is_not_waited_for() -> None:
+    (OUT / "ledger").mkdir(parents=True)
+    os.mkfifo(OUT / "ledger" / "all.sqlite")
+    with pytest.raises(OutputError, match=r"^cannot write out/ledger/all.sqlite: it is no regular file; remove it$"):
+        with open_ledger(OUT, ORIGIN, []):
+            pass
+
+
+def test_a_ledger_in_memory_needs_no_folder() -> None:
+    with closing(Ledger()) as ledger:
+        ledger.note("a", ENTRY)
+        assert ledger.find("a", described=True) == ENTRY
+    assert not OUT.exists()
