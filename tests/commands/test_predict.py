@@ -116,7 +116,7 @@ def test_a_command_goes_on_after_kills_and_the_union_is_exact(
 
 
 def test_another_model_is_refused_and_broken_photographs_are_remembered(
-    cli: Any, trained: RunResult, shipped: Path, faces: Path, tmp_path: Path
+    cli: Any, trained: RunResult, light: Path, faces: Path, tmp_path: Path
 ) -> None:
     shutil.copy(next((faces / "images").iterdir()), tmp_path / "a.jpg")
     (tmp_path / "b.png").write_bytes(b"not a picture")
@@ -132,7 +132,7 @@ def test_another_model_is_refused_and_broken_photographs_are_remembered(
     assert cli("predict", "other.pth", *options).code == 1  # the same model
     message = cli("predict", trained.best, *options, "--input-size", "96,96").message
     assert message.startswith("predictions: its outputs were made with --input-size 64,64, now 96,96; use the same ")
-    message = cli("predict", trained.best.with_name("last.pth"), *options).message
+    message = cli("predict", light, *options).message
     assert re.match(
         r"predictions: its outputs were made with model [0-9a-f]{12}\.\.\., now [0-9a-f]{12}\.\.\.; ", message
     )

@@ -172,7 +172,7 @@ def test_a_disk_that_fills_up_loses_nothing_that_was_done(
 
     def full(target: Path) -> Any:
         made.append(target)
-        if len(made) > 60:
+        if len(made) > 120:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         return new_file(target)
 

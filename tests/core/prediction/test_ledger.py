@@ -8,12 +8,14 @@ import sys
 import zlib
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from faceparse.core.errors import OutputError, SettingsError
+from faceparse.core.errors import FaceparseError, OutputError, SettingsError
 from faceparse.core.prediction import ledger as module
 from faceparse.core.prediction.ledger import Entry, Ledger, open_ledger
+from faceparse.core.prediction.made_with import Origin
 from faceparse.core.prediction.shard import Shard
 
 OUT = Path("out")
@@ -32,6 +34,13 @@ with open_ledger(Path("out"), {"model": "abc", "--save": "labels"}, []) as ledge
         ledger.note(str(n), Entry("/a.jpg", "1 2", described={"coco": [n]}))
         print(n, flush=True)
 """
+
+
+def refused(kind: type[FaceparseError], pattern: str, origin: Origin, names: list[str], **options: Any) -> str:
+    """The line that `open_ledger` refuses with."""
+    with pytest.raises(kind, match=pattern) as caught, open_ledger(OUT, origin, names, **options):
+        pass
+    return str(caught.value)
 
 
 def test_what_is_noted_is_found_again() -> None:
@@ -55,15 +64,22 @@ def test_a_kill_loses_no_row(tmp_path: Path) -> None:
         written = int(line)
         if written == 200:
             break
-    with pytest.raises(OutputError, match=r"^out: another process is writing to it; wait for it, or "):
-        with open_ledger(OUT, ORIGIN, []):
-            pass
-    with pytest.raises(OutputError, match=r"^out: another process is writing to it, with other options; "):
-        with open_ledger(OUT, {"model": "other"}, [], shard=Shard(1, 2)):
-            pass
-    with pytest.raises(OutputError, match=r"^out: another process is writing all; wait until it has ended$"):
-        with open_ledger(OUT, ORIGIN, [], shard=Shard(1, 2), resume=True):
-            pass
+    refused(OutputError, r"^out: another process is writing to it; wait for it, or ", ORIGIN, [])
+    refused(
+        OutputError,
+        r"^out: another process is writing to it, with other options; ",
+        {"model": "other"},
+        [],
+        shard=Shard(1, 2),
+    )
+    refused(
+        OutputError,
+        r"^out: another process is writing all; wait until it has ended$",
+        ORIGIN,
+        [],
+        shard=Shard(1, 2),
+        resume=True,
+    )
     os.kill(process.pid, signal.SIGKILL)
     written = max([written, *map(int, process.stdout.read().split())])
     process.wait()
@@ -77,9 +93,14 @@ def test_other_settings_are_refused_or_begin_anew() -> None:
         ledger.note("a", ENTRY)
     other = ORIGIN | {"--save": "labels,json"}
     for shard in (None, Shard(1, 2), Shard(2, 3)):
-        with pytest.raises(SettingsError, match=r"^out: its outputs were made with --save labels, now labels,json; "):
-            with open_ledger(OUT, other, ["a"], shard=shard, resume=True):
-                pass
+        refused(
+            SettingsError,
+            r"^out: its outputs were made with --save labels, now labels,json; ",
+            other,
+            ["a"],
+            shard=shard,
+            resume=True,
+        )
     with open_ledger(OUT, ORIGIN, ["a"], resume=True) as ledger:
         assert ledger.find("a") == Entry(*list(vars(ENTRY).values())[:-1])
     with open_ledger(OUT, other, ["a"]) as ledger:
@@ -116,10 +137,8 @@ def test_a_damaged_file_is_named(name: str) -> None:
     with open_ledger(OUT, ORIGIN, []) as ledger:
         ledger.note("a", ENTRY)
     (OUT / "ledger" / name).write_bytes(b"rubbish" * 1000)
-    with pytest.raises(OutputError, match=rf"^out/ledger/{name}: damaged \(.*\); remove ") as caught:
-        with open_ledger(OUT, ORIGIN, [], resume=True):
-            pass
-    assert "\n" not in str(caught.value)
+    message = refused(OutputError, rf"^out/ledger/{name}: damaged \(.*\); remove ", ORIGIN, [], resume=True)
+    assert "\n" not in message
 
 
 @pytest.mark.parametrize(
@@ -132,26 +151,24 @@ def test_content_that_is_not_ours_is_refused(column: str, value: object) -> None
     with closing(sqlite3.connect(OUT / "ledger" / "all.sqlite")) as rows:
         rows.execute(f"UPDATE photographs SET {column} = ?", (value,))
         rows.commit()
-    with open_ledger(OUT, ORIGIN, [], resume=True) as ledger:
-        with pytest.raises(OutputError, match=r"^out/ledger/all.sqlite: damaged \("):
-            ledger.find("a", described=True)
+    with (
+        open_ledger(OUT, ORIGIN, [], resume=True) as ledger,
+        pytest.raises(OutputError, match=r"^out/ledger/all.sqlite: damaged \("),
+    ):
+        ledger.find("a", described=True)
 
 
 def test_a_link_out_of_the_folder_is_not_followed(tmp_path: Path) -> None:
     (OUT / "ledger").mkdir(parents=True)
     (OUT / "ledger" / "all.sqlite").symlink_to(tmp_path / "elsewhere.sqlite")
-    with pytest.raises(OutputError, match=r"^cannot write out/ledger/all.sqlite: a link leads to "):
-        with open_ledger(OUT, ORIGIN, []):
-            pass
+    refused(OutputError, r"^cannot write out/ledger/all.sqlite: a link leads to ", ORIGIN, [])
     assert not (tmp_path / "elsewhere.sqlite").exists()
 
 
 def test_a_pipe_is_not_waited_for() -> None:
     (OUT / "ledger").mkdir(parents=True)
     os.mkfifo(OUT / "ledger" / "all.sqlite")
-    with pytest.raises(OutputError, match=r"^cannot write out/ledger/all.sqlite: it is no regular file; remove it$"):
-        with open_ledger(OUT, ORIGIN, []):
-            pass
+    refused(OutputError, r"^cannot write out/ledger/all.sqlite: it is no regular file; remove it$", ORIGIN, [])
 
 
 def test_a_ledger_in_memory_needs_no_folder() -> None:
