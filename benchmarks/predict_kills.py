@@ -5,6 +5,7 @@ python -m benchmarks.predict_kills [KILLS [PHOTOGRAPHS]]
 
 import random
 import re
+import shlex
 import subprocess
 import sys
 import tempfile
@@ -23,20 +24,9 @@ from faceparse.core.prediction.ledger import Entry, open_ledger
 from faceparse.core.prediction.made_with import origin_of
 from faceparse.core.prediction.prediction import plan_prediction
 
-OPTIONS = [
-    "photos",
-    "-o",
-    "out",
-    "--faces",
-    "none",
-    "--save",
-    "labels,overlays,json,coco",
-    "--device",
-    "cpu",
-    "--batch-size",
-    "2",
-    "--resume",
-]
+OPTIONS = shlex.split(
+    "photos -o out --faces none --save labels,overlays,json,coco --device cpu --batch-size 2 --resume"
+)
 
 
 def main(kills: int = 20, photographs: int = 50_000) -> None:
@@ -78,7 +68,8 @@ def kill(folder: Path, kills: int, seed: int = 0) -> str:
     left = hidden(folder)
     return (
         f"{kills} kills, {count} photographs: {parsed} parsed by the last command, {done} before; {lost} in flight at "
-        f"the last kill, {again} written again; equal to an undisturbed run byte for byte: {same}; left over: {len(left)}"
+        f"the last kill, {again} written again; equal to an undisturbed run byte for byte: {same}; left "
+        f"over: {len(left)}"
     )
 
 
