@@ -47,7 +47,7 @@ class Entry:
     path: str
     """Absolute path of its file; empty if it was no file."""
     stamp: str
-    """What changes with its content: see `Source.stamp`."""
+    """Text that changes with its content: see `Source.stamp`."""
     problem: str = ""
     """Why it could not be parsed, in one line that names it; empty if it is done."""
     size: Size = (0, 0)

@@ -1,4 +1,4 @@
-"""What outputs were made with: two photographs of one folder differ in nothing of this."""
+"""The options and the model that outputs were made with: the same for all photographs of a folder."""
 
 import hashlib
 import json

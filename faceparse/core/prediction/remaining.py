@@ -1,4 +1,4 @@
-"""Which photographs are still to be parsed, where an earlier `predict` has begun."""
+"""Finds the photographs that are still to be parsed, where an earlier `predict` has begun."""
 
 import os
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ from faceparse.core.prediction.saving import Outputs
 
 @dataclass
 class Remaining:
-    """What is left of the inputs."""
+    """The photographs that are left, and the numbers of the others."""
 
     new: list[Source] = field(default_factory=list)
     """Photographs to parse."""
