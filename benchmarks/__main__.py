@@ -21,6 +21,7 @@ NAMES = (
     "evaluation",
     "sample",
     "cache",
+    "shards",
     "loss",
     "step",
     "predict",

@@ -9,6 +9,7 @@ import torch
 
 from benchmarks.harness import Result, make_faces, medians, one_thread, overhead
 from faceparse.core.datasets.layout import DatasetFolder
+from faceparse.core.files.packed import Stored
 from faceparse.core.images.warp import crop_matrix
 from faceparse.core.labels.classes import IGNORE
 from faceparse.core.labels.label_set import get_label_set
@@ -51,7 +52,8 @@ def run() -> list[Result]:
     ]
 
 
-def _decode(path: Path) -> np.ndarray:
+def _decode(path: Stored) -> np.ndarray:
+    assert isinstance(path, Path)
     flags = cv2.IMREAD_COLOR_RGB if path.suffix == ".jpg" else cv2.IMREAD_UNCHANGED
     image = cv2.imdecode(np.frombuffer(path.read_bytes(), np.uint8), flags)
     assert image is not None

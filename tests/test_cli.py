@@ -37,7 +37,7 @@ COMMANDS = [
     "ui",
     "doctor",
 ]
-SOURCES = ["helen", "lapa", "celebamask-hq", "ibugmask", "fasseg", "folder", "synthetic"]
+SOURCES = ["helen", "lapa", "celebamask-hq", "ibugmask", "fasseg", "folder", "synthetic", "shards"]
 
 Faceparse = Callable[..., "subprocess.CompletedProcess[str]"]
 

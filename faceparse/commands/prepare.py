@@ -213,6 +213,26 @@ def synthetic(
     _prepare("synthetic", None, out_dir, processes, options)
 
 
+@app.command()
+def shards(
+    dataset_dir: Annotated[Path, typer.Argument(help="A prepared dataset, or shards of one.")],
+    out_dir: Annotated[Path, typer.Argument(help="New folder for the shards.")],
+    to: Annotated[str, typer.Option(help="webdataset (tar) or parquet.")],
+    shard_size: Annotated[int, typer.Option("--shard-size", min=1, help="MiB in a shard, about.")] = 256,
+    processes: Processes = None,
+) -> None:
+    """Pack a prepared dataset into a few large files, which train, check, edges and eval read like the small ones."""
+    from faceparse.commands.console import out, track
+    from faceparse.core.datasets.pack import pack
+    from faceparse.core.machine.parallel import default_processes
+
+    processes = processes or default_processes()
+    report = pack(dataset_dir, out_dir, to=to, shard_bytes=shard_size * 2**20, processes=processes, track=track)
+    counts = ", ".join(f"{count} {split}" for split, count in report.splits.items())
+    out.print(f"{out_dir}: {counts} in {report.shards} shards")
+    out.print(f"next: faceparse check {out_dir}")
+
+
 def _prepare(name: str, raw_dir: Path | None, out_dir: Path, processes: int | None, options: dict[str, Any]) -> None:
     from faceparse.commands.console import err, out, track
     from faceparse.core.datasets.prepare_by_name import prepare_by_name

@@ -47,6 +47,28 @@ def test_every_source_comes_through_to_scores(name: str, cli: Cli, tmp_path: Pat
     assert 0 <= scores["mean_f1"] <= 1
 
 
+def test_shards_come_through_to_the_same_scores(cli: Cli, tmp_path: Path) -> None:
+    make_lapa(tmp_path / "raw")
+    assert cli("prepare", "lapa", "raw", "out", "--processes", 1).code == 0
+    done = cli("prepare", "shards", "out", "tar", "--to", "webdataset", "--processes", 1)
+    assert (done.code, done.err) == (0, "")
+    assert done.out == "tar: 4 train, 2 val, 2 test in 3 shards\nnext: faceparse check tar\n"
+    assert cli("edges", "tar").out == "tar/edges: 0 made, 8 up to date\n"
+    assert cli("check", "tar", "--processes", 1).code == 0
+    assert cli("train", "--data-dir", "tar", *TRAIN).code == 0
+    shards, loose = (cli("eval", "run/best.pth", "--data-dir", place, "--json") for place in ("tar", "out"))
+    assert (shards.code, loose.code) == (0, 0)
+    assert json.loads(shards.out)["mean_f1"] == json.loads(loose.out)["mean_f1"]
+    done = cli("prepare", "shards", "out", "other", "--to", "zip")
+    assert (done.code, done.err) == (2, "error: --to 'zip': not one of webdataset, parquet\n")
+    with (tmp_path / "tar" / "train-00000.tar").open("r+b") as file:
+        file.truncate(1000)
+    done = cli("train", "--data-dir", "tar", *TRAIN, "--snapshot-dir", "another")
+    assert done.code == 2
+    assert done.err.startswith("error: tar/train-00000.tar: cut short: 1000 of ")
+    assert not (tmp_path / "another").exists()
+
+
 def test_what_alignment_costs_is_shown(cli: Cli, tmp_path: Path) -> None:
     make_lapa(tmp_path / "raw")
     (tmp_path / "raw" / "val" / "landmarks" / "5_0.txt").unlink()

@@ -16,6 +16,7 @@ from faceparse.core.datasets.coverage import coverage_notes
 from faceparse.core.datasets.dataset_groups import GROUPS_FILE, read_groups, torn
 from faceparse.core.datasets.layout import SPLITS, DatasetFolder, Sample, resolve_label_set
 from faceparse.core.datasets.orientation import drawn_as_stored
+from faceparse.core.datasets.shard_index import INDEX
 from faceparse.core.errors import DatasetError
 from faceparse.core.labels.classes import IGNORE
 from faceparse.core.labels.label_set import LabelSet
@@ -80,7 +81,7 @@ def check_dataset(
         dataset: name of the label set, where the folder does not name one.
 
     Raises:
-        DatasetError: `root` is no folder, has no list at all, or is half remapped.
+        DatasetError: `root` is no folder, has no list at all, is half remapped, or has a shard that is not whole.
     """
     folder = DatasetFolder(root)
     must_not_be_half_remapped(root)
@@ -179,6 +180,7 @@ def _check_list(folder: DatasetFolder, split: str) -> tuple[list[Sample], list[s
     """Return the list's samples whose files exist, each once, and the problems of the list."""
     samples: list[Sample] = []
     problems: list[str] = []
+    lack = f"is not in {INDEX}" if folder.packed else "is missing"
     first_seen: dict[str, int] = {}
     for line in folder.lines(split):
         where = f"{folder.list_path(split)}:{line.number}"
@@ -195,8 +197,9 @@ def _check_list(folder: DatasetFolder, split: str) -> tuple[list[Sample], list[s
         except DatasetError as error:
             problems.append(str(error))
             continue
-        missing = [file for file in (sample.image, sample.label) if not file.is_file()]
-        problems += [f"{where}: {broken_link(file) or f'{file} is missing'}" for file in missing]
+        files = (file for file in (sample.image, sample.label) if isinstance(file, Path))
+        missing = [file for file in files if not file.is_file()]
+        problems += [f"{where}: {broken_link(file) or f'{file} {lack}'}" for file in missing]
         if not missing:
             samples.append(sample)
     if not first_seen:

@@ -1,8 +1,8 @@
 """Find everything that is wrong with one sample's files."""
 
 import hashlib
+import io
 from collections.abc import Sequence
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -13,6 +13,7 @@ from faceparse.core.datasets.edges import label_edges
 from faceparse.core.datasets.layout import Sample
 from faceparse.core.datasets.orientation import is_drawn_as_stored
 from faceparse.core.errors import FaceparseError
+from faceparse.core.files.packed import Stored
 from faceparse.core.files.reading import read_bytes
 from faceparse.core.images.matrices import read_matrix
 from faceparse.core.images.opening import DAMAGED, open_picture, read_orientation
@@ -80,22 +81,27 @@ def look_at(sample: Sample, *, classes: int) -> SampleLook:
     )
 
 
-def _picture(path: Path, problems: list[str]) -> Picture | None:
+def _picture(path: Stored, problems: list[str]) -> Picture | None:
+    try:
+        data = read_bytes(path)
+    except FaceparseError as error:
+        problems.append(str(error))
+        return None
     try:
         # Pillow is strict where OpenCV fills the missing part of a truncated JPEG with grey.
-        with open_picture(path) as picture:
+        with open_picture(io.BytesIO(data), str(path)) as picture:
             picture.load()
     except DAMAGED as error:
         problems.append(f"{path}: broken image ({error}); replace the file")
         return None
     try:
-        return decode_picture(read_bytes(path), str(path))
+        return decode_picture(data, str(path))
     except FaceparseError as error:
         problems.append(str(error))
         return None
 
 
-def _label(path: Path, classes: int, problems: list[str]) -> np.ndarray | None:
+def _label(path: Stored, classes: int, problems: list[str]) -> np.ndarray | None:
     try:
         label = read_label(path)
     except FaceparseError as error:

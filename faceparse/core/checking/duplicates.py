@@ -1,19 +1,19 @@
 """Finds photographs that are in two splits: byte for byte, or re-encoded, resized or brightened."""
 
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
 from faceparse.core.checking.near_copies import NearCopies, equal_thumbnails
+from faceparse.core.files.packed import Stored
 
 
 class Picture(NamedTuple):
     """A photograph of one split, as far as it is needed to find copies."""
 
     split: str
-    path: Path
+    path: Stored
     digest: str | None
     """Hash of the file. None where the photograph could not be read."""
     thumbnail: np.ndarray | None
@@ -32,7 +32,7 @@ def shared_images(pictures: Sequence[Picture]) -> list[str]:
 
     for one, other in _copies(pictures):
         parent[root(contents[other])] = root(contents[one])
-    homes: dict[str, dict[str, Path]] = {}
+    homes: dict[str, dict[str, Stored]] = {}
     altered = {root(content) for content in parent if root(content) != content}
     for picture, content in zip(pictures, contents, strict=True):
         homes.setdefault(root(content), {}).setdefault(picture.split, picture.path)

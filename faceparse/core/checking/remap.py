@@ -65,12 +65,17 @@ def remap_labels(
         if finished:
             _exchange(root)
         folder = DatasetFolder(root)
+        if folder.packed:
+            raise DatasetError(
+                f"{root}: shards are not rewritten; remap the dataset that they were made of, and pack it"
+            )
         if linked := [root / name for name in FOLDERS if (root / name).is_symlink()]:  # they will be renamed
             raise DatasetError(f"{linked[0]}: a link, which a remap would replace; move its folder here for that")
         present = [split for split in SPLITS if folder.list_path(split).is_file()] or [
             "train"
         ]  # without a list, `samples` raises
-        labels = list(dict.fromkeys(sample.label for split in present for sample in folder.samples(split)))
+        listed = (sample.label for split in present for sample in folder.samples(split))
+        labels = list(dict.fromkeys(label for label in listed if isinstance(label, Path)))
         label_set = resolve_label_set(DataSettings(root=root, label_set=dataset))
         order = _find_order(labels, label_set, processes, track)
         if order is None or order == label_set.name:

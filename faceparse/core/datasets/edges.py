@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from faceparse.core.datasets.layout import Sample
+from faceparse.core.datasets.layout import DatasetFolder, Sample
 from faceparse.core.errors import DatasetError
 from faceparse.core.files.writing import make_folder, refuse_links_out, write_atomic
 from faceparse.core.images.encoding import encode_png
@@ -51,6 +51,8 @@ def update_edges(root: Path, *, force: bool = False, processes: int = 1, track: 
     An edge map is stale when it is missing, older than its label, or from the future: the clock was set back since, and
     its date says nothing.
 
+    Shards have the edge maps of their labels since they were packed; nothing is made beside them.
+
     Args:
         force: make the other edge maps again, too.
 
@@ -58,6 +60,8 @@ def update_edges(root: Path, *, force: bool = False, processes: int = 1, track: 
         DatasetError: no labels, or a label cannot be read.
         OutputError: `root/edges` cannot be written, or a link leads out of `root`.
     """
+    if packed := DatasetFolder(root).packed:
+        return EdgesReport(made=0, fresh=sum(name.startswith("edges/") for name in packed))
     folder = root / "labels"
     if not folder.is_dir():
         if link := broken_link(folder):
@@ -82,7 +86,8 @@ def make_missing_edges(root: Path, samples: Sequence[Sample], *, processes: int 
         DatasetError: a label cannot be read.
         OutputError: `root/edges` cannot be written.
     """
-    missing = [sample.edge.relative_to(root / "edges") for sample in samples if not sample.edge.is_file()]
+    edges = [sample.edge for sample in samples if isinstance(sample.edge, Path)]
+    missing = [edge.relative_to(root / "edges") for edge in edges if not edge.is_file()]
     _make_all(root, missing, processes, track)
     return len(missing)
 

@@ -3,17 +3,22 @@
 images/<id>.jpg   labels/<id>.png   edges/<id>.png   {train,val,test}_list.txt   label_names.txt
 label_set.toml                       what the ids mean (optional: the paper's own layout has none)
 labels_raw/<id>.png project/<id>.npy  label and 2 x 3 matrix aligned -> original, where faces were aligned
+
+Or the lists and the label set alone, beside shards that hold the other files, with an index: see `shard_index.py`.
 """
 
 import hashlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path, PurePosixPath
 
 import tomli_w
 
+from faceparse.core.datasets.shard_index import INDEX, read_index
 from faceparse.core.errors import DatasetError, SettingsError
-from faceparse.core.files.reading import read_bytes
+from faceparse.core.files.packed import Packed, Stored
+from faceparse.core.files.reading import count_bytes, read_bytes
 from faceparse.core.files.writing import write_atomic
 from faceparse.core.labels.label_set import LabelSet, get_label_set, match_label_names, read_label_set
 from faceparse.core.settings import DataSettings
@@ -30,11 +35,11 @@ class Sample:
 
     id: str
     """Path of the label below `labels/`, without suffix."""
-    image: Path
-    label: Path
-    edge: Path
-    label_raw: Path
-    project: Path
+    image: Stored
+    label: Stored
+    edge: Stored
+    label_raw: Stored
+    project: Stored
 
 
 @dataclass(frozen=True)
@@ -58,6 +63,15 @@ class DatasetFolder:
         if problem := path_problem(root):
             raise DatasetError(problem)
         self.root = root
+
+    @cached_property
+    def packed(self) -> dict[str, Packed]:
+        """Files in shards, by their path in the layout; none where the files are loose.
+
+        Raises:
+            DatasetError: the index or a shard is missing or damaged.
+        """
+        return read_index(self.root)
 
     def list_path(self, split: str) -> Path:
         """Path of the split's list."""
@@ -105,9 +119,9 @@ class DatasetFolder:
             id=name,
             image=image,
             label=label,
-            edge=self.root / "edges" / f"{name}.png",
-            label_raw=self.root / "labels_raw" / f"{name}.png",
-            project=self.root / "project" / f"{name}.npy",
+            edge=self._file(f"edges/{name}.png"),
+            label_raw=self._file(f"labels_raw/{name}.png"),
+            project=self._file(f"project/{name}.npy"),
         )
 
     def samples(self, split: str) -> list[Sample]:
@@ -122,17 +136,26 @@ class DatasetFolder:
                 continue
             sample = self.parse(split, line)
             for file in (sample.image, sample.label):
-                if not file.is_file():
-                    link = broken_link(file)
-                    why = f"{link}; fix the link" if link else f"{file} is missing; fix the list or add the file"
-                    raise DatasetError(f"{self.list_path(split)}:{line.number}: {why}")
+                if isinstance(file, Path) and not file.is_file():
+                    raise DatasetError(f"{self.list_path(split)}:{line.number}: {self._why_missing(file)}")
             samples.append(sample)
         if not samples:
             raise DatasetError(f"{self.list_path(split)}: the list is empty")
         return samples
 
-    def _inside(self, field: str, where: str) -> Path:
-        """Path of a file that a list names; DatasetError where the name leads out of the dataset folder.
+    def _why_missing(self, file: Path) -> str:
+        if link := broken_link(file):
+            return f"{link}; fix the link"
+        if self.packed:
+            return f"{file.relative_to(self.root)} is not in {INDEX}; fix the list, or pack the dataset anew"
+        return f"{file} is missing; fix the list or add the file"
+
+    def _file(self, name: str) -> Stored:
+        """Where the file of this path in the layout is; it need not exist."""
+        return self.packed.get(name) or self.root / name
+
+    def _inside(self, field: str, where: str) -> Stored:
+        """File that a list names; DatasetError where the name leads out of the dataset folder.
 
         The path may be a link or lie in a linked folder: photographs may be on another disk.
         """
@@ -141,7 +164,12 @@ class DatasetFolder:
             raise DatasetError(f"{where}: {field!r} lies outside the dataset folder; copy the file into it")
         if problem := path_problem(path):
             raise DatasetError(f"{where}: {problem}")
-        return path
+        return self._file(str(PurePosixPath(field)))
+
+
+def name_within(root: Path, file: Stored) -> str:
+    """Path of a dataset's file relative to its folder, with `/` between names, wherever its bytes are."""
+    return file.name if isinstance(file, Packed) else file.relative_to(root).as_posix()
 
 
 def resolve_label_set(settings: DataSettings) -> LabelSet:
@@ -192,7 +220,7 @@ def listing_hash(samples: Iterable[Sample]) -> str:
     """Short hash of the ids and the sizes of their files in bytes: cheap, to notice that a split was changed."""
     digest = hashlib.sha256()
     for sample in samples:
-        sizes = (sample.image.stat().st_size, sample.label.stat().st_size)
+        sizes = (count_bytes(sample.image), count_bytes(sample.label))
         digest.update(f"{sample.id}\0{sizes}\n".encode("utf-8", "surrogateescape"))
     return digest.hexdigest()[:16]
 
@@ -224,4 +252,4 @@ def _content(samples: Iterable[Sample]) -> Iterator[bytes]:
     for sample in samples:
         yield sample.id.encode()
         yield read_bytes(sample.label)
-        yield str(sample.image.stat().st_size).encode()
+        yield str(count_bytes(sample.image)).encode()

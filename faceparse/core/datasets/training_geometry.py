@@ -8,6 +8,7 @@ import numpy as np
 from faceparse.core.datasets.layout import Sample
 from faceparse.core.faces.alignment import UnusablePointsError, label_points
 from faceparse.core.faces.geometry import FaceGeometry, square_to_crop, summarise
+from faceparse.core.files.packed import Stored
 from faceparse.core.images.read_label import read_label
 from faceparse.core.images.warp import Size, apply, chain, crop_matrix, invert
 from faceparse.core.labels.label_set import LabelSet
@@ -35,8 +36,8 @@ def measure_geometry(
     return summarise(*zip(*found, strict=True)) if found else None
 
 
-def _measure(path: object, *, label_set: LabelSet, size: Size) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
-    label = read_label(path)  # type: ignore[arg-type]
+def _measure(path: Stored, *, label_set: LabelSet, size: Size) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
+    label = read_label(path)
     try:
         points = label_points(label, label_set)
     except UnusablePointsError:

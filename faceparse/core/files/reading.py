@@ -2,10 +2,12 @@
 
 import os
 import stat
+import zlib
 from pathlib import Path
 from typing import BinaryIO
 
 from faceparse.core.errors import DatasetError
+from faceparse.core.files.packed import Packed, Stored
 from faceparse.core.text.paths import broken_link, path_problem
 
 
@@ -25,15 +27,17 @@ def open_regular(path: Path) -> BinaryIO:
     return os.fdopen(handle, "rb")
 
 
-def read_bytes(path: Path, *, pipes: bool = False) -> bytes:
-    """Read a whole file.
+def read_bytes(path: Stored, *, pipes: bool = False) -> bytes:
+    """Read a whole file, or one inside a shard.
 
     Args:
         pipes: also read what is no regular file, such as a shell's `<(find ...)`; it may never end.
 
     Raises:
-        DatasetError: it cannot be read; a broken link is named as one.
+        DatasetError: it cannot be read; a broken link is named as one. Or the shard was changed since it was packed.
     """
+    if isinstance(path, Packed):
+        return _read_packed(path)
     if problem := path_problem(path):
         raise DatasetError(f"cannot read {problem}")
     try:
@@ -43,3 +47,32 @@ def read_bytes(path: Path, *, pipes: bool = False) -> bytes:
         return path.read_bytes()
     except OSError as error:
         raise DatasetError(f"cannot read {path}: {broken_link(path) or error.strerror or error}") from None
+
+
+def read_start(path: Stored, count: int) -> bytes:
+    """Read the first `count` bytes, or all where there are fewer.
+
+    Raises:
+        DatasetError: as `read_bytes`.
+    """
+    if isinstance(path, Packed):
+        return _read_packed(path)[:count]
+    with open_regular(path) as file:
+        return file.read(count)
+
+
+def count_bytes(path: Stored) -> int:
+    """Size of a file that exists, in bytes."""
+    return path.size if isinstance(path, Packed) else path.stat().st_size
+
+
+def _read_packed(file: Packed) -> bytes:
+    try:
+        with open_regular(file.shard) as shard:
+            shard.seek(file.offset)
+            data = shard.read(file.size)
+    except OSError as error:
+        raise DatasetError(f"cannot read {file}: {error.strerror or error}") from None
+    if len(data) != file.size or zlib.crc32(data) != file.crc:
+        raise DatasetError(f"{file}: not the bytes that were packed; copy {file.shard.name} again, or pack it anew")
+    return data

@@ -1,7 +1,6 @@
 """Write and read the matrices of warps."""
 
 import io
-from pathlib import Path
 
 import numpy as np
 
@@ -9,6 +8,8 @@ from faceparse.core.errors import (
     DatasetError,
     first_line,
 )
+from faceparse.core.files.packed import Stored
+from faceparse.core.files.reading import read_start
 
 
 def encode_matrix(matrix: np.ndarray) -> bytes:
@@ -22,15 +23,15 @@ _MATRIX_BYTES = 4096
 """Largest number of bytes to read: many times the size of a file of `encode_matrix`."""
 
 
-def read_matrix(path: Path) -> np.ndarray:
+def read_matrix(path: Stored) -> np.ndarray:
     """2 x 3 float64 from a .npy file.
 
     Raises:
         DatasetError: the file is missing, is no .npy file with such a matrix, or has a number that is not finite.
     """
+    data = read_start(path, _MATRIX_BYTES)
     try:
-        with path.open("rb") as file:
-            matrix = np.lib.format.read_array(io.BytesIO(file.read(_MATRIX_BYTES)), allow_pickle=False)
+        matrix = np.lib.format.read_array(io.BytesIO(data), allow_pickle=False)
     except MemoryError:
         raise DatasetError(f"{path}: promises more than it holds; prepare the dataset again") from None
     except Exception as error:  # a damaged header makes NumPy's parser raise anything

@@ -9,6 +9,8 @@ from typing import BinaryIO
 from PIL import Image, UnidentifiedImageError
 
 from faceparse.core.errors import DatasetError, ResourceError
+from faceparse.core.files.packed import Packed, Stored
+from faceparse.core.files.reading import read_bytes
 from faceparse.core.images.decoding import MAX_PIXELS
 from faceparse.core.images.integrity import damage, is_heic
 
@@ -93,14 +95,14 @@ def must_be_small_enough(pixels: float, where: str) -> None:
         raise DatasetError(f"{where}: more than {MAX_PIXELS // 10**6} megapixels; make it smaller")
 
 
-def read_size(path: Path) -> tuple[int, int]:
+def read_size(path: Stored) -> tuple[int, int]:
     """Height and width in a picture's header. Reads no pixels and ignores the orientation.
 
     Raises:
         DatasetError: missing, or not a picture.
     """
     try:
-        with open_picture(path) as picture:
+        with open_picture(io.BytesIO(read_bytes(path)) if isinstance(path, Packed) else path) as picture:
             return picture.height, picture.width
     except DAMAGED as error:
         raise DatasetError(f"{path}: not a readable picture ({error}); replace the file") from None

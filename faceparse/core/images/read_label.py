@@ -7,13 +7,14 @@ import cv2
 import numpy as np
 
 from faceparse.core.errors import ColourLabelError, DatasetError, ResourceError
-from faceparse.core.files.reading import read_bytes
+from faceparse.core.files.packed import Stored
+from faceparse.core.files.reading import read_bytes, read_start
 from faceparse.core.images.decoding import decode_with_opencv
 from faceparse.core.images.integrity import PNG
 from faceparse.core.images.opening import DAMAGED, must_be_whole, open_picture
 
 
-def read_label(path: Path) -> np.ndarray:
+def read_label(path: Stored) -> np.ndarray:
     """H x W uint8 class ids of a single-channel or palette PNG (a palette's indices, not its colours).
 
     Raises:
@@ -49,7 +50,7 @@ def _steps(data: bytes) -> int:
     return {2: 85, 4: 17}.get(data[24], 1) if grey else 1
 
 
-def must_be_lossless(data: bytes, path: Path) -> None:
+def must_be_lossless(data: bytes, path: Stored) -> None:
     """Raise DatasetError if a label's file is a JPEG or a lossy WebP: they change the values along borders."""
     lossy_webp = data[:4] == b"RIFF" and data[8:12] == b"WEBP" and b"VP8 " in data[12:64]
     if data[:2] == b"\xff\xd8" or lossy_webp:
@@ -57,7 +58,7 @@ def must_be_lossless(data: bytes, path: Path) -> None:
         raise DatasetError(f"{path}: a {kind} changes the values of a label; save it as PNG from where it was drawn")
 
 
-def must_be_one(data: bytes, path: Path) -> None:
+def must_be_one(data: bytes, path: Stored) -> None:
     """Raise DatasetError if a label's file holds several pictures: no one can know which of them is meant."""
     if data.startswith(PNG) and b"acTL" not in data:  # the chunk that makes an animation of a PNG
         return
@@ -85,13 +86,12 @@ def read_mask(path: Path) -> np.ndarray:
     return mask != 0
 
 
-def is_palette_png(path: Path) -> bool:
+def is_palette_png(path: Stored) -> bool:
     """Whether a PNG holds indices into a palette."""
-    with path.open("rb") as file:
-        return file.read(26)[25:26] == b"\x03"
+    return read_start(path, 26)[25:26] == b"\x03"
 
 
-def _narrow(label: np.ndarray, path: Path) -> np.ndarray:
+def _narrow(label: np.ndarray, path: Stored) -> np.ndarray:
     """16-bit ids as uint8."""
     if label.max(initial=0) > 255:
         raise DatasetError(f"{path}: 16-bit value {label.max()} is no class id; ids go to 255")

@@ -3,13 +3,13 @@
 import io
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 
 import cv2
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from faceparse.core.errors import DatasetError
+from faceparse.core.files.packed import Stored
 from faceparse.core.files.reading import read_bytes
 from faceparse.core.images.decoding import decode_with_opencv
 from faceparse.core.images.integrity import is_tiff, tiff_pixels
@@ -67,7 +67,7 @@ class Picture:
         return f"holds {self.frames} pictures; only the first is taken" if self.frames > 1 else ""
 
 
-def read_image(path: Path) -> np.ndarray:
+def read_image(path: Stored) -> np.ndarray:
     """H x W x 3 uint8, RGB, turned upright by its EXIF orientation, over `MEAN_COLOUR` where it is transparent.
 
     Raises:

@@ -7,6 +7,7 @@ from typing import Literal
 import numpy as np
 
 from faceparse.core.datasets.layout import Sample
+from faceparse.core.files.packed import Stored
 from faceparse.core.images.read_label import read_label
 from faceparse.core.machine.parallel import Track, map_files
 
@@ -21,8 +22,8 @@ def count_classes(samples: Sequence[Sample], classes: int, *, processes: int, tr
     return np.stack(list(track(counts, len(samples), "counting classes")))
 
 
-def _count(path: object, *, classes: int) -> np.ndarray:
-    return np.bincount(read_label(path).ravel(), minlength=256)[:classes]  # type: ignore[arg-type]
+def _count(path: Stored, *, classes: int) -> np.ndarray:
+    return np.bincount(read_label(path).ravel(), minlength=256)[:classes]
 
 
 def sampling_shares(counts: np.ndarray, threshold: float) -> np.ndarray:

@@ -7,7 +7,7 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
-from faceparse.core.datasets.layout import Sample
+from faceparse.core.datasets.layout import Sample, name_within
 from faceparse.core.errors import DatasetError
 from faceparse.core.files.tables import Row, read_table
 from faceparse.core.scoring.built_in_groups import NAMES
@@ -99,7 +99,7 @@ def _names(sample: Sample, root: Path) -> set[str]:
     """Paths of image and label, with and without their folder and their suffix."""
     names = set()
     for file in (sample.image, sample.label):
-        parts = PurePosixPath(file.relative_to(root)).parts
+        parts = PurePosixPath(name_within(root, file)).parts
         for whole in (PurePosixPath(*parts), PurePosixPath(*(parts[1:] or parts))):
             names |= {str(whole), str(whole.with_suffix(""))}
     return names

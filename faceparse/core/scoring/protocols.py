@@ -17,7 +17,6 @@ antialiasing.
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import NamedTuple
 
 import cv2
@@ -28,6 +27,7 @@ from torch import Tensor
 
 from faceparse.core.datasets.layout import Sample
 from faceparse.core.errors import DatasetError, SettingsError
+from faceparse.core.files.packed import Stored
 from faceparse.core.images.crop import Fit, prepare_photo, stretch
 from faceparse.core.images.matrices import read_matrix
 from faceparse.core.images.read_label import read_label
@@ -55,7 +55,7 @@ class Truth(NamedTuple):
 
 View = Callable[[np.ndarray, Size], np.ndarray]
 """Function of a photograph (H x W x 3 uint8) and the network's input size that returns the input, of that size."""
-ReadLabel = Callable[[Path], np.ndarray]
+ReadLabel = Callable[[Stored], np.ndarray]
 """Function that reads a label file, checks its ids, and maps them to the classes that are scored."""
 ReadTruth = Callable[[Sample, np.ndarray, ReadLabel], Truth]
 """Function of a sample, its label and a reader of further labels that returns the truth."""
@@ -112,7 +112,7 @@ def _mapped(label: np.ndarray, table: np.ndarray | None) -> np.ndarray:
     return label if table is None else table[label]
 
 
-def _read_label(path: Path, *, classes: int, table: np.ndarray | None) -> np.ndarray:
+def _read_label(path: Stored, *, classes: int, table: np.ndarray | None) -> np.ndarray:
     label = read_label(path)
     check_values(label, classes, str(path))
     return _mapped(label, table)
