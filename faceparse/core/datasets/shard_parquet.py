@@ -134,5 +134,5 @@ def parquet_problem(path: Path) -> str:
     chunks = [metadata.row_group(i).column(j) for i in range(metadata.num_row_groups) for j in range(len(names))]
     for chunk in chunks:
         if chunk.path_in_schema in needed and (known := chunk.statistics) is not None and known.null_count:
-            return f"column {chunk.path_in_schema!r} has {known.null_count} nulls"
+            return f"column {chunk.path_in_schema!r} has nulls ({known.null_count})"
     return ""
