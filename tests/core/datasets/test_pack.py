@@ -99,7 +99,8 @@ def test_others_read_the_parquet(faces: Path, tmp_path: Path) -> None:
 
 def test_aligned_faces_keep_the_way_to_the_original(tmp_path: Path, kind: str) -> None:
     loose = tmp_path / "helen"
-    prepare(Helen(raw.make_helen(tmp_path / "raw")), loose, alignment=make_alignment("auto", size=64))
+    alignment = make_alignment("auto", size=64, template="farl", on_missing="identity")
+    prepare(Helen(raw.make_helen(tmp_path / "raw")), loose, alignment=alignment)
     pack(loose, tmp_path / "shards", to=kind, processes=2)
     samples = DatasetFolder(loose).samples("test"), DatasetFolder(tmp_path / "shards").samples("test")
     for one, other in zip(*samples, strict=True):
