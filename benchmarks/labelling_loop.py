@@ -98,7 +98,7 @@ class Loop:
         for split, samples in (("train", train), ("val", self.val), ("test", self.test)):
             lines = []
             for one in samples:
-                files = [one.image, one.label]
+                files = [file for file in (one.image, one.label) if isinstance(file, Path)]  # loose, not in shards
                 for file in files:
                     target = root / file.relative_to(self.dataset)
                     target.parent.mkdir(parents=True, exist_ok=True)

@@ -20,9 +20,9 @@ from faceparse.core.files.writing import write_atomic
 from faceparse.core.images.encoding import encode_jpeg
 from faceparse.core.load import load_model_from
 from faceparse.core.parser.inference import load_parser
-from faceparse.core.prediction.ledger import Entry, open_ledger
 from faceparse.core.prediction.made_with import origin_of
 from faceparse.core.prediction.prediction import plan_prediction
+from faceparse.core.prediction.prediction_ledger import Entry, open_ledger
 
 OPTIONS = shlex.split(
     "photos -o out --faces none --save labels,overlays,json,coco --device cpu --batch-size 2 --resume"

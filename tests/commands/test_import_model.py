@@ -106,7 +106,7 @@ def test_a_wrong_place_or_dataset_is_refused_before_any_work(cli: Cli, colours: 
 
 def test_a_bundle_is_replaced_with_a_note_and_is_not_imported(cli: Cli, colours: Path, tmp_path: Path) -> None:
     told, bundle = described(tmp_path), tmp_path / "colours.bundle"
-    assert "replaced" not in cli("import", colours, "--describe", told).err
+    assert "is replaced" not in cli("import", colours, "--describe", told).err
     assert f"note: {bundle}: the bundle that is there is replaced" in cli("import", colours, "--describe", told).err
     assert "colours.bundle: is a bundle already, which every command takes as it is" in cli("import", bundle).message
     assert f"{tmp_path}: is a folder; import takes the .onnx file" in cli("import", tmp_path).message

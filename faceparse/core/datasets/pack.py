@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from faceparse.core.datasets.dataset_groups import GROUPS_FILE
 from faceparse.core.datasets.edges import label_edges
 from faceparse.core.datasets.layout import (
     LABEL_NAMES_FILE,
@@ -16,7 +17,6 @@ from faceparse.core.datasets.layout import (
     Sample,
     name_within,
 )
-from faceparse.core.datasets.parts import GROUPS_FILE
 from faceparse.core.datasets.shard import COLUMNS, Row, Shard
 from faceparse.core.datasets.shard_index import write_index
 from faceparse.core.datasets.shard_parquet import must_have_pyarrow, write_parquet

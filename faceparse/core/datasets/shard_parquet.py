@@ -46,7 +46,7 @@ def write_parquet(path: Path, rows: Iterable[Row]) -> Shard:
 
 
 class _Kept(NamedTuple):
-    """What is remembered of a row that was written."""
+    """Place and size of a row that was written."""
 
     names: dict[str, str]
     marks: dict[str, tuple[int, int]]
@@ -117,7 +117,7 @@ def _find(data: mmap.mmap, start: int, size: int, crc: int) -> int:
 
 
 def parquet_problem(path: Path) -> str:
-    """What keeps a file from being a shard: no Parquet, a column missing, nulls. Empty where it cannot be told."""
+    """Fault that keeps a file from being a shard: no Parquet, no such column, nulls. Empty where it cannot be told."""
     try:
         import pyarrow as pa
         import pyarrow.parquet as pq

@@ -8,9 +8,9 @@ from contextlib import suppress
 from pathlib import Path
 
 from faceparse.core.files.writing import cannot_write, write_atomic
+from faceparse.core.prediction.input_shard import Shard
 from faceparse.core.prediction.inputs import Source
-from faceparse.core.prediction.ledger import Ledger
-from faceparse.core.prediction.shard import Shard
+from faceparse.core.prediction.prediction_ledger import Ledger
 
 
 def failed_file(folder: Path, shard: Shard | None) -> Path:

@@ -12,9 +12,9 @@ from pathlib import Path, PurePath
 from faceparse.core.errors import DatasetError
 from faceparse.core.files.reading import read_bytes
 from faceparse.core.images.read_photograph import IMAGE_SUFFIXES
-from faceparse.core.prediction.ledger import FOLDER as LEDGER
+from faceparse.core.prediction.input_shard import Shard
+from faceparse.core.prediction.prediction_ledger import FOLDER as LEDGER
 from faceparse.core.prediction.saving import KINDS
-from faceparse.core.prediction.shard import Shard
 from faceparse.core.text.paths import LONGEST_NAME, broken_link, decode_text, files_below, path_problem
 from faceparse.core.text.patterns import any_case, some
 

@@ -16,8 +16,8 @@ from faceparse.core.images.overlay import with_transparency
 from faceparse.core.machine.parallel import Track, map_threads, untracked
 from faceparse.core.parser.inference import Parser, PendingArray
 from faceparse.core.prediction.inputs import Source
-from faceparse.core.prediction.ledger import Entry, Ledger
 from faceparse.core.prediction.parsed_photographs import Broken, Photograph, file_threads, parsed_photographs
+from faceparse.core.prediction.prediction_ledger import Entry, Ledger
 from faceparse.core.prediction.probabilities import save_probabilities
 from faceparse.core.prediction.saving import Outputs
 from faceparse.core.prediction.tool_files import tool_describers

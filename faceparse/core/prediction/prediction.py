@@ -21,10 +21,11 @@ from faceparse.core.parser.inference import Parser
 from faceparse.core.prediction.camera import Camera
 from faceparse.core.prediction.failed import write_failed
 from faceparse.core.prediction.films import Film, FilmReport, predict_film
+from faceparse.core.prediction.input_shard import Shard, read_shard
 from faceparse.core.prediction.inputs import Inputs, Source, camera_name, gather
-from faceparse.core.prediction.ledger import Ledger, open_ledger
 from faceparse.core.prediction.made_with import Origin, describe_label_set
 from faceparse.core.prediction.photographs import predict_photographs
+from faceparse.core.prediction.prediction_ledger import Ledger, open_ledger
 from faceparse.core.prediction.remaining import remaining
 from faceparse.core.prediction.saving import (
     OF_CLASSES,
@@ -36,7 +37,6 @@ from faceparse.core.prediction.saving import (
     make_output_folder,
     mask_names,
 )
-from faceparse.core.prediction.shard import Shard, read_shard
 from faceparse.core.prediction.smoothing import check_keep
 from faceparse.core.prediction.tool_files import write_tool_files
 from faceparse.core.prediction.video import Video, check_pyav

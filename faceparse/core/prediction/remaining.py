@@ -8,7 +8,7 @@ from pathlib import Path
 
 from faceparse.core.errors import DatasetError
 from faceparse.core.prediction.inputs import Source
-from faceparse.core.prediction.ledger import Entry, Ledger
+from faceparse.core.prediction.prediction_ledger import Entry, Ledger
 from faceparse.core.prediction.saving import Outputs
 
 

@@ -9,7 +9,7 @@ from faceparse.core.annotations.label_studio import LabelStudioFile, labelling_i
 from faceparse.core.annotations.tool_file import ToolFile
 from faceparse.core.files.writing import write_atomic
 from faceparse.core.prediction.inputs import Source
-from faceparse.core.prediction.ledger import Ledger
+from faceparse.core.prediction.prediction_ledger import Ledger
 from faceparse.core.prediction.saving import Outputs
 
 TOOL_FILES: dict[str, type[ToolFile]] = {"coco": CocoFile, "cvat": CvatFile, "labelstudio": LabelStudioFile}

@@ -11,8 +11,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
 from faceparse.core.datasets.dataset_groups import group_numbers
 from faceparse.core.errors import SettingsError
 from faceparse.core.files.writing import write_atomic
@@ -170,8 +168,7 @@ def _measure(trials: Trials) -> Curve:
     # The same photographs in the same order, and the same resamples of them: their differences have an interval.
     drawn = summaries[end.share].resampled["mean_f1"] - summaries[start.share].resampled["mean_f1"]
     last = summaries[end.share]
-    assert last.together is not None
-    groups = len(np.unique(last.together))
+    groups = last.drawn or len(last.counts)
     return Curve(trials.path, points, len(last.counts), groups, difference(end.score - start.score, drawn), start)
 
 

@@ -96,8 +96,8 @@ def test_what_is_no_onnx_file(tmp_path: Path) -> None:
     ):
         path.write_bytes(content)
         refused(path, message)
-    refused(tmp_path, "cannot read")
-    refused(tmp_path / "none.onnx", "No such file")
+    refused(tmp_path, "is a folder; import takes the .onnx file")
+    refused(tmp_path / "none.onnx", "no such file")
 
 
 def test_pipes_and_devices_are_not_waited_for(tmp_path: Path) -> None:

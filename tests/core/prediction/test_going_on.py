@@ -177,10 +177,12 @@ def test_a_disk_that_fills_up_loses_nothing_that_was_done(
         return new_file(target)
 
     new_file = writing.new_file
-    monkeypatch.setattr(writing, "new_file", full)
-    with pytest.raises(OutputError, match=r"^cannot write \S+: No space left on device; free space or choose another"):
-        predict(parser, album)
-    monkeypatch.undo()
+    with monkeypatch.context() as patch:
+        patch.setattr(writing, "new_file", full)
+        with pytest.raises(
+            OutputError, match=r"^cannot write \S+: No space left on device; free space or choose another"
+        ):
+            predict(parser, album)
     before = times(OUT)
     report = predict(parser, album)
     assert report.before > 0

@@ -27,8 +27,8 @@ from faceparse.core.labels.label_set import LabelSet, get_label_set
 from faceparse.core.parser.inference import Parser, copy_to_host
 from faceparse.core.prediction import photographs as module
 from faceparse.core.prediction.inputs import Source, gather
-from faceparse.core.prediction.ledger import Ledger
 from faceparse.core.prediction.photographs import PhotographsReport
+from faceparse.core.prediction.prediction_ledger import Ledger
 from faceparse.core.prediction.saving import KINDS, Outputs
 from faceparse.core.prediction.tool_files import write_tool_files
 
@@ -335,11 +335,11 @@ def test_masks_grow_and_fade(parser: Parser, photographs: Path) -> None:
     assert len(np.unique(mask)) > 2
 
 
-@pytest.mark.parametrize("faces", [None, [], [Face((10, 10, 30, 30)), Face((40, 36, 20, 20))]])
-def test_the_files_of_a_photograph_are_known(parser: Parser, photographs: Path, faces: list[Face] | None) -> None:
+@pytest.mark.parametrize("there", [None, [], [Face((10, 10, 30, 30)), Face((40, 36, 20, 20))]])
+def test_the_files_of_a_photograph_are_known(parser: Parser, photographs: Path, there: list[Face] | None) -> None:
     chosen = outputs(*KINDS, shown=(2, 5))
-    finder = None if faces is None else lambda where, image: faces
+    finder = None if there is None else lambda where, image: there
     predict_photographs(parser, sources(photographs / "a.jpg"), chosen, finder=finder)
     of_all = {OUT / name for name in ("coco.json", "cvat.xml", "labelstudio.json", "labelstudio.xml")}
     found = {path for path in OUT.rglob("*") if path.is_file()}
-    assert found - of_all == {Path(path) for path in chosen.files("a", None if faces is None else len(faces))}
+    assert found - of_all == {Path(path) for path in chosen.files("a", None if there is None else len(there))}

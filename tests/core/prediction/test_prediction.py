@@ -106,7 +106,8 @@ def test_photographs_and_films_go_into_one_report(parser: Parser, photographs: P
     assert [line.split(": ")[0] for line in report.broken] == [str(photographs / name) for name in ("no.jpg", "no.mp4")]
     found = sorted(str(path.relative_to("out")) for path in Path("out").rglob("*.*"))
     assert found == [
-        *("labels/a.png", "labels/b.png", "labels/c.png"),
+        *("failed.csv", "labels/a.png", "labels/b.png", "labels/c.png"),
+        *("ledger/all.sqlite", "ledger/settings.json"),
         *("overlays/a.jpg", "overlays/b.jpg", "overlays/c.jpg", "overlays/film.mp4"),
     ]
 

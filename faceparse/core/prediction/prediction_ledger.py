@@ -24,8 +24,8 @@ from faceparse.core.files.locks import have_locks, lock, open_folder, try_lock
 from faceparse.core.files.reading import read_bytes
 from faceparse.core.files.writing import cannot_write, make_folder, refuse_links_out, write_atomic
 from faceparse.core.images.warp import Size
+from faceparse.core.prediction.input_shard import Shard
 from faceparse.core.prediction.made_with import Origin, difference
-from faceparse.core.prediction.shard import Shard
 from faceparse.core.text.shapes import parse_json_as
 from faceparse.core.text.toml_json import parse_json
 

@@ -1,7 +1,7 @@
 import pytest
 
 from faceparse.core.errors import SettingsError
-from faceparse.core.prediction.shard import Shard, read_shard
+from faceparse.core.prediction.input_shard import Shard, read_shard
 
 
 def test_each_path_is_in_one_part_and_stays_there() -> None:

@@ -3,7 +3,7 @@
 import hashlib
 import os
 import re
-from typing import NamedTuple
+from dataclasses import dataclass
 
 from faceparse.core.errors import SettingsError
 
@@ -11,7 +11,8 @@ MOST = 10_000
 """Largest number of shards."""
 
 
-class Shard(NamedTuple):
+@dataclass(frozen=True)
+class Shard:
     """Part `index` (from 1) of `count` parts."""
 
     index: int

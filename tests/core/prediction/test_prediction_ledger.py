@@ -13,10 +13,10 @@ from typing import Any
 import pytest
 
 from faceparse.core.errors import FaceparseError, OutputError, SettingsError
-from faceparse.core.prediction import ledger as module
-from faceparse.core.prediction.ledger import Entry, Ledger, open_ledger
+from faceparse.core.prediction import prediction_ledger as module
+from faceparse.core.prediction.input_shard import Shard
 from faceparse.core.prediction.made_with import Origin
-from faceparse.core.prediction.shard import Shard
+from faceparse.core.prediction.prediction_ledger import Entry, Ledger, open_ledger
 
 OUT = Path("out")
 ORIGIN = {"model": "abc", "--save": "labels"}
@@ -28,7 +28,7 @@ BROKEN = Entry("/photos/b.jpg", "1 2", "photos/b.jpg: broken image; replace the 
 WRITER = """
 import sys
 from pathlib import Path
-from faceparse.core.prediction.ledger import Entry, open_ledger
+from faceparse.core.prediction.prediction_ledger import Entry, open_ledger
 with open_ledger(Path("out"), {"model": "abc", "--save": "labels"}, []) as ledger:
     for n in range(10**6):
         ledger.note(str(n), Entry("/a.jpg", "1 2", described={"coco": [n]}))
