@@ -193,7 +193,7 @@ class Session:
 
     def _faceparse(self, command: Command, arguments: tuple[str, ...], stdin: bytes) -> None:
         if arguments[0] == "prepare":  # the folder may hold what the page is about to make
-            made = next(word for word in arguments if word.startswith("dataset/"))
+            made = [word for word in arguments if word.startswith("dataset/")][-1]
             shutil.rmtree(self.root / made, ignore_errors=True)
         self._patch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(stdin)))
         code = cli.run(list(arguments))
