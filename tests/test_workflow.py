@@ -53,11 +53,11 @@ def test_every_offered_name_is_there() -> None:
 
 
 def test_the_functions_have_the_commands_options() -> None:
-    """But those of several processes, of what is printed, and those that Python has in another form."""
+    """But those of several runs or processes, of what is printed, and those that Python has in another form."""
     many = {"gpus", "processes", "nodes", "rendezvous", "max_restarts"}
     for command, function, without in (
         (evaluate.evaluate, package.evaluate, {"checkpoints", "gpus", "as_json"}),
-        (train.train, package.train, many | {"experiment", "set_", "profile"}),
+        (train.train, package.train, many | {"experiment", "set_", "profile", "folds"}),
         (edges.edges, package.edges, set[str]()),
     ):
         options = set(inspect.signature(command).parameters)
@@ -208,7 +208,7 @@ def test_groups_of_a_file_are_scored_as_the_command_does(
     )
     assert [one.group.name for one in found.groups] == ["a", "b"]
     assert [one.scores.mean_f1 for one in found.groups] == pytest.approx(
-        [expected["groups"][name]["mean_f1"] for name in "ab"]
+        [group["mean_f1"] for group in expected["groups"]]
     )
     with pytest.raises(DatasetError, match="nosuch.csv"):
         package.evaluate(trained.best, device="cpu", bootstrap=0, groups="nosuch.csv")
