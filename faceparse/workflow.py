@@ -26,6 +26,7 @@ LOGGER = logging.getLogger("faceparse")
 
 
 class _OfEach(TypedDict, total=False):
+    to: Literal["files", "webdataset", "parquet"]
     processes: int
 
 

@@ -42,6 +42,9 @@ OnMissing = Annotated[
         "--on-missing", help="Faces without usable points: identity (as they are, the default), skip or fail."
     ),
 ]
+To = Annotated[
+    str, typer.Option(help="files, or a few large shards: webdataset (tar) or parquet; edge maps lie in these, too.")
+]
 MOST_LEFT_OUT = 100
 """Photographs left out of which each gets a line."""
 
@@ -54,10 +57,11 @@ def helen(
     size: Size = None,
     template: Template = None,
     on_missing: OnMissing = None,
+    to: To = "files",
     processes: Processes = None,
 ) -> None:
     """Helen (Smith et al.): soft maps, official lists. Aligned by points/ if there is one, else by the labels."""
-    options = {"align": align, "size": size, "template": template, "on_missing": on_missing}
+    options = {"align": align, "size": size, "template": template, "on_missing": on_missing, "to": to}
     _prepare("helen", raw_dir, out_dir, processes, options)
 
 
@@ -69,10 +73,11 @@ def lapa(
     size: Size = None,
     template: Template = None,
     on_missing: OnMissing = None,
+    to: To = "files",
     processes: Processes = None,
 ) -> None:
     """LaPa: official splits. Not aligned unless you ask for it, as in the paper; it has 106 landmarks per face."""
-    options = {"align": align, "size": size, "template": template, "on_missing": on_missing}
+    options = {"align": align, "size": size, "template": template, "on_missing": on_missing, "to": to}
     _prepare("lapa", raw_dir, out_dir, processes, options)
 
 
@@ -84,10 +89,11 @@ def celebamask_hq(
     size: Size = None,
     template: Template = None,
     on_missing: OnMissing = None,
+    to: To = "files",
     processes: Processes = None,
 ) -> None:
     """CelebAMask-HQ: part masks; CelebA's official split, found by the mapping file. Its faces are aligned already."""
-    options = {"align": align, "size": size, "template": template, "on_missing": on_missing}
+    options = {"align": align, "size": size, "template": template, "on_missing": on_missing, "to": to}
     _prepare("celebamask-hq", raw_dir, out_dir, processes, options)
 
 
@@ -102,10 +108,11 @@ def ibugmask(
     size: Size = None,
     template: Template = None,
     on_missing: OnMissing = None,
+    to: To = "files",
     processes: Processes = None,
 ) -> None:
     """iBugMask: faces in the wild, with 11 classes or 14 (--label-set ibugmask-14); a share of train becomes val."""
-    options = {"align": align, "size": size, "template": template, "on_missing": on_missing}
+    options = {"align": align, "size": size, "template": template, "on_missing": on_missing, "to": to}
     splits = {"label_set": label_set, "val": val, "seed": seed}
     _prepare("ibugmask", raw_dir, out_dir, processes, options | splits)
 
@@ -118,10 +125,11 @@ def fasseg(
     size: Size = None,
     template: Template = None,
     on_missing: OnMissing = None,
+    to: To = "files",
     processes: Processes = None,
 ) -> None:
     """FASSEG frontal02 (V2): 12 train, 2 val, 50 test; leaves out photographs of train that are in test, too."""
-    options = {"align": align, "size": size, "template": template, "on_missing": on_missing}
+    options = {"align": align, "size": size, "template": template, "on_missing": on_missing, "to": to}
     _prepare("fasseg", raw_dir, out_dir, processes, options)
 
 
@@ -188,10 +196,11 @@ def folder(
     size: Size = None,
     template: Template = None,
     on_missing: OnMissing = None,
+    to: To = "files",
     processes: Processes = None,
 ) -> None:
     """Images and labels of your own: class ids, palette PNGs, the label set's colours, or one mask a class."""
-    options = {"align": align, "size": size, "template": template, "on_missing": on_missing}
+    options = {"align": align, "size": size, "template": template, "on_missing": on_missing, "to": to}
     pairs = {"label_set": label_set, "images": images, "mapping": mapping}
     truth = {"labels": labels, "annotations": annotations, "ignored": ignored}
     chosen = {"splits": splits, "group": group, "val": val, "test": test, "seed": seed, "on_broken": on_broken}
@@ -206,10 +215,11 @@ def synthetic(
     val: Val = 0.1,
     test: Test = 0.2,
     seed: Seed = 0,
+    to: To = "files",
     processes: Processes = None,
 ) -> None:
     """Drawn faces with Helen's 11 classes. Nothing to download; the same seed gives the same bytes."""
-    options = {"count": count, "size": size, "val": val, "test": test, "seed": seed}
+    options = {"count": count, "size": size, "val": val, "test": test, "seed": seed, "to": to}
     _prepare("synthetic", None, out_dir, processes, options)
 
 
@@ -235,7 +245,7 @@ def shards(
 
 def _prepare(name: str, raw_dir: Path | None, out_dir: Path, processes: int | None, options: dict[str, Any]) -> None:
     from faceparse.commands.console import err, out, track
-    from faceparse.core.datasets.prepare_by_name import prepare_by_name
+    from faceparse.core.datasets.prepare_by_name import FILES, prepare_by_name
     from faceparse.core.datasets.prepare_record import RECORD
 
     report = prepare_by_name(name, raw_dir, out_dir, options | {"processes": processes}, track=track)
@@ -256,7 +266,8 @@ def _prepare(name: str, raw_dir: Path | None, out_dir: Path, processes: int | No
         err.print(f"and {len(report.without_points) - 10} more without usable points, see {out_dir / RECORD}")
     if report.ceiling is not None:
         out.print(_ceiling(report))
-    out.print(f"next: faceparse edges {out_dir} && faceparse check {out_dir}")
+    edges = f"faceparse edges {out_dir} && " if options["to"] == FILES else ""
+    out.print(f"next: {edges}faceparse check {out_dir}")
 
 
 def _ceiling(report: "PrepareReport") -> Any:

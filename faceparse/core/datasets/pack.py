@@ -17,6 +17,7 @@ from faceparse.core.datasets.layout import (
     Sample,
     name_within,
 )
+from faceparse.core.datasets.prepare_record import MANIFEST, RECORD
 from faceparse.core.datasets.shard import COLUMNS, Row, Shard
 from faceparse.core.datasets.shard_index import write_index
 from faceparse.core.datasets.shard_parquet import must_have_pyarrow, write_parquet
@@ -60,8 +61,8 @@ def pack(
 
         pack(Path("dataset/LaPa"), Path("dataset/LaPa-shards"), to="webdataset")
 
-    Lists, label set and groups are copied as they are, so that all commands read `out` like `root`. Edge maps are made
-    from the labels. `out` appears once all is written.
+    Lists, label set, groups and the record of the preparation are copied as they are, so that all commands read `out`
+    like `root`. Edge maps are made from the labels. `out` appears once all is written.
 
     Args:
         to: webdataset (tar) or parquet.
@@ -73,10 +74,7 @@ def pack(
         DatasetError: the dataset cannot be read, or an edge map is not that of its label.
         OutputError: `out` cannot be written, or holds something.
     """
-    if to not in WRITERS:
-        raise SettingsError(f"--to {to!r}: not one of {', '.join(WRITERS)}{nearest(to, WRITERS)}")
-    if to == "parquet":
-        must_have_pyarrow()
+    check_kind(to)
     folder = DatasetFolder(root)
     present = [split for split in SPLITS if folder.list_path(split).is_file()] or ["train"]  # which raises
     samples = {split: list(dict.fromkeys(folder.samples(split))) for split in present}
@@ -92,13 +90,26 @@ def pack(
         work = partial(_write, root, new, to)
         shards = list(track(map_files(work, todo, processes), len(todo), "shards"))
         lists = (folder.list_path(split).name for split in present)
-        for name in (*lists, LABEL_SET_FILE, LABEL_NAMES_FILE, GROUPS_FILE):
+        for name in (*lists, LABEL_SET_FILE, LABEL_NAMES_FILE, GROUPS_FILE, MANIFEST, RECORD):
             if (root / name).is_file():
                 write_atomic(new / name, read_bytes(root / name))
         write_index(new, shards)
 
     write_folder_with(out, fill)
     return PackReport({split: len(samples[split]) for split in present}, len(todo))
+
+
+def check_kind(to: str) -> None:
+    """Raise an error where shards of this kind cannot be written.
+
+    Raises:
+        SettingsError: there is no such kind.
+        ResourceError: its package is not installed.
+    """
+    if to not in WRITERS:
+        raise SettingsError(f"--to {to!r}: not one of {', '.join(WRITERS)}{nearest(to, WRITERS)}")
+    if to == "parquet":
+        must_have_pyarrow()
 
 
 def _divide(samples: Sequence[Sample], size: int) -> Iterator[list[Sample]]:

@@ -18,6 +18,7 @@ from faceparse.core.datasets.orientation import drawn_as_stored
 from faceparse.core.datasets.prepare_photograph import points_come_from_labels, prepare_photograph
 from faceparse.core.datasets.prepare_record import (
     JOURNAL,
+    MANIFEST,
     RECORD,
     Outcome,
     files_of,
@@ -29,15 +30,13 @@ from faceparse.core.datasets.prepare_record import (
     stamp_of,
 )
 from faceparse.core.datasets.prepare_report import PrepareReport, report_of
+from faceparse.core.datasets.shard_index import INDEX
 from faceparse.core.datasets.source import Item, Source
 from faceparse.core.errors import DatasetError, FaceparseError, OutputError, ProblemsError, SettingsError
 from faceparse.core.faces.alignment import Alignment
 from faceparse.core.files.folder_lock import only_process
 from faceparse.core.files.writing import append_line, write_atomic
 from faceparse.core.machine.parallel import Track, map_files, untracked
-
-MANIFEST = "prepared.toml"
-"""File that names the source and the options that the folder was made with."""
 
 
 def prepare(
@@ -76,9 +75,7 @@ def _prepare(
     processes: int,
     track: Track,
 ) -> PrepareReport:
-    described = {**source.describe(), **(alignment.describe() if alignment else {})}
-    if archive is not None:
-        described |= {"raw": str(archive.resolve()), "archive": identity(archive)}
+    described = describe(source, alignment, archive)
     _refuse_foreign(out, described)
     try:
         return _prepare_described(source, out, described, alignment, archive, processes, track)
@@ -88,6 +85,14 @@ def _prepare(
             if isinstance(error, (DatasetError, SettingsError)):  # a full disk is no reason to unpack it again
                 shutil.rmtree(unpacked_folder(out), ignore_errors=True)
         raise
+
+
+def describe(source: Source, alignment: Alignment | None, archive: Path | None) -> dict[str, Any]:
+    """The source and the options that a folder is made with: the content of its `MANIFEST`."""
+    described = {**source.describe(), **(alignment.describe() if alignment else {})}
+    if archive is not None:
+        described |= {"raw": str(archive.resolve()), "archive": identity(archive)}
+    return described
 
 
 def _prepare_described(
@@ -241,6 +246,8 @@ def _refuse_impossible(source: Source, alignment: Alignment | None) -> None:
 
 def _refuse_foreign(out: Path, described: dict[str, Any]) -> None:
     """Raise OutputError if `out` holds another dataset, or one from another source or with other options."""
+    if (out / INDEX).is_file():
+        raise OutputError(f"{out}: holds a dataset in shards; choose another folder")
     manifest, lists = out / MANIFEST, [out / f"{split}_list.txt" for split in SPLITS]
     if manifest.is_file():
         if manifest.read_bytes() == tomli_w.dumps(described).encode():

@@ -3,6 +3,7 @@
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from faceparse.core.datasets.ibugmask import IBugMask
 from faceparse.core.datasets.lapa import Lapa
 from faceparse.core.datasets.prepare import prepare, unpacked_folder
 from faceparse.core.datasets.prepare_report import PrepareReport
+from faceparse.core.datasets.prepare_shards import loose_folder, prepare_shards
 from faceparse.core.datasets.source import Source
 from faceparse.core.datasets.synthetic import Synthetic
 from faceparse.core.errors import SettingsError
@@ -24,6 +26,8 @@ from faceparse.core.machine.parallel import Track, default_processes, untracked
 
 ALIGNMENT = ("align", "size", "template", "on_missing")
 """Options of the sources whose faces can be aligned."""
+FILES = "files"
+"""Default of the option `to`: a file for each photograph and label. Otherwise it is a kind of shards."""
 LIMITS: dict[str, tuple[float, float]] = {
     "val": (0, 0.9),
     "test": (0, 0.9),
@@ -61,7 +65,7 @@ class SourceKind:
     @property
     def options(self) -> list[str]:
         """All of its options."""
-        return [*self.own_options, *(ALIGNMENT if self.align is not None else ()), "processes"]
+        return [*self.own_options, *(ALIGNMENT if self.align is not None else ()), "to", "processes"]
 
     @property
     def required(self) -> list[str]:
@@ -107,15 +111,12 @@ def prepare_by_name(
     alignment = _alignment(given, kind.align) if kind.align is not None else None
     own = {key: _read(key, value) for key, value in {**kind.defaults, **given}.items() if key in kind.own_options}
     archive = raw if raw is not None and raw.is_file() else None
-    where = [] if raw is None else [unpacked_folder(out) if archive else raw]
-    return prepare(
-        kind.make(*where, **own),
-        out,
-        alignment=alignment,
-        archive=archive,
-        processes=given.get("processes") or default_processes(),
-        track=track,
-    )
+    to = given.get("to", FILES)
+    unpacked = unpacked_folder(out if to == FILES else loose_folder(out))
+    source = kind.make(*([] if raw is None else [unpacked if archive else raw]), **own)
+    write = prepare if to == FILES else partial(prepare_shards, to=to)
+    processes = given.get("processes") or default_processes()
+    return write(source, out, alignment=alignment, archive=archive, processes=processes, track=track)
 
 
 def _kind(name: str) -> SourceKind:

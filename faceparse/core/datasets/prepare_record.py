@@ -14,6 +14,8 @@ from faceparse.core.datasets.source import Item
 from faceparse.core.errors import DatasetError
 from faceparse.core.text.shapes import parse_json_as
 
+MANIFEST = "prepared.toml"
+"""File that names the source and the options that the folder was made with."""
 RECORD = "prepared.jsonl"
 """One line for each photograph, in the order of ids; written once all are done."""
 JOURNAL = ".prepared.jsonl"

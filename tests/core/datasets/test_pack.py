@@ -87,6 +87,15 @@ def test_others_read_the_tar(faces: Path, tmp_path: Path) -> None:
         assert json.loads(members[f"{key}.json"])["id"] == sample.id
 
 
+def test_the_library_webdataset_reads_the_tar(faces: Path, tmp_path: Path) -> None:
+    library = pytest.importorskip("webdataset")
+    pack(faces, tmp_path / "shards", to="webdataset")
+    read = list(library.WebDataset(str(tmp_path / "shards" / "val-00000.tar"), shardshuffle=False))
+    for row, sample in zip(read, DatasetFolder(faces).samples("val"), strict=True):
+        assert (row["jpg"], row["png"]) == (read_bytes(sample.image), read_bytes(sample.label))
+        assert json.loads(row["json"])["id"] == sample.id
+
+
 def test_others_read_the_parquet(faces: Path, tmp_path: Path) -> None:
     parquet = pytest.importorskip("pyarrow.parquet")
     pack(faces, tmp_path / "shards", to="parquet")
