@@ -11,14 +11,16 @@ if TYPE_CHECKING:
     from faceparse.core.datasets.prepare_report import PrepareReport
     from faceparse.core.scoring.scores import Scores
     from faceparse.core.scoring.summary import Evaluation
+    from faceparse.core.sweeps.folds import FoldsResult
     from faceparse.core.training.run import RunResult
-    from faceparse.workflow import edges, evaluate, prepare, train
+    from faceparse.workflow import edges, evaluate, prepare, train, train_folds
 
 __version__ = "0.1.0"
 __all__ = [
     "EdgesReport",
     "Evaluation",
     "FaceParser",
+    "FoldsResult",
     "PrepareReport",
     "Result",
     "RunResult",
@@ -29,14 +31,16 @@ __all__ = [
     "load",
     "prepare",
     "train",
+    "train_folds",
 ]
 
 _HOMES = {
     "core.api": ("load", "FaceParser", "Result"),
-    "workflow": ("prepare", "edges", "train", "evaluate"),
+    "workflow": ("prepare", "edges", "train", "train_folds", "evaluate"),
     "core.datasets.prepare_report": ("PrepareReport",),
     "core.datasets.edges": ("EdgesReport",),
     "core.training.run": ("RunResult",),
+    "core.sweeps.folds": ("FoldsResult",),
     "core.scoring.summary": ("Evaluation",),
     "core.scoring.scores": ("Scores",),
 }

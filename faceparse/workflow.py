@@ -1,4 +1,4 @@
-"""The commands' work as Python functions: `prepare`, `edges`, `train` and `evaluate`."""
+"""The commands' work as Python functions: `prepare`, `edges`, `train`, `train_folds` and `evaluate`."""
 
 import logging
 from collections.abc import Callable, Sequence
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from faceparse.core.parser.trained import TrainedModel
     from faceparse.core.scoring.summary import Evaluation
     from faceparse.core.settings import SettingsSource
+    from faceparse.core.sweeps.folds import FoldsResult
     from faceparse.core.training.launch import Display
     from faceparse.core.training.observer import Observer
     from faceparse.core.training.run import RunResult
@@ -226,6 +227,52 @@ def train(
     must_be_one_process(job.settings)
     with torch.random.fork_rng(devices=[]):
         return start(job)
+
+
+@named_as_in_python
+def train_folds(
+    settings: "SettingsSource" = None,
+    folds: int | None = None,
+    *,
+    resume: str | Path | None = None,
+    snapshot_dir: str | Path | None = None,
+    progress: "bool | Observer" = False,
+) -> "FoldsResult":
+    """Train a network for each fold of train and val in this process, as `faceparse train --folds` does.
+
+        result = faceparse.train_folds("experiments/fasseg.toml", 3)
+        result.evaluation.scores["eagrnet"].mean_f1    # of all photographs, out of fold
+        parser = faceparse.load(result.path)           # the ensemble
+
+    Args:
+        settings: as of `train`.
+        folds: number of folds. Default: `data.folds` of the settings.
+        resume: folder of folds to go on with, whose settings count.
+        snapshot_dir: folder to write. Default: a new one of the experiment.
+        progress: as of `train`.
+
+    Raises:
+        SettingsError: an unknown setting, a bad value, no number of folds, or other arguments together with `resume`.
+        FaceparseError: something in dataset, weights, device or disk stands in the way, or a fold was interrupted.
+    """
+    _silence()  # before MLflow is imported
+    import torch
+
+    from faceparse.core.errors import SettingsError
+    from faceparse.core.sweeps import folds as sweep
+    from faceparse.core.training.launch import must_be_one_process
+    from faceparse.core.training.options import training_job
+
+    with torch.random.fork_rng(devices=[]):
+        if resume is not None:
+            if (settings, folds, snapshot_dir) != (None, None, None):
+                raise SettingsError("resume goes on with the folds' own settings; drop the other arguments")
+            return sweep.resume_folds(_path(resume), _display(progress))
+        job = training_job(settings, {"folds": folds, "snapshot_dir": snapshot_dir}, None, _display(progress))
+        must_be_one_process(job.settings)
+        if job.settings.data.folds is None:
+            raise SettingsError("train_folds: say how many folds, such as 3, here or as data.folds of the settings")
+        return sweep.train_folds(job.settings, job.display)
 
 
 @named_as_in_python

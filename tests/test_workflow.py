@@ -113,6 +113,20 @@ def test_a_training_runs_beside_the_main_thread_and_tells_its_observer(faces: Pa
     assert (again.best, again.best_epoch) == (done[0].best, done[0].best_epoch)
 
 
+def test_folds_are_trained_in_python_too(faces: Path, tmp_path: Path) -> None:
+    settings, folder = UNTRACKED | {"data.root": faces}, tmp_path / "folds"
+    with pytest.raises(SettingsError, match="^train_folds: say how many folds"):
+        package.train_folds(settings)
+    result = package.train_folds(settings, 2, snapshot_dir=folder)
+    assert [trial.state for trial in result.trials] == ["finished", "finished"]
+    assert len(result.evaluation.ids) == 14
+    assert package.load(result.path, device="cpu").label_set.name == "helen"
+    again = package.train_folds(resume=folder)
+    assert again.evaluation.scores == result.evaluation.scores
+    with pytest.raises(SettingsError, match="^resume goes on with the folds' own settings"):
+        package.train_folds(settings, resume=folder)
+
+
 def test_a_script_needs_no_guard(tmp_path: Path) -> None:
     """Worker processes do not run it again, and what it is told of meanwhile may be sent elsewhere."""
     (tmp_path / "script.py").write_text(

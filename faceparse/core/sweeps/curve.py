@@ -14,13 +14,13 @@ from pathlib import Path
 from faceparse.core.datasets.dataset_groups import group_numbers
 from faceparse.core.errors import SettingsError
 from faceparse.core.files.writing import write_atomic
-from faceparse.core.runs.directory import BEST, new_name
+from faceparse.core.runs.directory import BEST
 from faceparse.core.scoring.bootstrap import RESAMPLES, Difference, Interval, difference
 from faceparse.core.scoring.summary import Summary
-from faceparse.core.settings import Settings, chosen, override
+from faceparse.core.settings import Settings
 from faceparse.core.sweeps.curve_page import curve_page
-from faceparse.core.sweeps.sweep_file import Record, Trial
-from faceparse.core.sweeps.trials import Trials, new_trials, open_trials
+from faceparse.core.sweeps.sweep_file import Trial
+from faceparse.core.sweeps.trials import Trials, fold_values, grid_trials, open_trials
 from faceparse.core.sweeps.unseen import count_unseen
 from faceparse.core.training.launch import Display
 
@@ -89,12 +89,8 @@ def train_curve(settings: Settings, shares: Sequence[float], display: Display) -
         raise SettingsError(f"--shares {text}: give at least two, growing, above 0 and up to 1, such as 0.25,0.5,1")
     if settings.data.fold is not None:
         raise SettingsError(f"data.fold = {settings.data.fold}: a curve trains all folds; drop it")
-    path = settings.train.run_dir or settings.experiment_dir / f"curve-{new_name()}"
-    shared = override(settings, {"train.run_dir": None})
-    over = ["data.share=" + ",".join(f"{share:g}" for share in shares)]
-    if folds := settings.data.folds:
-        over.append("data.fold=" + ",".join(str(fold + 1) for fold in range(folds)))
-    with new_trials(path, Record(chosen(shared), over, "grid", 0, None, purpose="curve"), display) as trials:
+    over = {"data.share": shares, **(fold_values(settings.data.folds) if settings.data.folds else {})}
+    with grid_trials("curve", settings, over, display) as trials:
         return _execute(trials)
 
 

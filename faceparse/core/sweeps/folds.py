@@ -19,7 +19,7 @@ from faceparse.core.files.writing import write_atomic
 from faceparse.core.labels.mapping import identity
 from faceparse.core.names.model_file import ENSEMBLE_FILE
 from faceparse.core.parser.ensemble_file import EnsembleModel, describe_ensemble, read_ensemble
-from faceparse.core.runs.directory import BEST, new_name
+from faceparse.core.runs.directory import BEST
 from faceparse.core.runs.ledger import read_ledger
 from faceparse.core.scoring.bootstrap import RESAMPLES
 from faceparse.core.scoring.evaluation import log_evaluation
@@ -31,9 +31,9 @@ from faceparse.core.scoring.score_model import EvaluationPlan
 from faceparse.core.scoring.split import Split
 from faceparse.core.scoring.summary import Evaluation, Summary
 from faceparse.core.scoring.tta import NONE
-from faceparse.core.settings import Settings, chosen, override
-from faceparse.core.sweeps.sweep_file import Record, Trial
-from faceparse.core.sweeps.trials import Trials, new_trials, open_trials
+from faceparse.core.settings import Settings
+from faceparse.core.sweeps.sweep_file import Trial
+from faceparse.core.sweeps.trials import Trials, fold_values, grid_trials, open_trials
 from faceparse.core.sweeps.unseen import Unseen, count_unseen
 from faceparse.core.training.launch import Display
 
@@ -62,10 +62,7 @@ def train_folds(settings: Settings, display: Display) -> FoldsResult:
         InterruptedRunError: a signal asked to stop; the fold's checkpoint is written.
     """
     assert settings.data.folds is not None
-    path = settings.train.run_dir or settings.experiment_dir / f"folds-{new_name()}"
-    shared = override(settings, {"train.run_dir": None})
-    over = "data.fold=" + ",".join(str(fold + 1) for fold in range(settings.data.folds))
-    with new_trials(path, Record(chosen(shared), [over], "grid", 0, None, purpose="folds"), display) as trials:
+    with grid_trials("folds", settings, fold_values(settings.data.folds), display) as trials:
         return _execute(trials)
 
 

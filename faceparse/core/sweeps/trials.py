@@ -1,21 +1,21 @@
 """Train the trials of one experiment, one after the other, in one folder and under one MLflow run.
 
-new_trials, open_trials     check, then hold the folder
+new_trials, open_trials     check, then hold the folder; grid_trials: of all combinations of some values
   Trials.tracked            the MLflow run above those of the trials
   Trials.train              all trials that are not finished; sweep.json knows each before it begins
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 import faceparse
 from faceparse.core.errors import DeviceError, FaceparseError, InterruptedRunError, OutputError, SettingsError
 from faceparse.core.machine.distributed import is_joined
-from faceparse.core.runs.directory import LAST, RunDirectory, has_settings
+from faceparse.core.runs.directory import LAST, RunDirectory, has_settings, new_name
 from faceparse.core.runs.git import git_tags
 from faceparse.core.runs.tracker import Tracker
-from faceparse.core.settings import override, settings_from_dict
+from faceparse.core.settings import Settings, chosen, override, settings_from_dict
 from faceparse.core.sweeps.proposals import propose
 from faceparse.core.sweeps.sweep_file import (
     COMMANDS,
@@ -175,6 +175,28 @@ def new_trials(path: Path, record: Record, display: Display) -> Iterator[Trials]
             yield Trials(directory, record, observer, display)
         finally:
             directory.close()
+
+
+def grid_trials(
+    purpose: Purpose, settings: Settings, over: Mapping[str, Sequence[float]], display: Display
+) -> AbstractContextManager[Trials]:
+    """Hold a new folder of trials, one for each combination of values: `train.run_dir`, or one of the experiment's.
+
+    Args:
+        over: name of a setting -> its values.
+
+    Raises:
+        FaceparseError: something stands in the way of all trials. Nothing is left behind.
+    """
+    path = settings.train.run_dir or settings.experiment_dir / f"{purpose}-{new_name()}"
+    space = [f"{key}=" + ",".join(f"{value:g}" for value in values) for key, values in over.items()]
+    shared = chosen(override(settings, {"train.run_dir": None}))
+    return new_trials(path, Record(shared, space, "grid", 0, None, purpose=purpose), display)
+
+
+def fold_values(folds: int) -> dict[str, range]:
+    """Setting whose values are all folds, for `grid_trials`."""
+    return {"data.fold": range(1, folds + 1)}
 
 
 @contextmanager
