@@ -1,7 +1,8 @@
-"""Compare `predict` on a folder with decoding, the network and encoding alone, one after the other."""
+"""Compare `predict` on a folder with decoding, the network and encoding alone; and its outputs in parts with files."""
 
 import os
 import tempfile
+from functools import partial
 from itertools import count
 from pathlib import Path
 
@@ -21,12 +22,17 @@ from faceparse.core.prediction.prediction import plan_prediction
 from faceparse.core.settings import DataSettings, ModelSettings
 
 PHOTOGRAPHS = 32
+SMALL_PHOTOGRAPHS, SMALL_SIDE = 500, 128
 BATCH = 4
 SIZE = (500, 400)
 
 
 def run() -> list[Result]:
-    """Measure the rate of `predict`."""
+    """Measure the rate of `predict`, and the times of `--to`."""
+    return [_rate(), *_parts()]
+
+
+def _rate() -> Result:
     memory = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
     with one_thread(), tempfile.TemporaryDirectory(dir=memory) as folder:
         root = Path(folder)
@@ -57,4 +63,36 @@ def run() -> list[Result]:
 
         taken, least = medians(ours, floor, rounds=5)
     what = "predict: its rate as a share of decoding, the network and encoding alone"
-    return [Result(what, taken / PHOTOGRAPHS, least / PHOTOGRAPHS, least / taken, 0.9, "at least")]
+    return Result(what, taken / PHOTOGRAPHS, least / PHOTOGRAPHS, least / taken, 0.9, "at least")
+
+
+def _parts() -> list[Result]:
+    """Small photographs on a disk, a small network: much of the time goes into outputs."""
+    with one_thread(), tempfile.TemporaryDirectory() as folder:
+        root = Path(folder)
+        faces = Synthetic(count=SMALL_PHOTOGRAPHS, size=SMALL_SIDE)
+        for item in faces.items():
+            write_atomic(root / "photographs" / f"{item.id}.jpg", encode_jpeg(faces.load(item).image))
+        label_set = get_label_set("helen")
+        network = build_model(ModelSettings(backbone="mobilenet_v2", heads="light"), len(label_set)).eval()
+        parser = Parser(ParsingNetwork(network, DataSettings(input_size=(64, 64))), torch.device("cpu"))
+        fresh = (root / f"out{i}" for i in count())
+
+        def save(to: str, kinds: str = "labels") -> None:
+            typed, out = [str(root / "photographs")], next(fresh)
+            plan = plan_prediction(typed, out, label_set=label_set, model="", save=kinds, to=to, faces="none")
+            assert plan.run(parser, batch_size=BATCH).photographs == SMALL_PHOTOGRAPHS
+
+        forms = ("parquet", "webdataset")
+        files, *times = medians(partial(save, "files", "labels,json"), *(partial(save, to) for to in forms), rounds=5)
+    return [
+        Result(
+            f"predict --to {to}: its time against --save labels,json",
+            taken / SMALL_PHOTOGRAPHS,
+            files / SMALL_PHOTOGRAPHS,
+            taken / files,
+            1.0,
+            "at most",
+        )
+        for to, taken in zip(forms, times, strict=True)
+    ]

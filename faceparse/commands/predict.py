@@ -35,9 +35,18 @@ def predict(
         str | None,
         typer.Option(
             help="Any of labels, overlays, cutouts, alpha, json, instances, crops, masks, npy, probabilities; for "
-            "annotation tools coco, cvat, labelme, labelstudio. Default: labels,overlays; of videos overlays."
+            "annotation tools coco, cvat, labelme, labelstudio. Default: labels,overlays; of videos overlays; with "
+            "--to, labels. It holds labels and coco, as run lengths."
         ),
     ] = None,
+    to: Annotated[
+        str,
+        typer.Option(
+            metavar="files|parquet|webdataset",
+            help="files: some for each photograph. Or parts of up to 512 photographs: parquet/part-*.parquet, a row "
+            "each; webdataset/part-*.tar, with the photographs themselves.",
+        ),
+    ] = "files",
     classes: Annotated[
         str | None,
         typer.Option(
@@ -137,6 +146,7 @@ def predict(
         smooth=smooth,
         grow=grow,
         feather=feather,
+        to=to,
         shard=shard,
         resume=resume,
         retry_failed=retry_failed,

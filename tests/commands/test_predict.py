@@ -4,17 +4,22 @@ import random
 import re
 import resource
 import shutil
+import signal
 import subprocess
 import sys
+import tarfile
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
+from faceparse.core.files.writing import write_atomic
+from faceparse.core.images.encoding import encode_png
 from faceparse.core.images.read_photograph import read_image
 from faceparse.core.training.run import RunResult
 from tests.core.prediction.films import make_video
@@ -66,6 +71,9 @@ def test_a_broken_photograph_is_listed_and_the_rest_is_done(
         (["{image}", "--shard", "0/4"], "--shard 0/4: write 1/16 to 16/16 for 16 parts"),
         (["{image}", "webcam:0", "--shard", "1/4"], "--shard 1/4: a camera has no parts; leave out webcam:0"),
         (["{image}", "--smooth", "0.5"], "--smooth is for videos"),
+        (["{image}", "--to", "zip"], "--to 'zip': not one of files, parquet, webdataset"),
+        (["{image}", "--to", "parquet", "--save", "npy"], "--save npy: --to parquet holds labels and coco alone, "),
+        (["webcam:0", "--to", "parquet"], "--to parquet is for photographs, and there are only videos; leave it out"),
         (["{image}", "--device", "tpu"], "device 'tpu': not one of auto, cpu, cuda, cuda:N, mps"),
         (["{image}", "--device", "mps"], "device 'mps': this torch finds no GPU of Apple's here; use --device cpu"),
         (["{image}", "-o", "/proc/x"], "cannot write /proc/x: "),
@@ -113,6 +121,112 @@ def test_a_command_goes_on_after_kills_and_the_union_is_exact(
         whole = {path.name: path.read_bytes() for path in Path("whole", folder).iterdir()}
         assert {path.name: path.read_bytes() for path in Path("out", folder).iterdir()} == whole
     assert Path("out/coco.json").read_bytes() == Path("whole/coco.json").read_bytes()
+
+
+SMALL_PARTS = """
+from faceparse.core.prediction import output_parts
+output_parts.MOST_PHOTOGRAPHS = 5
+from faceparse.cli import main
+main()
+"""
+"""The command, with parts of five photographs."""
+
+
+def part_names(kind: str) -> list[str]:
+    """Names of all photographs in parts, sorted, with what is there twice."""
+    found = list[str]()
+    for path in Path("out", kind).glob("part-*"):
+        if kind == "parquet":
+            found += pq.read_table(path, columns=["name"]).column(0).to_pylist()
+            continue
+        with tarfile.open(path) as tar:
+            texts = [tar.extractfile(member) for member in tar if member.name.endswith(".json")]
+            found += [json.loads(text.read())["name"] for text in texts if text is not None]
+    return sorted(found)
+
+
+@pytest.fixture
+def parts_command(trained: RunResult, faces: Path, tmp_path: Path) -> Callable[[str], list[str]]:
+    """Command that parses 96 photographs into small parts of a kind."""
+    (tmp_path / "photos").mkdir()
+    for n, path in enumerate(6 * sorted((faces / "images").iterdir())):
+        shutil.copy(path, tmp_path / "photos" / f"{n}.jpg")
+    options = ["--faces", "none", "--batch-size", "1", "--device", "cpu", "-o", "out", "--resume"]
+    start = [sys.executable, "-c", SMALL_PARTS, "predict", str(trained.best), "photos", *options]
+    return lambda kind: [*start, "--to", kind]
+
+
+def run_until(command: list[str], kind: str, new: int) -> "subprocess.Popen[bytes]":
+    """Start a command; return when it has written so many new parts, or has ended."""
+    before = len(list(Path("out", kind).glob("part-*")))
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    while process.poll() is None and len(list(Path("out", kind).glob("part-*"))) < before + new:
+        time.sleep(0.001)
+    return process
+
+
+@pytest.mark.parametrize("kind", ["parquet", "webdataset"])
+def test_kills_leave_no_photograph_twice_and_the_union_is_exact(
+    parts_command: Callable[[str], list[str]], kind: str
+) -> None:
+    dice = random.Random(kind)
+    for _ in range(2 if kind == "parquet" else 1):
+        process = run_until(parts_command(kind), kind, dice.randrange(1, 9))
+        time.sleep(dice.uniform(0, 0.05))
+        process.kill()
+        process.communicate()
+        assert len(part_names(kind)) == len(set(part_names(kind))) > 0
+    before = {path: path.stat().st_mtime_ns for path in Path("out", kind).glob("part-*")}
+    done = subprocess.run(parts_command(kind), capture_output=True, text=True)
+    found = re.fullmatch(r"out: (\d+) parsed(?:, (\d+) before)?\n", done.stdout)
+    assert found, done.stderr
+    assert int(found[1]) + int(found[2]) == 96
+    assert part_names(kind) == sorted(map(str, range(96)))
+    after = {path: path.stat().st_mtime_ns for path in Path("out", kind).iterdir()}
+    assert len(before.items() - after.items()) <= 1  # a part without its rows
+    assert all(path.name.startswith("part-") for path in after)
+
+
+@pytest.mark.parametrize(
+    ("kind", "number", "code", "said"),
+    [
+        ("parquet", signal.SIGTERM, 143, "out: stopped; --resume goes on\n"),
+        ("webdataset", signal.SIGINT, 130, "interrupted\n"),
+    ],
+)
+def test_a_command_that_is_told_to_stop_writes_its_open_part(
+    parts_command: Callable[[str], list[str]], kind: str, number: signal.Signals, code: int, said: str
+) -> None:
+    process = run_until(parts_command(kind), kind, 3)
+    process.send_signal(number)
+    _, told = process.communicate()
+    assert (process.returncode, told.decode().splitlines(keepends=True)[-1]) == (code, said)
+    kept = part_names(kind)
+    assert len(kept) == len(set(kept))
+    assert {path.name[:5] for path in Path("out", kind).iterdir()} == {"part-"}
+    done = subprocess.run(parts_command(kind), capture_output=True, text=True)
+    assert done.stdout == f"out: {96 - len(kept)} parsed, {len(kept)} before\n"
+    assert part_names(kind) == sorted(map(str, range(96)))
+
+
+def test_a_part_that_does_not_fit_on_the_disk_ends_it_in_one_line(
+    faceparse: Callable[..., "subprocess.CompletedProcess[str]"], trained: RunResult, tmp_path: Path
+) -> None:
+    """A file may have fewer bytes than the part would have."""
+    noise = np.random.default_rng(0)
+    for n in range(4):
+        write_atomic(tmp_path / "photos" / f"{n}.png", encode_png(noise.integers(0, 256, (128, 128, 3), np.uint8)))
+    options = ["photos", "--faces", "none", "--device", "cpu", "--to", "webdataset", "-o", "out"]
+    limit = (100_000, 100_000)
+    done = faceparse(
+        "predict", trained.best, *options, preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, limit)
+    )
+    assert done.returncode == 2
+    expected = r"error: cannot write out/webdataset/part-[0-9a-f]{16}\.tar: File too large; free space or choose .*\n"
+    assert re.fullmatch(expected, done.stderr)
+    assert list(Path("out/webdataset").iterdir()) == []
+    assert faceparse("predict", trained.best, *options, "--resume").stdout == "out: 4 parsed\n"
+    assert part_names("webdataset") == ["0", "1", "2", "3"]
 
 
 def test_another_model_is_refused_and_broken_photographs_are_remembered(

@@ -126,6 +126,22 @@ def decode_counts(text: str) -> np.ndarray:
     return values
 
 
+def encode_counts(lengths: np.ndarray) -> str:
+    """Text of the lengths of runs, int64: what `decode_counts` reads."""
+    values = lengths.copy()
+    values[3:] -= lengths[1:-2]
+    codes = np.zeros((len(values), 13), np.uint8)
+    more = np.ones(len(values), bool)
+    for place in range(codes.shape[1]):
+        five, values = values & 31, values >> 5
+        goes_on = np.where(five & 16, values != -1, values != 0)
+        codes[:, place] = np.where(more, 48 + five + 32 * goes_on, 0)
+        more &= goes_on
+        if not more.any():
+            break
+    return codes[codes != 0].tobytes().decode()
+
+
 class CocoFile(ToolFile):
     """`coco.json`, with a polygon for each class of each face."""
 

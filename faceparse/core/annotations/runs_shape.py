@@ -49,6 +49,19 @@ def lengths_of(mask: np.ndarray, *, by_columns: bool = False) -> list[int]:
     return [0, *lengths] if flat.size and flat[0] else lengths
 
 
+def class_lengths(label: np.ndarray) -> dict[int, np.ndarray]:
+    """H x W ids -> each id's lengths of runs down the columns, int64, as in `RunsShape`. All ids in one pass."""
+    flat = label.ravel(order="F")
+    starts = np.concatenate([[0], np.flatnonzero(np.diff(flat)) + 1])
+    stops, ids = np.append(starts[1:], flat.size), flat[starts]
+    found = {}
+    for id_ in np.unique(ids).tolist():
+        ends = np.stack([starts[ids == id_], stops[ids == id_]], axis=1).ravel()
+        ends = ends if ends[-1] == flat.size else np.append(ends, flat.size)
+        found[int(id_)] = np.diff(ends, prepend=0)
+    return found
+
+
 def box_of(mask: np.ndarray) -> tuple[slice, slice]:
     """Rows and columns of the smallest box around the true pixels of an H x W bool mask, which has some."""
     rows, columns = (np.flatnonzero(mask.any(axis=axis)) for axis in (1, 0))

@@ -24,20 +24,23 @@ def write_tar(path: Path, rows: Iterable[Row]) -> Shard:
         for number, row in enumerate(rows):
             key = f"{path.stem}-{number:06d}"  # webdataset takes all after the first point for the ending
             for file, data in row.contents.items():
-                offset = _add(tar, key + _ending(file, row.names[file]), data)
+                offset = add_member(tar, key + _ending(file, row.names[file]), data)
                 files[row.names[file]] = (offset, len(data), zlib.crc32(data))
-            _add(tar, f"{key}.json", json.dumps({"id": row.id, **row.names}).encode())
+            add_member(tar, f"{key}.json", json.dumps({"id": row.id, **row.names}).encode())
     return Shard(path.name, path.stat().st_size, files)
 
 
 def _ending(file: str, name: str) -> str:
-    if file != "image":
-        return ENDINGS[file]
-    suffix = PurePosixPath(name).suffix.lower() or ".jpg"
+    return photograph_ending(PurePosixPath(name).suffix) if file == "image" else ENDINGS[file]
+
+
+def photograph_ending(suffix: str) -> str:
+    """Ending of a photograph's name in the tar, by its file's suffix: another one than that of its labels."""
+    suffix = suffix.lower() or ".jpg"
     return f".photograph{suffix}" if suffix == ENDINGS["label"] else suffix
 
 
-def _add(tar: tarfile.TarFile, name: str, data: bytes) -> int:
+def add_member(tar: tarfile.TarFile, name: str, data: bytes) -> int:
     """Add a member; return the number of bytes before its content."""
     info = tarfile.TarInfo(name)
     info.size = len(data)

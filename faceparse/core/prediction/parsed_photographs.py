@@ -28,6 +28,8 @@ class Photograph:
     crops: list[Crop]
     stamp: str
     """The source's stamp, taken before it was read."""
+    data: bytes = b""
+    """The encoded photograph."""
 
 
 @dataclass(frozen=True)
@@ -66,8 +68,9 @@ def _read(
 ) -> Photograph | Broken:
     stamp = source.stamp
     try:
-        picture = decode_picture(source.bytes(), source.where)
+        data = source.bytes()
+        picture = decode_picture(data, source.where)
         faces = finder(source.where, picture.image) if finder else None
     except FaceparseError as error:  # one broken photograph must not stop the others
         return Broken(source, str(error), stamp)
-    return Photograph(source, picture, faces, crop_picture(picture.image, faces, size, geometry, fit), stamp)
+    return Photograph(source, picture, faces, crop_picture(picture.image, faces, size, geometry, fit), stamp, data)

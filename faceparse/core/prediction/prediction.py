@@ -17,6 +17,7 @@ from faceparse.core.faces.outline import Outline, read_length
 from faceparse.core.faces.own_finder import MIN_FACE, own_finder
 from faceparse.core.labels.label_set import LabelSet
 from faceparse.core.machine.parallel import Track, untracked
+from faceparse.core.machine.stopping import ending_cleanly
 from faceparse.core.parser.inference import Parser
 from faceparse.core.prediction.camera import Camera
 from faceparse.core.prediction.failed import write_failed
@@ -24,15 +25,18 @@ from faceparse.core.prediction.films import Film, FilmReport, predict_film
 from faceparse.core.prediction.input_shard import Shard, read_shard
 from faceparse.core.prediction.inputs import Inputs, Source, camera_name, gather
 from faceparse.core.prediction.made_with import Origin, describe_label_set
+from faceparse.core.prediction.output_parts import begin_parts
 from faceparse.core.prediction.photographs import predict_photographs
 from faceparse.core.prediction.prediction_ledger import Ledger, open_ledger
 from faceparse.core.prediction.remaining import remaining
 from faceparse.core.prediction.saving import (
+    FILES,
     OF_CLASSES,
     OUTLINED,
     PHOTOGRAPHS_ALONE,
     Outputs,
     choose_classes,
+    choose_form,
     choose_kinds,
     make_output_folder,
     mask_names,
@@ -43,6 +47,7 @@ from faceparse.core.prediction.video import Video, check_pyav
 from faceparse.core.runtime.checksums import sha256
 
 DEFAULT_SAVE = ("labels", "overlays")
+DEFAULT_SAVE_OF_PARTS = ("labels",)
 DEFAULT_SAVE_OF_FILMS = ("overlays",)
 """Not labels: nobody expects one file per frame without asking for it."""
 
@@ -105,9 +110,11 @@ class PredictionPlan:
             part_classes: label set in whose classes the parser finds faces. Default: that of the outputs.
 
         Raises:
-            OutputError: the output folder cannot be written, or holds a dataset.
+            OutputError: the output folder cannot be written, or holds a dataset, or parts of which no ledger knows.
+            InterruptedRunError: SIGTERM came; what is done is noted.
             DeviceError: there is no such camera.
-            SettingsError: the command is to resume, but the folder's outputs were made with other options.
+            SettingsError: the command is to resume, or the folder holds parts, but its outputs were made with other
+                options.
             DatasetError: the command is to resume, but outputs of another photograph have the same name.
         """
         make_output_folder(self.outputs.folder)
@@ -117,8 +124,13 @@ class PredictionPlan:
         if self.inputs.photographs:
             made_with = {**(origin or {}), **self.options, "--input-size": ",".join(map(str, parser.input_size))}
             names = [source.name for source in self.inputs.photographs]
-            with open_ledger(self.outputs.folder, made_with, names, shard=self.shard, resume=self.resume) as ledger:
+            parts = self.outputs.to != FILES
+            opened = open_ledger(
+                self.outputs.folder, made_with, names, shard=self.shard, resume=self.resume, parts=parts
+            )
+            with ending_cleanly(f"{self.outputs.folder}: stopped; --resume goes on"), opened as ledger:
                 sources = self._sources(ledger, report, tell)
+                begin_parts(self.outputs, ledger, (source.name for source in sources))
                 report.photographs, report.faceless, report.broken, report.notices = predict_photographs(
                     parser,
                     sources,
@@ -190,6 +202,7 @@ def plan_prediction(
     smooth: float = 0.0,
     grow: str = "0",
     feather: str = "0",
+    to: str = FILES,
     shard: str | None = None,
     resume: bool = False,
     retry_failed: bool = False,
@@ -203,6 +216,7 @@ def plan_prediction(
         min_face: height of the smallest face that `auto` looks for, as a share of the picture's.
         grow, feather: how far cut-outs and masks reach beyond their classes, and how wide their edge fades: pixels, or
             `5%` of the face's height.
+        to: where outputs of photographs go: files, parquet or webdataset.
         shard: `3/16`: only photographs and videos of this part.
         resume: whether to pass over photographs that are done, `retry_failed`: but not those that were broken.
         stdin: reads what `-` stands for.
@@ -210,7 +224,7 @@ def plan_prediction(
     Raises:
         SettingsError: an option has a bad value or no effect.
         DatasetError: an input does not exist.
-        ResourceError: there is a video or a camera, but PyAV is not installed.
+        ResourceError: a package is not installed: PyAV for a video or a camera, pyarrow for Parquet.
     """
     if retry_failed and not resume:
         raise SettingsError("--retry-failed is for a command that goes on; add --resume")
@@ -218,6 +232,7 @@ def plan_prediction(
     inputs = gather(typed, output, recursive=recursive, stdin=stdin)
     films = bool(inputs.videos or inputs.cameras)
     kinds = choose_kinds(save) if save else None
+    choose_form(to, kinds)
     if classes and OF_CLASSES.isdisjoint(kinds or ()):
         raise SettingsError("--classes is for cut-outs, alpha and masks; add --save cutouts, alpha or masks")
     outline = Outline(read_length(grow, "--grow", negative=True), read_length(feather, "--feather"))
@@ -227,6 +242,8 @@ def plan_prediction(
         mask_names(label_set)
     if kinds and set(kinds) <= PHOTOGRAPHS_ALONE and not inputs.photographs:
         raise SettingsError(f"--save {kinds[0]} is for photographs, and there are only videos; use labels or json")
+    if to != FILES and not inputs.photographs:
+        raise SettingsError(f"--to {to} is for photographs, and there are only videos; leave it out")
     if smooth and not films:
         raise SettingsError("--smooth is for videos and cameras, and there are only photographs")
     check_keep(smooth)
@@ -235,8 +252,10 @@ def plan_prediction(
         raise SettingsError(f"--faces {faces}: boxes are of photographs; for videos name YuNet's .onnx file")
     if films:
         check_pyav()
-    outputs = Outputs(output, label_set, kinds or DEFAULT_SAVE, choose_classes(classes, label_set), model, outline)
-    of_films = replace(outputs, kinds=kinds or DEFAULT_SAVE_OF_FILMS)
+    default = DEFAULT_SAVE if to == FILES else DEFAULT_SAVE_OF_PARTS
+    shown = choose_classes(classes, label_set)
+    outputs = Outputs(output, label_set, kinds or default, shown, model, outline, to, part)
+    of_films = replace(outputs, kinds=kinds or DEFAULT_SAVE_OF_FILMS, to=FILES)
     _refuse_overwriting(inputs, outputs, of_films)
     options = _options(outputs, faces, check_min_face(min_face))
     if part is not None:
@@ -254,6 +273,8 @@ def _options(outputs: Outputs, faces: str, min_face: float) -> dict[str, str]:
         "--label-set": describe_label_set(outputs.label_set),
         "--faces": faces if faces in (AUTO, NONE) else f"file {sha256(Path(faces))}",
     }
+    if outputs.to != FILES:  # folders of files keep their settings from before there were parts
+        options["--to"] = outputs.to
     if faces == AUTO:
         options["--min-face"] = f"{min_face:g}"
     if kinds & OF_CLASSES:
@@ -265,7 +286,7 @@ def _options(outputs: Outputs, faces: str, min_face: float) -> dict[str, str]:
 
 def _refuse_overwriting(inputs: Inputs, *outputs: Outputs) -> None:
     """Raise OutputError where an input lies in a folder that outputs go to: one of them could replace it."""
-    folders = {Path(os.path.realpath(one.folder / kind)) for one in outputs for kind in one.kinds}
+    folders = {Path(os.path.realpath(one.folder / kind)) for one in outputs for kind in (*one.kinds, one.to)}
     for source in (*inputs.photographs, *inputs.videos):
         if source.data is None and not folders.isdisjoint(Path(os.path.realpath(source.where)).parents):
             raise OutputError(

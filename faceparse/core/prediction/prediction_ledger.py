@@ -5,6 +5,9 @@
 
 A row is written when all outputs of its photograph are in place, so a process that is killed loses the photographs in
 flight. SQLite keeps a row whole or leaves it out. One process at a time writes a ledger.
+
+Where many photographs' outputs are in one file, a part, a row names the part, and the rows of a part come all at once.
+A photograph that was taken out of its part keeps a row that names none.
 """
 
 import json
@@ -13,9 +16,9 @@ import sqlite3
 import stat
 import time
 import zlib
-from collections.abc import Iterable, Iterator
-from contextlib import ExitStack, closing, contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import ExitStack, closing, contextmanager, nullcontext
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +29,8 @@ from faceparse.core.files.writing import cannot_write, make_folder, refuse_links
 from faceparse.core.images.warp import Size
 from faceparse.core.prediction.input_shard import Shard
 from faceparse.core.prediction.made_with import Origin, difference
+from faceparse.core.prediction.part_row import PART_SUFFIXES, Part, part_sizes
+from faceparse.core.prediction.photograph_facts import Facts, pack_facts, unpack_facts
 from faceparse.core.text.shapes import parse_json_as
 from faceparse.core.text.toml_json import parse_json
 
@@ -37,6 +42,9 @@ LARGEST_ROW = 2**30
 _TABLE = """CREATE TABLE IF NOT EXISTS photographs (
     name BLOB PRIMARY KEY, path BLOB, stamp TEXT, time REAL, problem BLOB,
     height INTEGER, width INTEGER, faces INTEGER, notice BLOB, described BLOB)"""
+_LATER = {"part": "TEXT", "part_size": "INTEGER", "facts": "BLOB"}
+"""Columns that the first ledgers had not, in their order."""
+_INDEX = "CREATE INDEX IF NOT EXISTS photographs_part ON photographs (part) WHERE part IS NOT NULL"
 _FULL = ("SQLITE_FULL", "SQLITE_IOERR", "SQLITE_READONLY", "SQLITE_CANTOPEN")
 
 
@@ -56,6 +64,10 @@ class Entry:
     notice: str = ""
     described: dict[str, Any] = field(default_factory=dict)
     """Kind of output -> what its file of all photographs says about this one."""
+    facts: Facts | None = None
+    """What the report says of it; None if it is broken, or was parsed before ledgers kept this."""
+    part: Part | None = None
+    """The part that its outputs are in; None if they are files of their own, or in no part any more."""
 
 
 class Ledger:
@@ -68,6 +80,8 @@ class Ledger:
             OutputError: it cannot be written, or is damaged.
         """
         self._path = path
+        self.elsewhere = set[str]()
+        """Names of the parts that the ledgers name from which this one took rows."""
         with self._told():
             self._rows = sqlite3.connect(_address(path) if path else ":memory:", uri=True, isolation_level=None)
             self._rows.execute("PRAGMA trusted_schema = OFF")
@@ -75,6 +89,11 @@ class Ledger:
             self._rows.execute("PRAGMA journal_mode = WAL")
             self._rows.execute("PRAGMA synchronous = NORMAL")
             self._rows.execute(_TABLE)
+            has = {column for _, column, *_ in self._rows.execute("PRAGMA table_info(photographs)")}
+            for column, kind in _LATER.items():
+                if column not in has:
+                    self._rows.execute(f"ALTER TABLE photographs ADD COLUMN {column} {kind}")
+            self._rows.execute(_INDEX)
 
     def close(self) -> None:
         """Close the file."""
@@ -86,23 +105,78 @@ class Ledger:
         Raises:
             OutputError: the disk is full, or the like.
         """
-        texts = [os.fsencode(text) for text in (entry.path, entry.problem, entry.notice)]
-        described = zlib.compress(_json(entry.described), 1) if entry.described else None
-        row = (os.fsencode(name), texts[0], entry.stamp, time.time(), texts[1], *entry.size, entry.faces, texts[2])
-        with self._told():
-            self._rows.execute("REPLACE INTO photographs VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", (*row, described))
+        self._note({name: entry})
 
-    def find(self, name: str, *, described: bool = False) -> Entry | None:
-        """The row of a photograph, if there is one. `described` reads its descriptions, too.
+    def note_part(self, part: Part, entries: Mapping[str, Entry]) -> None:
+        """Write the rows of a part, which is in place: all of them or none.
+
+        Raises:
+            OutputError: the disk is full, or the like.
+        """
+        self._note({name: replace(entry, part=part) for name, entry in entries.items()})
+
+    def _note(self, entries: Mapping[str, Entry]) -> None:
+        rows = [_row(name, entry) for name, entry in entries.items()]
+        with self._told(), self._transaction():
+            self._rows.executemany(f"REPLACE INTO photographs VALUES ({', '.join('?' * len(rows[0]))})", rows)
+
+    def find(self, name: str, *, described: bool = False, facts: bool = False) -> Entry | None:
+        """The row of a photograph, if there is one. `described` and `facts` read these, too.
 
         Raises:
             OutputError: the ledger is damaged.
         """
-        columns = "path, stamp, problem, height, width, faces, notice" + (", described" if described else "")
+        columns = f"{'described' if described else 'NULL'}, {'facts' if facts else 'NULL'}"
         with self._told():
-            query = f"SELECT {columns} FROM photographs WHERE name = ?"
+            query = (
+                f"SELECT path, stamp, problem, height, width, faces, notice, part, part_size, {columns} "
+                "FROM photographs WHERE name = ?"
+            )
             row = self._rows.execute(query, (os.fsencode(name),)).fetchone()
             return None if row is None else _entry(*row)
+
+    def parts(self) -> set[str]:
+        """Names of all parts that rows name.
+
+        Raises:
+            OutputError: the ledger is damaged.
+        """
+        with self._told():
+            return {
+                str(name) for (name,) in self._rows.execute("SELECT DISTINCT part FROM photographs WHERE part > ''")
+            }
+
+    def take_out(self, part: str, names: Iterable[str], size: int) -> None:
+        """Note that photographs are in a part no more, and the size that it has without them; 0 if it is gone.
+
+        Raises:
+            OutputError: the ledger cannot be written.
+        """
+        now = time.time()  # newer than what other ledgers say of them
+        gone = [(now, os.fsencode(name)) for name in names]
+        with self._told(), self._transaction():
+            self._rows.executemany(
+                "UPDATE photographs SET part = NULL, part_size = NULL, time = ? WHERE name = ?", gone
+            )
+            self._rows.execute("UPDATE photographs SET part_size = ?, time = ? WHERE part = ?", (size, now, part))
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Wait until no other process begins in this folder, and keep them waiting until the block ends."""
+        with nullcontext() if self._path is None else _alone(self._path.parent):
+            yield
+
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        """Keep all that the block writes, or nothing of it."""
+        self._rows.execute("BEGIN")
+        try:
+            yield
+            self._rows.execute("COMMIT")
+        except BaseException:
+            if self._rows.in_transaction:  # a full disk may have ended it
+                self._rows.execute("ROLLBACK")
+            raise
 
     def take(self, path: Path, names: Iterable[str]) -> None:
         """Copy rows of another ledger that this one lacks or has in an older state.
@@ -110,19 +184,19 @@ class Ledger:
         Raises:
             OutputError: one of both is damaged or cannot be written.
         """
-        with self._told(), closing(Ledger(path)):  # as SQLite recovers it where its process was killed
-            pass
+        with self._told(), closing(Ledger(path)) as other:  # as SQLite recovers it where its process was killed
+            self.elsewhere |= other.parts()
         with self._told():
             self._rows.execute("ATTACH ? AS other", (_address(path),))
             self._rows.execute("CREATE TEMP TABLE wanted (name BLOB PRIMARY KEY)")
-            self._rows.execute("BEGIN")
-            self._rows.executemany("INSERT OR IGNORE INTO wanted VALUES (?)", ((os.fsencode(name),) for name in names))
-            self._rows.execute(
-                "REPLACE INTO main.photographs SELECT theirs.* FROM wanted JOIN other.photographs AS theirs USING "
-                "(name) LEFT JOIN main.photographs AS ours USING (name) WHERE ours.time IS NULL OR theirs.time > "
-                "ours.time"
-            )
-            self._rows.execute("COMMIT")
+            with self._transaction():
+                wanted = ((os.fsencode(name),) for name in names)
+                self._rows.executemany("INSERT OR IGNORE INTO wanted VALUES (?)", wanted)
+                self._rows.execute(
+                    "REPLACE INTO main.photographs SELECT theirs.* FROM wanted JOIN other.photographs AS theirs USING "
+                    "(name) LEFT JOIN main.photographs AS ours USING (name) WHERE ours.time IS NULL OR theirs.time > "
+                    "ours.time"
+                )
             self._rows.execute("DROP TABLE wanted")
             self._rows.execute("DETACH other")
 
@@ -144,7 +218,13 @@ class Ledger:
 
 @contextmanager
 def open_ledger(
-    folder: Path, origin: Origin, names: Iterable[str], *, shard: Shard | None = None, resume: bool = False
+    folder: Path,
+    origin: Origin,
+    names: Iterable[str],
+    *,
+    shard: Shard | None = None,
+    resume: bool = False,
+    parts: bool = False,
 ) -> Iterator[Ledger]:
     """Open the ledger of an output folder, or of a shard of it, for this process alone.
 
@@ -153,9 +233,10 @@ def open_ledger(
 
     Args:
         names: names of the outputs of all photographs of this process.
+        parts: whether outputs are in parts, which only shards of one number may write at the same time.
 
     Raises:
-        SettingsError: `resume`, and the folder's outputs were made with other settings.
+        SettingsError: `resume`, or there are parts, and the folder's outputs were made with other settings.
         OutputError: another process is writing to the folder, the ledger is damaged, or it cannot be written.
     """
     home = folder / FOLDER
@@ -172,17 +253,22 @@ def open_ledger(
             _agree(folder, origin, path, resume=resume)
             ledger = stack.enter_context(closing(Ledger(path)))
             for other in _others(home, path, shard):
-                _take(ledger, other, names, folder, resume=resume)
+                _take(ledger, other, names, folder, alone=resume or parts)
         yield ledger
 
 
 def _agree(folder: Path, origin: Origin, own: Path, *, resume: bool) -> None:
-    """Write the folder's settings. Where they are new, older ledgers are removed."""
+    """Write the folder's settings. New ones empty the older ledgers; that is refused while the folder has parts."""
     home = folder / FOLDER
     before = _read_settings(home / SETTINGS)
     if before == origin:
         return
-    if resume and before is not None:
+    kept = next((kind for kind in PART_SUFFIXES if part_sizes(folder / kind)), "")
+    if kept and before is None:
+        raise OutputError(
+            f"{folder / kept}: holds parts that no ledger names; choose another --output, or remove the folder"
+        )
+    if (resume or kept) and before is not None:  # parts are not overwritten photograph by photograph
         raise SettingsError(
             f"{folder}: its outputs were made with {difference(before, origin)}; use the same options and model, or "
             "another --output"
@@ -226,12 +312,12 @@ def _others(home: Path, own: Path, shard: Shard | None) -> list[Path]:
     return sorted(path for path in home.glob(f"*{SUFFIX}") if path != own and not path.name.endswith(brothers))
 
 
-def _take(ledger: Ledger, other: Path, names: Iterable[str], folder: Path, *, resume: bool) -> None:
+def _take(ledger: Ledger, other: Path, names: Iterable[str], folder: Path, *, alone: bool) -> None:
     refuse_links_out(folder, other)
     with _held(other) as free:
         if free:
             ledger.take(other, names)
-        elif resume:
+        elif alone:
             raise OutputError(
                 f"{folder}: another process is writing {other.stem.replace('-of-', '/')}; wait until it has ended"
             )
@@ -277,6 +363,14 @@ def _json(content: dict[str, Any], **options: Any) -> bytes:
     return json.dumps(content, **options).encode()
 
 
+def _row(name: str, entry: Entry) -> tuple[object, ...]:
+    texts = [os.fsencode(text) for text in (entry.path, entry.problem, entry.notice)]
+    described = zlib.compress(_json(entry.described), 1) if entry.described else None
+    facts = None if entry.facts is None else pack_facts(entry.facts)
+    start = (os.fsencode(name), texts[0], entry.stamp, time.time(), texts[1], *entry.size, entry.faces, texts[2])
+    return (*start, described, *(entry.part or (None, None)), facts)
+
+
 def _entry(
     path: bytes,
     stamp: str,
@@ -285,10 +379,15 @@ def _entry(
     width: int,
     faces: int | None,
     notice: bytes,
-    described: bytes | None = None,
+    part: str | None,
+    part_size: int | None,
+    described: bytes | None,
+    facts: bytes | None,
 ) -> Entry:
     texts = [os.fsdecode(text) for text in (path, problem, notice)]
     size = (int(height), int(width))
     content = parse_json(zlib.decompressobj().decompress(described, LARGEST_ROW)) if described else {}
     number = None if faces is None else int(faces)
-    return Entry(texts[0], stamp, texts[1], size, number, texts[2], content)
+    found = None if facts is None else unpack_facts(facts)
+    where = None if part is None else Part(part, int(part_size or 0))
+    return Entry(texts[0], stamp, texts[1], size, number, texts[2], content, found, where)

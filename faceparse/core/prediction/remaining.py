@@ -8,8 +8,9 @@ from pathlib import Path
 
 from faceparse.core.errors import DatasetError
 from faceparse.core.prediction.inputs import Source
+from faceparse.core.prediction.part_row import part_sizes
 from faceparse.core.prediction.prediction_ledger import Entry, Ledger
-from faceparse.core.prediction.saving import Outputs
+from faceparse.core.prediction.saving import FILES, Outputs
 
 
 @dataclass
@@ -27,8 +28,8 @@ class Remaining:
 def remaining(sources: Sequence[Source], outputs: Outputs, ledger: Ledger, *, retry_failed: bool = False) -> Remaining:
     """Sort photographs by what the ledger and the output folder have of them.
 
-    A photograph is parsed again if its file has changed, or if one of its outputs is missing or empty. Outputs are
-    looked for by listing each folder once.
+    A photograph is parsed again if its file has changed, or if one of its outputs is missing or empty, or its part is
+    missing or has another size. Outputs are looked for by listing each folder once.
 
     Raises:
         DatasetError: outputs of this name are of another photograph.
@@ -36,13 +37,20 @@ def remaining(sources: Sequence[Source], outputs: Outputs, ledger: Ledger, *, re
     """
     found = Remaining()
     listing, paths = lru_cache(maxsize=64)(_filled), outputs.files
+    parts = None if outputs.to == FILES else part_sizes(outputs.folder / outputs.to)
+
+    def has_outputs(name: str, entry: Entry) -> bool:
+        if parts is not None:
+            return entry.part is not None and parts.get(entry.part.name) == entry.part.size
+        return all(file in listing(folder) for folder, file in map(os.path.split, paths(name, entry.faces)))
+
     for source in sources:
         entry = ledger.find(source.name)
         if entry is None or (entry.problem and retry_failed) or not _same(entry, source):
             found.new.append(source)
         elif entry.problem:
             found.failed += 1
-        elif all(file in listing(folder) for folder, file in map(os.path.split, paths(source.name, entry.faces))):
+        elif has_outputs(source.name, entry):
             found.done += 1
         else:
             found.new.append(source)

@@ -13,6 +13,7 @@ import numpy as np
 
 from faceparse.core.annotations.labelme import encode_labelme
 from faceparse.core.datasets.layout import SPLITS
+from faceparse.core.datasets.shard_parquet import must_have_pyarrow
 from faceparse.core.errors import OutputError, SettingsError
 from faceparse.core.faces.crops import Crop, PictureLabels
 from faceparse.core.faces.outline import Outline
@@ -23,6 +24,8 @@ from faceparse.core.images.overlay import cut_out, overlay
 from faceparse.core.images.palette import write_palette_png
 from faceparse.core.images.read_photograph import Picture
 from faceparse.core.labels.label_set import LabelSet, nearest
+from faceparse.core.prediction.input_shard import Shard
+from faceparse.core.prediction.part_row import PART_SUFFIXES
 
 ONE_EACH = ("masks", "npy", "probabilities", "labelme")
 """Kinds of output that are further files of each photograph."""
@@ -46,6 +49,12 @@ PHOTOGRAPHS_ALONE = frozenset({"instances", "crops", *ONE_EACH, *OF_ALL})
 """Kinds of output that videos do not have."""
 
 
+IN_PARTS = ("labels", "coco")
+"""Kinds of output that parts can hold. What `json` would have is always in them."""
+FILES = "files"
+"""Outputs are files of their own."""
+
+
 @dataclass(frozen=True)
 class Outputs:
     """Kinds of output to save, and the folder. Methods save nothing for kinds that are not wanted."""
@@ -59,6 +68,10 @@ class Outputs:
     """Where the network is from, for the JSON."""
     outline: Outline = field(default_factory=Outline)
     """How far cut-outs and masks reach beyond their classes, and how soft their edge is."""
+    to: str = FILES
+    """`files`, or the kind of parts that hold many photographs, one of `PART_SUFFIXES`: see `output_parts`."""
+    shard: Shard | None = None
+    """Shard that this process parses, which its parts are named by."""
 
     def path(self, kind: str, name: str, suffix: str) -> Path:
         """Path of an output file."""
@@ -193,6 +206,28 @@ def choose_kinds(save: str) -> tuple[str, ...]:
         if kind not in KINDS:
             raise SettingsError(f"--save {kind!r}: not one of {', '.join(KINDS)}{nearest(kind, KINDS)}")
     return kinds
+
+
+def choose_form(to: str, kinds: tuple[str, ...] | None) -> None:
+    """Check where outputs of photographs go.
+
+    Raises:
+        SettingsError: no such form, or it cannot hold one of the `kinds`.
+        ResourceError: the package for Parquet is not installed.
+    """
+    forms = (FILES, *PART_SUFFIXES)
+    if to not in forms:
+        raise SettingsError(f"--to {to!r}: not one of {', '.join(forms)}{nearest(to, forms)}")
+    if to == FILES:
+        return
+    for kind in kinds or ():
+        if kind not in IN_PARTS:
+            raise SettingsError(
+                f"--save {kind}: --to {to} holds {' and '.join(IN_PARTS)} alone, always with areas and faces; leave "
+                f"{kind} out, or use --to files"
+            )
+    if to == "parquet":
+        must_have_pyarrow()
 
 
 def choose_classes(classes: str | None, label_set: LabelSet) -> tuple[int, ...]:

@@ -10,7 +10,7 @@ from faceparse.core.annotations.tool_file import ToolFile
 from faceparse.core.files.writing import write_atomic
 from faceparse.core.prediction.inputs import Source
 from faceparse.core.prediction.prediction_ledger import Ledger
-from faceparse.core.prediction.saving import Outputs
+from faceparse.core.prediction.saving import FILES, Outputs
 
 TOOL_FILES: dict[str, type[ToolFile]] = {"coco": CocoFile, "cvat": CvatFile, "labelstudio": LabelStudioFile}
 """Kind of output -> the one file of all photographs."""
@@ -18,7 +18,7 @@ TOOL_FILES: dict[str, type[ToolFile]] = {"coco": CocoFile, "cvat": CvatFile, "la
 
 def tool_describers(outputs: Outputs) -> dict[str, ToolFile]:
     """Kind of output -> a file, not opened, that can describe a photograph."""
-    return {kind: TOOL_FILES[kind](io.BytesIO(), outputs.label_set) for kind in outputs.kinds if kind in TOOL_FILES}
+    return {kind: TOOL_FILES[kind](io.BytesIO(), outputs.label_set) for kind in _wanted(outputs)}
 
 
 def write_tool_files(outputs: Outputs, sources: Sequence[Source], ledger: Ledger) -> None:
@@ -27,9 +27,7 @@ def write_tool_files(outputs: Outputs, sources: Sequence[Source], ledger: Ledger
     Raises:
         OutputError: a file cannot be written, or the ledger is damaged.
     """
-    for kind in outputs.kinds:
-        if kind not in TOOL_FILES:
-            continue
+    for kind in _wanted(outputs):
         with TOOL_FILES[kind].open(outputs.folder, outputs.label_set) as file:
             for source in sources:
                 found = ledger.find(source.name, described=True)
@@ -39,3 +37,8 @@ def write_tool_files(outputs: Outputs, sources: Sequence[Source], ledger: Ledger
         if kind == "labelstudio":
             interface = labelling_interface(outputs.label_set.classes)
             write_atomic(outputs.folder / "labelstudio.xml", interface.encode())
+
+
+def _wanted(outputs: Outputs) -> list[str]:
+    """Kinds that are one file of all photographs; parts hold what they say themselves."""
+    return [kind for kind in outputs.kinds if kind in TOOL_FILES and outputs.to == FILES]

@@ -8,8 +8,8 @@ import pytest
 from PIL import Image, ImageDraw
 
 from faceparse.core.annotations.annotation_files import read_annotations
-from faceparse.core.annotations.coco import CocoFile, decode_counts
-from faceparse.core.annotations.runs_shape import lengths_of
+from faceparse.core.annotations.coco import CocoFile, decode_counts, encode_counts
+from faceparse.core.annotations.runs_shape import class_lengths, lengths_of
 from faceparse.core.errors import OutputError
 from tests.core.annotations.labels import HELEN, problem, redrawn, two_faces
 
@@ -87,6 +87,19 @@ def test_a_run_that_stops_leaves_no_file() -> None:
 def test_what_is_written_is_drawn_again() -> None:
     label, owner = two_faces()
     assert np.array_equal(redrawn(write({"a.jpg": (label, owner)})), label)
+
+
+def test_counts_are_those_of_pycocotools() -> None:
+    dice = np.random.default_rng(0)
+    for size in ((1, 1), (7, 5), (90, 140), (300, 2000)):
+        small = dice.integers(0, 5, (-(-size[0] // 9), -(-size[1] // 6)), dtype=np.uint8)
+        label = small.repeat(9, 0).repeat(6, 1)[: size[0], : size[1]]
+        lengths = class_lengths(label)
+        assert set(lengths) == set(np.unique(label).tolist())
+        for id_, found in lengths.items():
+            expected = pycocotools.mask.encode(np.asfortranarray((label == id_).astype(np.uint8)))["counts"].decode()
+            assert encode_counts(found) == expected
+            assert decode_counts(expected).tolist() == found.tolist() == lengths_of(label == id_, by_columns=True)
 
 
 @pytest.mark.parametrize("compressed", [True, False])

@@ -27,6 +27,7 @@ from faceparse.core.labels.label_set import LabelSet, get_label_set
 from faceparse.core.parser.inference import Parser, copy_to_host
 from faceparse.core.prediction import photographs as module
 from faceparse.core.prediction.inputs import Source, gather
+from faceparse.core.prediction.photograph_facts import confidences
 from faceparse.core.prediction.photographs import PhotographsReport
 from faceparse.core.prediction.prediction_ledger import Ledger
 from faceparse.core.prediction.saving import KINDS, Outputs
@@ -138,6 +139,8 @@ def test_a_cut_out_grows_by_a_share_of_each_faces_height(parser: Parser, photogr
 def test_the_json_counts_pixels_and_coco_names_the_photographs(parser: Parser, photographs: Path) -> None:
     predict(parser, photographs, kinds=("labels", "json", "coco"))
     counts = Counter(saved_label("b").flatten().tolist())
+    crops = crop_picture(read_image(photographs / "b.PNG"), None, parser.input_size)
+    answer = copy_to_host(parser.logits(torch.from_numpy(crops[0].image[None])))()[0]
     content = json.loads((OUT / "json" / "b.json").read_text())
     assert content == {
         "source": str(photographs / "b.PNG"),
@@ -145,6 +148,7 @@ def test_the_json_counts_pixels_and_coco_names_the_photographs(parser: Parser, p
         "label_set": "helen",
         "width": 50,
         "height": 90,
+        "confidence": pytest.approx(confidences([answer], crops, (90, 50))[0], abs=1e-4),
         "classes": {
             name: {"pixels": counts[i], "fraction": pytest.approx(counts[i] / 4500, abs=1e-6)}
             for i, name in enumerate(HELEN.names)

@@ -1,5 +1,6 @@
 """The ledger itself: what is kept, who may write it, what is refused."""
 
+import json
 import os
 import signal
 import sqlite3
@@ -7,6 +8,7 @@ import subprocess
 import sys
 import zlib
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +18,15 @@ from faceparse.core.errors import FaceparseError, OutputError, SettingsError
 from faceparse.core.prediction import prediction_ledger as module
 from faceparse.core.prediction.input_shard import Shard
 from faceparse.core.prediction.made_with import Origin
+from faceparse.core.prediction.part_row import Part
+from faceparse.core.prediction.photograph_facts import FaceFacts, Facts
 from faceparse.core.prediction.prediction_ledger import Entry, Ledger, open_ledger
 
 OUT = Path("out")
 ORIGIN = {"model": "abc", "--save": "labels"}
-ENTRY = Entry(
-    "/photos/ü\udcff.jpg", "12 34", "", (40, 30), 2, "a notice", {"coco": [{"area": 3, "segmentation": [[0.5]]}]}
-)
+FACTS = Facts(0.9, (1000, 200), (FaceFacts(12.5, 0.3125, 0.8), FaceFacts(4, 0.1, None)))
+COCO = {"coco": [{"area": 3, "segmentation": [[0.5]]}]}
+ENTRY = Entry("/photos/ü\udcff.jpg", "12 34", "", (40, 30), 2, "a notice", COCO, FACTS)
 BROKEN = Entry("/photos/b.jpg", "1 2", "photos/b.jpg: broken image; replace the file")
 
 WRITER = """
@@ -49,8 +53,8 @@ def test_what_is_noted_is_found_again() -> None:
         ledger.note("b\udcff", BROKEN)
         ledger.note("b\udcff", BROKEN)
     with open_ledger(OUT, ORIGIN, [], resume=True) as ledger:
-        assert ledger.find("trip/a", described=True) == ENTRY
-        assert ledger.find("trip/a") == Entry(*list(vars(ENTRY).values())[:-1])
+        assert ledger.find("trip/a", described=True, facts=True) == ENTRY
+        assert ledger.find("trip/a") == replace(ENTRY, described={}, facts=None)
         assert ledger.find("b\udcff", described=True) == BROKEN
         assert ledger.find("c") is None
     assert {path.name for path in (OUT / "ledger").iterdir()} == {"settings.json", "all.sqlite"}
@@ -102,7 +106,7 @@ def test_other_settings_are_refused_or_begin_anew() -> None:
             resume=True,
         )
     with open_ledger(OUT, ORIGIN, ["a"], resume=True) as ledger:
-        assert ledger.find("a") == Entry(*list(vars(ENTRY).values())[:-1])
+        assert ledger.find("a") == replace(ENTRY, described={}, facts=None)
     with open_ledger(OUT, other, ["a"]) as ledger:
         assert ledger.find("a") is None
     for shard in (None, Shard(1, 2), Shard(2, 3)):  # none of them may come back
@@ -120,7 +124,7 @@ def test_rows_of_other_numbers_of_shards_count_and_the_newest_wins(monkeypatch: 
         ledger.note("b", ENTRY)
     with open_ledger(OUT, ORIGIN, ["a", "b"], shard=Shard(2, 3), resume=True) as ledger:
         assert ledger.find("a") == BROKEN
-        assert ledger.find("b", described=True) == ENTRY
+        assert ledger.find("b", described=True, facts=True) == ENTRY
         assert ledger.find("c") is None  # another shard's
     with open_ledger(OUT, ORIGIN, ["c"], shard=Shard(2, 2), resume=True) as ledger:
         assert ledger.find("c") is None  # 1/2 and 2/2 have none in common
@@ -143,7 +147,10 @@ def test_a_damaged_file_is_named(name: str) -> None:
 
 @pytest.mark.parametrize(
     ("column", "value"),
-    [("described", b"x"), ("described", zlib.compress(b"[")), ("path", 3), ("height", "tall"), ("faces", b"\xff")],
+    [
+        *(("described", b"x"), ("described", zlib.compress(b"[")), ("path", 3), ("height", "tall"), ("faces", b"\xff")),
+        *(("facts", b"[]"), ("facts", b'{"confidence": "high", "pixels": [], "faces": null}')),
+    ],
 )
 def test_content_that_is_not_ours_is_refused(column: str, value: object) -> None:
     with open_ledger(OUT, ORIGIN, []) as ledger:
@@ -155,7 +162,55 @@ def test_content_that_is_not_ours_is_refused(column: str, value: object) -> None
         open_ledger(OUT, ORIGIN, [], resume=True) as ledger,
         pytest.raises(OutputError, match=r"^out/ledger/all.sqlite: damaged \("),
     ):
-        ledger.find("a", described=True)
+        ledger.find("a", described=True, facts=True)
+
+
+def test_a_part_is_noted_with_all_its_photographs_or_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    part, other = Part("part-0123456789abcdef.parquet", 100), Part("part-0000000000000000.parquet", 7)
+    with open_ledger(OUT, ORIGIN, []) as ledger:
+        ledger.note_part(part, {"a": ENTRY, "b": ENTRY, "c": ENTRY})
+        ledger.note("broken", BROKEN)
+        with pytest.raises(OutputError, match="damaged"):
+            ledger.note_part(other, {"a": ENTRY, "d": replace(ENTRY, stamp="\udcff")})
+    with open_ledger(OUT, ORIGIN, [], resume=True) as ledger:
+        assert ledger.parts() == {part.name}
+        found = [ledger.find(name) for name in ("a", "b", "broken", "d")]
+        assert [one and one.part for one in found] == [part, part, None, None]
+        ledger.take_out(part.name, ["a"], 60)
+        found = [ledger.find(name) for name in ("a", "b", "c")]
+        assert [one and one.part for one in found] == [None, Part(part.name, 60), Part(part.name, 60)]
+
+
+def test_a_photograph_that_was_taken_out_stays_out_for_other_ledgers() -> None:
+    part = Part("part-1-of-2-0123456789abcdef.parquet", 100)
+    with open_ledger(OUT, ORIGIN, [], shard=Shard(1, 2)) as ledger:
+        ledger.note_part(part, {"a": ENTRY, "b": ENTRY})
+    with open_ledger(OUT, ORIGIN, ["a"], resume=True) as ledger:
+        assert ledger.elsewhere == {part.name}
+        ledger.take_out(part.name, ["a"], 60)
+    with open_ledger(OUT, ORIGIN, ["a", "b"], shard=Shard(1, 2), resume=True) as ledger:
+        found = [ledger.find(name) for name in ("a", "b")]
+        assert [one and one.part for one in found] == [None, part]
+
+
+def test_while_parts_are_written_other_numbers_of_shards_wait() -> None:
+    with open_ledger(OUT, ORIGIN, [], shard=Shard(1, 2), parts=True):
+        with open_ledger(OUT, ORIGIN, [], shard=Shard(2, 2), parts=True):
+            pass
+        for shard in (None, Shard(1, 3)):
+            refused(OutputError, r"^out: another process is writing 1/2; wait", ORIGIN, [], shard=shard, parts=True)
+
+
+def test_a_ledger_from_before_parts_goes_on() -> None:
+    (OUT / "ledger").mkdir(parents=True)
+    (OUT / "ledger" / "settings.json").write_text(json.dumps(ORIGIN))
+    with closing(sqlite3.connect(OUT / "ledger" / "all.sqlite")) as rows:
+        rows.execute(module._TABLE)
+        rows.execute("INSERT INTO photographs VALUES (x'61', x'2f61', '1 2', 5.0, x'', 4, 3, 1, x'', NULL)")
+        rows.commit()
+    for shard in (None, Shard(1, 2)):
+        with open_ledger(OUT, ORIGIN, ["a"], resume=True, shard=shard) as ledger:
+            assert ledger.find("a", described=True, facts=True) == Entry("/a", "1 2", "", (4, 3), 1)
 
 
 def test_a_link_out_of_the_folder_is_not_followed(tmp_path: Path) -> None:
@@ -174,5 +229,5 @@ def test_a_pipe_is_not_waited_for() -> None:
 def test_a_ledger_in_memory_needs_no_folder() -> None:
     with closing(Ledger()) as ledger:
         ledger.note("a", ENTRY)
-        assert ledger.find("a", described=True) == ENTRY
+        assert ledger.find("a", described=True, facts=True) == ENTRY
     assert not OUT.exists()

@@ -1,0 +1,68 @@
+"""What a part holds of a photograph, and how the ledger names a part.
+
+A part is one file for many photographs: what `predict --to parquet` and `--to webdataset` write in place of many files.
+"""
+
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+PART_SUFFIXES = {"parquet": ".parquet", "webdataset": ".tar"}
+"""Kind of parts, and the folder of their files in the output folder -> suffix of these files."""
+
+_NAME = re.compile(r"part-(?:\d+-of-\d+-)?[0-9a-f]{16}(?:\.parquet|\.tar)")
+
+
+class Part(NamedTuple):
+    """A part that lies in the output folder."""
+
+    name: str
+    """Name of its file."""
+    size: int
+    """Number of its bytes."""
+
+
+@dataclass(frozen=True)
+class PartRow:
+    """One photograph's outputs, on their way into a part."""
+
+    name: str
+    """Name of its outputs."""
+    stamp: str
+    """The source's stamp."""
+    described: dict[str, Any]
+    """What `--save json` would write of it."""
+    labels: bytes | None
+    """Palette PNG of its labels."""
+    coco: list[dict[str, Any]] | None
+    """COCO's run lengths of each class but the background: `class`, `size` and `counts`."""
+    photograph: bytes = b""
+    """The photograph's own file, where the part holds it."""
+    suffix: str = ""
+    """Suffix of that file."""
+
+    @property
+    def size(self) -> int:
+        """Number of bytes, about."""
+        runs = sum(len(one["counts"]) for one in self.coco or ())
+        return len(self.labels or b"") + len(self.photograph) + runs
+
+
+def part_sizes(folder: Path) -> dict[str, int]:
+    """Names of the parts in a folder, and the numbers of their bytes: -1 of a link, which no part is.
+
+    Empty where there is no folder.
+    """
+    try:
+        with os.scandir(folder) as entries:
+            found = [one for one in entries if _NAME.fullmatch(one.name)]
+            return {one.name: one.stat().st_size if one.is_file(follow_symlinks=False) else -1 for one in found}
+    except OSError:
+        return {}
+
+
+def utf8(text: str) -> str:
+    """Text that UTF-8 can hold: bytes of a file's name that are none become codes, as in `\\xff`."""
+    return os.fsencode(text).decode("utf-8", "backslashreplace")
