@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+import logging
 import os
 import shutil
 import socket
@@ -10,7 +11,7 @@ import sys
 import threading
 import urllib.request
 from collections.abc import Callable, Iterator
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from socketserver import ThreadingMixIn
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
@@ -166,6 +167,41 @@ def server(_server: Server) -> Server:
     """It runs."""
     _server.start()
     return _server
+
+
+@pytest.fixture(scope="session")
+def _object_store() -> Iterator[str]:
+    """Endpoint of moto's server, on this machine."""
+    pytest.importorskip("s3fs", reason="s3fs is not installed")
+    moto = pytest.importorskip("moto.server", reason="moto is not installed")
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)
+    server = moto.ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    yield "http://{}:{}".format(*server.get_host_and_port())
+    server.stop()
+
+
+@pytest.fixture
+def bucket(_object_store: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str, bytes], str]]:
+    """Store an object in s3://photos, an empty bucket at first; returns its address."""
+    import fsspec
+    from fsspec.config import conf
+
+    for name, value in (("KEY", "test"), ("SECRET", "test"), ("ENDPOINT_URL", _object_store)):
+        monkeypatch.setenv(f"FSSPEC_S3_{name}", value)  # for processes that a test starts
+        monkeypatch.setitem(conf, "s3", {**conf.get("s3", {}), name.lower(): value})
+    system = fsspec.filesystem("s3")
+    with suppress(FileExistsError):
+        system.mkdir("photos")
+
+    def store(key: str, data: bytes) -> str:
+        system.pipe(f"photos/{key}", data)
+        return f"s3://photos/{key}"
+
+    yield store
+    system.invalidate_cache()
+    for key in system.find("photos"):
+        system.rm_file(key)
 
 
 @pytest.fixture(autouse=True)

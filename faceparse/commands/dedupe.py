@@ -1,28 +1,27 @@
-"""The command `faceparse dedupe FOLDER|FILE.parquet`."""
+"""The command `faceparse dedupe PHOTOGRAPHS`."""
 
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from faceparse.commands.options import Processes
+from faceparse.commands.options import Column, Processes
 
 
 def dedupe(
     place: Annotated[
-        Path,
+        str,
         typer.Argument(
-            metavar="PHOTOGRAPHS", help="Folder of photographs, searched with its subfolders, or a table of them."
+            metavar="PHOTOGRAPHS",
+            help="Folder of photographs, searched with its subfolders, a pattern, a tar or a Parquet file of them, "
+            "here or elsewhere, such as s3://bucket/photos.",
         ),
     ],
     output: Annotated[Path, typer.Option("--output", "-o", help="CSV file for the list.")] = Path("duplicates.csv"),
     report: Annotated[
         Path | None, typer.Option("--report", help="Show the first groups in this HTML file, too, as pictures.")
     ] = None,
-    column: Annotated[
-        str,
-        typer.Option(help="Parquet: the column of photographs, or of paths relative to the file."),
-    ] = "image",
+    column: Column = None,
     processes: Processes = None,
 ) -> None:
     """List the near-duplicates among photographs.
@@ -33,24 +32,23 @@ def dedupe(
     the same bytes, re-encoded, resized or brightened.
     """
     from faceparse.commands.console import err, out, track
-    from faceparse.core.checking.dedupe import duplicates_csv, find_duplicates
+    from faceparse.core.checking.dedupe import duplicates_csv, find_duplicates, find_photographs
     from faceparse.core.checking.dedupe_page import dedupe_page
     from faceparse.core.errors import SettingsError
     from faceparse.core.files.writing import make_folder, write_atomic
-    from faceparse.core.images.photograph_sources import open_source
     from faceparse.core.machine.parallel import default_processes
 
     if output.suffix.lower() != ".csv":
         raise SettingsError(f"--output {output}: the list is a CSV file; choose a name that ends in .csv")
     if report is not None and report.suffix.lower() not in (".html", ".htm"):
         raise SettingsError(f"--report {report}: the report is an HTML page; choose a name that ends in .html")
-    source = open_source(place, column)
+    photographs = find_photographs(place, column)
     for path in (output, *([report] if report is not None else [])):
         make_folder(path.parent)
-    found = find_duplicates(source, processes=processes or default_processes(), track=track)
+    found = find_duplicates(photographs, processes=processes or default_processes(), track=track)
     write_atomic(output, duplicates_csv(found))
     if report is not None:
-        write_atomic(report, dedupe_page(found, source, f"Near-duplicates in {place}").encode())
+        write_atomic(report, dedupe_page(found, photographs, f"Near-duplicates in {place}").encode())
         out.print(f"report: {report}", markup=False)
     for problem in found.broken:
         err.print(f"left out: {problem}", markup=False)

@@ -58,6 +58,13 @@ LabelSetName = Annotated[
         "--label-set", help="Label set: a built-in name (helen, lapa, ...) or a TOML file. Default: the folder's own."
     ),
 ]
+Column = Annotated[
+    str | None,
+    typer.Option(
+        help="Parquet: the column of encoded photographs, structs of bytes and path, or paths. Default: image, or the "
+        "only one that fits."
+    ),
+]
 MappingFile = Annotated[
     Path | None,
     typer.Option(

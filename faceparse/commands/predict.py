@@ -6,7 +6,17 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from faceparse.commands.model import Model, split_model, tell_terms
-from faceparse.commands.options import BatchSize, Device, Gpus, InputSize, MappingFile, Trust, device_name, parse_size
+from faceparse.commands.options import (
+    BatchSize,
+    Column,
+    Device,
+    Gpus,
+    InputSize,
+    MappingFile,
+    Trust,
+    device_name,
+    parse_size,
+)
 
 if TYPE_CHECKING:
     from faceparse.core.prediction.films import FilmReport
@@ -17,8 +27,9 @@ def predict(
         list[str] | None,
         typer.Argument(
             metavar="INPUT",
-            help="Photographs, videos, folders of them, patterns such as 'a/**/*.jpg', webcam:0; - for a photograph "
-            "on standard input. If the first one names a model, it is the --model.",
+            help="Photographs, videos, folders of them, patterns such as 'a/**/*.jpg', tars and Parquet files of "
+            "photographs; photographs elsewhere, such as s3://bucket/photos; webcam:0; - for a photograph on standard "
+            "input. If the first one names a model, it is the --model.",
         ),
     ] = None,
     model: Model = None,
@@ -31,6 +42,7 @@ def predict(
             "--from-file", metavar="FILE|-", help="Further inputs, one a line; - reads them from standard input."
         ),
     ] = None,
+    column: Column = None,
     save: Annotated[
         str | None,
         typer.Option(
@@ -151,6 +163,7 @@ def predict(
         resume=resume,
         retry_failed=retry_failed,
         stdin=sys.stdin.buffer.read,
+        column=column,
     )
     parser = load_parser(loaded, loaded.device(device_name(gpus, device) or "auto"), parse_size(input_size))
     report = plan.run(

@@ -74,7 +74,7 @@ def test_a_table(kind: str, cli: Any, encoded: list[bytes], tmp_path: Path) -> N
     path, out = table(tmp_path / "t.parquet", cells), tmp_path / "list.csv"
     done = cli("dedupe", path, "-o", out, *ONE)
     assert (done.code, done.err) == (0, "")
-    found = [str(tmp_path / f"{i}.jpg") if kind == "paths" else f"{path}, row {i + 1}" for i in (0, 1, 3)]
+    found = [str(tmp_path / f"{i}.jpg") if kind == "paths" else f"{path}/{i:08d}" for i in (0, 1, 3)]
     assert listed(out) == [("1", name, "no" if i else "yes") for i, name in enumerate(found)]
 
 
@@ -83,30 +83,27 @@ def test_broken_photographs_and_nulls_are_named_and_left_out(cli: Any, encoded: 
     done = cli("dedupe", path, "-o", tmp_path / "list.csv", *ONE)
     assert done.code == 1
     first, second = done.err.splitlines()
-    assert first == f"left out: {path}, row 2: no photograph in column 'image'; fill the cell"
-    assert second.startswith(f"left out: {path}, row 3: ")
+    assert first == f"left out: {path}/00000001: no photograph in column 'image'; fill the cell"
+    assert second.startswith(f"left out: {path}/00000002: ")
     assert done.out.endswith("1 near-duplicates of 1 among 2 photographs, 2 left out\n")
 
 
 def test_bad_places_are_one_line_and_nothing_is_written(cli: Any, encoded: list[bytes], tmp_path: Path) -> None:
     whole = table(tmp_path / "whole.parquet", encoded, "photo")
+    parquet.write_table(pyarrow.table({"one": encoded, "two": encoded}), tmp_path / "two.parquet")
     cut = tmp_path / "cut.parquet"
     cut.write_bytes(whole.read_bytes()[:-20])
-    spoilt = tmp_path / "spoilt.parquet"
-    data = bytearray(whole.read_bytes())
-    data[4:40] = bytes(36)
-    spoilt.write_bytes(data)
     empty = tmp_path / "empty"
     empty.mkdir()
     (tmp_path / "text.txt").write_text("no table")
     out = tmp_path / "list.csv"
     for arguments, problem in (
-        ((whole,), f"{whole}: no column 'image'; choose one of its columns by --column: photo"),
+        ((whole, "--column", "image"), f"{whole}: no column 'image'; choose one of its columns by --column: photo"),
+        ((tmp_path / "two.parquet",), f"{tmp_path / 'two.parquet'}: no column 'image'; choose one of its columns by "),
         ((cut,), f"{cut}: damaged Parquet file ("),
-        ((spoilt, "--column", "photo"), f"{spoilt}: damaged Parquet file ("),
         ((empty,), f"{empty}: no photographs in it"),
-        ((tmp_path / "text.txt",), f"{tmp_path / 'text.txt'}: neither a folder nor a .parquet file"),
-        ((tmp_path / "none",), f"{tmp_path / 'none'}: no such folder or Parquet file"),
+        ((tmp_path / "text.txt",), f"{tmp_path / 'text.txt'}: one file alone; name a folder, a pattern, a tar or a "),
+        ((tmp_path / "none",), f"{tmp_path / 'none'}: no such photograph or folder"),
         ((whole, "-o", whole), f"--output {whole}: the list is a CSV file"),
     ):
         done = cli("dedupe", *(arguments if "-o" in arguments else (*arguments, "-o", out)), *ONE)
@@ -114,6 +111,16 @@ def test_bad_places_are_one_line_and_nothing_is_written(cli: Any, encoded: list[
         assert done.err.startswith(f"error: {problem}")
         assert done.err.count("\n") == 1
     assert not out.exists()
+
+
+def test_rows_of_a_damaged_page_are_named_and_left_out(cli: Any, encoded: list[bytes], tmp_path: Path) -> None:
+    path = table(tmp_path / "t.parquet", encoded)
+    data = bytearray(path.read_bytes())
+    data[4:40] = bytes(36)
+    path.write_bytes(data)
+    done = cli("dedupe", path, "-o", tmp_path / "list.csv", *ONE)
+    assert done.code == 1
+    assert done.err.count(f"left out: {path}: damaged Parquet file (") == 4
 
 
 def test_a_path_in_two_rows_is_no_duplicate_of_itself(cli: Any, encoded: list[bytes], tmp_path: Path) -> None:

@@ -1,17 +1,20 @@
-"""Finds near-duplicates among the photographs of a folder or a table. Deletes nothing."""
+"""Finds near-duplicates among photographs. Deletes nothing."""
 
 import csv
 import hashlib
 import io
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
 from faceparse.core.checking.near_copies import NearCopies, equal_thumbnails, thumbnail
-from faceparse.core.errors import FaceparseError
-from faceparse.core.images.photograph_sources import Photograph, PhotographSource
+from faceparse.core.errors import DatasetError, FaceparseError
+from faceparse.core.images.photograph import Photograph
+from faceparse.core.images.photograph_sources import Searcher
 from faceparse.core.images.read_photograph import decode_image
 from faceparse.core.machine.parallel import Track, map_files, map_threads, untracked
 
@@ -20,7 +23,7 @@ class Fingerprint(NamedTuple):
     """Compared facts of a photograph."""
 
     where: str
-    """Its path, or its table and row."""
+    """Its path, or that of its tar or table and its own in it."""
     digest: bytes
     """SHA-256 of the file's content."""
     thumbnail: np.ndarray
@@ -56,18 +59,36 @@ class Duplicates:
         return sum(len(group) - 1 for group in self.groups)
 
 
-def find_duplicates(source: PhotographSource, *, processes: int = 1, track: Track = untracked) -> Duplicates:
-    """Read all photographs of a source and group the near-duplicates.
+def find_photographs(place: str, column: str | None = None) -> list[Photograph]:
+    """Find the photographs to compare, those of folders in folders, too. One that links lead to is taken once.
+
+    Args:
+        place: see `Searcher`.
+        column: column of Parquet files.
 
     Raises:
-        DatasetError: the source itself cannot be read.
+        DatasetError: there is no such place, it refuses or is damaged, or it holds no photographs.
+        ResourceError: a package that it needs is not installed.
     """
+    (search,) = Searcher(recursive=True, column=column).search([place])
+    if [one.photograph.where for one in search.found] == [str(Path(place))]:
+        raise DatasetError(f"{place}: one file alone; name a folder, a pattern, a tar or a Parquet file of photographs")
+    found: dict[str, Photograph] = {}
+    for photograph, _ in search.found:
+        real = photograph.where if photograph.content else os.path.realpath(photograph.where)
+        if real not in found or not Path(photograph.where).is_symlink():
+            found[real] = photograph
+    return sorted(found.values(), key=lambda one: one.where)
+
+
+def find_duplicates(photographs: Sequence[Photograph], *, processes: int = 1, track: Track = untracked) -> Duplicates:
+    """Read photographs and group the near-duplicates."""
     found, broken = list[Fingerprint](), list[str]()
-    if source.files:
-        looks = map_files(_look, list(source.photographs()), processes)
-    else:  # a table is read here, in one piece after the other
-        looks = map_threads(_look, source.photographs(), processes, ahead=4 * processes)
-    for look in track(looks, source.count, "dedupe"):
+    if any(photograph.content for photograph in photographs):  # each process would begin tables and connections anew
+        looks = map_threads(_look, photographs, processes, ahead=4 * processes)
+    else:
+        looks = map_files(_look, photographs, processes)
+    for look in track(looks, len(photographs), "dedupe"):
         if isinstance(look, str):
             broken.append(look)
         else:
@@ -124,7 +145,7 @@ def duplicates_csv(found: Duplicates) -> bytes:
 def _look(photograph: Photograph) -> Fingerprint | str:
     """Fingerprint, or a line that says why there is none."""
     try:
-        data = photograph.read()
+        data = photograph.bytes()
         image = decode_image(data, photograph.where)
     except FaceparseError as error:  # one broken photograph must not stop the others
         return str(error)

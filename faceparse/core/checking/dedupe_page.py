@@ -1,8 +1,11 @@
 """Writes groups of near-duplicates as one HTML page that needs no other file."""
 
+from collections.abc import Iterable
+from contextlib import suppress
+
 from faceparse.core.checking.dedupe import Duplicates, Fingerprint
 from faceparse.core.errors import FaceparseError
-from faceparse.core.images.photograph_sources import PhotographSource
+from faceparse.core.images.photograph import Photograph
 from faceparse.core.images.read_photograph import decode_image
 from faceparse.core.pages.html import data_uri, render
 
@@ -12,10 +15,10 @@ PICTURE_SIDE = 160
 """Longer side of the pictures in the page, pixels."""
 
 
-def dedupe_page(found: Duplicates, source: PhotographSource, title: str) -> str:
+def dedupe_page(found: Duplicates, photographs: Iterable[Photograph], title: str) -> str:
     """HTML page with the first groups, the photograph to keep first in each. The photographs are read again."""
     groups = [group[:MEMBERS] for group in found.groups[:GROUPS]]
-    pictures = _pictures(source, {one.where for group in groups for one, _ in group})
+    pictures = _pictures(photographs, {one.where for group in groups for one, _ in group})
     return render(
         "dedupe.html",
         title=_shown(title),
@@ -41,17 +44,14 @@ def _facts(one: Fingerprint, distance: float) -> str:
     return f"{width} x {height}, {one.length} bytes, distance {distance:.4f}"
 
 
-def _pictures(source: PhotographSource, wanted: set[str]) -> dict[str, str]:
+def _pictures(photographs: Iterable[Photograph], wanted: set[str]) -> dict[str, str]:
     """URIs of the photographs, by their names. One that was removed meanwhile has none."""
     pictures: dict[str, str] = {}
-    for photograph in source.photographs() if wanted else ():
+    for photograph in photographs:
         if photograph.where in wanted:
-            try:
-                pictures[photograph.where] = data_uri(decode_image(photograph.read(), photograph.where), PICTURE_SIDE)
-            except FaceparseError:
-                continue
-        if len(pictures) == len(wanted):
-            break
+            with suppress(FaceparseError):
+                image = decode_image(photograph.bytes(), photograph.where)
+                pictures[photograph.where] = data_uri(image, PICTURE_SIDE)
     return pictures
 
 

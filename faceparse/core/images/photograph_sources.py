@@ -1,134 +1,179 @@
-"""Finds the photographs of a folder or of a Parquet table, one after the other, in bounded memory."""
+"""Finds photographs: files, folders, patterns, tars, Parquet files, here or elsewhere. Only lists of them are read."""
 
+import glob
+import hashlib
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
-from pathlib import Path
-from typing import Any, NamedTuple
+from pathlib import Path, PurePosixPath
+from typing import NamedTuple
 
-from faceparse.core.errors import DatasetError, ResourceError, first_line
-from faceparse.core.files.reading import open_regular, read_bytes
+from faceparse.core.errors import DatasetError
+from faceparse.core.files.local_file import list_file
+from faceparse.core.files.remote import RemoteFile, ask_many, find_remote, is_remote, without_file_protocol
+from faceparse.core.images.photograph import Found, Missing, Photograph
+from faceparse.core.images.photograph_table import PARQUET, table_photographs
+from faceparse.core.images.photograph_tar import COMPRESSED, TAR, tar_photographs
 from faceparse.core.images.read_photograph import IMAGE_SUFFIXES
-from faceparse.core.text.paths import files_below
+from faceparse.core.text.paths import LONGEST_NAME, broken_link, files_below, is_hidden, leads_out, path_problem
+from faceparse.core.text.patterns import any_case, some, some_names
 
-ROWS = 16
-"""Rows of a table that are in memory at a time: photographs of up to some megabytes each."""
+LONGEST_BELOW = 2048
+"""Bytes of the longest path below a searched place elsewhere, so that outputs have room for their own folder."""
 
 
-class Photograph(NamedTuple):
-    """An encoded photograph that is not read yet."""
+class Search(NamedTuple):
+    """Result of a search."""
 
-    where: str
-    """Its path, or its table and row."""
-    read: Callable[[], bytes]
-    """Gives the file's content. Raises DatasetError where there is none."""
-    file: Path | None = None
-    """The file, where it is one."""
+    found: list[Found]
+    passed_over: list[Path]
+    """Files that, by their names, are not wanted; and labels beside photographs in tars."""
+    tables: int = 0
+    """Number of Parquet files among the places."""
 
 
 @dataclass(frozen=True)
-class PhotographSource:
-    """Photographs of one place."""
+class Searcher:
+    """Finds the photographs at places that a user typed.
 
-    count: int
-    photographs: Callable[[], Iterator[Photograph]]
-    """Goes through them from the first, each time that it is called."""
-    files: bool
-    """Whether each is a file: then all of them fit in memory before they are read, and processes can read them."""
+        Searcher(recursive=True).search(["album", "s3://bucket/shards/*.tar"])
+
+    A place is a file, a folder, a pattern, or one of these elsewhere. Tars and Parquet files stand for the photographs
+    in them, if they were typed, or if the folder or pattern has nothing else that is wanted.
+    """
+
+    videos: tuple[str, ...] = ()
+    """Suffixes of videos, if they are wanted, too."""
+    recursive: bool = False
+    """Whether folders within folders are searched, too."""
+    column: str | None = None
+    """Column of Parquet files; None: `image`, or the only one that fits."""
+    outputs: frozenset[Path] = frozenset()
+    """Real paths of folders that outputs go to; they are left aside."""
+
+    def search(self, places: Sequence[str]) -> list[Search]:
+        """Find the photographs of each place. Places elsewhere are asked some at a time.
+
+        Raises:
+            DatasetError: a place does not exist, refuses, is damaged, or holds nothing that is wanted.
+            ResourceError: a package that it needs is not installed.
+        """
+        answers = ask_many(self._elsewhere, [place for place in places if is_remote(place)])
+        return [next(answers) if is_remote(place) else self._here(without_file_protocol(place)) for place in places]
+
+    def _here(self, place: str) -> Search:
+        must_be_there(place, self._wanted)
+        path = Path(place)
+        if path.is_file():
+            return self._taken([Found(Photograph(str(path)), path.name)])
+        if path.is_dir():
+            base, found = path, files_below(path) if self.recursive else path.glob("*")
+        else:
+            base = next(parent for parent in path.parents if not glob.has_magic(str(parent)))
+            found = base.glob(any_case(str(path.relative_to(base))))
+        files = [Found(Photograph(str(file)), file.relative_to(base).as_posix()) for file in self._visible(found, base)]
+        return self._chosen(place, files, folder=path.is_dir())
+
+    def _elsewhere(self, place: str) -> Search:
+        kind, listed = find_remote(place, recursive=self.recursive)
+        files = [Found(Photograph(file.where, content=file), below) for file, below in listed]
+        if kind != "file":
+            return self._chosen(place, [one for one in files if not is_hidden(one.below)], folder=kind == "folder")
+        if files[0].below.lower().endswith(self.videos or ()):
+            raise DatasetError(f"{files[0].photograph.where}: videos are read from this machine alone; copy it here")
+        return self._taken(files)
+
+    def _visible(self, found: Iterable[Path], base: Path) -> Iterator[Path]:
+        for path in sorted(found):
+            if not is_hidden(path.relative_to(base).as_posix()) and path.is_file():
+                real = Path(os.path.realpath(path))
+                if self.outputs.isdisjoint(real.parents):
+                    yield path
+
+    def _chosen(self, place: str, files: list[Found], *, folder: bool) -> Search:
+        """Take what is wanted of the files in a folder."""
+        wanted = [one for one in files if one.below.lower().endswith(IMAGE_SUFFIXES + self._videos(one))]
+        taken = wanted or [one for one in files if one.below.lower().endswith((PARQUET, TAR))]
+        left = set(map(id, taken))
+        others = [Path(one.photograph.where) for one in files if id(one) not in left]
+        if not taken:
+            deeper = "" if self.recursive or not folder else "; --recursive searches the folders in it, too"
+            what = "photographs or videos" if self.videos else "photographs"
+            there = f", but {some(others)}" if others else ""
+            raise DatasetError(f"{place}: no {what} in it ({', '.join(IMAGE_SUFFIXES)}, ...){there}{deeper}")
+        search = self._taken(taken)
+        return search._replace(passed_over=[*others, *search.passed_over])
+
+    def _videos(self, one: Found) -> tuple[str, ...]:
+        """Suffixes of videos that can be taken: those elsewhere cannot."""
+        return self.videos if one.photograph.content is None else ()
+
+    @property
+    def _wanted(self) -> str:
+        return "photograph, video" if self.videos else "photograph"
+
+    def _taken(self, files: Sequence[Found]) -> Search:
+        """Put the photographs in tars and tables in the place of these; files are of both kinds, or of neither."""
+        if not files[0].below.lower().endswith((PARQUET, TAR, *COMPRESSED)):
+            return Search(list(map(_nameable, files) if is_remote(files[0].photograph.where) else files), [])
+        opened = ask_many(self._inside, files) if is_remote(files[0].photograph.where) else map(self._inside, files)
+        found, labels, tables = list[Found](), list[Path](), 0
+        for one in opened:
+            found += map(_nameable, one.found)
+            labels += one.passed_over
+            tables += one.tables
+        if not found:
+            names, suffixes = some_names([one.photograph.where for one in files]), ", ".join(IMAGE_SUFFIXES[:5])
+            raise DatasetError(f"{names}: no photographs in it ({suffixes}, ...); name another file")
+        return Search(found, labels, tables)
+
+    def _inside(self, file: Found) -> Search:
+        content = file.photograph.content
+        listed = content if isinstance(content, RemoteFile) else list_file(Path(file.photograph.where))
+        if file.below.lower().endswith(PARQUET):
+            return Search(table_photographs(listed, file.below, self.column), [], 1)
+        return Search(*tar_photographs(listed, file.below))
 
 
-def open_source(path: Path, column: str = "image") -> PhotographSource:
-    """Photographs in a folder and its subfolders, or in a column of a Parquet file.
+def must_be_there(place: str, wanted: str, where: str = "") -> None:
+    """Raise an error if no file, folder or pattern of this machine can be meant. Elsewhere is not looked at.
 
-    The column holds encoded photographs, paths relative to the Parquet file, or structs of `bytes` and `path`.
+    Args:
+        wanted: what is looked for, for the message.
+        where: what the message begins with.
 
     Raises:
-        DatasetError: there is no such place, or no photograph in it; or the table is damaged or lacks the column.
-        ResourceError: pyarrow, which reads Parquet, is not installed.
+        DatasetError: no file can have this name; or it is no existing file and no pattern.
     """
-    if path.is_dir():
-        return _folder(path)
-    if path.suffix.lower() != ".parquet" or not path.is_file():
-        what = "neither a folder nor a .parquet file" if path.exists() else "no such folder or Parquet file"
-        raise DatasetError(f"{path}: {what}; name a folder of photographs, or a table of them")
-    return _table(path, column)
+    if is_remote(place):
+        return
+    place = without_file_protocol(place)
+    if problem := path_problem(place):
+        raise DatasetError(f"{where}{problem}")
+    path = Path(place)
+    if not (path.exists() or glob.has_magic(place)):
+        if link := broken_link(path):
+            raise DatasetError(f"{where}{link}; fix the link")
+        slashes = "; write / between folders and names" if "\\" in place else ""
+        fix = "; fix the list" if where and not slashes else ""
+        raise DatasetError(f"{where}{place}: no such {wanted} or folder{slashes}{fix}")
 
 
-def _folder(folder: Path) -> PhotographSource:
-    """Every file once: where links lead to it, too, it has its own name."""
-    files: dict[str, Path] = {}
-    for file in files_below(folder):
-        hidden = any(part.startswith(".") for part in file.relative_to(folder).parts)
-        if hidden or file.suffix.lower() not in IMAGE_SUFFIXES:
-            continue
-        real = os.path.realpath(file)
-        if real not in files or not file.is_symlink():
-            files[real] = file
-    if not files:
-        raise DatasetError(
-            f"{folder}: no photographs in it ({', '.join(IMAGE_SUFFIXES[:5])}, ...); name another folder"
-        )
-    paths = sorted(files.values())
-    return PhotographSource(
-        len(paths), lambda: (Photograph(str(path), partial(read_bytes, path), path) for path in paths), files=True
-    )
+def _nameable(found: Found) -> Found:
+    """The photograph; or one that cannot be read, if a stranger gave it a path that outputs cannot have."""
+    if not (problem := _problem(found.below)):
+        return found
+    where, stamp, file = found.photograph.where, found.photograph.stamp, found.photograph.file
+    missing = Missing(f"{where}: {problem}; rename it", stamp, file)
+    name = hashlib.sha256(where.encode(errors="surrogateescape")).hexdigest()[:16]
+    return Found(Photograph(where, content=missing), f"unnamed/{name}")
 
 
-def _table(path: Path, column: str) -> PhotographSource:
-    try:
-        import pyarrow
-        import pyarrow.parquet
-    except ImportError:
-        raise ResourceError(f"{path}: a Parquet file; 'pip install pyarrow' reads them") from None
-    damaged = (pyarrow.ArrowException, OSError, ValueError)
-
-    def refuse(error: Exception) -> DatasetError:
-        return DatasetError(f"{path}: damaged Parquet file ({first_line(error)}); replace the file")
-
-    try:
-        with open_regular(path) as file, pyarrow.parquet.ParquetFile(file) as table:
-            schema, count = table.schema_arrow, table.metadata.num_rows
-    except damaged as error:
-        raise refuse(error) from None
-    if column not in schema.names:
-        names = ", ".join(schema.names[:8])
-        raise DatasetError(f"{path}: no column {column!r}; choose one of its columns by --column: {names}")
-    if not count:
-        raise DatasetError(f"{path}: has no rows; name another file")
-
-    def photographs() -> Iterator[Photograph]:
-        row, seen = 0, set[str]()
-        try:
-            with open_regular(path) as file, pyarrow.parquet.ParquetFile(file) as table:
-                for batch in table.iter_batches(batch_size=ROWS, columns=[column]):
-                    for cell in batch.column(0):
-                        row += 1
-                        found = _cell(cell.as_py(), path, row, column)
-                        if found.file is not None:  # a path that stands in two rows is no duplicate of itself
-                            real = os.path.realpath(found.file)
-                            if real in seen:
-                                continue
-                            seen.add(real)
-                        yield found
-        except damaged as error:
-            raise refuse(error) from None
-
-    return PhotographSource(count, photographs, files=False)
-
-
-def _cell(value: Any, table: Path, row: int, column: str) -> Photograph:
-    """Photograph of one row; reading it fails where the cell holds none."""
-    where = f"{table}, row {row}"
-    if isinstance(value, dict):
-        value = value.get("bytes") or value.get("path")
-    if isinstance(value, bytes):
-        return Photograph(where, partial(bytes, value))
-    if isinstance(value, str) and value:
-        file = table.parent / value
-        return Photograph(str(file), partial(read_bytes, file), file)
-    return Photograph(where, partial(_nothing, f"{where}: no photograph in column {column!r}; fill the cell"))
-
-
-def _nothing(problem: str) -> bytes:
-    raise DatasetError(problem)
+def _problem(below: str) -> str:
+    """Reason why outputs cannot have this path; empty if they can."""
+    if leads_out(PurePosixPath(), below):
+        return "its path leads out of its place"
+    parts = [part.encode(errors="surrogateescape") for part in below.split("/")]
+    if "\0" in below or max(map(len, parts[:-1]), default=0) > LONGEST_NAME or len(b"/".join(parts)) > LONGEST_BELOW:
+        return "outputs cannot have its path"
+    return ""

@@ -207,6 +207,7 @@ def plan_prediction(
     resume: bool = False,
     retry_failed: bool = False,
     stdin: Callable[[], bytes] = bytes,
+    column: str | None = None,
 ) -> PredictionPlan:
     """Check what was typed and return a plan; nothing is written.
 
@@ -220,16 +221,17 @@ def plan_prediction(
         shard: `3/16`: only photographs and videos of this part.
         resume: whether to pass over photographs that are done, `retry_failed`: but not those that were broken.
         stdin: reads what `-` stands for.
+        column: column of Parquet files; default: `image`, or the only one that fits.
 
     Raises:
         SettingsError: an option has a bad value or no effect.
         DatasetError: an input does not exist.
-        ResourceError: a package is not installed: PyAV for a video or a camera, pyarrow for Parquet.
+        ResourceError: a package that an input or the outputs need is not installed.
     """
     if retry_failed and not resume:
         raise SettingsError("--retry-failed is for a command that goes on; add --resume")
     part = read_shard(shard) if shard is not None else None
-    inputs = gather(typed, output, recursive=recursive, stdin=stdin)
+    inputs = gather(typed, output, recursive=recursive, stdin=stdin, column=column)
     films = bool(inputs.videos or inputs.cameras)
     kinds = choose_kinds(save) if save else None
     choose_form(to, kinds)
@@ -240,6 +242,8 @@ def plan_prediction(
         raise SettingsError("--grow and --feather are for cut-outs and masks; add --save cutouts or masks")
     if "masks" in (kinds or ()):
         mask_names(label_set)
+    if "labelme" in (kinds or ()) and (packed := next((one for one in inputs.photographs if one.content), None)):
+        raise SettingsError(f"--save labelme: LabelMe opens photographs that are files, and {packed.where} is none")
     if kinds and set(kinds) <= PHOTOGRAPHS_ALONE and not inputs.photographs:
         raise SettingsError(f"--save {kinds[0]} is for photographs, and there are only videos; use labels or json")
     if to != FILES and not inputs.photographs:
@@ -287,8 +291,8 @@ def _options(outputs: Outputs, faces: str, min_face: float) -> dict[str, str]:
 def _refuse_overwriting(inputs: Inputs, *outputs: Outputs) -> None:
     """Raise OutputError where an input lies in a folder that outputs go to: one of them could replace it."""
     folders = {Path(os.path.realpath(one.folder / kind)) for one in outputs for kind in (*one.kinds, one.to)}
-    for source in (*inputs.photographs, *inputs.videos):
-        if source.data is None and not folders.isdisjoint(Path(os.path.realpath(source.where)).parents):
+    for file in dict.fromkeys(source.file for source in (*inputs.photographs, *inputs.videos)):
+        if file is not None and not folders.isdisjoint(Path(os.path.realpath(file)).parents):
             raise OutputError(
-                f"{source.where}: lies where outputs are written, and one could replace it; choose another --output"
+                f"{file}: lies where outputs are written, and one could replace it; choose another --output"
             )

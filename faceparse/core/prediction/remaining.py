@@ -7,6 +7,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from faceparse.core.errors import DatasetError
+from faceparse.core.files.remote import is_remote
 from faceparse.core.prediction.inputs import Source
 from faceparse.core.prediction.part_row import part_sizes
 from faceparse.core.prediction.prediction_ledger import Entry, Ledger
@@ -63,7 +64,7 @@ def _same(entry: Entry, source: Source) -> bool:
     Raises:
         DatasetError: it is of another photograph, which is still there.
     """
-    if entry.path not in (source.path, "") and _another_file(Path(entry.path), source):
+    if entry.path not in (source.path, "") and _another(entry.path, source):
         raise DatasetError(
             f"{source.where}: its outputs would replace those of {entry.path}, which have the same name; choose "
             "another --output"
@@ -71,14 +72,24 @@ def _same(entry: Entry, source: Source) -> bool:
     return entry.stamp == source.stamp
 
 
-def _another_file(path: Path, source: Source) -> bool:
-    """Whether there is a file at `path`, and it is not the source."""
-    if not path.exists():
+def _another(path: str, source: Source) -> bool:
+    """Whether the photograph at `path` is still there, and is not the source. Elsewhere is not looked at: it is."""
+    if is_remote(path):
+        return True
+    file = _holder(Path(path))
+    if file is None:
         return False
-    try:
-        return source.data is not None or not path.samefile(source.where)
-    except OSError:  # the source is gone: reading it will say so
+    if not source.path or is_remote(source.path):
+        return True
+    own = _holder(Path(source.path))
+    if own is None:  # reading it will say so
         return False
+    return not file.samefile(own) or Path(path).relative_to(file) != Path(source.path).relative_to(own)
+
+
+def _holder(path: Path) -> Path | None:
+    """The file, or the tar or table that it would lie in; None if there is none."""
+    return path if path.exists() else next((parent for parent in path.parents if parent.is_file()), None)
 
 
 def _filled(folder: str) -> frozenset[str]:

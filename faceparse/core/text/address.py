@@ -11,9 +11,10 @@ from urllib.parse import SplitResult, parse_qsl, urlencode, urlsplit, urlunsplit
 VARIABLE = "MLFLOW_TRACKING_URI"
 _SECRET = {
     *("user", "username", "password", "passwd", "pwd", "token", "access_token", "api_key", "apikey", "sslpassword"),
-    "odbc_connect",
+    *("odbc_connect", "signature", "sig", "x-amz-signature", "x-amz-credential", "x-amz-security-token"),
+    *("x-goog-signature", "x-goog-credential", "awsaccesskeyid", "googleaccessid"),
 }
-"""Query keys of a database's address that hold secrets."""
+"""Query keys that hold secrets: of a database's address, and of an object's that was signed for its bearer."""
 
 
 def public_address(address: str) -> str:

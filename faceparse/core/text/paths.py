@@ -58,6 +58,11 @@ def leads_out(folder: PurePath, name: str) -> bool:
     return bool(path.anchor) or ".." in path.parts
 
 
+def is_hidden(path: str) -> bool:
+    """Whether a part of a path begins with a point, as a Mac's `._a.jpg` does, which is no picture."""
+    return any(part.startswith(".") and part not in (".", "..") for part in path.split("/"))
+
+
 def files_below(folder: Path) -> Iterator[Path]:
     """Yield all files in a folder and its subfolders, by name. Links to folders are followed, each folder once."""
     seen = set[str]()
