@@ -173,9 +173,11 @@ def server(_server: Server) -> Server:
 def _object_store() -> Iterator[str]:
     """Endpoint of moto's server, on this machine."""
     pytest.importorskip("s3fs", reason="s3fs is not installed")
-    moto = pytest.importorskip("moto.server", reason="moto is not installed")
+    pytest.importorskip("moto", reason="moto is not installed")
+    from moto.server import ThreadedMotoServer
+
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
-    server = moto.ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     server.start()
     yield "http://{}:{}".format(*server.get_host_and_port())
     server.stop()

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from faceparse.commands.model import Model, split_model, tell_terms
-from faceparse.commands.options import BatchSize, Device, Gpus, InputSize, Trust, device_name, parse_size
+from faceparse.commands.options import BatchSize, Column, Device, Gpus, InputSize, Trust, device_name, parse_size
 
 
 def uncertain(
@@ -14,8 +14,8 @@ def uncertain(
         list[str] | None,
         typer.Argument(
             metavar="INPUT",
-            help="Photographs, folders of them, patterns such as 'a/**/*.jpg'. If the first one names a model, it is "
-            "the --model.",
+            help="Photographs, folders of them, patterns such as 'a/**/*.jpg', tars and Parquet files of them, here or "
+            "elsewhere. If the first one names a model, it is the --model.",
         ),
     ] = None,
     model: Model = None,
@@ -31,6 +31,7 @@ def uncertain(
         Path("uncertain.csv")
     ),
     recursive: Annotated[bool, typer.Option("--recursive", "-r", help="Search folders within folders, too.")] = False,
+    column: Column = None,
     faces: Annotated[
         str,
         typer.Option(metavar="auto|none|yunet.onnx|boxes.json", help="How faces are found; see 'predict --help'."),
@@ -73,6 +74,7 @@ def uncertain(
         recursive=recursive,
         faces=faces,
         min_face=min_face,
+        column=column,
     )
     parser = load_parser(loaded, loaded.device(device_name(gpus, device) or "auto"), parse_size(input_size))
     report = plan.run(

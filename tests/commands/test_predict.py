@@ -13,11 +13,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import fsspec
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
+from faceparse.core.files import remote
 from faceparse.core.files.writing import write_atomic
 from faceparse.core.images.encoding import encode_png
 from faceparse.core.images.read_photograph import read_image
@@ -67,6 +69,9 @@ def test_a_broken_photograph_is_listed_and_the_rest_is_done(
         (["--from-file", "nothing.txt"], "cannot read nothing.txt: No such file or directory"),
         (["{image}", "--save", "polygons"], "--save 'polygons': not one of labels, "),
         (["{image}", "--faces", "nothing.onnx"], "cannot read nothing.onnx: No such file or directory"),
+        (["{image}", "--column", "photo"], "--column is for Parquet files, and there are none among the inputs"),
+        (["nonsense://a"], "nonsense://a: fsspec knows no nonsense://; correct the address"),
+        (["zip::s3://b/a.zip"], "zip::s3://b/a.zip: addresses with :: are not read; name one place"),
         (["{image}", "--retry-failed"], "--retry-failed is for a command that goes on; add --resume"),
         (["{image}", "--shard", "0/4"], "--shard 0/4: write 1/16 to 16/16 for 16 parts"),
         (["{image}", "webcam:0", "--shard", "1/4"], "--shard 1/4: a camera has no parts; leave out webcam:0"),
@@ -227,6 +232,61 @@ def test_a_part_that_does_not_fit_on_the_disk_ends_it_in_one_line(
     assert list(Path("out/webdataset").iterdir()) == []
     assert faceparse("predict", trained.best, *options, "--resume").stdout == "out: 4 parsed\n"
     assert part_names("webdataset") == ["0", "1", "2", "3"]
+
+
+def test_a_table_goes_on_after_a_kill(cli: Any, trained: RunResult, faces: Path) -> None:
+    pytest.importorskip("pyarrow", reason="pyarrow is not installed")
+    import pyarrow
+    import pyarrow.parquet
+
+    cells = [{"bytes": path.read_bytes(), "path": None} for path in 2 * sorted((faces / "images").iterdir())]
+    pyarrow.parquet.write_table(pyarrow.table({"photo": cells}), "t.parquet", row_group_size=10)
+    options = ["t.parquet", "--faces", "none", "--save", "labels", "--batch-size", 1, "--device", "cpu"]
+    assert cli("predict", trained.best, *options, "-o", "whole").out == "whole: 32 parsed\n"
+    labels = Path("out/labels/t")
+    command = [sys.executable, "-m", "faceparse.cli", "predict", trained.best, *options, "-o", "out", "--resume"]
+    process = subprocess.Popen([str(word) for word in command], stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    while process.poll() is None and len(list(labels.glob("*.png"))) < 5:
+        time.sleep(0.001)
+    process.kill()
+    process.communicate()
+    made = {path: path.stat().st_mtime_ns for path in labels.glob("*.png")}
+    done = cli("predict", trained.best, *options, "-o", "out", "--resume")
+    parsed, before = map(int, re.fullmatch(r"out: (\d+) parsed, (\d+) before\n", done.out).groups())  # type: ignore[union-attr]
+    assert (done.code, parsed + before) == (0, 32)
+    assert 0 < before < 32
+    assert sum(path.stat().st_mtime_ns == at for path, at in made.items()) >= before
+    for path in Path("whole/labels/t").iterdir():
+        assert (labels / path.name).read_bytes() == path.read_bytes()
+    assert len(list(labels.iterdir())) == 32
+
+
+def test_photographs_of_a_bucket_are_parsed_and_lost_ones_listed(
+    cli: Any, trained: RunResult, faces: Path, bucket: Callable[[str, bytes], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second, *_ = sorted((faces / "images").iterdir())
+    for name, path in (("a/1.jpg", first), ("a/2.jpg", second), ("a/gone.jpg", first)):
+        bucket(name, path.read_bytes())
+    find = remote.find_remote
+
+    def find_then_lose(address: str, **options: Any) -> Any:
+        found = find(address, **options)
+        fsspec.filesystem("s3").rm_file("photos/a/gone.jpg")
+        return found
+
+    with monkeypatch.context() as patch:
+        patch.setattr("faceparse.core.images.photograph_sources.find_remote", find_then_lose)
+        done = cli("predict", trained.best, "s3://photos/a", "--save", "labels,json", "-o", "out")
+    assert (done.code, done.out) == (1, "out: 2 parsed, 1 left out (see out/failed.csv)\n")
+    assert done.err == "left out: s3://photos/a/gone.jpg: no such file, folder or bucket; correct the address\n"
+    assert json.loads(Path("out/json/1.json").read_text())["source"] == "s3://photos/a/1.jpg"
+    assert cli("predict", trained.best, first, "--save", "labels", "-o", "here").code == 0
+    assert Path("out/labels/1.png").read_bytes() == Path("here/labels", f"{first.stem}.png").read_bytes()
+    listed = cli("predict", trained.best, "--from-file", "list.txt", "-o", "out", "--resume", "--save", "labels,json")
+    assert listed.message.startswith("cannot read list.txt")
+    Path("list.txt").write_text("s3://photos/a/1.jpg\ns3://photos/a/2.jpg\n")
+    done = cli("predict", trained.best, "--from-file", "list.txt", "-o", "out", "--resume", "--save", "labels,json")
+    assert (done.code, done.out) == (0, "out: 0 parsed, 2 before\n")
 
 
 def test_another_model_is_refused_and_broken_photographs_are_remembered(

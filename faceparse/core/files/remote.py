@@ -28,7 +28,7 @@ R = TypeVar("R")
 
 _ASKED = 16
 """Questions that are asked at a time."""
-_ADDRESS = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
+_ADDRESS = re.compile(r"([A-Za-z][A-Za-z0-9+.:-]*)://")
 _LOCAL = ("file", "local")
 _WEB = ("http", "https")
 

@@ -3,7 +3,7 @@
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Literal
 
 from faceparse.core.errors import OutputError, SettingsError
@@ -108,6 +108,7 @@ def plan_choice(
     recursive: bool = False,
     faces: str = AUTO,
     min_face: float = MIN_FACE,
+    column: str | None = None,
 ) -> ChoicePlan:
     """Check what was typed and return a plan; nothing is written.
 
@@ -116,6 +117,7 @@ def plan_choice(
         first: number of photographs to choose.
         copy: folder for copies of the chosen ones.
         faces: auto, none, YuNet's .onnx file or a .json file of boxes.
+        column: column of Parquet files; default: `image`, or the only one that fits.
 
     Raises:
         SettingsError: an option has a bad value, or the label set's sides cannot be swapped.
@@ -127,8 +129,11 @@ def plan_choice(
     if STDIN in typed:
         raise SettingsError("-: one photograph cannot be ranked; name files or folders")
     check_mirror(label_set, "uncertain")
-    inputs = gather(typed, table.parent, recursive=recursive, stdin=bytes)
+    inputs = gather(typed, table.parent, recursive=recursive, stdin=bytes, column=column)
     photographs, before = _split_copied(inputs.photographs, copy)
+    nameless = next((one for one in photographs if one.content and not PurePath(one.where).suffix), None)
+    if copy is not None and nameless is not None:
+        raise SettingsError(f"--copy: {nameless.where} is a row, not a file with a name; leave out --copy")
     if not inputs.photographs:
         raise SettingsError("no photographs among the inputs, only videos or cameras; take pictures from them first")
     if not photographs:

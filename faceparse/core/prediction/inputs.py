@@ -12,6 +12,7 @@ from faceparse.core.errors import DatasetError, SettingsError
 from faceparse.core.images.photograph import Found, Given, Photograph
 from faceparse.core.images.photograph_sources import Searcher, must_be_there
 from faceparse.core.prediction.input_shard import Shard
+from faceparse.core.prediction.part_row import PART_SUFFIXES
 from faceparse.core.prediction.prediction_ledger import FOLDER as LEDGER
 from faceparse.core.prediction.saving import KINDS
 from faceparse.core.text.paths import LONGEST_NAME, decode_text, path_problem
@@ -77,7 +78,7 @@ def gather(
             inputs.photographs.append(Source("stdin", "stdin", content=Given(stdin())))
         else:
             places.append(text)
-    ours = frozenset(Path(os.path.realpath(out)) / folder for folder in (*KINDS, LEDGER))
+    ours = frozenset(Path(os.path.realpath(out)) / folder for folder in (*KINDS, *PART_SUFFIXES, LEDGER))
     searches = Searcher(VIDEO_SUFFIXES, recursive, column, ours).search(places)
     if column is not None and not any(search.tables for search in searches):
         raise SettingsError("--column is for Parquet files, and there are none among the inputs")

@@ -65,7 +65,9 @@ def test_our_own_shards_give_the_photographs_alone(tmp_path: Path) -> None:
 
 
 def test_shards_of_the_library_webdataset(tmp_path: Path) -> None:
-    webdataset = pytest.importorskip("webdataset", reason="webdataset is not installed")
+    pytest.importorskip("webdataset", reason="webdataset is not installed")
+    import webdataset
+
     with webdataset.TarWriter(str(tmp_path / "w.tar")) as writer:
         for i in range(3):
             writer.write({"__key__": f"a/{i:03d}", "jpg": b"photo %d" % i, "seg.png": b"label", "json": {"n": i}})

@@ -4,7 +4,9 @@ import errno
 import json
 import os
 import shutil
-from collections.abc import Iterable, Iterator
+import struct
+import tarfile
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,7 @@ import pytest
 
 from faceparse.core.errors import DatasetError, OutputError, SettingsError
 from faceparse.core.files import writing
+from faceparse.core.files.remote import RemoteFile
 from faceparse.core.labels.label_set import get_label_set
 from faceparse.core.parser.inference import Parser
 from faceparse.core.prediction.prediction import PredictReport, plan_prediction
@@ -245,3 +248,112 @@ def test_options_that_could_do_nothing_are_refused(
     with pytest.raises(SettingsError, match=f"^{expected}"):
         predict(parser, album, **options)
     assert not OUT.exists()
+
+
+def packed(album: Path, kind: str) -> Path:
+    """The album as a tar or a table."""
+    files = sorted(album.rglob("*.jpg"))
+    path = Path(f"album.{kind}")
+    if kind == "tar":
+        with tarfile.open(path, "w") as tar:
+            for file in files:
+                tar.add(file, file.relative_to(album).as_posix())
+        return path
+    pq = pytest.importorskip("pyarrow.parquet", reason="pyarrow is not installed")
+    import pyarrow as pa
+
+    pq.write_table(pa.table({"image": [file.read_bytes() for file in files]}), path, row_group_size=5)
+    return path
+
+
+@pytest.mark.parametrize("kind", ["tar", "parquet"])
+def test_tars_and_tables_go_on_and_give_what_their_photographs_give(parser: Parser, album: Path, kind: str) -> None:
+    path, options = packed(album, kind), {"save": "labels,json"}
+    predict(parser, album, out=Path("whole"), **options)
+    for stop in (3, 9):
+        with pytest.raises(KeyboardInterrupt):
+            predict(parser, path, stop=stop, **options)
+    before = times(OUT)
+    report = predict(parser, path, **options)
+    assert (report.photographs + report.before, report.broken) == (16, [])
+    assert report.before >= 9
+    assert sum(times(OUT)[file] == time for file, time in before.items()) >= report.before
+    files = sorted(album.rglob("*.jpg"))
+    for row, file in enumerate(files):
+        within = file.relative_to(album).with_suffix("") if kind == "tar" else f"{row:08d}"
+        label = (Path("whole") / "labels" / file.relative_to(album)).with_suffix(".png").read_bytes()
+        assert (OUT / "labels" / "album" / f"{within}.png").read_bytes() == label
+    assert predict(parser, path, **options).before == 16
+    path.rename(f"moved-{path}")
+    Path(f"moved-{path}").rename(path)
+    assert predict(parser, path.absolute(), **options).before == 16
+    done = sum(predict(parser, path, out=Path("parts"), shard=f"{i}/3", **options).photographs for i in (1, 2, 3))
+    assert done == 16
+    assert predict(parser, path, out=Path("parts"), **options).before == 16
+    assert set(tree(Path("parts"))) - set(tree(OUT)) == set()
+    os.utime(path, ns=(1, 1))  # as if it were written again
+    assert predict(parser, path, **options).photographs == 16
+
+
+def test_equal_names_are_refused_across_folders_tars_and_tables(parser: Parser, album: Path) -> None:
+    tar, table = packed(album, "tar"), packed(album, "parquet")
+    predict(parser, tar, save="labels")
+    before = tree(OUT)
+    Path("other").mkdir()
+    shutil.copytree(album, Path("other", "album"))
+    with pytest.raises(DatasetError, match=r"^other/album/\S+: its outputs would replace those of \S+album.tar/"):
+        predict(parser, "other", save="labels")
+    with pytest.raises(DatasetError, match="two inputs would both be written as 'album/"):
+        predict(parser, tar, "other", save="labels")
+    shutil.copy(table, "other/album.parquet")
+    with pytest.raises(DatasetError, match="two inputs would both be written as 'album/00000000'"):
+        predict(parser, table, "other/album.parquet", save="labels")
+    assert tree(OUT) == before
+    tar.unlink()  # what they were made of is gone: they may be replaced
+    assert predict(parser, "other", save="labels").photographs == 16
+
+
+def test_nothing_is_fetched_to_see_what_is_left(
+    parser: Parser, album: Path, bucket: Callable[[str, bytes], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for path in sorted(album.rglob("*.jpg")):
+        bucket(path.as_posix(), path.read_bytes())
+    assert predict(parser, "s3://photos/album", save="labels").photographs == 16
+    assert (OUT / "labels" / "trip").is_dir()
+    reads, read = list[str](), RemoteFile.read
+    monkeypatch.setattr(RemoteFile, "read", lambda self: (reads.append(self.address), read(self))[1])
+    assert predict(parser, "s3://photos/album", save="labels").before == 16
+    assert reads == []
+    first = min(album.rglob("*.jpg"))
+    bucket(first.as_posix(), max(album.rglob("*.jpg")).read_bytes())
+    assert predict(parser, "s3://photos/album", save="labels").photographs == 1
+    assert reads == [f"s3://photos/{first}"]
+    with pytest.raises(DatasetError, match=r"its outputs would replace those of s3://photos/album/\S+, which have the"):
+        predict(parser, album, save="labels")
+
+
+def test_broken_cells_and_giant_photographs_are_listed_and_the_rest_is_done(parser: Parser, album: Path) -> None:
+    pq = pytest.importorskip("pyarrow.parquet", reason="pyarrow is not installed")
+    import pyarrow as pa
+
+    good = min(album.glob("*.jpg")).read_bytes()
+    at = good.index(b"\xff\xc0") + 5
+    giant = good[:at] + struct.pack(">HH", 30_000, 30_000) + good[at + 4 :]
+    pq.write_table(pa.table({"image": [good, None, giant, good[:200], good]}), "t.parquet")
+    report = predict(parser, "t.parquet", save="labels")
+    assert report.photographs == 2
+    null, large, cut = report.broken
+    assert null == "t.parquet/00000001: no photograph in column 'image'; fill the cell"
+    assert large == "t.parquet/00000002: more than 150 megapixels; make it smaller"
+    assert cut.startswith("t.parquet/00000003: ")
+    lines = (OUT / "failed.csv").read_text().splitlines()
+    assert lines[1] == "t.parquet/00000001,no photograph in column 'image'; fill the cell"
+    assert len(lines) == 4
+    again = predict(parser, "t.parquet", save="labels")
+    assert (again.photographs, again.before, again.broken_before) == (0, 2, 3)
+
+
+def test_labelme_is_refused_for_what_is_no_file(parser: Parser, album: Path) -> None:
+    tar = packed(album, "tar")
+    with pytest.raises(SettingsError, match="^--save labelme: LabelMe opens photographs that are files, and "):
+        predict(parser, tar, save="labelme")

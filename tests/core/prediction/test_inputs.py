@@ -1,10 +1,15 @@
 import os
+import pickle
+import sys
+import tarfile
 from pathlib import Path
 
+import fsspec
 import pytest
 
-from faceparse.core.errors import DatasetError
-from faceparse.core.prediction.inputs import Inputs, gather, read_list
+from faceparse.core.errors import DatasetError, SettingsError
+from faceparse.core.images.photograph import Given
+from faceparse.core.prediction.inputs import Inputs, Source, gather, read_list
 
 
 @pytest.fixture
@@ -47,6 +52,9 @@ def test_folders_within_folders_stay_in_the_names_and_outputs_are_no_inputs(albu
     assert names(found([str(album)], recursive=True)) == ["a", "b", "out/labels/old", "sub/c", "sub/deep/d"]
     assert names(found([str(album)], recursive=True, out=album / "out")) == ["a", "b", "sub/c", "sub/deep/d"]
     assert names(found([str(album / "sub")], out=album)) == ["c"]
+    (album / "out/webdataset").mkdir()
+    (album / "out/webdataset/part-0123456789abcdef.tar").touch()  # it would be refused as damaged
+    assert names(found([str(album)], recursive=True, out=album / "out")) == ["a", "b", "sub/c", "sub/deep/d"]
 
 
 @pytest.mark.parametrize(
@@ -194,3 +202,48 @@ def test_a_photograph_in_a_folder_called_like_a_camera_is_refused(tmp_path: Path
     (tmp_path / "webcam-0" / "000000.png").touch()
     with pytest.raises(DatasetError, match="two inputs would both be written as 'webcam-0/000000'"):
         found([str(tmp_path), "webcam:0"], recursive=True)
+
+
+def test_inputs_of_all_kinds_have_names_and_can_be_sent_to_other_processes(album: Path, tmp_path: Path) -> None:
+    with tarfile.open(tmp_path / "t.tar", "w") as tar:
+        tar.add(album / "b.jpg", "in/b.jpg")
+    fsspec.filesystem("memory").pipe("/inputs/c.jpg", b"c")
+    inputs = found([str(album / "b.jpg"), str(tmp_path / "t.tar"), "memory://inputs/c.jpg", "-"])
+    assert names(inputs) == ["stdin", "b", "t/in/b", "c"]
+    assert [source.below for source in inputs.photographs] == ["stdin", "b.jpg", "t/in/b.jpg", "c.jpg"]
+    for source in inputs.photographs:
+        sent = pickle.loads(pickle.dumps(source))
+        assert sent == source
+        assert (sent.bytes(), sent.stamp, sent.path) == (source.bytes(), source.stamp, source.path)
+        assert len(pickle.dumps(source)) < 600
+        assert not hasattr(source, "__dict__")  # a million of them fit in memory
+    assert sys.getsizeof(Source("a.jpg", "a", content=Given(b""))) < 100
+
+
+def test_one_name_in_a_folder_a_tar_and_elsewhere_is_refused(album: Path, tmp_path: Path) -> None:
+    with tarfile.open(tmp_path / "sub.tar", "w") as tar:
+        tar.add(album / "b.jpg", "c.jpg")
+    fsspec.filesystem("memory").pipe("/names/sub/c.jpg", b"c")
+    for typed in ([str(tmp_path / "sub.tar"), str(album)], [str(album), "memory://names"]):
+        with pytest.raises(DatasetError, match="two inputs would both be written as 'sub/c"):
+            found(typed, recursive=True)
+
+
+def test_a_suffix_stays_in_a_tar_too(album: Path, tmp_path: Path) -> None:
+    with tarfile.open(tmp_path / "t.tar", "w") as tar:
+        for name in ("a.jpg", "a.webp"):
+            tar.add(album / "b.jpg", name)
+    assert names(found([str(tmp_path / "t.tar")])) == ["t/a_jpg", "t/a_webp"]
+
+
+def test_a_column_without_a_table_is_refused(album: Path) -> None:
+    with pytest.raises(SettingsError, match="^--column is for Parquet files, and there are none among the inputs$"):
+        gather([str(album)], Path("out"), recursive=False, stdin=bytes, column="photo")
+
+
+def test_a_list_may_name_places_elsewhere() -> None:
+    Path("a.jpg").touch()
+    here = Path("a.jpg").absolute().as_uri()
+    assert read_list(f"s3://bucket/a b.jpg\n{here}\n".encode()) == ["s3://bucket/a b.jpg", here]
+    with pytest.raises(DatasetError, match=r"^list:1: /gone.jpg: no such photograph, video or folder; fix the list$"):
+        read_list(b"file:///gone.jpg")
