@@ -6,7 +6,7 @@ import numpy as np
 
 from benchmarks.harness import Result, medians, speedup
 from faceparse.core.checking.dedupe import Fingerprint, group_copies
-from faceparse.core.checking.near_copies import COARSE, DETAIL, _features
+from faceparse.core.checking.near_copies import COARSE, DETAIL, features
 
 PHOTOGRAPHS, COPIES, SAMPLE = 100_000, 5_000, 5_000
 """All photographs, the near-duplicates among them, and how many the comparison of all pairs is measured on."""
@@ -43,5 +43,5 @@ def _thumbnails() -> np.ndarray:
 
 
 def _all_pairs(thumbnails: np.ndarray) -> int:
-    coarse, detail = _features(thumbnails)
+    coarse, detail = features(thumbnails)
     return int(np.count_nonzero((coarse @ coarse.T >= COARSE) & (detail @ detail.T >= DETAIL)))

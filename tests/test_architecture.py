@@ -124,6 +124,11 @@ def test_only_one_file_imports_pyav() -> None:
     assert {module for module in TREES if "av" in top_level(module)} == {"core.prediction.video"}
 
 
+def test_only_one_file_imports_fsspec() -> None:
+    """Which turns the errors of all protocols into lines. What they need, such as s3fs, fsspec imports by itself."""
+    assert {module for module in TREES if top_level(module) & {"fsspec", "s3fs"}} == {"core.files.remote"}
+
+
 def test_only_one_file_imports_openvino() -> None:
     assert {module for module in TREES if top_level(module) & {"openvino", "nncf"}} == {"core.export.openvino"}
 

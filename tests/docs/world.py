@@ -1,6 +1,7 @@
 """The folder that the documentation's commands are typed in: downloads, photographs, datasets, runs, all tiny."""
 
 import shutil
+import tarfile
 from pathlib import Path
 
 import cv2
@@ -162,6 +163,8 @@ def _make_inputs(root: Path) -> None:
         raw.write(root / f"{name}.jpg", encode_jpeg(image))
     photos = [encode_jpeg(raw.face(30 + n).image) for n in range(2)]
     parquet.write_table(pyarrow.table({"photo": photos}), root / "photos.parquet")
+    with tarfile.open(root / "photos.tar", "w") as tar:
+        tar.add(root / "photo.jpg", "photo.jpg")
     (root / "list.txt").write_text("photo.jpg\nholidays/beach.jpg\n")
     frames = [cv2.resize(raw.face(60).image, (64, 64))] * 4
     make_video(root / "film.mp4", frames)

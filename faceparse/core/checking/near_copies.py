@@ -40,7 +40,7 @@ def equal_thumbnails(thumbnails: np.ndarray) -> list[list[int]]:
     A thumbnail without contrast is equal to no other: all black photographs would be one.
     """
     found: dict[bytes | int, list[int]] = {}
-    contrast = np.concatenate([_has_contrast(_features(block)) for block in _blocks(thumbnails)] or [np.empty(0)])
+    contrast = np.concatenate([_has_contrast(features(block)) for block in _blocks(thumbnails)] or [np.empty(0)])
     for position, (grey, compared) in enumerate(zip(thumbnails, contrast, strict=True)):
         found.setdefault(grey.tobytes() if compared else position, []).append(position)
     return list(found.values())
@@ -79,10 +79,10 @@ class NearCopies:
             return np.empty(0, int), np.empty(0, np.float32)
         near = self._compared[np.sort(self._tree.query_ball_point(self._keys[position], _REACH))]
         near = near[(near != position) & (True if among is None else among[near])]
-        coarse, detail = _features(self._thumbnails[[position]])
+        coarse, detail = features(self._thumbnails[[position]])
         found, distances = [near[:0]], [np.empty(0, np.float32)]
         for block in _blocks(near):
-            means, rest = _features(self._thumbnails[block])
+            means, rest = features(self._thumbnails[block])
             alike = rest @ detail[0]
             copies = (means @ coarse[0] >= COARSE) & (alike >= DETAIL)
             found.append(block[copies])
@@ -99,7 +99,7 @@ _REACH = float(np.sqrt(2) * (1 + ROUNDING))
 def _axes(thumbnails: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Orthonormal axes (64 x A and 1024 x B) on which the means and the detail of these thumbnails vary most."""
     step = max(1, len(thumbnails) // SAMPLE)  # spread over all, and no chance: the same input has the same keys
-    coarse, detail = _features(thumbnails[::step][:SAMPLE])
+    coarse, detail = features(thumbnails[::step][:SAMPLE])
     return _main_axes(coarse, COARSE_AXES), _main_axes(detail, DETAIL_AXES)
 
 
@@ -111,22 +111,22 @@ def _main_axes(vectors: np.ndarray, count: int) -> np.ndarray:
 
 def _keys(thumbnails: np.ndarray, axes: tuple[np.ndarray, np.ndarray]) -> np.ndarray:
     """Project N x 32 x 32 on the axes: N x (A + B), scaled; infinite where there is nothing to compare."""
-    features = _features(thumbnails)
-    keys = np.hstack([part @ axis / far for part, axis, far in zip(features, axes, _FARTHEST, strict=True)])
-    keys[~_has_contrast(features)] = np.inf
+    parts = features(thumbnails)
+    keys = np.hstack([part @ axis / far for part, axis, far in zip(parts, axes, _FARTHEST, strict=True)])
+    keys[~_has_contrast(parts)] = np.inf
     return keys
 
 
-def _has_contrast(features: tuple[np.ndarray, np.ndarray]) -> np.ndarray:
+def _has_contrast(parts: tuple[np.ndarray, np.ndarray]) -> np.ndarray:
     """Whether there is something to compare in the means, and in the detail: N bool."""
-    return np.all([part.any(axis=1) for part in features], axis=0)
+    return np.all([part.any(axis=1) for part in parts], axis=0)
 
 
 def _blocks(items: np.ndarray) -> list[np.ndarray]:
     return np.split(items, range(BLOCK, len(items), BLOCK)) if len(items) else []
 
 
-def _features(thumbnails: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def features(thumbnails: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return the 8 x 8 means (N x 64) of N x 32 x 32 and the rest (N x 1024): unit vectors, float32."""
     grey = thumbnails.astype(np.float32)
     size = SIDE // CELLS

@@ -34,14 +34,14 @@ _WEB = ("http", "https")
 
 _TRIES = 2
 """s3fs tries so often in two places, one within the other, and so does botocore in a third: eight times, not 125."""
-_OPTIONS: dict[str, dict[str, Any]] = {
+_OPTIONS: dict[str, dict[str, dict[str, Any]]] = {
     protocol: {"config_kwargs": {"retries": {"mode": "standard", "total_max_attempts": _TRIES}}}
     for protocol in ("s3", "s3a")
 }
-"""Protocol -> options where fsspec's configuration says nothing."""
+"""Protocol -> options; those of fsspec's configuration come first."""
 
 _MARKS = ("ETag", "etag", "mtime", "LastModified", "last_modified", "Last-Modified", "modified", "updated", "created")
-"""What protocols call the text or the time that changes with a file's content."""
+"""Names that protocols give to the text or the time that changes with a content."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,7 +212,8 @@ def _system(address: str) -> tuple["AbstractFileSystem", str]:
     if "::" in address:
         raise DatasetError(f"{public_address(address)}: addresses with :: are not read; name one place")
     protocol = protocol_of(address)
-    options = {key: value for key, value in _OPTIONS.get(protocol, {}).items() if key not in conf.get(protocol, {})}
+    given = conf.get(protocol, {})
+    options = {key: {**value, **given.get(key, {})} for key, value in _OPTIONS.get(protocol, {}).items()}
     system, path = fsspec.url_to_fs(address, **options)
     if protocol in _OPTIONS:
         system.retries = _TRIES
