@@ -5,7 +5,7 @@ import hashlib
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import NamedTuple
 
 from faceparse.core.errors import DatasetError
@@ -15,7 +15,7 @@ from faceparse.core.images.photograph import Found, Missing, Photograph
 from faceparse.core.images.photograph_table import PARQUET, table_photographs
 from faceparse.core.images.photograph_tar import COMPRESSED, TAR, tar_photographs
 from faceparse.core.images.read_photograph import IMAGE_SUFFIXES
-from faceparse.core.text.paths import LONGEST_NAME, broken_link, files_below, is_hidden, leads_out, path_problem
+from faceparse.core.text.paths import LONGEST_NAME, broken_link, files_below, is_hidden, path_problem
 from faceparse.core.text.patterns import any_case, some, some_names
 
 LONGEST_BELOW = 2048
@@ -171,9 +171,10 @@ def _nameable(found: Found) -> Found:
 
 def _problem(below: str) -> str:
     """Reason why outputs cannot have this path; empty if they can."""
-    if leads_out(PurePosixPath(), below):
+    data = below.encode(errors="surrogateescape")
+    *folders, _ = parts = data.split(b"/")
+    if b".." in parts or data.startswith(b"/"):
         return "its path leads out of its place"
-    parts = [part.encode(errors="surrogateescape") for part in below.split("/")]
-    if "\0" in below or max(map(len, parts[:-1]), default=0) > LONGEST_NAME or len(b"/".join(parts)) > LONGEST_BELOW:
+    if b"\0" in data or len(data) > LONGEST_BELOW or any(len(folder) > LONGEST_NAME for folder in folders):
         return "outputs cannot have its path"
     return ""

@@ -90,7 +90,7 @@ def gather(
     taken = [source.name for source in inputs.photographs] + [camera_name(number) for number in inputs.cameras]
     names = _names([one.below for one in found.values()], taken)
     for one, name in zip(found.values(), names, strict=True):
-        kind = inputs.videos if _is_video(PurePath(one.below)) else inputs.photographs
+        kind = inputs.videos if _is_video(one.below) else inputs.photographs
         kind.append(Source(one.photograph.where, name, content=one.photograph.content))
     return inputs
 
@@ -122,17 +122,17 @@ def _names(paths: Sequence[str], taken: Sequence[str]) -> list[str]:
     The suffix stays where two files differ only in it, such as `a.jpg` and `a.png`.
     """
     files = [PurePath(path) for path in paths]
+    bare = [path.with_suffix("") for path in files]
+    stems = Counter([*map(str, bare), *taken])
     # A film has a folder of its own name, for its frames: no photograph may have outputs in it.
-    folders = {str(parent) for path in files for parent in path.parents}
-    stems = Counter([*(str(path.with_suffix("")) for path in files), *taken])
+    folders = {str(parent) for path in files for parent in path.parents} if any(map(_is_video, paths)) else set[str]()
     names = []
-    for path in files:
-        alone = stems[str(path.with_suffix(""))] == 1
-        alone &= not (_is_video(path) and str(path.with_suffix("")) in folders)
-        names.append(_fitting(path.with_suffix("") if alone else path.with_name(path.name.replace(".", "_"))))
+    for path, stem in zip(files, bare, strict=True):
+        alone = stems[str(stem)] == 1 and not (str(stem) in folders and _is_video(path.name))
+        names.append(_fitting(stem if alone else path.with_name(path.name.replace(".", "_"))))
     clash = [name for name, count in Counter([*names, *taken]).items() if count > 1]
-    films = {name for path, name in zip(files, names, strict=True) if _is_video(path)} | set(taken)
-    clash += [name for name in names if not films.isdisjoint(map(str, PurePath(name).parents))]
+    if films := {name for path, name in zip(paths, names, strict=True) if _is_video(path)} | set(taken):
+        clash += [name for name in names if not films.isdisjoint(map(str, PurePath(name).parents))]
     if clash:
         raise DatasetError(
             f"two inputs would both be written as {clash[0]!r}; give the folder of both with --recursive, or run "
@@ -141,8 +141,8 @@ def _names(paths: Sequence[str], taken: Sequence[str]) -> list[str]:
     return names
 
 
-def _is_video(path: PurePath) -> bool:
-    return path.suffix.lower() in VIDEO_SUFFIXES
+def _is_video(path: str) -> bool:
+    return path.lower().endswith(VIDEO_SUFFIXES)
 
 
 def _fitting(name: PurePath) -> str:
