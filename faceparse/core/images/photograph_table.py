@@ -139,12 +139,12 @@ def _beside(source: ListedFile, text: str) -> Photograph:
     Raises:
         DatasetError: it is at another place than the table, where this machine's user may see more than the stranger.
     """
-    local = isinstance(source, LocalFile)
-    if protocol_of(text) != ("" if local else protocol_of(source.where)) and (local or protocol_of(text)):
+    protocol = protocol_of(text)
+    if protocol and (isinstance(source, LocalFile) or protocol != protocol_of(source.address)):
         raise DatasetError(f"{source.where}: leads to {text[:80]}, another place; put the photographs beside the table")
     if isinstance(source, LocalFile):
         return Photograph(str(source.path.parent / text))
-    if not protocol_of(text):
+    if not protocol:
         if leads_out(PurePosixPath(), text):
             raise DatasetError(f"{source.where}: leads to {text[:80]}, out of its folder; name paths below the table")
         text = f"{source.address.rpartition('/')[0]}/{text}"

@@ -1,6 +1,7 @@
 """Photographs chosen by the model's doubt."""
 
 import csv
+import tarfile
 from pathlib import Path
 from typing import Any
 
@@ -111,3 +112,23 @@ def test_what_cannot_be_ranked_is_refused(
     with pytest.raises(error) as caught:
         plan(typed.format(photographs=photographs), **options)
     assert str(caught.value).startswith(expected)
+
+
+def test_photographs_in_tars_and_tables_are_ranked_and_rows_are_not_copied(parser: Parser, photographs: Path) -> None:
+    pq = pytest.importorskip("pyarrow.parquet", reason="pyarrow is not installed")
+    import pyarrow as pa
+
+    files = sorted(path for path in photographs.iterdir() if path.suffix != ".txt")
+    with tarfile.open("t.tar", "w") as tar:
+        for path in files:
+            tar.add(path, path.name)
+    pq.write_table(pa.table({"photo": [path.read_bytes() for path in files]}), "t.parquet")
+    expected = [one.doubt for one in plan(photographs).run(parser).ranked]
+    assert [one.doubt for one in plan("t.tar").run(parser).ranked] == expected
+    assert [one.doubt for one in plan("t.parquet", column="photo").run(parser).ranked] == expected
+    report = plan("t.tar", copy=Path("chosen"), first=2).run(parser)
+    for one in report.chosen:
+        name = Path(one.source.where).name
+        assert (Path("chosen/t") / name).read_bytes() == (photographs / name).read_bytes()
+    with pytest.raises(SettingsError, match=r"^--copy: t.parquet/00000000 is a row, not a file with a name; leave out"):
+        plan("t.parquet", copy=Path("other"))
