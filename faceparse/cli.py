@@ -26,6 +26,7 @@ from faceparse.commands import (
     predict,
     prepare,
     push,
+    report,
     runs,
     sweep,
     sync,
@@ -75,7 +76,7 @@ _GROUPS = {
     "To begin with": ("demo", "doctor"),
     "Data": ("prepare", "check", "dedupe", "edges", "uncertain"),
     "Training and scores": ("train", "sweep", "curve", "eval", "leaderboard"),
-    "A model in use": ("predict", "web", "models", "export", "import", "push"),
+    "A model in use": ("predict", "report", "web", "models", "export", "import", "push"),
     "Runs in MLflow": ("runs", "ui", "sync"),
 }
 """Heading -> commands, as the help shows them."""
@@ -116,6 +117,7 @@ app.command()(curve.curve)
 app.command("eval")(evaluate.evaluate)
 app.command()(leaderboard.leaderboard)
 app.command()(predict.predict)
+app.command()(report.report)
 app.command()(uncertain.uncertain)
 app.command()(web.web)
 app.command()(models.models)

@@ -27,6 +27,7 @@ COMMANDS = [
     "curve",
     "eval",
     "predict",
+    "report",
     "uncertain",
     "models",
     "export",

@@ -106,6 +106,13 @@ def predict(
     retry_failed: Annotated[
         bool, typer.Option("--retry-failed", help="With --resume, try the photographs in failed.csv again.")
     ] = False,
+    with_report: Annotated[
+        bool,
+        typer.Option(
+            "--report",
+            help="Also write report.html and report.json: photographs to look at, confidence, areas of classes.",
+        ),
+    ] = False,
     shard: Annotated[
         str | None,
         typer.Option(metavar="I/N", help="Only part I of N, such as 3/16, chosen by the photographs' paths."),
@@ -162,6 +169,7 @@ def predict(
         shard=shard,
         resume=resume,
         retry_failed=retry_failed,
+        report=with_report,
         stdin=sys.stdin.buffer.read,
         column=column,
     )
@@ -197,6 +205,8 @@ def predict(
     left_out = len(report.broken) + report.broken_before
     listed = f" (see {report.failed})" if report.failed else ""
     broken = f", {left_out} left out{listed}" if left_out else ""
+    if report.page is not None:
+        out.print(f"report: {report.page}")
     out.print(f"{output}: {done} parsed{before}{faceless}{broken}")
     if left_out or any(film.problem for film in report.films):
         raise typer.Exit(1)

@@ -78,6 +78,8 @@ def test_a_broken_photograph_is_listed_and_the_rest_is_done(
         (["{image}", "--smooth", "0.5"], "--smooth is for videos"),
         (["{image}", "--to", "zip"], "--to 'zip': not one of files, parquet, webdataset"),
         (["{image}", "--to", "parquet", "--save", "npy"], "--save npy: --to parquet holds labels and coco alone, "),
+        (["{image}", "--report", "--shard", "1/2"], "--report is about all shards; leave out --shard 1/2, and add "),
+        (["webcam:0", "--report"], "--report is about photographs, and there are only videos; leave it out"),
         (["webcam:0", "--to", "parquet"], "--to parquet is for photographs, and there are only videos; leave it out"),
         (["{image}", "--device", "tpu"], "device 'tpu': not one of auto, cpu, cuda, cuda:N, mps"),
         (["{image}", "--device", "mps"], "device 'mps': this torch finds no GPU of Apple's here; use --device cpu"),

@@ -21,12 +21,12 @@ GROUP = 32 * 2**20
 """Bytes of the files of a row group, about. As many are in memory at a time."""
 
 
-def must_have_pyarrow() -> None:
-    """Raise ResourceError if the package that writes Parquet is not installed."""
+def must_have_pyarrow(what: str = "--to parquet") -> None:
+    """Raise ResourceError, which names `what` needs it, if the package for Parquet is not installed."""
     try:
         import pyarrow.parquet  # noqa: F401
     except ImportError:
-        raise ResourceError("--to parquet: pyarrow is not installed; run 'pip install pyarrow'") from None
+        raise ResourceError(f"{what}: pyarrow is not installed; run 'pip install pyarrow'") from None
 
 
 def write_parquet(path: Path, rows: Iterable[Row]) -> Shard:

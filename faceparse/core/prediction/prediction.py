@@ -44,6 +44,7 @@ from faceparse.core.prediction.saving import (
 from faceparse.core.prediction.smoothing import check_keep
 from faceparse.core.prediction.tool_files import write_tool_files
 from faceparse.core.prediction.video import Video, check_pyav
+from faceparse.core.prediction.write_report import write_report
 from faceparse.core.runtime.checksums import sha256
 
 DEFAULT_SAVE = ("labels", "overlays")
@@ -71,6 +72,8 @@ class PredictReport:
     """Number of photographs that are broken as an earlier command found, and were not tried again."""
     failed: Path | None = None
     """List of all broken photographs; None if there are none."""
+    page: Path | None = None
+    """The report as HTML, where it was asked for."""
 
 
 @dataclass(frozen=True)
@@ -89,6 +92,7 @@ class PredictionPlan:
     shard: Shard | None = None
     resume: bool = False
     retry_failed: bool = False
+    report: bool = False
 
     def run(
         self,
@@ -144,6 +148,18 @@ class PredictionPlan:
                 report.failed = write_failed(self.outputs.folder, self.inputs.photographs, ledger, self.shard)
                 if self.shard is None:
                     write_tool_files(self.outputs, self.inputs.photographs, ledger)
+                if self.report:
+                    report.page = write_report(
+                        self.outputs.folder,
+                        self.inputs.photographs,
+                        ledger,
+                        parser,
+                        self.outputs.label_set,
+                        finder=find(film=False),
+                        geometry=geometry,
+                        batch_size=batch_size,
+                        track=track,
+                    )
         films: list[tuple[str, Film]] = [(source.name, Video(source.where)) for source in self.inputs.videos]
         films += [(camera_name(number), Camera(number)) for number in self.inputs.cameras]
         for name, film in films:
@@ -206,6 +222,7 @@ def plan_prediction(
     shard: str | None = None,
     resume: bool = False,
     retry_failed: bool = False,
+    report: bool = False,
     stdin: Callable[[], bytes] = bytes,
     column: str | None = None,
 ) -> PredictionPlan:
@@ -220,6 +237,7 @@ def plan_prediction(
         to: where outputs of photographs go: files, parquet or webdataset.
         shard: `3/16`: only photographs and videos of this part.
         resume: whether to pass over photographs that are done, `retry_failed`: but not those that were broken.
+        report: whether to write a report about all photographs.
         stdin: reads what `-` stands for.
         column: column of Parquet files; default: `image`, or the only one that fits.
 
@@ -231,6 +249,10 @@ def plan_prediction(
     if retry_failed and not resume:
         raise SettingsError("--retry-failed is for a command that goes on; add --resume")
     part = read_shard(shard) if shard is not None else None
+    if report and part is not None:
+        raise SettingsError(
+            f"--report is about all shards; leave out --shard {part}, and add --resume when all of them are done"
+        )
     inputs = gather(typed, output, recursive=recursive, stdin=stdin, column=column)
     films = bool(inputs.videos or inputs.cameras)
     kinds = choose_kinds(save) if save else None
@@ -248,6 +270,8 @@ def plan_prediction(
         raise SettingsError(f"--save {kinds[0]} is for photographs, and there are only videos; use labels or json")
     if to != FILES and not inputs.photographs:
         raise SettingsError(f"--to {to} is for photographs, and there are only videos; leave it out")
+    if report and not inputs.photographs:
+        raise SettingsError("--report is about photographs, and there are only videos; leave it out")
     if smooth and not films:
         raise SettingsError("--smooth is for videos and cameras, and there are only photographs")
     check_keep(smooth)
@@ -266,7 +290,9 @@ def plan_prediction(
         if inputs.cameras:
             raise SettingsError(f"--shard {part}: a camera has no parts; leave out webcam:{inputs.cameras[0]}")
         inputs = inputs.part(part)
-    return PredictionPlan(inputs, outputs, of_films, finder, min_face, smooth, options, part, resume, retry_failed)
+    return PredictionPlan(
+        inputs, outputs, of_films, finder, min_face, smooth, options, part, resume, retry_failed, report
+    )
 
 
 def _options(outputs: Outputs, faces: str, min_face: float) -> dict[str, str]:
