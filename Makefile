@@ -29,7 +29,7 @@ TESTS := tests
 test-minimum: $(UV)
 	$(UV) venv --quiet --allow-existing --python 3.11 .venv-minimum
 	$(UV) pip install --quiet $(if $(TORCH),--torch-backend $(TORCH)) --python .venv-minimum/bin/python \
-	  --resolution lowest-direct --editable '.[docs,heic,openvino,parquet,s3,sweep,test,timm,video]'
+	  --resolution lowest-direct --editable '.[docs,heic,openvino,parquet,ray,s3,sweep,test,timm,video]'
 	.venv-minimum/bin/python -m pytest --numprocesses 3 --dist worksteal -o filterwarnings=default $(TESTS)
 
 # The package alone may not import what only the extras docs and dev install.

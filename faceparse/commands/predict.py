@@ -117,6 +117,25 @@ def predict(
         str | None,
         typer.Option(metavar="I/N", help="Only part I of N, such as 3/16, chosen by the photographs' paths."),
     ] = None,
+    ray: Annotated[
+        str | None,
+        typer.Option(
+            metavar="local|auto|HOST:PORT",
+            help="Parse photographs on a Ray cluster: one made of this machine, the one that this machine is in, or "
+            "the one with that head.",
+        ),
+    ] = None,
+    ray_actors: Annotated[
+        int | None,
+        typer.Option(
+            "--ray-actors",
+            min=1,
+            help="Copies of the model in the cluster. Default: one a GPU; without GPUs, as many as there is room for.",
+        ),
+    ] = None,
+    ray_threads: Annotated[
+        int | None, typer.Option("--ray-threads", min=1, help="Threads of each copy of the model. Default: 1.")
+    ] = None,
     gpus: Gpus = None,
     device: Device = None,
     batch_size: BatchSize = None,
@@ -134,6 +153,7 @@ def predict(
 
     from faceparse.commands.console import err, out, silent_libraries, track
     from faceparse.core.errors import SettingsError
+    from faceparse.core.export.model_bytes import model_bytes
     from faceparse.core.files.reading import read_bytes
     from faceparse.core.load import load_model_from
     from faceparse.core.parser.inference import load_parser
@@ -141,9 +161,14 @@ def predict(
     from faceparse.core.prediction.inputs import STDIN, read_list
     from faceparse.core.prediction.made_with import origin_of
     from faceparse.core.prediction.prediction import plan_prediction
+    from faceparse.core.prediction.ray_photographs import RayPool
     from faceparse.core.text.patterns import some
 
     silent_libraries()
+    if ray is None and (ray_actors or ray_threads):
+        raise SettingsError("--ray-actors and --ray-threads are for --ray; add --ray local, auto or HOST:PORT")
+    if ray is not None and gpus is not None:
+        raise SettingsError("--gpus: with --ray, Ray gives each copy of the model a GPU of its own; leave it out")
     name, typed = split_model(model, inputs or [])
     if from_file is not None:
         listed = sys.stdin.buffer.read() if str(from_file) == STDIN else read_bytes(from_file, pipes=True)
@@ -173,13 +198,19 @@ def predict(
         stdin=sys.stdin.buffer.read,
         column=column,
     )
-    parser = load_parser(loaded, loaded.device(device_name(gpus, device) or "auto"), parse_size(input_size))
+    where, size = device_name(gpus, device) or "auto", parse_size(input_size)
+    pool = None
+    if ray is not None:
+        copy = model_bytes(loaded, trust=trust)
+        pool = RayPool(ray, copy.opened, ray_actors, ray_threads or 1, device=where, input_size=size)
+    parser = load_parser(loaded, loaded.device(where if pool is None else "cpu"), size)
     report = plan.run(
         parser,
         geometry=loaded.geometry,
         part_classes=loaded.part_classes,
         origin=origin_of(loaded),
         batch_size=batch_size or 4,
+        pool=pool,
         track=track,
         tell=err.print,
     )

@@ -9,6 +9,7 @@ VARIABLES = {
     "ORT_DISABLE_TELEMETRY": "1",  # ONNX Runtime: it writes ~/.cache/Microsoft and sends from its import on
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "HF_HUB_DISABLE_TELEMETRY": "1",  # without it the hub is told the versions of Python and PyTorch
+    "RAY_USAGE_STATS_ENABLED": "0",  # of clusters that this process makes
     "NNCF_CI": "1",  # the only switch that NNCF has
 }
 """Environment variable -> the value that switches a library's reports off."""

@@ -6,6 +6,9 @@ from typing import Literal
 from faceparse.core.errors import SettingsError
 from faceparse.core.faces.face import Finder
 from faceparse.core.faces.finders_from_files import face_finder
+from faceparse.core.faces.geometry import FaceGeometry
+from faceparse.core.faces.own_finder import PartParser, own_finder
+from faceparse.core.labels.classes import Classes
 
 AUTO, NONE = "auto", "none"
 
@@ -20,6 +23,19 @@ def choose_finder(faces: str) -> Finder | Literal["auto"] | None:
     if faces == AUTO:
         return "auto"
     return None if faces == NONE else face_finder(Path(faces))
+
+
+def chosen_finder(
+    choice: Finder | Literal["auto"] | None,
+    parser: PartParser,
+    geometry: FaceGeometry | None,
+    label_set: Classes,
+    min_face: float,
+    *,
+    film: bool = False,
+) -> Finder | None:
+    """The finder that `choose_finder` has returned; for "auto" the parser itself: see `own_finder`."""
+    return own_finder(parser, geometry, label_set, min_face, film=film) if choice == "auto" else choice
 
 
 def check_min_face(min_face: float) -> float:

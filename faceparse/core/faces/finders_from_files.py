@@ -43,24 +43,30 @@ HOME = "its file is face_detection_yunet_2023mar.onnx of github.com/opencv/openc
 class YuNet:
     """OpenCV's face detector, from its ONNX file (Wu, Peng, Yu, *YuNet: A Tiny Millisecond-level Face Detector*)."""
 
-    def __init__(self, path: Path) -> None:
-        """Load the detector.
+    def __init__(self, path: Path, content: bytes | None = None) -> None:
+        """Load the detector from its file, or from the file's `content` in another process.
 
         Raises:
             DatasetError: the file is missing, or is not that detector.
         """
-        read_bytes(path)
-        try:
-            must_be_a_model(path, str(path))
-        except CheckpointError as error:
-            raise DatasetError(f"{error}; {HOME}") from None
+        if content is None:
+            content = read_bytes(path)
+            try:
+                must_be_a_model(path, str(path))
+            except CheckpointError as error:
+                raise DatasetError(f"{error}; {HOME}") from None
+        self._path, self._content = path, content
         cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)  # errors are raised all the same
         self._lock = threading.Lock()  # a detector has one size at a time
         try:
-            self._detector = cv2.FaceDetectorYN.create(str(path), "", (32, 32), MIN_SCORE)
+            model, no_config = np.frombuffer(content, np.uint8), np.empty(0, np.uint8)
+            self._detector = cv2.FaceDetectorYN.create("onnx", model, no_config, (32, 32), MIN_SCORE)
             self("", np.zeros((32, 32, 3), np.uint8))
         except cv2.error as error:
             raise DatasetError(f"{path}: not a YuNet face detector ({error.err}); {HOME}") from None
+
+    def __reduce__(self) -> tuple[type, tuple[Path, bytes]]:  # processes on other machines may not see the file
+        return type(self), (self._path, self._content)
 
     def __call__(self, where: str, image: np.ndarray) -> list[Face]:
         """Find the faces of an H x W x 3 uint8 RGB photograph."""

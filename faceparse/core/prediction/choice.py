@@ -19,7 +19,7 @@ from faceparse.core.machine.parallel import Track, untracked
 from faceparse.core.parser.inference import Parser
 from faceparse.core.parser.mirrored import check_mirror
 from faceparse.core.prediction.inputs import STDIN, Source, gather
-from faceparse.core.prediction.parsed_photographs import Broken
+from faceparse.core.prediction.photograph_states import Broken
 from faceparse.core.prediction.uncertainty import Doubtful, photographs_with_doubt
 
 COLUMNS = ("photograph", "uncertainty", "entropy", "disagreement", "faces")

@@ -28,10 +28,10 @@ from faceparse.core.images.palette import encode_palette_png
 from faceparse.core.images.read_photograph import IMAGE_SUFFIXES
 from faceparse.core.labels.label_set import LabelSet
 from faceparse.core.prediction.input_shard import Shard
-from faceparse.core.prediction.parsed_photographs import Photograph
 from faceparse.core.prediction.part_parquet import copy_parquet_part, parquet_names, write_parquet_part
 from faceparse.core.prediction.part_row import PART_SUFFIXES, Part, PartRow, part_sizes, utf8
 from faceparse.core.prediction.part_tar import copy_tar_part, tar_names, write_tar_part
+from faceparse.core.prediction.photograph_states import Photograph
 from faceparse.core.prediction.prediction_ledger import Entry, Ledger
 from faceparse.core.prediction.saving import FILES, Outputs
 

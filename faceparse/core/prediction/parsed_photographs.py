@@ -1,61 +1,61 @@
-"""Reads photographs and parses them. Threads read and crop, the caller's thread runs the network."""
+"""Parses photographs. Threads read and crop, the caller's thread runs the network."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
 
 from faceparse.core.errors import FaceparseError
-from faceparse.core.faces.crops import Crop, crop_picture
-from faceparse.core.faces.face import Face, Finder
+from faceparse.core.faces.crops import crop_picture, paste, settle
+from faceparse.core.faces.face import Finder
 from faceparse.core.faces.geometry import FaceGeometry
-from faceparse.core.images.crop import Fit
-from faceparse.core.images.read_photograph import Picture, decode_picture
-from faceparse.core.images.warp import Size
 from faceparse.core.machine.parallel import default_processes, map_threads
 from faceparse.core.parser.inference import Parser, PendingArray, copy_to_host
 from faceparse.core.prediction.batches import batch_logits
 from faceparse.core.prediction.inputs import Source
+from faceparse.core.prediction.photograph_facts import facts_of
+from faceparse.core.prediction.photograph_states import Broken, Decoded, Parsed, Photograph
+from faceparse.core.prediction.photographs import read_photograph
+from faceparse.core.prediction.saving import OF_ANSWERS, Outputs
 
 
 @dataclass(frozen=True)
-class Photograph:
-    """A photograph, ready for the network."""
+class PhotographParser:
+    """A parser with all that turns photographs into its answers."""
 
-    source: Source
-    picture: Picture
-    faces: list[Face] | None
-    """None where the picture is parsed as a whole."""
-    crops: list[Crop]
-    stamp: str
-    """The source's stamp, taken before it was read."""
-    data: bytes = b""
-    """The encoded photograph."""
+    parser: Parser
+    finder: Finder | None = None
+    """None: photographs are parsed as a whole."""
+    geometry: FaceGeometry | None = None
+    batch_size: int = 4
 
+    def crop(self, read: Decoded | Broken) -> Photograph | Broken:
+        """Find the faces of a photograph and crop them for the network."""
+        if isinstance(read, Broken):
+            return read
+        source, picture = read.source, read.picture
+        try:
+            faces = self.finder(source.where, picture.image) if self.finder else None
+        except FaceparseError as error:
+            return Broken(source, str(error), read.stamp)
+        crops = crop_picture(picture.image, faces, self.parser.input_size, self.geometry, self.parser.fit)
+        return Photograph(source, picture, read.stamp, read.data, faces, crops)
 
-@dataclass(frozen=True)
-class Broken:
-    """A photograph that could not be read."""
-
-    source: Source
-    problem: str
-    """One line that names it."""
-    stamp: str
-    crops: tuple[Crop, ...] = ()
+    def answers(
+        self, photographs: Iterable[Photograph | Broken]
+    ) -> Iterator[tuple[Photograph | Broken, list[PendingArray]]]:
+        """Yield each photograph with the network's answers to its crops, in order."""
+        for photograph, logits in batch_logits(self.parser, photographs, self.batch_size):
+            yield photograph, [copy_to_host(one) for one in logits]
 
 
 def parsed_photographs(
-    parser: Parser,
-    sources: Sequence[Source],
-    *,
-    finder: Finder | None = None,
-    geometry: FaceGeometry | None = None,
-    batch_size: int = 4,
+    parser: PhotographParser, sources: Sequence[Source]
 ) -> Iterator[tuple[Photograph | Broken, list[PendingArray]]]:
     """Yield each photograph with the answers to its crops, in order. Two batches are read ahead."""
-    read = partial(_read, finder=finder, size=parser.input_size, geometry=geometry, fit=parser.fit)
-    photographs = map_threads(read, sources, file_threads(), ahead=2 * batch_size)
-    for photograph, logits in batch_logits(parser, photographs, batch_size):
-        yield photograph, [copy_to_host(one) for one in logits]
+
+    def read(source: Source) -> Photograph | Broken:
+        return parser.crop(read_photograph(source))
+
+    yield from parser.answers(map_threads(read, sources, file_threads(), ahead=2 * parser.batch_size))
 
 
 def file_threads() -> int:
@@ -63,14 +63,12 @@ def file_threads() -> int:
     return min(default_processes(), 8)
 
 
-def _read(
-    source: Source, *, finder: Finder | None, size: Size, geometry: FaceGeometry | None, fit: Fit
-) -> Photograph | Broken:
-    stamp = source.stamp
-    try:
-        data = source.bytes()
-        picture = decode_picture(data, source.where)
-        faces = finder(source.where, picture.image) if finder else None
-    except FaceparseError as error:  # one broken photograph must not stop the others
-        return Broken(source, str(error), stamp)
-    return Photograph(source, picture, faces, crop_picture(picture.image, faces, size, geometry, fit), stamp, data)
+def paste_back(photo: Photograph | Broken, pending: Iterable[PendingArray], outputs: Outputs) -> Parsed | Broken:
+    """Paste the network's answers to a photograph's crops back into it."""
+    if isinstance(photo, Broken):
+        return photo
+    answers = [one() for one in pending]
+    settled = settle(answers, photo.crops)
+    labels = paste(settled, photo.crops, photo.picture.size, clear=photo.picture.clear)
+    facts = facts_of(labels.label, len(outputs.label_set), photo.faces, answers, photo.crops)
+    return Parsed(photo, labels, facts, None if OF_ANSWERS.isdisjoint(outputs.kinds) else settled)

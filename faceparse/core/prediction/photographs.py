@@ -1,137 +1,81 @@
-"""Parses photographs and saves what was asked for. Threads encode and write."""
+"""Reads photographs, and saves what was asked for of each. What happens in between is in `parsed_photographs.py`.
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from functools import partial
-from typing import Any, NamedTuple
+Nothing here needs PyTorch: many processes may read and save.
+"""
+
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
-from faceparse.core.annotations.tool_file import ToolFile
-from faceparse.core.faces.crops import PictureLabels, paste, settle
-from faceparse.core.faces.face import Finder
-from faceparse.core.faces.geometry import FaceGeometry
+from faceparse.core.errors import FaceparseError
+from faceparse.core.faces.crops import PictureLabels
 from faceparse.core.faces.matte import matte, softmax
 from faceparse.core.images.overlay import with_transparency
-from faceparse.core.machine.parallel import Track, map_threads, untracked
-from faceparse.core.parser.inference import Parser, PendingArray
+from faceparse.core.images.read_photograph import decode_picture
 from faceparse.core.prediction.inputs import Source
-from faceparse.core.prediction.output_parts import PartWriter, row_of
-from faceparse.core.prediction.parsed_photographs import Broken, Photograph, file_threads, parsed_photographs
-from faceparse.core.prediction.part_row import PartRow
-from faceparse.core.prediction.photograph_facts import Facts, facts_of
-from faceparse.core.prediction.prediction_ledger import Entry, Ledger
+from faceparse.core.prediction.output_parts import row_of
+from faceparse.core.prediction.photograph_facts import Facts
+from faceparse.core.prediction.photograph_states import Broken, Decoded, Parsed, Photograph, Saved
+from faceparse.core.prediction.prediction_ledger import Entry
 from faceparse.core.prediction.probabilities import save_probabilities
 from faceparse.core.prediction.saving import FILES, Outputs
 from faceparse.core.prediction.tool_files import tool_describers
 
 
-class PhotographsReport(NamedTuple):
-    """Result of parsing photographs."""
-
-    done: int
-    """Number of photographs that were parsed."""
-    faceless: list[str]
-    """Photographs that were parsed, but without a face."""
-    broken: list[str]
-    """One line for each photograph that could not be read."""
-    notices: list[str]
-    """One line for each photograph that was parsed, but whose file has a peculiarity that users should know."""
+def read_photograph(source: Source) -> Decoded | Broken:
+    """Read and decode a photograph."""
+    stamp = source.stamp
+    try:
+        data = source.bytes()
+        return Decoded(source, decode_picture(data, source.where), stamp, data)
+    except FaceparseError as error:  # one broken photograph must not stop the others
+        return Broken(source, str(error), stamp)
 
 
-@dataclass(frozen=True)
-class Saved:
-    """A photograph whose outputs are in place, or one that is broken."""
-
-    source: Source
-    entry: Entry
-    row: PartRow | None = None
-    """Its outputs, where they are still to be written into a part."""
-
-
-def predict_photographs(
-    parser: Parser,
-    sources: Sequence[Source],
-    outputs: Outputs,
-    ledger: Ledger,
-    *,
-    finder: Finder | None = None,
-    geometry: FaceGeometry | None = None,
-    batch_size: int = 4,
-    track: Track = untracked,
-) -> PhotographsReport:
-    """Parse photographs, save the `outputs` of each, then note it. About five batches are in memory at a time.
-
-    With parts, the rows of one are in memory, too. What is one file of all photographs is not written, but what it says
-    about each is noted.
+def save_photograph(parsed: Parsed | Broken, outputs: Outputs) -> Saved:
+    """Write a photograph's files, or make its row of a part.
 
     Raises:
         OutputError: something cannot be written.
     """
-    done, faceless, broken, notices = 0, list[str](), list[str](), list[str]()
-    parsed = parsed_photographs(parser, sources, finder=finder, geometry=geometry, batch_size=batch_size)
-    describers = tool_describers(outputs)
-    save = partial(save_photograph, outputs, describers)
-    saved = map_threads(save, parsed, file_threads(), ahead=2 * batch_size)
-    with PartWriter(outputs, ledger) as writer:
-        for one in track(saved, len(sources), "predict"):
-            writer.note(one.source.name, one.entry, one.row)
-            if one.entry.problem:
-                broken.append(one.entry.problem)
-                continue
-            done += 1
-            if one.entry.faces == 0:
-                faceless.append(one.source.where)
-            if one.entry.notice:
-                notices.append(f"{one.source.where}: {one.entry.notice}")
-    return PhotographsReport(done, faceless, broken, notices)
-
-
-def save_photograph(
-    outputs: Outputs, describers: Mapping[str, ToolFile], parsed: tuple[Photograph | Broken, list[PendingArray]]
-) -> Saved:
-    """Write a photograph's files, or make its row of a part. Threads call it.
-
-    Raises:
-        OutputError: something cannot be written.
-    """
-    photo, pending = parsed
-    if isinstance(photo, Broken):
-        return Saved(photo.source, Entry(photo.source.path, photo.stamp, photo.problem))
-    source, picture, size = photo.source, photo.picture, photo.picture.size
-    answers = [one() for one in pending]
-    settled = settle(answers, photo.crops)
-    found = paste(settled, photo.crops, size, clear=picture.clear)
-    facts = facts_of(found.label, len(outputs.label_set), photo.faces, answers, photo.crops)
-    described = {kind: one.describe(found.label, found.owner) for kind, one in describers.items()}
-    number = None if photo.faces is None else len(photo.faces)
-    entry = Entry(source.path, photo.stamp, "", size, number, picture.notice, described, facts)
-    if outputs.to == FILES:
-        _save_files(outputs, photo, settled, found, facts)
-        return Saved(source, entry)
-    content = _describe(outputs, photo, facts)
-    return Saved(source, entry, row_of(outputs, photo, content, found.label))
-
-
-def _save_files(
-    outputs: Outputs, photo: Photograph, settled: list[np.ndarray], found: PictureLabels, facts: Facts
-) -> None:
+    if isinstance(parsed, Broken):
+        return Saved(parsed.source, Entry(parsed.source.path, parsed.stamp, parsed.problem))
+    photo, labels, facts = parsed.photo, parsed.labels, parsed.facts
     source, picture = photo.source, photo.picture
-    outputs.save_picture(source.name, picture, found, photo.crops)
-    if "alpha" in outputs.kinds:
-        probabilities = [softmax(answer) for answer in settled]
-        mask = matte(picture.image, probabilities, photo.crops, found.owner, outputs.shown)
-        outputs.save_alpha(source.name, with_transparency(mask, picture.own))
-    outputs.save_instances(source.name, found.owner)
-    outputs.save_labelme(source.name, source.where, found)
-    if "probabilities" in outputs.kinds:
-        path, classes = outputs.path("probabilities", source.name, ".npy"), len(outputs.label_set)
-        save_probabilities(path, settled, photo.crops, picture.size, classes, clear=picture.clear)
-    for crop, answer in zip(photo.crops, settled, strict=True):
-        if not crop.wide:
-            outputs.save_crop(source.name, crop.face, crop, answer)
+    described = {kind: one.describe(labels.label, labels.owner) for kind, one in tool_describers(outputs).items()}
+    number = None if photo.faces is None else len(photo.faces)
+    entry = Entry(source.path, photo.stamp, "", picture.size, number, picture.notice, described, facts)
+    if outputs.to == FILES:
+        _save_files(outputs, parsed)
+        return Saved(source, entry)
+    return Saved(source, entry, row_of(outputs, photo, _describe(outputs, photo, facts), labels.label))
+
+
+def _save_files(outputs: Outputs, parsed: Parsed) -> None:
+    photo, labels, name = parsed.photo, parsed.labels, parsed.photo.source.name
+    outputs.save_picture(name, photo.picture, labels, photo.crops)
+    outputs.save_instances(name, labels.owner)
+    outputs.save_labelme(name, photo.source.where, labels)
+    if parsed.answers is not None:
+        _save_answers(outputs, photo, labels, parsed.answers)
     if "json" in outputs.kinds:
-        outputs.save_json(source.name, _describe(outputs, photo, facts))
+        outputs.save_json(name, _describe(outputs, photo, parsed.facts))
+
+
+def _save_answers(outputs: Outputs, photo: Photograph, labels: PictureLabels, answers: Sequence[np.ndarray]) -> None:
+    """Save what is made of the network's answers, and not of the labels alone: see `OF_ANSWERS`."""
+    name, picture = photo.source.name, photo.picture
+    if "alpha" in outputs.kinds:
+        probabilities = [softmax(answer) for answer in answers]
+        mask = matte(picture.image, probabilities, photo.crops, labels.owner, outputs.shown)
+        outputs.save_alpha(name, with_transparency(mask, picture.own))
+    if "probabilities" in outputs.kinds:
+        path, classes = outputs.path("probabilities", name, ".npy"), len(outputs.label_set)
+        save_probabilities(path, answers, photo.crops, picture.size, classes, clear=picture.clear)
+    for crop, answer in zip(photo.crops, answers, strict=True):
+        if not crop.wide:
+            outputs.save_crop(name, crop.face, crop, answer)
 
 
 def _describe(outputs: Outputs, photo: Photograph, facts: Facts) -> dict[str, Any]:

@@ -2,19 +2,19 @@
 
 import os
 from collections.abc import Callable, Sequence
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Literal
 
 from faceparse.core.errors import DatasetError, OutputError, SettingsError
-from faceparse.core.faces.choose_finder import AUTO, NONE, check_min_face, choose_finder
+from faceparse.core.faces.choose_finder import AUTO, NONE, check_min_face, choose_finder, chosen_finder
 from faceparse.core.faces.face import Finder
 from faceparse.core.faces.finders_from_files import Boxes
 from faceparse.core.faces.geometry import FaceGeometry, if_consistent
 from faceparse.core.faces.outline import Outline, read_length
-from faceparse.core.faces.own_finder import MIN_FACE, own_finder
+from faceparse.core.faces.own_finder import MIN_FACE
 from faceparse.core.labels.label_set import LabelSet
 from faceparse.core.machine.parallel import Track, untracked
 from faceparse.core.machine.stopping import ending_cleanly
@@ -26,9 +26,11 @@ from faceparse.core.prediction.input_shard import Shard, read_shard
 from faceparse.core.prediction.inputs import Inputs, Source, camera_name, gather
 from faceparse.core.prediction.made_with import Origin, describe_label_set
 from faceparse.core.prediction.output_parts import begin_parts
-from faceparse.core.prediction.photographs import predict_photographs
+from faceparse.core.prediction.parsed_photographs import PhotographParser
 from faceparse.core.prediction.prediction_ledger import Ledger, open_ledger
+from faceparse.core.prediction.ray_photographs import RayPool
 from faceparse.core.prediction.remaining import remaining
+from faceparse.core.prediction.saved_photographs import note_photographs, saved_photographs
 from faceparse.core.prediction.saving import (
     FILES,
     OF_CLASSES,
@@ -102,6 +104,7 @@ class PredictionPlan:
         part_classes: LabelSet | None = None,
         origin: Origin | None = None,
         batch_size: int = 4,
+        pool: RayPool | None = None,
         track: Track = untracked,
         tell: Callable[[str], object] = lambda _: None,
     ) -> PredictReport:
@@ -111,6 +114,7 @@ class PredictionPlan:
             origin: what else outputs depend on: the model, see `origin_of`.
             tell: shows a line before the work.
             geometry: where faces lie in the parser's training crops.
+            pool: parses the photographs in place of this process; it has the same model.
             part_classes: label set in whose classes the parser finds faces. Default: that of the outputs.
 
         Raises:
@@ -118,48 +122,22 @@ class PredictionPlan:
             InterruptedRunError: SIGTERM came; what is done is noted.
             DeviceError: there is no such camera.
             SettingsError: the command is to resume, or the folder holds parts, but its outputs were made with other
-                options.
+                options; or there is a `pool`, and a video.
+            ResourceError: the `pool` has no cluster, or nothing comes back from it.
             DatasetError: the command is to resume, but outputs of another photograph have the same name.
         """
-        make_output_folder(self.outputs.folder)
-        report = PredictReport()
+        if pool is not None:
+            self._refuse_films()
         geometry = if_consistent(geometry)
-        find = partial(self._finder, parser, geometry, part_classes or self.outputs.label_set)
-        if self.inputs.photographs:
-            made_with = {**(origin or {}), **self.options, "--input-size": ",".join(map(str, parser.input_size))}
-            names = [source.name for source in self.inputs.photographs]
-            parts = self.outputs.to != FILES
-            opened = open_ledger(
-                self.outputs.folder, made_with, names, shard=self.shard, resume=self.resume, parts=parts
-            )
-            with ending_cleanly(f"{self.outputs.folder}: stopped; --resume goes on"), opened as ledger:
-                sources = self._sources(ledger, report, tell)
-                begin_parts(self.outputs, ledger, (source.name for source in sources))
-                report.photographs, report.faceless, report.broken, report.notices = predict_photographs(
-                    parser,
-                    sources,
-                    self.outputs,
-                    ledger,
-                    finder=find(film=False),
-                    geometry=geometry,
-                    batch_size=batch_size,
-                    track=track,
-                )
-                report.failed = write_failed(self.outputs.folder, self.inputs.photographs, ledger, self.shard)
-                if self.shard is None:
-                    write_tool_files(self.outputs, self.inputs.photographs, ledger)
-                if self.report:
-                    report.page = write_report(
-                        self.outputs.folder,
-                        self.inputs.photographs,
-                        ledger,
-                        parser,
-                        self.outputs.label_set,
-                        finder=find(film=False),
-                        geometry=geometry,
-                        batch_size=batch_size,
-                        track=track,
-                    )
+        part_classes = part_classes or self.outputs.label_set
+        find = partial(chosen_finder, self.finder, parser, geometry, part_classes, self.min_face)
+        report = PredictReport()
+        with nullcontext() if pool is None else pool.joined():
+            make_output_folder(self.outputs.folder)
+            if self.inputs.photographs:
+                made_with = {**(origin or {}), **self.options, "--input-size": ",".join(map(str, parser.input_size))}
+                one = PhotographParser(parser, find(film=False), geometry, batch_size)
+                self._photographs(made_with, one, pool, report, track, tell)
         films: list[tuple[str, Film]] = [(source.name, Video(source.where)) for source in self.inputs.videos]
         films += [(camera_name(number), Camera(number)) for number in self.inputs.cameras]
         for name, film in films:
@@ -181,6 +159,44 @@ class PredictionPlan:
                 report.broken.append(str(error))
         return report
 
+    def _photographs(
+        self,
+        made_with: Origin,
+        parser: PhotographParser,
+        pool: RayPool | None,
+        report: PredictReport,
+        track: Track,
+        tell: Callable[[str], object],
+    ) -> None:
+        folder, photographs = self.outputs.folder, self.inputs.photographs
+        names, parts = [source.name for source in photographs], self.outputs.to != FILES
+        opened = open_ledger(folder, made_with, names, shard=self.shard, resume=self.resume, parts=parts)
+        with ending_cleanly(f"{folder}: stopped; --resume goes on"), opened as ledger:
+            sources = self._sources(ledger, report, tell)
+            begin_parts(self.outputs, ledger, (source.name for source in sources))
+            if pool is None:
+                saved = saved_photographs(parser, sources, self.outputs)
+            else:
+                saved = pool.saved_photographs(
+                    sources, self.outputs, self.finder, self.min_face, batch_size=parser.batch_size, tell=tell
+                )
+            report.photographs, report.faceless, report.broken, report.notices = note_photographs(
+                saved, sources, self.outputs, ledger, track
+            )
+            report.failed = write_failed(folder, photographs, ledger, self.shard)
+            if self.shard is None:
+                write_tool_files(self.outputs, photographs, ledger)
+            if self.report:
+                report.page = write_report(photographs, ledger, parser, self.outputs, track)
+
+    def _refuse_films(self) -> None:
+        films = [source.where for source in self.inputs.videos] + [f"webcam:{one}" for one in self.inputs.cameras]
+        if films:
+            raise SettingsError(
+                f"--ray is for photographs; parse {films[0]} by a command without it, and name the photographs beside "
+                "videos by a pattern, such as 'a/**/*.jpg'"
+            )
+
     def _sources(self, ledger: Ledger, report: PredictReport, tell: Callable[[str], object]) -> list[Source]:
         """Photographs to parse; the others are counted in the report."""
         sources, folder = self.inputs.photographs, self.outputs.folder
@@ -195,13 +211,6 @@ class PredictionPlan:
             if left.done:
                 tell(f"{folder}: parses all {len(sources)} photographs; --resume would pass over {left.done} of them")
         return sources
-
-    def _finder(
-        self, parser: Parser, geometry: FaceGeometry | None, part_classes: LabelSet, *, film: bool
-    ) -> Finder | None:
-        if self.finder == "auto":
-            return own_finder(parser, geometry, part_classes, self.min_face, film=film)
-        return self.finder
 
 
 def plan_prediction(

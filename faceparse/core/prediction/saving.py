@@ -43,6 +43,8 @@ ENDINGS = {
 
 OF_CLASSES = frozenset({"cutouts", "alpha", "masks"})
 """Kinds of output that keep chosen classes alone."""
+OF_ANSWERS = frozenset({"alpha", "crops", "probabilities"})
+"""Kinds of output that are made of the network's answers, and not of the labels alone."""
 OUTLINED = frozenset({"cutouts", "masks"})
 """Kinds of output whose edge can be moved and faded."""
 PHOTOGRAPHS_ALONE = frozenset({"instances", "crops", *ONE_EACH, *OF_ALL})

@@ -12,7 +12,8 @@ from faceparse.core.labels.label_set import LabelSet
 from faceparse.core.parser.inference import Parser
 from faceparse.core.parser.mirrored import BothViews
 from faceparse.core.prediction.inputs import Source
-from faceparse.core.prediction.parsed_photographs import Broken, parsed_photographs
+from faceparse.core.prediction.parsed_photographs import PhotographParser, parsed_photographs
+from faceparse.core.prediction.photograph_states import Broken
 
 
 @dataclass(frozen=True)
@@ -89,7 +90,7 @@ def photographs_with_doubt(
 ) -> Iterator[Doubtful | Broken]:
     """Yield each photograph with the model's doubt, in order; the network sees each crop twice."""
     both = Parser(BothViews(parser.network, label_set, parser.device), parser.device, parser.fit)
-    for photo, answers in parsed_photographs(both, sources, finder=finder, geometry=geometry, batch_size=batch_size):
+    for photo, answers in parsed_photographs(PhotographParser(both, finder, geometry, batch_size), sources):
         if isinstance(photo, Broken):
             yield photo
             continue

@@ -5,35 +5,23 @@ from pathlib import Path
 
 from faceparse.core.datasets.shard_parquet import must_have_pyarrow
 from faceparse.core.errors import DatasetError
-from faceparse.core.faces.crops import paste, settle
-from faceparse.core.faces.face import Finder
-from faceparse.core.faces.geometry import FaceGeometry
 from faceparse.core.files.writing import make_folder, write_atomic
 from faceparse.core.images.overlay import overlay
-from faceparse.core.labels.label_set import LabelSet
 from faceparse.core.machine.parallel import Track, untracked
 from faceparse.core.pages.html import data_uri
-from faceparse.core.parser.inference import Parser
 from faceparse.core.prediction.inputs import Source
-from faceparse.core.prediction.parsed_photographs import Broken, parsed_photographs
+from faceparse.core.prediction.parsed_photographs import PhotographParser, parsed_photographs, paste_back
 from faceparse.core.prediction.parsing_report import SMALL, Measured, ParsingReport, Sure, report_json, summarize
 from faceparse.core.prediction.parsing_report_page import PICTURE_SIDE, Pictures, parsing_report_page
 from faceparse.core.prediction.part_facts import measured_in, parquet_classes
 from faceparse.core.prediction.part_row import utf8
+from faceparse.core.prediction.photograph_states import Parsed
 from faceparse.core.prediction.prediction_ledger import Ledger
+from faceparse.core.prediction.saving import Outputs
 
 
 def write_report(
-    folder: Path,
-    sources: Sequence[Source],
-    ledger: Ledger,
-    parser: Parser,
-    label_set: LabelSet,
-    *,
-    finder: Finder | None = None,
-    geometry: FaceGeometry | None = None,
-    batch_size: int = 4,
-    track: Track = untracked,
+    sources: Sequence[Source], ledger: Ledger, parser: PhotographParser, outputs: Outputs, track: Track = untracked
 ) -> Path:
     """Write the report on `sources`, as far as the ledger has them, and return the page's path.
 
@@ -42,10 +30,11 @@ def write_report(
     Raises:
         OutputError: it cannot be written, or the ledger is damaged.
     """
-    report = summarize(_noted(sources, ledger), label_set.classes, SMALL * parser.input_size[0])
+    classes, height = outputs.label_set.classes, parser.parser.input_size[0]
+    report = summarize(_noted(sources, ledger), classes, SMALL * height)
     shown = _find(sources, report.least_sure)
-    pictures = dict(track(_draw(parser, shown, label_set, finder, geometry, batch_size), len(shown), "report"))
-    return save_report(folder, report, pictures)
+    pictures = dict(track(_draw(parser, shown, outputs), len(shown), "report"))
+    return save_report(outputs.folder, report, pictures)
 
 
 def write_parts_report(parts: Path, folder: Path) -> tuple[Path, int]:
@@ -97,21 +86,11 @@ def _find(sources: Sequence[Source], least: Sequence[Sure]) -> list[Source]:
     return [source for source in sources if source.name in wanted]
 
 
-def _draw(
-    parser: Parser,
-    sources: Sequence[Source],
-    label_set: LabelSet,
-    finder: Finder | None,
-    geometry: FaceGeometry | None,
-    batch_size: int,
-) -> Iterator[tuple[str, Pictures]]:
+def _draw(parser: PhotographParser, sources: Sequence[Source], outputs: Outputs) -> Iterator[tuple[str, Pictures]]:
     """Yield names of photographs with their pictures; one that is gone has none."""
-    parsed = parsed_photographs(parser, sources, finder=finder, geometry=geometry, batch_size=batch_size)
-    for photo, answers in parsed:
-        if isinstance(photo, Broken):
-            continue
-        settled = settle([one() for one in answers], photo.crops)
-        label = paste(settled, photo.crops, photo.picture.size, clear=photo.picture.clear).label
-        image = photo.picture.image
-        painted = overlay(image, label, label_set.palette())
-        yield photo.source.name, Pictures(data_uri(image, PICTURE_SIDE), data_uri(painted, PICTURE_SIDE))
+    for one in parsed_photographs(parser, sources):
+        parsed = paste_back(*one, outputs)
+        if isinstance(parsed, Parsed):
+            image, name = parsed.photo.picture.image, parsed.photo.source.name
+            painted = overlay(image, parsed.labels.label, outputs.label_set.palette())
+            yield name, Pictures(data_uri(image, PICTURE_SIDE), data_uri(painted, PICTURE_SIDE))

@@ -25,11 +25,11 @@ from faceparse.core.images.read_photograph import read_image
 from faceparse.core.images.warp import apply, warp_image
 from faceparse.core.labels.label_set import LabelSet, get_label_set
 from faceparse.core.parser.inference import Parser, copy_to_host
-from faceparse.core.prediction import photographs as module
 from faceparse.core.prediction.inputs import Source, gather
+from faceparse.core.prediction.parsed_photographs import PhotographParser
 from faceparse.core.prediction.photograph_facts import confidences
-from faceparse.core.prediction.photographs import PhotographsReport
 from faceparse.core.prediction.prediction_ledger import Ledger
+from faceparse.core.prediction.saved_photographs import PhotographsReport, note_photographs, saved_photographs
 from faceparse.core.prediction.saving import KINDS, Outputs
 from faceparse.core.prediction.tool_files import write_tool_files
 
@@ -47,7 +47,9 @@ def sources(*typed: Path) -> list[Source]:
 
 def predict_photographs(parser: Parser, found: list[Source], chosen: Outputs, **options: Any) -> PhotographsReport:
     with closing(Ledger()) as ledger:
-        report = module.predict_photographs(parser, found, chosen, ledger, **options)
+        report = note_photographs(
+            saved_photographs(PhotographParser(parser, **options), found, chosen), found, chosen, ledger
+        )
         write_tool_files(chosen, found, ledger)
     return report
 

@@ -1,4 +1,3 @@
-from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -13,8 +12,8 @@ from faceparse.core.labels.label_set import get_label_set
 from faceparse.core.parser.inference import Parser
 from faceparse.core.prediction import probabilities
 from faceparse.core.prediction.inputs import Source
-from faceparse.core.prediction.photographs import predict_photographs
-from faceparse.core.prediction.prediction_ledger import Ledger
+from faceparse.core.prediction.parsed_photographs import PhotographParser
+from faceparse.core.prediction.saved_photographs import saved_photographs
 from faceparse.core.prediction.saving import Outputs
 
 HELEN = get_label_set("helen")
@@ -24,8 +23,7 @@ def saved(parser: Parser, path: Path, faces: list[Face] | None) -> tuple[np.ndar
     """Probabilities, and the label map."""
     outputs = Outputs(Path("out"), HELEN, ("labels", "probabilities"), (1,), "best.pth")
     finder = None if faces is None else lambda where, image: faces
-    with closing(Ledger()) as ledger:
-        predict_photographs(parser, [Source(str(path), "a")], outputs, ledger, finder=finder)
+    (_,) = saved_photographs(PhotographParser(parser, finder), [Source(str(path), "a")], outputs)
     label = np.array(Image.open("out/labels/a.png"))
     return np.load("out/probabilities/a.npy", mmap_mode="r"), label
 

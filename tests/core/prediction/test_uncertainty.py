@@ -15,7 +15,7 @@ from faceparse.core.images.read_photograph import read_image
 from faceparse.core.labels.label_set import get_label_set
 from faceparse.core.parser.inference import Parser
 from faceparse.core.prediction.inputs import Source
-from faceparse.core.prediction.parsed_photographs import Broken
+from faceparse.core.prediction.photograph_states import Broken
 from faceparse.core.prediction.uncertainty import Doubtful, mean_entropy, measure, photographs_with_doubt
 
 HELEN = get_label_set("helen")
