@@ -72,8 +72,8 @@ def test_terms_are_told_again_where_that_cannot_be_noted(
 ) -> None:
     Path("file").touch()
     monkeypatch.setenv("XDG_CACHE_HOME", str(Path("file").absolute()))
-    for _ in range(2):
-        done = cli("predict", DEFAULT, photograph)
+    for number in range(2):
+        done = cli("predict", DEFAULT, photograph, "-o", f"out{number}")
         assert (done.code, done.err) == (0, NOTICE)
 
 

@@ -17,7 +17,7 @@ LOCAL, AUTO = "local", "auto"
 """A cluster of this machine alone, for this command; and the cluster that this machine is a part of."""
 
 _HTTP2, _SETTINGS = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes((0, 0, 0, 4, 0, 0, 0, 0, 0)), b"\x04"
-"""What a client of HTTP/2, and so of gRPC, says first; and the kind of frame that the server answers with."""
+"""First bytes of a client of HTTP/2, and so of gRPC; and the kind of frame that the server answers with."""
 
 _CORE_LEVEL = "RAY_BACKEND_LOG_LEVEL"
 

@@ -1,4 +1,4 @@
-"""What a whole `predict` found, in numbers: photographs to look at, confidence, areas of classes.
+"""The numbers of a whole `predict`: photographs to look at, confidence, areas of classes.
 
 Photographs come one by one, and the memory does not grow with their number.
 """
@@ -134,7 +134,7 @@ class ParsingReport:
     looks: dict[str, Look]
     """Each of `LOOKS`, and the photographs."""
     confidence: Distribution | None
-    """Of photographs with a face."""
+    """Confidence of the photographs with a face."""
     classes: list[ClassAreas]
     least_sure: list[Sure]
     """The photographs of least confidence, the least sure first."""

@@ -79,7 +79,7 @@ def _save_answers(outputs: Outputs, photo: Photograph, labels: PictureLabels, an
 
 
 def _describe(outputs: Outputs, photo: Photograph, facts: Facts) -> dict[str, Any]:
-    """What the JSON says of a photograph."""
+    """Content of a photograph's JSON."""
     content = outputs.describe(photo.source.where, photo.picture.size)
     content |= {"confidence": facts.confidence, "classes": outputs.areas(np.array(facts.pixels))}
     if photo.faces is None or facts.faces is None:

@@ -65,7 +65,7 @@ class Entry:
     described: dict[str, Any] = field(default_factory=dict)
     """Kind of output -> what its file of all photographs says about this one."""
     facts: Facts | None = None
-    """What the report says of it; None if it is broken, or was parsed before ledgers kept this."""
+    """Numbers for the report; None if it is broken, or was parsed before ledgers kept this."""
     part: Part | None = None
     """The part that its outputs are in; None if they are files of their own, or in no part any more."""
 

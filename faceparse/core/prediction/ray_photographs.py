@@ -163,7 +163,7 @@ def _whole(kind: str) -> int:
 
 
 def _reason(error: BaseException) -> str:
-    """What was raised in another process, in one line: Ray puts its traceback before it."""
+    """The error of another process, in one line: Ray puts its traceback before it."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return (lines or [type(error).__name__])[-1][:200]
 

@@ -27,7 +27,9 @@ class Run:
 
     def __init__(self, uri: str, path: Path, **settings: object) -> None:
         self.directory = RunDirectory(path)
-        self.settings = TrackingSettings.model_validate({"uri": uri, "experiment": "tests", **settings})
+        # The server and the database are one store, but whoever makes an experiment says where its files lie.
+        experiment = "served" if uri.startswith("http") else "tests"
+        self.settings = TrackingSettings.model_validate({"uri": uri, "experiment": experiment, **settings})
         self.warnings: list[str] = []
         self.messages: list[str] = []
 
