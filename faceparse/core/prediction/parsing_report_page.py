@@ -90,5 +90,5 @@ def _chart(found: Distribution) -> dict[str, object]:
         "bars": bars,
         "low": f"{100 * found.low:.4g}",
         "high": f"{100 * found.high:.4g}",
-        "mean": f"{found.mean:.3f}",
+        "mean": f"{100 * found.mean:.2f}",
     }

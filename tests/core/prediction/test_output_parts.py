@@ -4,11 +4,13 @@ import errno
 import io
 import json
 import os
+import pickle
 import resource
 import shutil
 import tarfile
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +24,11 @@ from faceparse.core.errors import OutputError, ResourceError, SettingsError
 from faceparse.core.labels.label_set import get_label_set
 from faceparse.core.parser.inference import Parser
 from faceparse.core.prediction import output_parts as module
+from faceparse.core.prediction.inputs import gather
 from faceparse.core.prediction.output_parts import write_part
+from faceparse.core.prediction.parsed_photographs import parsed_photographs
 from faceparse.core.prediction.part_row import PartRow
+from faceparse.core.prediction.photographs import save_photograph
 from faceparse.core.prediction.prediction import PredictReport, plan_prediction
 from faceparse.core.prediction.prediction_ledger import Ledger
 from faceparse.core.prediction.saving import Outputs
@@ -474,6 +479,19 @@ def test_parquet_without_its_package_is_refused(parser: Parser, album: Path, mon
     with pytest.raises(ResourceError, match=r"^--to parquet: pyarrow is not installed; run 'pip install pyarrow'$"):
         predict(parser, album)
     assert not OUT.exists()
+
+
+def test_a_saved_photograph_goes_from_process_to_process(parser: Parser, album: Path) -> None:
+    outputs = Outputs(OUT, HELEN, ("labels", "coco"), (1,), "", to="parquet")
+    paths = [str(path) for path in sorted(album.glob("*"))[:3] if path.is_file()]
+    sources = gather(paths, OUT, recursive=False, stdin=bytes).photographs
+    saved = [save_photograph(outputs, {}, one) for one in parsed_photographs(parser, sources)]
+    assert pickle.loads(pickle.dumps(saved)) == saved
+    part = write_part(outputs, [one.row for one in saved if one.row is not None])
+    assert write_part(outputs, [one.row for one in saved if one.row is not None]) == part
+    with closing(Ledger()) as ledger:
+        ledger.note_part(part, {one.source.name: one.entry for one in saved})
+        assert ledger.parts() == {part.name}
 
 
 def test_the_same_photographs_make_the_same_part(parser: Parser, album: Path) -> None:
