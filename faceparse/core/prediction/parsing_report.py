@@ -1,4 +1,4 @@
-"""The numbers of a whole `predict`: photographs to look at, confidence, areas of classes.
+"""Counts all photographs of a `predict`: those to look at, confidence, areas of classes.
 
 Photographs come one by one, and the memory does not grow with their number.
 """
@@ -134,7 +134,7 @@ class ParsingReport:
     looks: dict[str, Look]
     """Each of `LOOKS`, and the photographs."""
     confidence: Distribution | None
-    """Confidence of the photographs with a face."""
+    """Confidence of the photographs with a face; None if there are none."""
     classes: list[ClassAreas]
     least_sure: list[Sure]
     """The photographs of least confidence, the least sure first."""

@@ -1,4 +1,4 @@
-"""One photograph's content in a part, and how the ledger names a part.
+"""The outputs of one photograph, on their way into a part, and the name of a part.
 
 A part is one file for many photographs: what `predict --to parquet` and `--to webdataset` write in place of many files.
 """
@@ -33,7 +33,7 @@ class PartRow:
     stamp: str
     """The source's stamp."""
     described: dict[str, Any]
-    """The content that `--save json` would write."""
+    """Content that `--save json` would write."""
     labels: bytes | None
     """Palette PNG of its labels."""
     coco: list[dict[str, Any]] | None
