@@ -25,6 +25,7 @@ NAMES = (
     "loss",
     "step",
     "predict",
+    "on_ray",
     "photographs",
     "export",
     "openvino",

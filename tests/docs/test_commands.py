@@ -81,6 +81,7 @@ NOT_RUN = {
     "faceparse imagenet": "a download; tests/core/model/test_imagenet.py has a stand-in",
     "faceparse s3://bucket/photos": "no bucket; tests/core/images/test_photograph_sources.py has a stand-in",
     "faceparse s3://bucket/shards/*.tar": "no bucket; tests/core/images/test_photograph_sources.py has a stand-in",
+    "faceparse --ray": "a cluster starts slowly; tests/core/prediction/test_ray_photographs.py has one",
     "faceparse webcam:0": "no camera; tests/core/prediction/test_films.py has a stand-in",
     "faceparse released/best.pth": "a ResNet-101's 267 MB; tests/core/parser/test_released_names.py loads such a file",
 }

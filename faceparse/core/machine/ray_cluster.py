@@ -76,6 +76,8 @@ def joined_ray(address: str) -> Iterator[None]:
         except Exception as error:  # of many kinds
             raise ResourceError(_problem(address, error)) from None
         logging.getLogger("ray.data").setLevel(logging.CRITICAL)  # errors reach users as one line
+        # Ray has no switch for its news of lost processes, which it prints among the command's results.
+        vars(ray._private.worker)["print_to_stdstream"] = lambda *_, **__: None
         yield
     finally:
         ray.shutdown()

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext, suppress
+from contextlib import closing, nullcontext, suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -180,9 +180,10 @@ class PredictionPlan:
                 saved = pool.saved_photographs(
                     sources, self.outputs, self.finder, self.min_face, batch_size=parser.batch_size, tell=tell
                 )
-            report.photographs, report.faceless, report.broken, report.notices = note_photographs(
-                saved, sources, self.outputs, ledger, track
-            )
+            with closing(saved):
+                report.photographs, report.faceless, report.broken, report.notices = note_photographs(
+                    saved, sources, self.outputs, ledger, track
+                )
             report.failed = write_failed(folder, photographs, ledger, self.shard)
             if self.shard is None:
                 write_tool_files(self.outputs, photographs, ledger)

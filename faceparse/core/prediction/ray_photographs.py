@@ -7,8 +7,8 @@ through, keeps few of them in memory, and does again what a lost process or mach
 import math
 import os
 import socket
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from pathlib import Path
@@ -25,7 +25,7 @@ from faceparse.core.machine.ray_cluster import check_address, joined_ray
 from faceparse.core.prediction.inputs import Source
 from faceparse.core.prediction.photograph_states import Saved
 from faceparse.core.prediction.photographs import read_photograph, save_photograph
-from faceparse.core.prediction.saving import Outputs
+from faceparse.core.prediction.saving import FILES, Outputs
 
 if TYPE_CHECKING:
     from ray import ObjectRef
@@ -96,7 +96,7 @@ class RayPool:
         *,
         batch_size: int,
         tell: Callable[[str], object],
-    ) -> Iterator[Saved]:
+    ) -> Generator[Saved]:
         """Read, parse and save photographs in the cluster. Yield each when its outputs are in place, in any order.
 
         Raises:
@@ -129,7 +129,8 @@ class RayPool:
         recipe = ray.put(_Recipe(self, self.device if gpu else "cpu", finder, min_face, batch_size, outputs))
         reserved: dict[str, Any] = {"num_cpus": ACTOR * self.threads, "num_gpus": int(gpu)}
         parse: Any = _Actor
-        with _site(outputs.folder) as site:
+        elsewhere = outputs.to != FILES and all(source.file is None for source in sources)
+        with _site(None if elsewhere else outputs.folder) as site:
             photographs = from_items(
                 [{_ITEM: batch} for batch in batches], override_num_blocks=math.ceil(len(batches) / rows)
             )
@@ -137,8 +138,10 @@ class RayPool:
             parsed = read.map(parse, fn_constructor_args=(site, recipe), compute=compute, **reserved)
             saved = parsed.map(partial(_run, site, partial(save_photograph, outputs=outputs)), num_cpus=TASK)
             try:
-                for row in saved.iter_rows():
-                    yield from _content(row)
+                stream: Any = iter(saved.iter_rows())
+                with closing(stream) as done:  # an error ends Ray Data's thread, too
+                    for row in done:
+                        yield from _content(row)
             except ExecutionTimeoutError:
                 raise ResourceError(
                     f"--ray {self.address}: nothing came back for half an hour; go on with --resume, and with "
@@ -196,15 +199,18 @@ class _Site:
 
     folder: str
     """Working folder: photographs and outputs have paths relative to it."""
-    mark: str
-    """A file in the output folder."""
+    mark: str | None
+    """A file in the output folder; None where no process but the command itself needs files of this machine."""
     version: str
     """Version of faceparse."""
 
 
 @contextmanager
-def _site(folder: Path) -> Iterator[_Site]:
-    """Mark the output folder by a hidden file until the block ends."""
+def _site(folder: Path | None) -> Iterator[_Site]:
+    """Mark the output folder by a hidden file until the block ends; None: it is not looked for."""
+    if folder is None:
+        yield _Site("", None, __version__)
+        return
     with new_file(folder / "mark") as (path, file), file:
         try:
             yield _Site(str(Path.cwd()), str(path.absolute()), __version__)
@@ -226,6 +232,9 @@ def _enter(site: _Site) -> None:
             f"{machine}: has faceparse {__version__}, and this command is {site.version}; install the same everywhere"
         )
     folder = site.folder
+    cv2.setNumThreads(1)  # processes are the parallelism
+    if site.mark is None:
+        return
     try:
         os.chdir(folder)
         folder = str(Path(site.mark).parent)
@@ -235,7 +244,6 @@ def _enter(site: _Site) -> None:
             f"{machine}: does not see {folder} as the command does ({error.strerror}); with --ray, all machines share "
             "the folders of photographs and outputs"
         ) from None
-    cv2.setNumThreads(1)  # processes are the parallelism
 
 
 def _run(site: _Site, function: Callable[[Any], Any], row: dict[str, Any]) -> dict[str, Any]:

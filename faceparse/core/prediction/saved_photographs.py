@@ -1,6 +1,6 @@
 """Parses photographs in this process, saves what was asked for of each, and notes it. Threads read and write."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Sequence
 from typing import NamedTuple
 
 from faceparse.core.machine.parallel import Track, map_threads, untracked
@@ -27,7 +27,7 @@ class PhotographsReport(NamedTuple):
     """One line for each photograph that was parsed, but whose file has a peculiarity that users should know."""
 
 
-def saved_photographs(parser: PhotographParser, sources: Sequence[Source], outputs: Outputs) -> Iterator[Saved]:
+def saved_photographs(parser: PhotographParser, sources: Sequence[Source], outputs: Outputs) -> Generator[Saved]:
     """Read, parse and save photographs in this process. Yield each in order, when its files are in place.
 
     About five batches are in memory at a time. What is one file of all photographs is not written.

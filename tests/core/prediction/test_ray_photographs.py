@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import sys
@@ -15,19 +16,20 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import pyarrow.parquet as pq
 import pytest
 import torch
 from torch import Tensor
 
-from faceparse.core.errors import OutputError, ResourceError, SettingsError
+from faceparse import __version__
+from faceparse.core.errors import ResourceError, SettingsError
 from faceparse.core.export.model_bytes import model_bytes
 from faceparse.core.load import load_model_from
 from faceparse.core.parser.inference import load_parser
 from faceparse.core.parser.trained import Network, TrainedModel
-from faceparse.core.prediction import ray_photographs
 from faceparse.core.prediction.photograph_states import Saved
 from faceparse.core.prediction.prediction import PredictReport, plan_prediction
-from faceparse.core.prediction.ray_photographs import RayPool
+from faceparse.core.prediction.ray_photographs import RayPool, _Batch, _Site, _told
 
 pytest.importorskip("ray", reason="Ray is not installed")
 
@@ -59,7 +61,7 @@ def machines() -> Iterator[Machines]:
 
 @dataclass(frozen=True)
 class Slow:
-    """A network that takes its time, and notes which processes on which nodes use it."""
+    """A network that takes its time, notes which processes on which nodes use it, and may wait for a second node."""
 
     network: Network
     notes: Path
@@ -72,8 +74,15 @@ class Slow:
         import ray
 
         (self.notes / f"{ray.get_runtime_context().get_node_id()}-{os.getpid()}").touch()
-        time.sleep(0.3)
+        until = time.monotonic() + 120
+        while (self.notes.parent / "wait").exists() and len(nodes(self.notes)) < 2 and time.monotonic() < until:
+            time.sleep(0.05)
+        time.sleep(0.1)
         return self.network(crops)
+
+
+def nodes(notes: Path) -> set[str]:
+    return {path.name.partition("-")[0] for path in notes.iterdir()}
 
 
 @contextmanager
@@ -125,7 +134,7 @@ def test_it_makes_the_files_of_one_process_and_goes_on_across_jobs(
     boxes = {f"{path}": [[10, 10, 40, 40]] for path in sorted(album.rglob("*.jpg"))[2:]}
     Path("boxes.json").write_text(json.dumps(boxes))
     whole = predict(model, album, "whole", faces="boxes.json")
-    assert (whole.photographs, len(whole.broken)) == (14, 3)
+    assert (whole.photographs, len(whole.broken)) == (15, 2)
 
     def stop(items: Iterable[Saved], total: int | None, what: str) -> Iterator[Saved]:
         for done, item in enumerate(items):
@@ -138,61 +147,75 @@ def test_it_makes_the_files_of_one_process_and_goes_on_across_jobs(
         predict(model, album, "out", pool, stop, faces="boxes.json")
     report = predict(model, album, "out", pool, faces="boxes.json", resume=True)
     assert report.before + report.broken_before == 5
-    assert report.photographs + report.before == 14
+    assert report.photographs + report.before == 15
     assert report.broken == [line for line in whole.broken if line in report.broken]
     assert tree("out") == tree("whole")
     assert not [path for path in Path("out").iterdir() if path.name.startswith(".")]
 
 
 def test_a_killed_process_costs_only_its_blocks_and_a_machine_that_joins_is_used(
-    machines: Machines, model: TrainedModel, album: Path, tmp_path: Path
+    machines: Machines, model: TrainedModel, album: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    for path in list(album.rglob("image*.jpg")) or list(album.rglob("*.jpg")):
+    """Rows of parts are those of one process."""
+    for path in list(album.rglob("*.jpg")):
         shutil.copy(path, path.with_name(f"again-{path.name}"))
-    predict(model, album, "whole")
-    (tmp_path / "notes").mkdir()
-    first: list[Path] = []
+    options = {"save": "labels,coco", "to": "parquet"}
+    predict(model, album, "whole", **options)
+    notes = tmp_path / "notes"
+    notes.mkdir()
 
     def disturb(items: Iterable[Saved], total: int | None, what: str) -> Iterator[Saved]:
         for done, item in enumerate(items):
             if done == 2:
-                first.extend((tmp_path / "notes").iterdir())
-                os.kill(int(first[0].name.partition("-")[2]), signal.SIGKILL)
+                (only,) = notes.iterdir()
+                (tmp_path / "wait").touch()
+                os.kill(int(only.name.partition("-")[2]), signal.SIGKILL)
                 machines.add()
             yield item
 
     pool = pool_of(machines, model, actors=2)
-    report = predict(
-        model, album, "out", replace(pool, model=partial(slow, pool.model, tmp_path / "notes")), track=disturb
-    )
-    assert tree("out") == tree("whole")
-    assert report.photographs == 32
-    notes = [path.name.partition("-") for path in (tmp_path / "notes").iterdir()]
-    assert len(first) == 1
-    assert len({node for node, _, _ in notes}) == 2
-    assert len({process for _, _, process in notes}) >= 3
+    pool = replace(pool, model=partial(slow, pool.model, notes))
+    report = predict(model, album, "out", pool, disturb, **options)
+    assert (report.photographs, len(report.broken)) == (32, 2)
+    assert rows("out") == rows("whole")
+    assert len(rows("out")) == 32
+    assert len(nodes(notes)) == 2
+    assert len(list(notes.iterdir())) >= 3
+    assert capfd.readouterr() == ("", "")
 
 
-def test_what_ends_the_command_in_one_process_ends_it_here(
+def rows(folder: str) -> list[dict[str, Any]]:
+    """All rows of the parts in a folder."""
+    found = [row for path in Path(folder, "parquet").iterdir() for row in pq.read_table(path).to_pylist()]
+    return sorted(found, key=lambda row: str(row["name"]))
+
+
+def test_a_cluster_with_another_version_of_ray_is_refused(
     machines: Machines, model: TrainedModel, album: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    pool = pool_of(machines, model)
-    Path("out").mkdir()
-    Path("out", "labels").write_text("no folder")
-    with pytest.raises(OutputError, match=r"^cannot write out/labels"):
-        predict(model, album, "out", pool)
-    with monkeypatch.context() as patch:
-        patch.setattr(ray_photographs, "__version__", "0.0.9")
-        with pytest.raises(ResourceError, match=r": has faceparse .*, and this command is 0\.0\.9; install the same"):
-            predict(model, album, "other", pool)
-    with monkeypatch.context() as patch:
-        patch.setattr(Path, "cwd", lambda: Path("/not/there"))
-        with pytest.raises(OutputError, match=r": does not see /not/there as the command does"):
-            predict(model, album, "another", pool)
-    with monkeypatch.context() as patch:
-        patch.setattr("ray.__version__", "2.0.0")
-        with pytest.raises(ResourceError, match=r"the cluster has Ray .*, and this command has Ray 2\.0\.0 and"):
-            predict(model, album, "none", pool)
+    monkeypatch.setattr("ray.__version__", "2.0.0")
+    with pytest.raises(ResourceError, match=r"the cluster has Ray .*, and this command has Ray 2\.0\.0 and"):
+        predict(model, album, "out", pool_of(machines, model))
+    assert not Path("out").exists()
+
+
+@pytest.mark.parametrize(
+    ("site", "expected"),
+    [
+        ({"version": "0.0.9"}, r": has faceparse .*, and this command is 0\.0\.9; install the same everywhere$"),
+        ({"folder": "/not/there"}, r": does not see /not/there as the command does \(No such file or directory\); "),
+        ({"mark": "out/.mark"}, r": does not see out as the command does \(No such file or directory\); with --ray, "),
+    ],
+    ids=["version", "folder", "output"],
+)
+def test_a_machine_with_another_version_or_other_folders_is_refused(
+    site: dict[str, str], expected: str, album: Path
+) -> None:
+    """Each task does this before it begins; what it raises ends the command."""
+    here = _Site(str(Path.cwd()), str(album), __version__)
+    assert _told(here, list, {"item": _Batch([1])}) == {"item": _Batch([1])}
+    found = _told(replace(here, **site), list, {"item": _Batch([1])})["item"]
+    assert re.search(expected, str(found.error))
 
 
 def test_videos_and_devices_that_ray_chooses_are_refused(model: TrainedModel, album: Path) -> None:
