@@ -59,12 +59,13 @@ def machines() -> Iterator[Machines]:
         cluster.shutdown()
 
 
-@dataclass(frozen=True)
-class Slow:
-    """A network that takes its time, notes which processes on which nodes use it, and may wait for a second node."""
+@dataclass
+class Patient:
+    """A network that notes which processes on which nodes use it, and waits for a second node after three calls."""
 
     network: Network
     notes: Path
+    calls: int = 0
 
     @property
     def input_size(self) -> tuple[int, int]:
@@ -74,10 +75,10 @@ class Slow:
         import ray
 
         (self.notes / f"{ray.get_runtime_context().get_node_id()}-{os.getpid()}").touch()
+        self.calls += 1
         until = time.monotonic() + 120
-        while (self.notes.parent / "wait").exists() and len(nodes(self.notes)) < 2 and time.monotonic() < until:
+        while self.calls > 3 and len(nodes(self.notes)) < 2 and time.monotonic() < until:
             time.sleep(0.05)
-        time.sleep(0.1)
         return self.network(crops)
 
 
@@ -86,11 +87,11 @@ def nodes(notes: Path) -> set[str]:
 
 
 @contextmanager
-def slow(opened: Callable[[], Any], notes: Path) -> Iterator[Any]:
-    """The model with a slow network."""
+def patient(opened: Callable[[], Any], notes: Path) -> Iterator[Any]:
+    """The model with a patient network."""
     with opened() as model:
         parts = {name: getattr(model, name) for name in ("device", "fit", "geometry", "part_classes")}
-        yield SimpleNamespace(**parts, network=lambda device, size: Slow(model.network(device, size), notes))
+        yield SimpleNamespace(**parts, network=lambda device, size: Patient(model.network(device, size), notes))
 
 
 @pytest.fixture
@@ -100,19 +101,20 @@ def model(light: Path) -> TrainedModel:
 
 @pytest.fixture
 def album(faces: Path) -> Path:
-    """Seventeen photographs in two folders, one of them broken."""
-    for n, path in enumerate(sorted((faces / "images").iterdir())):
-        target = Path("album", "trip" if n % 2 else ".", path.name)
+    """Thirty-four photographs in two folders, two of them broken."""
+    for n, path in enumerate(2 * sorted((faces / "images").iterdir())):
+        target = Path("album", "trip" if n % 2 else ".", f"{n}.jpg")
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(path, target)
-    Path("album", "broken.jpg").write_text("no picture")
+    for name in ("broken.jpg", "trip/broken.jpg"):
+        Path("album", name).write_text("no picture")
     return Path("album")
 
 
 def predict(
     model: TrainedModel, album: Path, out: str, pool: RayPool | None = None, track: Any = None, **options: Any
 ) -> PredictReport:
-    options = {"save": SAVE, "recursive": True, "faces": "none"} | options
+    options = {"save": SAVE, "recursive": True, "faces": "none", **options}
     plan = plan_prediction([str(album)], Path(out), label_set=model.label_set, model="light", **options)
     parser = load_parser(model, torch.device("cpu"))
     return plan.run(parser, batch_size=2, pool=pool, **({"track": track} if track else {}))
@@ -128,60 +130,53 @@ def pool_of(machines: Machines, model: TrainedModel, **options: Any) -> RayPool:
     return RayPool(machines.address, model_bytes(model).opened, device="cpu", **options)
 
 
-def test_it_makes_the_files_of_one_process_and_goes_on_across_jobs(
-    machines: Machines, model: TrainedModel, album: Path
+def test_a_lost_process_and_a_machine_that_joins_leave_the_files_of_one_process(
+    machines: Machines, model: TrainedModel, album: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
+    """The command goes on where one process was stopped. Its only actor is killed, then a second node joins."""
     boxes = {f"{path}": [[10, 10, 40, 40]] for path in sorted(album.rglob("*.jpg"))[2:]}
     Path("boxes.json").write_text(json.dumps(boxes))
     whole = predict(model, album, "whole", faces="boxes.json")
-    assert (whole.photographs, len(whole.broken)) == (15, 2)
-
-    def stop(items: Iterable[Saved], total: int | None, what: str) -> Iterator[Saved]:
-        for done, item in enumerate(items):
-            if done == 5:
-                raise KeyboardInterrupt
-            yield item
-
-    pool = pool_of(machines, model)
+    assert (whole.photographs, len(whole.broken)) == (30, 4)
     with pytest.raises(KeyboardInterrupt):
-        predict(model, album, "out", pool, stop, faces="boxes.json")
-    report = predict(model, album, "out", pool, faces="boxes.json", resume=True)
-    assert report.before + report.broken_before == 5
-    assert report.photographs + report.before == 15
+        predict(model, album, "out", track=partial(disturbed, 4, stop), faces="boxes.json")
+
+    def disturb() -> None:
+        (only,) = notes.iterdir()
+        os.kill(int(only.name.partition("-")[2]), signal.SIGKILL)
+        machines.add()
+
+    notes = tmp_path / "notes"
+    notes.mkdir()
+    pool = pool_of(machines, model, actors=2)
+    pool = replace(pool, model=partial(patient, pool.model, notes))
+    report = predict(model, album, "out", pool, partial(disturbed, 2, disturb), faces="boxes.json", resume=True)
+    assert report.before + report.broken_before == 4
+    assert report.photographs + report.before == 30
     assert report.broken == [line for line in whole.broken if line in report.broken]
     assert tree("out") == tree("whole")
     assert not [path for path in Path("out").iterdir() if path.name.startswith(".")]
+    assert len(nodes(notes)) == 2
+    assert capfd.readouterr() == ("", "")
 
 
-def test_a_killed_process_costs_only_its_blocks_and_a_machine_that_joins_is_used(
-    machines: Machines, model: TrainedModel, album: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
-) -> None:
-    """Rows of parts are those of one process."""
-    for path in list(album.rglob("*.jpg")):
-        shutil.copy(path, path.with_name(f"again-{path.name}"))
-    options = {"save": "labels,coco", "to": "parquet"}
-    predict(model, album, "whole", **options)
-    notes = tmp_path / "notes"
-    notes.mkdir()
+def disturbed(after: int, disturb: Callable[[], None], items: Iterable[Saved], *_: object) -> Iterator[Saved]:
+    """Pass photographs on, and do something after some of them."""
+    for done, item in enumerate(items):
+        if done == after:
+            disturb()
+        yield item
 
-    def disturb(items: Iterable[Saved], total: int | None, what: str) -> Iterator[Saved]:
-        for done, item in enumerate(items):
-            if done == 2:
-                (only,) = notes.iterdir()
-                (tmp_path / "wait").touch()
-                os.kill(int(only.name.partition("-")[2]), signal.SIGKILL)
-                machines.add()
-            yield item
 
-    pool = pool_of(machines, model, actors=2)
-    pool = replace(pool, model=partial(slow, pool.model, notes))
-    report = predict(model, album, "out", pool, disturb, **options)
-    assert (report.photographs, len(report.broken)) == (32, 2)
+def stop() -> None:
+    raise KeyboardInterrupt
+
+
+def test_parts_have_the_rows_of_one_process(machines: Machines, model: TrainedModel, album: Path) -> None:
+    predict(model, album, "whole", save="labels,coco", to="parquet")
+    predict(model, album, "out", pool_of(machines, model), save="labels,coco", to="parquet")
     assert rows("out") == rows("whole")
     assert len(rows("out")) == 32
-    assert len(nodes(notes)) == 2
-    assert len(list(notes.iterdir())) >= 3
-    assert capfd.readouterr() == ("", "")
 
 
 def rows(folder: str) -> list[dict[str, Any]]:
