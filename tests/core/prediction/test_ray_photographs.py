@@ -61,7 +61,7 @@ def machines() -> Iterator[Machines]:
 
 @dataclass
 class Patient:
-    """A network that notes which processes on which nodes use it, and waits for a second node after three calls."""
+    """A network that notes which processes on which nodes use it, and waits for a second node after six calls."""
 
     network: Network
     notes: Path
@@ -77,7 +77,7 @@ class Patient:
         (self.notes / f"{ray.get_runtime_context().get_node_id()}-{os.getpid()}").touch()
         self.calls += 1
         until = time.monotonic() + 120
-        while self.calls > 3 and len(nodes(self.notes)) < 2 and time.monotonic() < until:
+        while self.calls > 6 and len(nodes(self.notes)) < 2 and time.monotonic() < until:
             time.sleep(0.05)
         return self.network(crops)
 
