@@ -3,15 +3,14 @@
 The 8 x 8 means of two copies correlate, whatever their brightness and contrast. The means of aligned faces of two
 people may correlate as well. So a pair counts only if the detail that the means leave out agrees, too.
 
-Two unit vectors that correlate are near each other, and so are their projections on any axes. So a k-d tree of short
-projections finds every pair that can count, without a comparison of all pairs, and the thumbnails decide. Nothing is
-missed. The time is less than quadratic where few projections agree by chance, as those of photographs do; white noise
-is the worst. Memory grows with the number of pictures.
+Two unit vectors that correlate are near each other, and so are their projections on any axes. The means, and short
+projections of the detail, are a key of each picture. The product of two keys tells whether a pair can count, and the
+thumbnails of these few pairs decide. Nothing is missed. The time grows with the square of the number of pictures, but
+it is that of one product of matrices.
 """
 
 import cv2
 import numpy as np
-from scipy.spatial import cKDTree
 
 SIDE, CELLS = 32, 8
 COARSE, DETAIL = 0.96, 0.97
@@ -21,12 +20,14 @@ MIN_CONTRAST = 1.0
 """Standard deviation in grey levels below which there is nothing to compare."""
 BLOCK = 2048
 """Thumbnails that are compared at a time."""
-COARSE_AXES, DETAIL_AXES = 6, 10
-"""Axes that means and detail are projected on: most of what tells pictures apart, in few enough numbers for a tree."""
+AHEAD = 64
+"""Pictures whose keys are compared with all others at a time, when their near-duplicates are asked for."""
+DETAIL_AXES = 32
+"""Axes that the detail is projected on: most of what tells pictures apart."""
 SAMPLE = 512
 """Thumbnails that the axes are chosen by."""
 ROUNDING = 1e-3
-"""Room for rounding in a distance between projections, as a share of the largest that counts."""
+"""Room for rounding in the product of two keys."""
 
 
 def thumbnail(image: np.ndarray) -> np.ndarray:
@@ -57,17 +58,30 @@ class NearCopies:
     def __init__(self, thumbnails: np.ndarray) -> None:
         self._thumbnails = thumbnails
         axes = _axes(thumbnails)
-        keys = [_keys(block, axes) for block in _blocks(thumbnails)]
-        self._keys = np.concatenate(keys) if keys else np.empty((0, 1))
-        self._compared = np.flatnonzero(np.isfinite(self._keys).all(axis=1))
-        self._tree = cKDTree(self._keys[self._compared]) if len(self._compared) else None
+        keys = np.concatenate([_keys(block, axes) for block in _blocks(thumbnails)] or [np.empty((0, 1), np.float32)])
+        self._compared = np.flatnonzero(np.isfinite(keys).all(axis=1))
+        keys = keys[self._compared]
+        half, one = -(keys**2).sum(axis=1, keepdims=True) / 2, np.ones((len(keys), 1), np.float32)
+        # The product of a row of one with a row of the other is minus half the squared distance between two keys.
+        self._left, self._right = np.hstack([keys, half, one]), np.hstack([keys, one, half])
+        self._accompanied = self._compared[self._have_near()]
+        self._ahead: dict[int, np.ndarray] = {}
+
+    def _have_near(self) -> np.ndarray:
+        """Whether another key is near enough: bool, of those that are compared."""
+        found = np.zeros(len(self._left), bool)
+        for start in range(0, len(found), BLOCK):
+            for other in range(start, len(found), BLOCK):  # each pair of blocks once
+                near = self._left[start : start + BLOCK] @ self._right[other : other + BLOCK].T
+                if start == other:
+                    np.fill_diagonal(near, -np.inf)
+                found[start : start + BLOCK] |= near.max(axis=1) >= _NEAR
+                found[other : other + BLOCK] |= near.max(axis=0) >= _NEAR
+        return found
 
     def accompanied(self) -> np.ndarray:
         """Positions of the thumbnails that may have near-duplicates, in order. All others have none."""
-        if self._tree is None:
-            return np.empty(0, int)
-        distances, _ = self._tree.query(self._keys[self._compared], k=[2], distance_upper_bound=_REACH)
-        return self._compared[np.isfinite(distances[:, 0])]
+        return self._accompanied
 
     def of(self, position: int, among: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
         """Positions of one thumbnail's near-duplicates, in order, and their distances: 1 - correlation of the detail.
@@ -75,9 +89,7 @@ class NearCopies:
         Args:
             among: N bool; where it is False, thumbnails are left out, and take no time.
         """
-        if self._tree is None or not np.isfinite(self._keys[position]).all():
-            return np.empty(0, int), np.empty(0, np.float32)
-        near = self._compared[np.sort(self._tree.query_ball_point(self._keys[position], _REACH))]
+        near = self._near(position, among)
         near = near[(near != position) & (True if among is None else among[near])]
         coarse, detail = features(self._thumbnails[[position]])
         found, distances = [near[:0]], [np.empty(0, np.float32)]
@@ -89,31 +101,37 @@ class NearCopies:
             distances.append(np.maximum(0, 1 - alike[copies]))
         return np.concatenate(found), np.concatenate(distances)
 
+    def _near(self, position: int, among: np.ndarray | None) -> np.ndarray:
+        """Positions whose keys are near, in order. Those of the next positions are found in the same product."""
+        if position not in self._ahead:
+            next_ = np.searchsorted(self._accompanied, position)
+            asked = self._accompanied[next_ : next_ + 4 * AHEAD]
+            asked = asked[(asked == position) | (False if among is None else among[asked])][:AHEAD]
+            rows = self._left[np.searchsorted(self._compared, asked)] @ self._right.T >= _NEAR
+            self._ahead = {one: self._compared[row] for one, row in zip(asked.tolist(), rows, strict=True)}
+        return self._ahead.pop(position, self._compared[:0])
+
 
 _FARTHEST = np.sqrt([2 - 2 * COARSE, 2 - 2 * DETAIL])
 """Largest distance between two copies' means, and between their detail, as unit vectors."""
-_REACH = float(np.sqrt(2) * (1 + ROUNDING))
-"""Largest distance between two copies' keys: each of their two parts is scaled so that it is at most 1 apart."""
+_NEAR = -1 - ROUNDING
+"""Smallest product of two copies' keys: each of their two parts is scaled so that it is at most 1 apart."""
 
 
-def _axes(thumbnails: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Orthonormal axes (64 x A and 1024 x B) on which the means and the detail of these thumbnails vary most."""
+def _axes(thumbnails: np.ndarray) -> np.ndarray:
+    """Orthonormal axes (1024 x A) on which the detail of these thumbnails varies most."""
     step = max(1, len(thumbnails) // SAMPLE)  # spread over all, and no chance: the same input has the same keys
-    coarse, detail = features(thumbnails[::step][:SAMPLE])
-    return _main_axes(coarse, COARSE_AXES), _main_axes(detail, DETAIL_AXES)
+    _, detail = features(thumbnails[::step][:SAMPLE])
+    if not len(detail):
+        return np.empty((detail.shape[1], 0))
+    return np.linalg.svd(detail.astype(np.float64) - detail.mean(axis=0), full_matrices=False)[2][:DETAIL_AXES].T
 
 
-def _main_axes(vectors: np.ndarray, count: int) -> np.ndarray:
-    if not len(vectors):
-        return np.empty((vectors.shape[1], 0))
-    return np.linalg.svd(vectors.astype(np.float64) - vectors.mean(axis=0), full_matrices=False)[2][:count].T
-
-
-def _keys(thumbnails: np.ndarray, axes: tuple[np.ndarray, np.ndarray]) -> np.ndarray:
-    """Project N x 32 x 32 on the axes: N x (A + B), scaled; infinite where there is nothing to compare."""
-    parts = features(thumbnails)
-    keys = np.hstack([part @ axis / far for part, axis, far in zip(parts, axes, _FARTHEST, strict=True)])
-    keys[~_has_contrast(parts)] = np.inf
+def _keys(thumbnails: np.ndarray, axes: np.ndarray) -> np.ndarray:
+    """Key of each of N x 32 x 32: N x (64 + A) float32; infinite where there is nothing to compare."""
+    means, detail = features(thumbnails)
+    keys = np.hstack([means / _FARTHEST[0], detail @ axes / _FARTHEST[1]]).astype(np.float32)
+    keys[~_has_contrast((means, detail))] = np.inf
     return keys
 
 
