@@ -25,7 +25,7 @@ from faceparse.core.prediction.prediction import plan_prediction
 from faceparse.core.prediction.ray_photographs import RayPool
 from faceparse.core.prediction.saved_photographs import saved_photographs
 
-PHOTOGRAPHS, SIDE, BATCH, ROUNDS = 400, 320, 4, 3
+PHOTOGRAPHS, SIDE, BATCH, ROUNDS = 120, 320, 4, 3
 
 
 def run() -> list[Result]:
