@@ -133,4 +133,6 @@ def _problem(address: str, error: Exception) -> str:
         return (
             "--ray auto: this machine is not part of a running cluster; 'ray start' makes it one, or write --ray local"
         )
+    if address == LOCAL:
+        return f"--ray local: Ray did not start ({first_line(error)}); try it again, or leave --ray out"
     return f"--ray {address}: cannot be used ({first_line(error)}); see 'ray status' on a machine of the cluster"
