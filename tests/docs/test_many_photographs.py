@@ -15,8 +15,10 @@ FILES = Path(__file__).parents[2] / "docs" / "many-photographs"
 FAKES = {
     "faceparse": 'echo "$@" > faceparse.log',
     "scontrol": 'printf "node-1\\nnode-2\\n"',
-    "srun": 'echo "$@" >> srun.log; case "$*" in *--block*) exec sleep 30;; *) exit 3;; esac',
+    "srun": 'echo "$@" >> srun.log; case "$*" in *--block*) exec sleep 30;; esac; '
+    "until [ $(wc -l < srun.log) -ge 3 ]; do sleep 0.02; done; exit 3",
 }
+"""Stand-ins. The last `srun` waits for the two before it, which the script lets run beside it."""
 
 
 @pytest.fixture

@@ -26,11 +26,11 @@ from faceparse.core.parser.inference import Parser
 from faceparse.core.prediction import output_parts as module
 from faceparse.core.prediction.inputs import gather
 from faceparse.core.prediction.output_parts import write_part
-from faceparse.core.prediction.parsed_photographs import parsed_photographs
+from faceparse.core.prediction.parsed_photographs import PhotographParser
 from faceparse.core.prediction.part_row import PartRow
-from faceparse.core.prediction.photographs import save_photograph
 from faceparse.core.prediction.prediction import PredictReport, plan_prediction
 from faceparse.core.prediction.prediction_ledger import Ledger
+from faceparse.core.prediction.saved_photographs import saved_photographs
 from faceparse.core.prediction.saving import Outputs
 
 HELEN = get_label_set("helen")
@@ -485,7 +485,7 @@ def test_a_saved_photograph_goes_from_process_to_process(parser: Parser, album: 
     outputs = Outputs(OUT, HELEN, ("labels", "coco"), (1,), "", to="parquet")
     paths = [str(path) for path in sorted(album.glob("*"))[:3] if path.is_file()]
     sources = gather(paths, OUT, recursive=False, stdin=bytes).photographs
-    saved = [save_photograph(outputs, {}, one) for one in parsed_photographs(parser, sources)]
+    saved = list(saved_photographs(PhotographParser(parser), sources, outputs))
     assert pickle.loads(pickle.dumps(saved)) == saved
     part = write_part(outputs, [one.row for one in saved if one.row is not None])
     assert write_part(outputs, [one.row for one in saved if one.row is not None]) == part
