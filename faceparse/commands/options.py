@@ -62,7 +62,7 @@ Column = Annotated[
     str | None,
     typer.Option(
         help="Parquet: the column of encoded photographs, structs of bytes and path, or paths. Default: image, or the "
-        "only one that fits."
+        "only one of the table."
     ),
 ]
 MappingFile = Annotated[

@@ -94,7 +94,7 @@ def table_photographs(source: ListedFile, below: str, column: str | None = None)
 
     Args:
         below: path of the table below the searched folder.
-        column: default: `image`, or the only one that fits.
+        column: default: `image`, or the only one of the table.
 
     Raises:
         DatasetError: the table is damaged or cut short, lacks the column, has no rows, or leads to another place.
@@ -170,10 +170,8 @@ def _choose(schema: "pa.Schema", column: str | None, where: str) -> tuple[str, s
     """Choose a column. Return its name and its kind."""
     kinds = {name: _kind(type_) for name, type_ in zip(schema.names, schema.types, strict=True)}
     fitting = [name for name, kind in kinds.items() if kind]
-    if column is None and IMAGE not in kinds:
-        likely = [name for name in fitting if kinds[name] != "texts"] or fitting
-        column = likely[0] if len(likely) == 1 else None
-    column = column or IMAGE
+    if column is None:  # no other guess: a column of label maps fits, too
+        column = schema.names[0] if len(schema.names) == 1 else IMAGE
     choose = f"choose one of its columns by --column: {some_names(fitting) or 'none holds photographs'}"
     if column not in kinds:
         raise DatasetError(f"{where}: no column {column!r}; {choose}")

@@ -117,7 +117,7 @@ def plan_choice(
         first: number of photographs to choose.
         copy: folder for copies of the chosen ones.
         faces: auto, none, YuNet's .onnx file or a .json file of boxes.
-        column: column of Parquet files; default: `image`, or the only one that fits.
+        column: column of Parquet files; default: `image`, or the only one of the table.
 
     Raises:
         SettingsError: an option has a bad value, or the label set's sides cannot be swapped.

@@ -249,7 +249,7 @@ def plan_prediction(
         resume: whether to pass over photographs that are done, `retry_failed`: but not those that were broken.
         report: whether to write a report about all photographs.
         stdin: reads what `-` stands for.
-        column: column of Parquet files; default: `image`, or the only one that fits.
+        column: column of Parquet files; default: `image`, or the only one of the table.
 
     Raises:
         SettingsError: an option has a bad value or no effect.

@@ -127,14 +127,23 @@ def test_cells_without_a_photograph_are_told_and_the_others_read(tmp_path: Path)
 
 def test_a_column_is_chosen_or_asked_for(tmp_path: Path) -> None:
     texts = ["x"] * 5
-    assert read(write(tmp_path / "1.parquet", {"photo": DATA, "caption": texts}))[0][1] == DATA[0]
+    assert read(write(tmp_path / "1.parquet", {"photo": DATA}))[0][1] == DATA[0]
     assert read(write(tmp_path / "2.parquet", {"image": DATA, "mask": DATA[::-1]}))[0][1] == DATA[0]
     assert read(tmp_path / "2.parquet", "mask")[0][1] == DATA[4]
     for columns, column, problem in (
         ({"a": DATA, "b": DATA}, None, "no column 'image'; choose one of its columns by --column: a, b"),
+        (
+            {"name": texts, "labels": DATA},
+            None,
+            "no column 'image'; choose one of its columns by --column: name, ",
+        ),
         ({"a": DATA, "b": texts}, "c", "no column 'c'; choose one of its columns by --column: a, b"),
         ({"a": DATA, "image": [1] * 5}, None, "column 'image' (int64) cannot hold them; choose one of its columns by "),
-        ({"n": [1] * 5}, None, "no column 'image'; choose one of its columns by --column: none holds photographs"),
+        (
+            {"n": [1] * 5},
+            None,
+            "column 'n' (int64) cannot hold them; choose one of its columns by --column: none holds",
+        ),
         ({"image": [[b"a"]] * 5}, None, "column 'image' (list<"),
     ):
         path = write(tmp_path / "t.parquet", columns)
