@@ -22,7 +22,7 @@ import numpy as np
 from faceparse.core.annotations.coco import encode_counts
 from faceparse.core.annotations.runs_shape import class_lengths
 from faceparse.core.errors import OutputError
-from faceparse.core.files.locks import open_folder
+from faceparse.core.files.flushing import flush_file, flush_folder
 from faceparse.core.files.writing import atomic_file, cannot_write, make_folder, refuse_links_out
 from faceparse.core.images.palette import encode_palette_png
 from faceparse.core.images.read_photograph import IMAGE_SUFFIXES
@@ -63,8 +63,8 @@ def write_part(outputs: Outputs, rows: Sequence[PartRow]) -> Part:
             write_parquet_part(file, rows, outputs.label_set)
         else:
             write_tar_part(file, stem, rows)
-        size = _flush(file)
-    _flush_folder(path.parent)
+        size = flush_file(file)
+    flush_folder(path.parent)
     return Part(path.name, size)
 
 
@@ -200,10 +200,10 @@ def _without(kind: str, path: Path, names: set[str]) -> int:
     try:
         with atomic_file(path) as file:
             _COPY[kind](path, file, names)
-            size = _flush(file)
+            size = flush_file(file)
     except ValueError as error:
         raise OutputError(f"{path}: damaged ({error}); remove it, and its photographs are parsed anew") from None
-    _flush_folder(path.parent)
+    flush_folder(path.parent)
     return size
 
 
@@ -220,23 +220,6 @@ def _of_a_brother(name: str, shard: Shard | None) -> bool:
 def _remove(path: Path) -> None:
     try:
         path.unlink(missing_ok=True)
-        _flush_folder(path.parent)
+        flush_folder(path.parent)
     except OSError as error:
         raise cannot_write(path, error) from error
-
-
-def _flush(file: BinaryIO) -> int:
-    """Write an open file to the disk and return its size."""
-    file.flush()
-    os.fsync(file.fileno())
-    return os.fstat(file.fileno()).st_size
-
-
-def _flush_folder(folder: Path) -> None:
-    """Write a folder's list of files to the disk, where the system can."""
-    handle = open_folder(folder)
-    if handle is not None:
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)

@@ -9,7 +9,7 @@ from typing import Any, BinaryIO
 import torch
 
 from faceparse.core.errors import CheckpointError, first_line
-from faceparse.core.files.locks import open_folder
+from faceparse.core.files.flushing import flush_file, flush_folder
 from faceparse.core.files.writing import write_atomic_with
 from faceparse.core.parser.checkpoint_file import Checkpoint, read_checkpoint
 from faceparse.core.runs.directory import LAST, PREVIOUS, SETTINGS_FILE
@@ -23,7 +23,7 @@ def save(path: Path, content: Mapping[str, Any]) -> None:
         OutputError: the file cannot be written; `path` still holds its earlier content.
     """
     write_atomic_with(path, lambda file: _write(file, content))
-    _flush_folder(path.parent)
+    flush_folder(path.parent)
 
 
 def save_last(folder: Path, content: Mapping[str, Any]) -> None:
@@ -38,7 +38,7 @@ def save_last(folder: Path, content: Mapping[str, Any]) -> None:
         _keep_previous(folder)  # replace the oldest only when the new one is whole
 
     write_atomic_with(folder / LAST, write)
-    _flush_folder(folder)
+    flush_folder(folder)
 
 
 def _keep_previous(folder: Path) -> None:
@@ -59,17 +59,7 @@ def _write(file: BinaryIO, content: Mapping[str, Any]) -> None:
     except RuntimeError as error:  # so the archive writer reports a full disk
         cause = error.__context__ if isinstance(error.__context__, OSError) else None
         raise cause or OSError(f"{first_line(error, 120)} (is the disk full?)") from error
-    file.flush()
-    os.fsync(file.fileno())
-
-
-def _flush_folder(folder: Path) -> None:
-    """Flush the folder's entries to disk, so that a new file name survives a power failure, too."""
-    if (handle := open_folder(folder)) is not None:
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
+    flush_file(file)
 
 
 def read_last(folder: Path, *, warn: Callable[[str], None]) -> Checkpoint:

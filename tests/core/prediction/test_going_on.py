@@ -6,7 +6,7 @@ import os
 import shutil
 import struct
 import tarfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from faceparse.core.files.remote import RemoteFile
 from faceparse.core.labels.label_set import get_label_set
 from faceparse.core.parser.inference import Parser
 from faceparse.core.prediction.prediction import PredictReport, plan_prediction
+from tests.core.prediction.stopped import copy_album, stopping
 
 HELEN = get_label_set("helen")
 OUT = Path("out")
@@ -27,28 +28,17 @@ SAVE = "labels,crops,masks,json,coco,cvat,labelstudio"
 @pytest.fixture
 def album(faces: Path) -> Path:
     """Sixteen photographs, half of them in a folder within."""
-    for n, path in enumerate(sorted((faces / "images").iterdir())):
-        target = Path("album", "trip" if n % 2 else ".", path.name)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy(path, target)
-    return Path("album")
+    return copy_album(faces)
 
 
 def predict(
     parser: Parser, *typed: object, out: Path = OUT, resume: bool = True, stop: int | None = None, **options: Any
 ) -> PredictReport:
     """Parse with --resume; `stop` ends it after so many photographs, as Ctrl-C does."""
-
-    def track(items: Iterable[Any], total: int | None, what: str) -> Iterator[Any]:
-        for done, item in enumerate(items):
-            if done == stop:
-                raise KeyboardInterrupt
-            yield item
-
     options = {"save": SAVE, "recursive": True, "faces": "none"} | options
     texts = [str(one) for one in typed]
     plan = plan_prediction(texts, out, label_set=HELEN, model="best.pth", resume=resume, **options)
-    return plan.run(parser, origin={"model": "abc"}, batch_size=2, track=track)
+    return plan.run(parser, origin={"model": "abc"}, batch_size=2, track=stopping(stop))
 
 
 def tree(folder: Path) -> dict[str, bytes]:

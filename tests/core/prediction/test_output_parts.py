@@ -9,7 +9,6 @@ import resource
 import shutil
 import tarfile
 from collections import Counter
-from collections.abc import Iterable, Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -32,6 +31,7 @@ from faceparse.core.prediction.prediction import PredictReport, plan_prediction
 from faceparse.core.prediction.prediction_ledger import Ledger
 from faceparse.core.prediction.saved_photographs import saved_photographs
 from faceparse.core.prediction.saving import Outputs
+from tests.core.prediction.stopped import copy_album, stopping
 
 HELEN = get_label_set("helen")
 OUT = Path("out")
@@ -41,33 +41,23 @@ KINDS = ("parquet", "webdataset")
 @pytest.fixture
 def album(faces: Path) -> Path:
     """Sixteen photographs, half of them in a folder within; one is a PNG, and one's name has points."""
-    for n, path in enumerate(sorted((faces / "images").iterdir())):
-        target = Path("album", "trip" if n % 2 else ".", path.name)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy(path, target)
-    first, second = sorted(Path("album").glob("*.jpg"))[:2]
+    album = copy_album(faces)
+    first, second = sorted(album.glob("*.jpg"))[:2]
     Image.open(first).save(first.with_suffix(".png"))
     first.unlink()
     second.rename(second.with_name("a.b.c.JPEG"))
-    return Path("album")
+    return album
 
 
 def predict(
     parser: Parser, *typed: object, out: Path = OUT, resume: bool = True, stop: int | None = None, **options: Any
 ) -> PredictReport:
     """Parse with --resume; `stop` ends it after so many photographs, as Ctrl-C does."""
-
-    def track(items: Iterable[Any], total: int | None, what: str) -> Iterator[Any]:
-        for done, item in enumerate(items):
-            if done == stop:
-                raise KeyboardInterrupt
-            yield item
-
     options = {"recursive": True, "faces": "none", "to": "parquet"} | options
     plan = plan_prediction(
         [str(one) for one in typed], out, label_set=HELEN, model="best.pth", resume=resume, **options
     )
-    return plan.run(parser, origin={"model": "abc"}, batch_size=2, track=track)
+    return plan.run(parser, origin={"model": "abc"}, batch_size=2, track=stopping(stop))
 
 
 @pytest.fixture
@@ -335,9 +325,9 @@ def test_a_disk_that_fills_up_leaves_no_half_part(
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         return flush(file)
 
-    flush = module._flush
+    flush = module.flush_file
     with monkeypatch.context() as patch:
-        patch.setattr(module, "_flush", full)
+        patch.setattr(module, "flush_file", full)
         with pytest.raises(OutputError, match=r"^cannot write out/\S+: No space left on device; free space or choose"):
             predict(parser, album, to=kind)
     assert len(names(kind)) == 10
