@@ -20,6 +20,7 @@ from faceparse.commands.options import (
 
 if TYPE_CHECKING:
     from faceparse.core.prediction.films import FilmReport
+    from faceparse.core.prediction.prediction import PredictReport
 
 
 def predict(
@@ -151,7 +152,7 @@ def predict(
     """
     import sys
 
-    from faceparse.commands.console import err, out, silent_libraries, track
+    from faceparse.commands.console import err, silent_libraries, track
     from faceparse.core.errors import SettingsError
     from faceparse.core.export.model_bytes import model_bytes
     from faceparse.core.files.reading import read_bytes
@@ -218,6 +219,15 @@ def predict(
         err.print(f"note: {notice}", markup=False)
     if plan.inputs.passed_over:
         err.print(f"passed over, being no photographs or videos: {some(plan.inputs.passed_over)}")
+    _show(report, output)
+    if report.left_out or any(film.problem for film in report.films):
+        raise typer.Exit(1)
+
+
+def _show(report: "PredictReport", output: Path) -> None:
+    """Print what was found and done."""
+    from faceparse.commands.console import err, out
+
     for notice in report.notices:
         err.print(f"note: {notice}")
     for where in report.faceless:
@@ -233,14 +243,11 @@ def predict(
         f", {len(report.faceless)} without a face (--faces none parses whole pictures)" if report.faceless else ""
     )
     before = f", {report.before} before" if report.before else ""
-    left_out = len(report.broken) + report.broken_before
     listed = f" (see {report.failed})" if report.failed else ""
-    broken = f", {left_out} left out{listed}" if left_out else ""
+    broken = f", {report.left_out} left out{listed}" if report.left_out else ""
     if report.page is not None:
         out.print(f"report: {report.page}")
     out.print(f"{output}: {done} parsed{before}{faceless}{broken}")
-    if left_out or any(film.problem for film in report.films):
-        raise typer.Exit(1)
 
 
 def _flicker(film: "FilmReport") -> str:

@@ -77,6 +77,11 @@ class PredictReport:
     page: Path | None = None
     """The report as HTML, where it was asked for."""
 
+    @property
+    def left_out(self) -> int:
+        """Number of photographs and videos that are broken, as this or an earlier command found."""
+        return len(self.broken) + self.broken_before
+
 
 @dataclass(frozen=True)
 class PredictionPlan:
