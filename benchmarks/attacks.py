@@ -383,8 +383,8 @@ def _records(kind: str, seeds: Seeds) -> Iterator[Attack]:
         folder = "run" if "run" in files else "data"
         for number, new in enumerate(changed_bytes(path.read_bytes(), ROUNDS * 12, seed=len(path.name))):
             yield Attack(kind, f"{path.name} {number}", arguments, {**files, f"{folder}/{path.name}": new})
-    ledger = json.loads((seeds.tracked / "tracking.json").read_text())
-    for what, new in changed_fields(ledger, ROUNDS * 20):
+    tracking = json.loads((seeds.tracked / "tracking.json").read_text())
+    for what, new in changed_fields(tracking, ROUNDS * 20):
         files = {"run": seeds.tracked, "run/tracking.json": json.dumps(new).encode()}
         yield Attack(kind, f"tracking.json {what!r:.80}", sync, files)
 

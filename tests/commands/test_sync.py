@@ -13,8 +13,8 @@ import pytest
 from filelock import FileLock
 from mlflow.tracking import MlflowClient
 
-from faceparse.core.runs.ledger import Parcel
 from faceparse.core.runs.sync import Synced
+from faceparse.core.runs.tracking_record import Parcel
 from faceparse.core.settings import Settings, flatten
 from faceparse.core.sweeps import sync_sweep as sweep_sync
 from faceparse.core.sweeps.sweep_file import Record, write_record

@@ -25,7 +25,7 @@ from faceparse.core.load import load_model_from
 from faceparse.core.parser.checkpoint_file import Checkpoint
 from faceparse.core.parser.portable import pack_weights
 from faceparse.core.runs.directory import LAST
-from faceparse.core.runs.ledger import read_ledger
+from faceparse.core.runs.tracking_record import read_tracking
 from faceparse.core.runtime.checksums import write_sums
 from faceparse.core.runtime.open_onnx import open_onnx
 from faceparse.core.settings import read_settings, settings_from_dict, to_dict, to_toml
@@ -225,7 +225,7 @@ def test_toml_files(tmp_path: Path) -> None:
         only_ours(lambda new=new: settings_from_dict(new), what)  # type: ignore[misc]
 
 
-def test_matrices_boxes_and_ledgers(tmp_path: Path) -> None:
+def test_matrices_boxes_and_records(tmp_path: Path) -> None:
     buffer = io.BytesIO()
     np.save(buffer, np.eye(2, 3))
     for number, new in enumerate(changed_bytes(buffer.getvalue(), 300, within=128)):
@@ -237,4 +237,4 @@ def test_matrices_boxes_and_ledgers(tmp_path: Path) -> None:
         only_ours(lambda: Boxes(tmp_path / "a.json"), what)
     for text in ("[" * 100_000, "[]", "{}", "1", '{"uri": 1}', "\ufeff{"):
         (tmp_path / "tracking.json").write_text(text)
-        only_ours(lambda: read_ledger(tmp_path), text)
+        only_ours(lambda: read_tracking(tmp_path), text)

@@ -8,17 +8,17 @@ from contextlib import suppress
 from pathlib import Path
 
 from faceparse.core.files.writing import cannot_write, write_atomic
-from faceparse.core.prediction.input_shard import Shard
+from faceparse.core.prediction.input_shard import InputShard
 from faceparse.core.prediction.inputs import Source
 from faceparse.core.prediction.prediction_ledger import Ledger
 
 
-def failed_file(folder: Path, shard: Shard | None) -> Path:
+def failed_file(folder: Path, shard: InputShard | None) -> Path:
     """Path of the list: `failed.csv`, or `failed-3-of-16.csv`."""
     return folder / ("failed.csv" if shard is None else f"failed-{shard.index}-of-{shard.count}.csv")
 
 
-def write_failed(folder: Path, sources: Sequence[Source], ledger: Ledger, shard: Shard | None) -> Path | None:
+def write_failed(folder: Path, sources: Sequence[Source], ledger: Ledger, shard: InputShard | None) -> Path | None:
     """Write the broken photographs among `sources` with their reasons and return the path of the list.
 
     Where there are none, an earlier list is removed.

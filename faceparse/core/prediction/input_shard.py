@@ -12,7 +12,7 @@ MOST = 10_000
 
 
 @dataclass(frozen=True)
-class Shard:
+class InputShard:
     """Part `index` (from 1) of `count` parts."""
 
     index: int
@@ -27,7 +27,7 @@ class Shard:
         return int.from_bytes(digest[:8], "big") % self.count == self.index - 1
 
 
-def read_shard(text: str) -> Shard:
+def read_input_shard(text: str) -> InputShard:
     """Read `3/16`.
 
     Raises:
@@ -36,4 +36,4 @@ def read_shard(text: str) -> Shard:
     found = re.fullmatch(r"([0-9]{1,9})/([0-9]{1,9})", text.strip())
     if not found or not 1 <= int(found[1]) <= int(found[2]) <= MOST:
         raise SettingsError(f"--shard {text[:40]}: write 1/16 to 16/16 for 16 parts; there are {MOST} at most")
-    return Shard(int(found[1]), int(found[2]))
+    return InputShard(int(found[1]), int(found[2]))

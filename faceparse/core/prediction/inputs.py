@@ -11,7 +11,7 @@ from pathlib import Path, PurePath
 from faceparse.core.errors import DatasetError, SettingsError
 from faceparse.core.images.photograph import Found, Given, Photograph
 from faceparse.core.images.photograph_sources import Searcher, must_be_there
-from faceparse.core.prediction.input_shard import Shard
+from faceparse.core.prediction.input_shard import InputShard
 from faceparse.core.prediction.part_row import PART_SUFFIXES
 from faceparse.core.prediction.prediction_ledger import FOLDER as LEDGER
 from faceparse.core.prediction.saving import KINDS
@@ -49,7 +49,7 @@ class Inputs:
     passed_over: list[Path] = field(default_factory=list)
     """Files in searched folders that, by their names, are neither photographs nor videos."""
 
-    def part(self, shard: Shard) -> "Inputs":
+    def part(self, shard: InputShard) -> "Inputs":
         """The photographs and videos of a shard, by their paths below the folders that were searched."""
         photographs = [source for source in self.photographs if shard.has(source.below)]
         return replace(self, photographs=photographs, videos=[one for one in self.videos if shard.has(one.below)])

@@ -27,7 +27,7 @@ from faceparse.core.files.writing import atomic_file, cannot_write, make_folder,
 from faceparse.core.images.palette import encode_palette_png
 from faceparse.core.images.read_photograph import IMAGE_SUFFIXES
 from faceparse.core.labels.label_set import LabelSet
-from faceparse.core.prediction.input_shard import Shard
+from faceparse.core.prediction.input_shard import InputShard
 from faceparse.core.prediction.part_parquet import copy_parquet_part, parquet_names, write_parquet_part
 from faceparse.core.prediction.part_row import PART_SUFFIXES, Part, PartRow, part_sizes, utf8
 from faceparse.core.prediction.part_tar import copy_tar_part, tar_names, write_tar_part
@@ -207,11 +207,11 @@ def _without(kind: str, path: Path, names: set[str]) -> int:
     return size
 
 
-def _start(shard: Shard | None) -> str:
+def _start(shard: InputShard | None) -> str:
     return "part-" if shard is None else f"part-{shard.index}-of-{shard.count}-"
 
 
-def _of_a_brother(name: str, shard: Shard | None) -> bool:
+def _of_a_brother(name: str, shard: InputShard | None) -> bool:
     """Whether a part is of another shard of the same number."""
     found = re.match(r"part-(\d+)-of-(\d+)-", name)
     return bool(shard and found and int(found[2]) == shard.count and int(found[1]) != shard.index)

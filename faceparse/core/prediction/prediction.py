@@ -22,7 +22,7 @@ from faceparse.core.parser.inference import Parser
 from faceparse.core.prediction.camera import Camera
 from faceparse.core.prediction.failed import write_failed
 from faceparse.core.prediction.films import Film, FilmReport, predict_film
-from faceparse.core.prediction.input_shard import Shard, read_shard
+from faceparse.core.prediction.input_shard import InputShard, read_input_shard
 from faceparse.core.prediction.inputs import Inputs, Source, camera_name, gather
 from faceparse.core.prediction.made_with import Origin, describe_label_set
 from faceparse.core.prediction.output_parts import begin_parts
@@ -96,7 +96,7 @@ class PredictionPlan:
     smooth: float
     options: Origin
     """Options that photographs' outputs depend on."""
-    shard: Shard | None = None
+    shard: InputShard | None = None
     resume: bool = False
     retry_failed: bool = False
     report: bool = False
@@ -263,7 +263,7 @@ def plan_prediction(
     """
     if retry_failed and not resume:
         raise SettingsError("--retry-failed is for a command that goes on; add --resume")
-    part = read_shard(shard) if shard is not None else None
+    part = read_input_shard(shard) if shard is not None else None
     if report and part is not None:
         raise SettingsError(
             f"--report is about all shards; leave out --shard {part}, and add --resume when all of them are done"

@@ -27,7 +27,7 @@ from faceparse.core.files.locks import have_locks, lock, open_folder, try_lock
 from faceparse.core.files.reading import read_bytes
 from faceparse.core.files.writing import cannot_write, make_folder, refuse_links_out, write_atomic
 from faceparse.core.images.warp import Size
-from faceparse.core.prediction.input_shard import Shard
+from faceparse.core.prediction.input_shard import InputShard
 from faceparse.core.prediction.made_with import Origin, difference
 from faceparse.core.prediction.part_row import PART_SUFFIXES, Part, part_sizes
 from faceparse.core.prediction.photograph_facts import Facts, pack_facts, unpack_facts
@@ -222,7 +222,7 @@ def open_ledger(
     origin: Origin,
     names: Iterable[str],
     *,
-    shard: Shard | None = None,
+    shard: InputShard | None = None,
     resume: bool = False,
     parts: bool = False,
 ) -> Iterator[Ledger]:
@@ -306,7 +306,7 @@ def _read_settings(path: Path) -> dict[str, str] | None:
         ) from None
 
 
-def _others(home: Path, own: Path, shard: Shard | None) -> list[Path]:
+def _others(home: Path, own: Path, shard: InputShard | None) -> list[Path]:
     """Ledgers that may have photographs of this one. Shards of one number have none in common."""
     brothers = f"-of-{shard.count}{SUFFIX}" if shard else " "
     return sorted(path for path in home.glob(f"*{SUFFIX}") if path != own and not path.name.endswith(brothers))

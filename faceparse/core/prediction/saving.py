@@ -24,7 +24,7 @@ from faceparse.core.images.overlay import cut_out, overlay
 from faceparse.core.images.palette import write_palette_png
 from faceparse.core.images.read_photograph import Picture
 from faceparse.core.labels.label_set import LabelSet, nearest
-from faceparse.core.prediction.input_shard import Shard
+from faceparse.core.prediction.input_shard import InputShard
 from faceparse.core.prediction.part_row import PART_SUFFIXES
 
 ONE_EACH = ("masks", "npy", "probabilities", "labelme")
@@ -72,8 +72,8 @@ class Outputs:
     """How far cut-outs and masks reach beyond their classes, and how soft their edge is."""
     to: str = FILES
     """`files`, or the kind of parts that hold many photographs, one of `PART_SUFFIXES`: see `output_parts`."""
-    shard: Shard | None = None
-    """Shard that this process parses, which its parts are named by."""
+    shard: InputShard | None = None
+    """InputShard that this process parses, which its parts are named by."""
 
     def path(self, kind: str, name: str, suffix: str) -> Path:
         """Path of an output file."""

@@ -4,7 +4,7 @@ runs/<experiment>/<time>-<id>/
   settings.toml            the resolved settings, written first
   train.log                messages to the user, with times; the last line is `finished`
   metrics.jsonl            one line per epoch: epoch, time, metrics
-  tracking.json            what MLflow has, and what it still lacks (ledger.py)
+  tracking.json            what MLflow has, and what it still lacks (tracking.py)
   last.pth, previous.pth   the newest checkpoint and the one before, with the state of training
   best.pth                 the checkpoint of the best score on `val`
   overlays/                photographs with truth and prediction, one picture for each new best
@@ -27,7 +27,7 @@ from pydantic import BaseModel, Field
 from faceparse.core.errors import OutputError, SettingsError
 from faceparse.core.files.leftovers import remove_leftovers
 from faceparse.core.files.writing import append_line, make_folder, refuse_links_out, write_atomic
-from faceparse.core.runs.ledger import TRACKING_FILE, Line, read_ledger
+from faceparse.core.runs.tracking_record import TRACKING_FILE, Line, read_tracking
 from faceparse.core.settings import Settings, flatten, read_settings, to_toml
 from faceparse.core.text.shapes import parse_json_as
 
@@ -203,10 +203,10 @@ def is_finished(path: Path) -> bool:
 def _is_begun_again(path: Path, settings: Settings) -> bool:
     """Whether a run with exactly these settings was stopped in this directory."""
     try:
-        ledger = read_ledger(path)
+        tracking = read_tracking(path)
     except SettingsError:
         return False
-    return ledger is not None and ledger.status in ("RUNNING", "KILLED") and has_settings(path, settings)
+    return tracking is not None and tracking.status in ("RUNNING", "KILLED") and has_settings(path, settings)
 
 
 def has_settings(path: Path, settings: Settings) -> bool:

@@ -33,9 +33,9 @@ from mlflow.tracking import MlflowClient
 from faceparse.core.errors import SettingsError
 from faceparse.core.files.locks import have_locks
 from faceparse.core.runs.database import ARTIFACTS, SQLITE, database_file, follow_move, is_local
-from faceparse.core.runs.ledger import Evaluated, InputDataset, Line, Status, report_files
 from faceparse.core.runs.mlflow_failures import FAILURES, GoneError, Refused, WithheldError, is_refusal, reason, told
 from faceparse.core.runs.mlflow_run import LoggedRun, Point
+from faceparse.core.runs.tracking_record import Evaluated, InputDataset, Line, Status, report_files
 from faceparse.core.settings import TrackingSettings, folder_name
 from faceparse.core.text.address import VARIABLE, public_address, whole_address, withheld
 

@@ -8,10 +8,10 @@ from pathlib import Path
 from faceparse.core.errors import SettingsError, TrackingError
 from faceparse.core.labels.label_set import nearest
 from faceparse.core.runs.database import database_file, is_local
-from faceparse.core.runs.ledger import TRACKING_FILE, read_ledger
 from faceparse.core.runs.mlflow_failures import FAILURES, reason
 from faceparse.core.runs.mlflow_run import LoggedRun
 from faceparse.core.runs.mlflow_store import Store, mlflow_name
+from faceparse.core.runs.tracking_record import TRACKING_FILE, read_tracking
 
 PLACES = ("train.run_dir", "tracking.run_name")
 """Params that differ between any two runs, so their difference means nothing."""
@@ -140,11 +140,11 @@ def compare_runs(references: Sequence[str], uri: str) -> RunComparison:
 def find_run(reference: str, uri: str) -> LoggedRun:
     """The run that a reference means. Raises as `compare_runs`."""
     folder = Path(reference)
-    if (ledger := read_ledger(folder)) is not None:
-        if ledger.run_id is None:
+    if (tracking := read_tracking(folder)) is not None:
+        if tracking.run_id is None:
             raise TrackingError(f"{folder}: not in MLflow yet; first: faceparse sync {folder}")
-        with _reading(ledger.uri) as store:
-            return store.run(ledger.run_id)
+        with _reading(tracking.uri) as store:
+            return store.run(tracking.run_id)
     with _reading(uri) as store:
         runs = store.runs(store.experiments())
     for found in (

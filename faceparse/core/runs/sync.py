@@ -7,7 +7,7 @@ from faceparse.core.errors import FaceparseError
 from faceparse.core.runs.copies import original_of
 from faceparse.core.runs.delivery import open_delivery
 from faceparse.core.runs.directory import RunDirectory
-from faceparse.core.runs.ledger import Evaluated, Parcel, read_ledger, write_ledger
+from faceparse.core.runs.tracking_record import Evaluated, Parcel, read_tracking, write_tracking
 
 
 @dataclass(frozen=True)
@@ -30,8 +30,8 @@ def sync(run_dir: Path) -> Synced:
     directory = RunDirectory.reopen(run_dir)
     try:
         delivery = open_delivery(directory.path, directory.metrics)
-        delivered, ledger = delivery.deliver_rest(), delivery.shared.ledger
-        return Synced(delivered, ledger.run_id, ledger.uri)
+        delivered, tracking = delivery.deliver_rest(), delivery.shared.tracking
+        return Synced(delivered, tracking.run_id, tracking.uri)
     finally:
         directory.close()
 
@@ -50,12 +50,12 @@ def leave_to_sync(run_dir: Path, run_id: str | None, done: Evaluated) -> bool:
     except FaceparseError:
         return False
     try:
-        ledger = read_ledger(run_dir)
-        if ledger is None or ledger.run_id != run_id or original_of(run_dir, ledger):
+        tracking = read_tracking(run_dir)
+        if tracking is None or tracking.run_id != run_id or original_of(run_dir, tracking):
             return False
-        others = [noted for noted in ledger.evaluations if noted.place != done.place]
-        ledger.evaluations = [*others, done]
-        write_ledger(run_dir, ledger)
+        others = [noted for noted in tracking.evaluations if noted.place != done.place]
+        tracking.evaluations = [*others, done]
+        write_tracking(run_dir, tracking)
     except FaceparseError:
         return False
     finally:

@@ -12,13 +12,13 @@ from pathlib import Path
 from typing import Any, Self
 
 from faceparse.core.errors import InterruptedRunError
-from faceparse.core.runs.copies import ledger_of_copy, original_of
+from faceparse.core.runs.copies import original_of, tracking_of_copy
 from faceparse.core.runs.database import copied_uri
 from faceparse.core.runs.delivery import Delivery
-from faceparse.core.runs.ledger import InputDataset, Ledger, Line, Status, read_ledger
 from faceparse.core.runs.mlflow_failures import reason
 from faceparse.core.runs.mlflow_store import START_PATIENCE, Say, tracking_uri
-from faceparse.core.runs.shared_ledger import LedgerClosedError, SharedLedger
+from faceparse.core.runs.shared_tracking import SharedTracking, TrackingClosedError
+from faceparse.core.runs.tracking_record import InputDataset, Line, Status, TrackingRecord, read_tracking
 from faceparse.core.settings import TrackingSettings
 from faceparse.core.text.address import VARIABLE, whole_address
 
@@ -37,7 +37,7 @@ class Tracker:
 
     def __init__(self) -> None:
         """Track nothing. `start` makes a tracker that does."""
-        self._shared: SharedLedger | None = None
+        self._shared: SharedTracking | None = None
         self._thread: _DeliveryThread | None = None
 
     @classmethod
@@ -71,10 +71,10 @@ class Tracker:
         if not settings.enabled:
             return tracker
         name, texts = settings.run_name or folder.name, {key: str(value) for key, value in params.items()}
-        ledger = read_ledger(folder)
-        if ledger is None:
-            parent = read_ledger(folder.parent)
-            ledger = Ledger(
+        tracking = read_tracking(folder)
+        if tracking is None:
+            parent = read_tracking(folder.parent)
+            tracking = TrackingRecord(
                 uri=parent.uri if parent else tracking_uri(settings),
                 experiment=settings.experiment,
                 run_name=name,
@@ -84,30 +84,30 @@ class Tracker:
                 tags=dict(tags),
                 datasets=list(datasets),
             )
-        elif (original := original_of(folder, ledger)) and (uri := copied_uri(ledger.uri, folder, ledger.run_id)):
-            ledger.uri = uri  # the copied database has the run, too: nothing is shared
+        elif (original := original_of(folder, tracking)) and (uri := copied_uri(tracking.uri, folder, tracking.run_id)):
+            tracking.uri = uri  # the copied database has the run, too: nothing is shared
         elif original:
             warn(f"{folder}: a copy of {original}, which keeps its MLflow run; this run gets one of its own")
-            ledger = ledger_of_copy(ledger, folder, name=name, params=texts, tags=tags, datasets=datasets)
-        shared = SharedLedger(folder, ledger)
+            tracking = tracking_of_copy(tracking, folder, name=name, params=texts, tags=tags, datasets=datasets)
+        shared = SharedTracking(folder, tracking)
         with shared.changing():
-            ledger.status, ledger.ended = "RUNNING", None
+            tracking.status, tracking.ended = "RUNNING", None
         tracker._shared = shared
         tracker._thread = _DeliveryThread(shared, lines, warn, say)
         tracker._thread.start()
-        if ledger.run_id is None:
+        if tracking.run_id is None:
             tracker._thread.tried.wait(START_PATIENCE)
         return tracker
 
     @property
     def uri(self) -> str | None:
         """Address of the store; None where nothing is tracked."""
-        return self._shared.ledger.uri if self._shared else None
+        return self._shared.tracking.uri if self._shared else None
 
     @property
     def run_id(self) -> str | None:
         """MLflow's id of the run; None until MLflow has answered."""
-        return self._shared.ledger.run_id if self._shared else None
+        return self._shared.tracking.run_id if self._shared else None
 
     def deliver(self) -> None:
         """Deliver new lines of metrics.jsonl."""
@@ -117,31 +117,31 @@ class Tracker:
     def upload(self, path: Path, folder: str | None = None) -> None:
         """Note a file of the run directory for upload. If it changes before its upload, only the newest counts."""
         if self._shared and self._thread:
-            with self._shared.changing() as ledger:
+            with self._shared.changing() as tracking:
                 name = path.relative_to(self._shared.folder).as_posix()
-                ledger.files[name] = folder
+                tracking.files[name] = folder
                 self._thread.delivery.note_file(name)
             self._thread.wake()
 
     def tag(self, tags: Mapping[str, str]) -> None:
         """Note tags of the MLflow run."""
         if self._shared and self._thread:
-            with self._shared.changing() as ledger:
-                ledger.tags.update(tags)
+            with self._shared.changing() as tracking:
+                tracking.tags.update(tags)
             self._thread.wake()
 
     def upload_best(self, path: Path, folder: str, epoch: int) -> None:
         """Note the best checkpoint and its epoch. The last one noted gets a logged model at the run's end."""
         if self._shared:
-            with self._shared.changing() as ledger:
-                ledger.best_epoch, ledger.best_artifact = epoch, f"{folder}/{path.name}"
+            with self._shared.changing() as tracking:
+                tracking.best_epoch, tracking.best_artifact = epoch, f"{folder}/{path.name}"
             self.upload(path, folder)
 
     def finish(self, status: Status) -> None:
         """Note the status of the run, and wait a little until the rest is delivered."""
         if self._shared and self._thread:
-            with self._shared.changing() as ledger:
-                ledger.status, ledger.ended = status, time.time()
+            with self._shared.changing() as tracking:
+                tracking.status, tracking.ended = status, time.time()
             self._thread.finish(END_PATIENCE)
 
     def __enter__(self) -> Self:
@@ -158,7 +158,7 @@ class _DeliveryThread(threading.Thread):
     It belongs to the process that holds the run directory.
     """
 
-    def __init__(self, shared: SharedLedger, lines: Callable[[], list[Line]], warn: Say, say: Say) -> None:
+    def __init__(self, shared: SharedTracking, lines: Callable[[], list[Line]], warn: Say, say: Say) -> None:
         super().__init__(name="mlflow", daemon=True)
         self._shared, self._lines, self._warn, self._say = shared, lines, warn, say
         self._work, self._ending = threading.Event(), threading.Event()
@@ -172,7 +172,7 @@ class _DeliveryThread(threading.Thread):
         self._work.set()
 
     def finish(self, patience: float) -> None:
-        """Wait up to `patience` seconds for the last try, close the ledger, and warn of what is not delivered."""
+        """Wait up to `patience` seconds for the last try, close the record, and warn of what is not delivered."""
         self._ending.set()
         self._work.set()
         try:
@@ -180,7 +180,7 @@ class _DeliveryThread(threading.Thread):
         finally:
             self._shared.close()
         if rest := self._shared.outstanding(self._lines()):
-            uri, folder = self._shared.ledger.uri, self._shared.folder
+            uri, folder = self._shared.tracking.uri, self._shared.folder
             why = f" ({self._problem})" if self._problem else ""
             secret = whole_address(uri) != uri
             hint = f" (user and password are kept nowhere: set {VARIABLE} to the whole address)" if secret else ""
@@ -188,13 +188,13 @@ class _DeliveryThread(threading.Thread):
 
     def run(self) -> None:
         """Try to deliver until the run ends."""
-        uri, pause, lost = self._shared.ledger.uri, FIRST_PAUSE, False
+        uri, pause, lost = self._shared.tracking.uri, FIRST_PAUSE, False
         while True:
             self._work.clear()  # first, so that later notes wake the thread again
             last = self._ending.is_set()
             try:
                 self.delivery.try_once()
-            except LedgerClosedError:
+            except TrackingClosedError:
                 return
             except Exception as error:  # no error of MLflow ends the run
                 self._problem = reason(error)

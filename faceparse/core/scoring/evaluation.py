@@ -11,8 +11,8 @@ from faceparse.core.machine.parallel import Track, untracked
 from faceparse.core.parser.trained import TrainedModel
 from faceparse.core.runs import mlflow_store as tracking
 from faceparse.core.runs.database import present_uri
-from faceparse.core.runs.ledger import Evaluated, InputDataset, read_ledger
 from faceparse.core.runs.sync import leave_to_sync
+from faceparse.core.runs.tracking_record import Evaluated, InputDataset, read_tracking
 from faceparse.core.scoring.built_in_groups import photograph_groupings
 from faceparse.core.scoring.comparison import Comparison, compare, must_compare, short_names
 from faceparse.core.scoring.group_scores import flat_groups
@@ -128,7 +128,7 @@ def log_evaluation(plan: EvaluationPlan, evaluation: Evaluation, folder: Path, *
     None where there is no such run, or where MLflow cannot be reached. Then a warning says what happens to the scores.
     """
     run_dir, uri, run_id = plan.model.path.parent, tracked_at(plan.model), _run_id(plan.model)
-    if uri is None or (run_id is None and read_ledger(run_dir) is None):
+    if uri is None or (run_id is None and read_tracking(run_dir) is None):
         return None
     done = _evaluated(plan, evaluation, folder)
     unknown = "it does not know the run yet"
@@ -180,5 +180,5 @@ def _run_id(model: TrainedModel) -> str | None:
     """Id of the model's run in MLflow."""
     if model.run_id is not None or model.tracking_uri is None:
         return model.run_id
-    ledger = read_ledger(model.path.parent)  # MLflow was away then; the run directory may have the id by now
-    return ledger.run_id if ledger else None
+    tracking = read_tracking(model.path.parent)  # MLflow was away then; the run directory may have the id by now
+    return tracking.run_id if tracking else None

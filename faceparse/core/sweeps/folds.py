@@ -20,7 +20,7 @@ from faceparse.core.labels.mapping import identity
 from faceparse.core.names.model_file import ENSEMBLE_FILE
 from faceparse.core.parser.ensemble_file import EnsembleModel, describe_ensemble, read_ensemble
 from faceparse.core.runs.directory import BEST
-from faceparse.core.runs.ledger import read_ledger
+from faceparse.core.runs.tracking_record import read_tracking
 from faceparse.core.scoring.bootstrap import RESAMPLES
 from faceparse.core.scoring.evaluation import log_evaluation
 from faceparse.core.scoring.groups import by_words
@@ -82,8 +82,8 @@ def _execute(trials: Trials) -> FoldsResult:
         trials.train(tracker)
     path = trials.path
     checkpoints = [path / trial.name / BEST for trial in trials.record.trials]
-    ledger = read_ledger(path)
-    run_id, uri = (ledger.run_id, ledger.uri) if ledger else (None, None)
+    tracking = read_tracking(path)
+    run_id, uri = (tracking.run_id, tracking.uri) if tracking else (None, None)
     write_atomic(path / ENSEMBLE_FILE, describe_ensemble(path, checkpoints, run_id=run_id, tracking_uri=uri))
     ensemble = read_ensemble(path / ENSEMBLE_FILE)
     prepare_folder(path / OUT_OF_FOLD)

@@ -5,8 +5,8 @@ from pathlib import Path
 from faceparse.core.runs import sync
 from faceparse.core.runs.delivery import open_delivery
 from faceparse.core.runs.directory import RunDirectory
-from faceparse.core.runs.ledger import TRACKING_FILE, read_ledger
 from faceparse.core.runs.sync import Synced
+from faceparse.core.runs.tracking_record import TRACKING_FILE, read_tracking
 from faceparse.core.sweeps.sweep_file import best_of, read_record, write_record
 from faceparse.core.sweeps.trials import best_tags
 
@@ -31,14 +31,14 @@ def _name_best(sweep_dir: Path) -> None:
         record = read_record(sweep_dir)
         nameless = [trial for trial in record.trials if trial.run_id is None]
         for trial in nameless:
-            ledger = read_ledger(sweep_dir / trial.name)
-            trial.run_id = ledger.run_id if ledger else None
+            tracking = read_tracking(sweep_dir / trial.name)
+            trial.run_id = tracking.run_id if tracking else None
         write_record(sweep_dir, record)
         best = best_of(record.trials)
         if record.purpose == "sweep" and best in nameless and best is not None:
             delivery = open_delivery(sweep_dir, directory.metrics)
-            with delivery.shared.changing() as ledger:
-                ledger.tags.update(best_tags(best))
+            with delivery.shared.changing() as tracking:
+                tracking.tags.update(best_tags(best))
             delivery.deliver_rest()
     finally:
         directory.close()

@@ -15,7 +15,7 @@ from faceparse.core.labels.label_set import LabelSet
 from faceparse.core.parser.inference import Parser
 from faceparse.core.runs.directory import BEST
 from faceparse.core.runs.git import git_tags
-from faceparse.core.runs.ledger import InputDataset
+from faceparse.core.runs.tracking_record import InputDataset
 from faceparse.core.scoring.counting import parse_samples
 from faceparse.core.scoring.protocols import DEFAULT
 from faceparse.core.scoring.scores import flat_name

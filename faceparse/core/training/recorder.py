@@ -7,8 +7,8 @@ from typing import Any
 from faceparse.core.errors import OutputError
 from faceparse.core.files.writing import write_atomic
 from faceparse.core.runs.directory import BEST, FINISHED, LAST, LOG_FILE, METRICS_FILE, SETTINGS_FILE, RunDirectory
-from faceparse.core.runs.ledger import InputDataset
 from faceparse.core.runs.tracker import Tracker
+from faceparse.core.runs.tracking_record import InputDataset
 from faceparse.core.settings import TrackingSettings
 from faceparse.core.training.observer import Observer
 from faceparse.core.training.run_checkpoints import save, save_last

@@ -28,10 +28,10 @@ from faceparse.core.parser.exact_weights import load_exactly
 from faceparse.core.parser.inference import Parser
 from faceparse.core.parser.trained import ParsingNetwork
 from faceparse.core.runs.directory import BEST, LAST, RunDirectory, is_finished
-from faceparse.core.runs.ledger import read_ledger
 from faceparse.core.runs.mlflow_run import EPOCHS_TAG
 from faceparse.core.runs.mlflow_store import check_experiment
 from faceparse.core.runs.system import SystemMonitor
+from faceparse.core.runs.tracking_record import read_tracking
 from faceparse.core.sampling.loader import Loader
 from faceparse.core.scoring.counting import evaluate
 from faceparse.core.scoring.protocols import DEFAULT
@@ -219,9 +219,9 @@ def _nothing_left(run_dir: Path, last: Checkpoint) -> str:
 
 
 def _finished_result(run_dir: Path, last: Checkpoint) -> RunResult:
-    best, ledger = read_training_state(last.training, last.path).best, read_ledger(run_dir)
+    best, tracking = read_training_state(last.training, last.path).best, read_tracking(run_dir)
     metric = logged_name(resolve_metric(last.settings.train.best_metric, last.label_set), last.label_set)
-    run_id, uri = (ledger.run_id, ledger.uri) if ledger else (None, None)
+    run_id, uri = (tracking.run_id, tracking.uri) if tracking else (None, None)
     return RunResult(run_dir, run_dir / BEST, best.epoch, best.score, run_id, uri, metric)
 
 

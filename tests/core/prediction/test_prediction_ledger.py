@@ -16,7 +16,7 @@ import pytest
 
 from faceparse.core.errors import FaceparseError, OutputError, SettingsError
 from faceparse.core.prediction import prediction_ledger as module
-from faceparse.core.prediction.input_shard import Shard
+from faceparse.core.prediction.input_shard import InputShard
 from faceparse.core.prediction.made_with import Origin
 from faceparse.core.prediction.part_row import Part
 from faceparse.core.prediction.photograph_facts import FaceFacts, Facts
@@ -74,14 +74,14 @@ def test_a_kill_loses_no_row(tmp_path: Path) -> None:
         r"^out: another process is writing to it, with other options; ",
         {"model": "other"},
         [],
-        shard=Shard(1, 2),
+        shard=InputShard(1, 2),
     )
     refused(
         OutputError,
         r"^out: another process is writing all; wait until it has ended$",
         ORIGIN,
         [],
-        shard=Shard(1, 2),
+        shard=InputShard(1, 2),
         resume=True,
     )
     os.kill(process.pid, signal.SIGKILL)
@@ -93,10 +93,10 @@ def test_a_kill_loses_no_row(tmp_path: Path) -> None:
 
 
 def test_other_settings_are_refused_or_begin_anew() -> None:
-    with open_ledger(OUT, ORIGIN, [], shard=Shard(1, 2)) as ledger:
+    with open_ledger(OUT, ORIGIN, [], shard=InputShard(1, 2)) as ledger:
         ledger.note("a", ENTRY)
     other = ORIGIN | {"--save": "labels,json"}
-    for shard in (None, Shard(1, 2), Shard(2, 3)):
+    for shard in (None, InputShard(1, 2), InputShard(2, 3)):
         refused(
             SettingsError,
             r"^out: its outputs were made with --save labels, now labels,json; ",
@@ -109,7 +109,7 @@ def test_other_settings_are_refused_or_begin_anew() -> None:
         assert ledger.find("a") == replace(ENTRY, described={}, facts=None)
     with open_ledger(OUT, other, ["a"]) as ledger:
         assert ledger.find("a") is None
-    for shard in (None, Shard(1, 2), Shard(2, 3)):  # none of them may come back
+    for shard in (None, InputShard(1, 2), InputShard(2, 3)):  # none of them may come back
         with open_ledger(OUT, other, ["a"], shard=shard, resume=True) as ledger:
             assert ledger.find("a") is None
 
@@ -117,21 +117,24 @@ def test_other_settings_are_refused_or_begin_anew() -> None:
 def test_rows_of_other_numbers_of_shards_count_and_the_newest_wins(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = iter(range(100))
     monkeypatch.setattr(module.time, "time", lambda: float(next(clock)))
-    with open_ledger(OUT, ORIGIN, [], shard=Shard(1, 2)) as ledger:
+    with open_ledger(OUT, ORIGIN, [], shard=InputShard(1, 2)) as ledger:
         for name in ("a", "b", "c"):
             ledger.note(name, BROKEN)
     with open_ledger(OUT, ORIGIN, []) as ledger:
         ledger.note("b", ENTRY)
-    with open_ledger(OUT, ORIGIN, ["a", "b"], shard=Shard(2, 3), resume=True) as ledger:
+    with open_ledger(OUT, ORIGIN, ["a", "b"], shard=InputShard(2, 3), resume=True) as ledger:
         assert ledger.find("a") == BROKEN
         assert ledger.find("b", described=True, facts=True) == ENTRY
         assert ledger.find("c") is None  # another shard's
-    with open_ledger(OUT, ORIGIN, ["c"], shard=Shard(2, 2), resume=True) as ledger:
+    with open_ledger(OUT, ORIGIN, ["c"], shard=InputShard(2, 2), resume=True) as ledger:
         assert ledger.find("c") is None  # 1/2 and 2/2 have none in common
 
 
 def test_two_shards_write_at_once() -> None:
-    with open_ledger(OUT, ORIGIN, [], shard=Shard(1, 2)) as one, open_ledger(OUT, ORIGIN, [], shard=Shard(2, 2)) as two:
+    with (
+        open_ledger(OUT, ORIGIN, [], shard=InputShard(1, 2)) as one,
+        open_ledger(OUT, ORIGIN, [], shard=InputShard(2, 2)) as two,
+    ):
         one.note("a", ENTRY)
         two.note("b", ENTRY)
 
@@ -183,21 +186,21 @@ def test_a_part_is_noted_with_all_its_photographs_or_none(monkeypatch: pytest.Mo
 
 def test_a_photograph_that_was_taken_out_stays_out_for_other_ledgers() -> None:
     part = Part("part-1-of-2-0123456789abcdef.parquet", 100)
-    with open_ledger(OUT, ORIGIN, [], shard=Shard(1, 2)) as ledger:
+    with open_ledger(OUT, ORIGIN, [], shard=InputShard(1, 2)) as ledger:
         ledger.note_part(part, {"a": ENTRY, "b": ENTRY})
     with open_ledger(OUT, ORIGIN, ["a"], resume=True) as ledger:
         assert ledger.elsewhere == {part.name}
         ledger.take_out(part.name, ["a"], 60)
-    with open_ledger(OUT, ORIGIN, ["a", "b"], shard=Shard(1, 2), resume=True) as ledger:
+    with open_ledger(OUT, ORIGIN, ["a", "b"], shard=InputShard(1, 2), resume=True) as ledger:
         found = [ledger.find(name) for name in ("a", "b")]
         assert [one and one.part for one in found] == [None, part]
 
 
 def test_while_parts_are_written_other_numbers_of_shards_wait() -> None:
-    with open_ledger(OUT, ORIGIN, [], shard=Shard(1, 2), parts=True):
-        with open_ledger(OUT, ORIGIN, [], shard=Shard(2, 2), parts=True):
+    with open_ledger(OUT, ORIGIN, [], shard=InputShard(1, 2), parts=True):
+        with open_ledger(OUT, ORIGIN, [], shard=InputShard(2, 2), parts=True):
             pass
-        for shard in (None, Shard(1, 3)):
+        for shard in (None, InputShard(1, 3)):
             refused(OutputError, r"^out: another process is writing 1/2; wait", ORIGIN, [], shard=shard, parts=True)
 
 
@@ -208,7 +211,7 @@ def test_a_ledger_from_before_parts_goes_on() -> None:
         rows.execute(module._TABLE)
         rows.execute("INSERT INTO photographs VALUES (x'61', x'2f61', '1 2', 5.0, x'', 4, 3, 1, x'', NULL)")
         rows.commit()
-    for shard in (None, Shard(1, 2)):
+    for shard in (None, InputShard(1, 2)):
         with open_ledger(OUT, ORIGIN, ["a"], resume=True, shard=shard) as ledger:
             assert ledger.find("a", described=True, facts=True) == Entry("/a", "1 2", "", (4, 3), 1)
 

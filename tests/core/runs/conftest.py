@@ -13,8 +13,15 @@ from faceparse.core.runs import mlflow_store as store_module
 from faceparse.core.runs import tracker
 from faceparse.core.runs.delivery import open_delivery
 from faceparse.core.runs.directory import RunDirectory
-from faceparse.core.runs.ledger import Evaluated, InputDataset, Ledger, Parcel, outstanding, read_ledger
 from faceparse.core.runs.tracker import Tracker
+from faceparse.core.runs.tracking_record import (
+    Evaluated,
+    InputDataset,
+    Parcel,
+    TrackingRecord,
+    outstanding,
+    read_tracking,
+)
 from faceparse.core.settings import TrackingSettings
 
 NAMES = ("train/loss", "val/f1/left_eye")
@@ -67,19 +74,19 @@ class Run:
         return open_delivery(path, self.directory.metrics).deliver_rest()
 
     @property
-    def ledger(self) -> Ledger:
-        ledger = read_ledger(self.directory.path)
-        assert ledger is not None
-        return ledger
+    def tracking(self) -> TrackingRecord:
+        tracking = read_tracking(self.directory.path)
+        assert tracking is not None
+        return tracking
 
     @property
     def run_id(self) -> str:
-        assert self.ledger.run_id is not None
-        return self.ledger.run_id
+        assert self.tracking.run_id is not None
+        return self.tracking.run_id
 
     @property
     def outstanding(self) -> Parcel:
-        return outstanding(self.ledger, self.directory.metrics())
+        return outstanding(self.tracking, self.directory.metrics())
 
 
 @pytest.fixture(scope="session")

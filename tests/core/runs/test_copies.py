@@ -10,7 +10,7 @@ from mlflow.tracking import MlflowClient
 
 from faceparse.core.errors import TrackingError
 from faceparse.core.runs.copies import original_of
-from faceparse.core.runs.ledger import Parcel, read_ledger
+from faceparse.core.runs.tracking_record import Parcel, read_tracking
 from tests.core.runs.conftest import Run, datasets, history, models, once, until
 
 
@@ -68,7 +68,7 @@ def test_a_directory_that_was_moved_keeps_its_run(run: Run, make: Callable[..., 
     again.tracker.finish("FINISHED")
     assert (again.run_id, again.warnings) == (before, [])
     assert history(store, before) == once(1, 2, 3)
-    assert again.ledger.folder == str(moved)
+    assert again.tracking.folder == str(moved)
 
 
 def test_another_run_where_the_directory_was_is_no_original(run: Run, make: Callable[..., Run]) -> None:
@@ -76,15 +76,15 @@ def test_another_run_where_the_directory_was_is_no_original(run: Run, make: Call
     run.directory.close()
     place.rename(moved)
     make().start().tracker.finish("FINISHED")
-    ledger = read_ledger(moved)
-    assert ledger is not None
-    assert original_of(moved, ledger) is None
+    tracking = read_tracking(moved)
+    assert tracking is not None
+    assert original_of(moved, tracking) is None
 
 
 def test_a_link_to_the_directory_is_no_copy(run: Run) -> None:
     link = run.directory.path.with_name("link")
     link.symlink_to(run.directory.path)
-    assert original_of(link, run.ledger) is None
+    assert original_of(link, run.tracking) is None
 
 
 @pytest.mark.parametrize("folder", [None, "", "no/such/folder", "a\0b", "x" * 5000])
@@ -93,7 +93,7 @@ def test_a_ledger_that_names_no_folder_is_no_copy(run: Run, make: Callable[..., 
     copy = copied(run, make)
     path = copy.directory.path / "tracking.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"folder": folder}))
-    assert original_of(copy.directory.path, copy.ledger) is None
+    assert original_of(copy.directory.path, copy.tracking) is None
 
 
 def test_a_copy_delivers_nothing_to_the_run_of_its_original(

@@ -14,10 +14,10 @@ from mlflow.tracking._tracking_service import utils
 
 from faceparse.core.errors import SettingsError
 from faceparse.core.runs.database import beside, copied_uri, database_file, follow_move, present_uri
-from faceparse.core.runs.ledger import read_ledger
 from faceparse.core.runs.mlflow_store import check_experiment, log_evaluation, log_folder
 from faceparse.core.runs.rank_runs import find_run
 from faceparse.core.runs.registry import Registration, download
+from faceparse.core.runs.tracking_record import read_tracking
 from faceparse.core.settings import TrackingSettings
 from tests.core.runs.conftest import Run, evaluated
 
@@ -148,7 +148,7 @@ def test_a_run_of_a_copied_folder_goes_on_in_the_copied_database(before: Path, t
     after = tmp_path / "after"
     shutil.copytree(before, after)
     untouched = {path: path.read_bytes() for path in before.rglob("*") if path.is_file()}
-    old = read_ledger(before / "runs" / "one")
+    old = read_tracking(before / "runs" / "one")
     run = Run("", after / "runs" / "one").start()
     run.record(2)
     run.tracker.finish("FINISHED")
@@ -162,23 +162,23 @@ def test_the_run_of_a_directory_that_was_moved_is_found(before: Path, tmp_path: 
     after = tmp_path / "after"
     old = f"sqlite:///{before}/mlflow.db"
     before.rename(after)
-    ledger = read_ledger(after / "runs" / "one")
-    assert ledger is not None
-    assert ledger.run_id is not None
-    assert ledger.uri == f"sqlite:///{after}/mlflow.db"
-    assert find_run(str(after / "runs" / "one"), "http://127.0.0.1:9").id == ledger.run_id
+    tracking = read_tracking(after / "runs" / "one")
+    assert tracking is not None
+    assert tracking.run_id is not None
+    assert tracking.uri == f"sqlite:///{after}/mlflow.db"
+    assert find_run(str(after / "runs" / "one"), "http://127.0.0.1:9").id == tracking.run_id
     warnings: list[str] = []
     report = tmp_path / "report"
     report.mkdir()
     (report / "page.html").write_text("x")
-    assert log_folder(ledger.uri, ledger.run_id, report, "report", warn=warnings.append)
+    assert log_folder(tracking.uri, tracking.run_id, report, "report", warn=warnings.append)
     done = evaluated({"test/miou": 0.5}, 1)
-    assert log_evaluation(ledger.uri, ledger.run_id, done, warn=warnings.append) is None
+    assert log_evaluation(tracking.uri, tracking.run_id, done, warn=warnings.append) is None
     assert len(warnings) == 1
-    assert (after / "mlartifacts" / "tests" / ledger.run_id / "artifacts" / "report" / "page.html").is_file()
+    assert (after / "mlartifacts" / "tests" / tracking.run_id / "artifacts" / "report" / "page.html").is_file()
     run = Run("", after / "runs" / "one").start()  # goes on
     run.tracker.finish("FINISHED")
-    assert (run.warnings, run.tracker.uri) == ([], ledger.uri)
+    assert (run.warnings, run.tracker.uri) == ([], tracking.uri)
     assert not before.exists()
     # A database that does not know the run is another.
     assert present_uri(old, after / "runs" / "one", "0" * 32) == old

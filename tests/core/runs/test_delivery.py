@@ -8,16 +8,16 @@ import pytest
 
 from faceparse.core.errors import TrackingError
 from faceparse.core.runs.delivery import Delivery, open_delivery
-from faceparse.core.runs.ledger import Ledger, Parcel, read_ledger, write_ledger
-from faceparse.core.runs.shared_ledger import SharedLedger
+from faceparse.core.runs.shared_tracking import SharedTracking
+from faceparse.core.runs.tracking_record import Parcel, TrackingRecord, read_tracking, write_tracking
 from tests.core.runs.conftest import Run
 
 
 def never_delivered(folder: Path, database: Path) -> Path:
     """A run directory that names a database, whose run nobody has made yet."""
     folder.mkdir(parents=True)
-    write_ledger(
-        folder, Ledger(f"sqlite:///{database}", "tests", "run", "k", 1.0, {}, {}, status="FINISHED", ended=2.0)
+    write_tracking(
+        folder, TrackingRecord(f"sqlite:///{database}", "tests", "run", "k", 1.0, {}, {}, status="FINISHED", ended=2.0)
     )
     return folder
 
@@ -34,13 +34,13 @@ def test_no_database_is_made_where_only_a_stranger_s_run_names_it(tmp_path: Path
 def test_a_delivery_is_told_whether_it_may_make_the_database(tmp_path: Path) -> None:
     database = tmp_path / "mlflow.db"
     folder = never_delivered(tmp_path / "run", database)
-    ledger = read_ledger(folder)
-    assert ledger is not None
-    refused = Delivery(SharedLedger(folder, ledger), list, warn=pytest.fail, make=False)
+    tracking = read_tracking(folder)
+    assert tracking is not None
+    refused = Delivery(SharedTracking(folder, tracking), list, warn=pytest.fail, make=False)
     with pytest.raises(FileNotFoundError, match="the database is not there"):
         refused.try_once()
     assert not database.exists()
-    assert Delivery(SharedLedger(folder, ledger), list, warn=pytest.fail).try_once() == Parcel(status="FINISHED")
+    assert Delivery(SharedTracking(folder, tracking), list, warn=pytest.fail).try_once() == Parcel(status="FINISHED")
     assert database.exists()
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from faceparse.core.errors import OutputError, SettingsError
 from faceparse.core.runs.directory import RunDirectory
-from faceparse.core.runs.ledger import Ledger, Status, read_ledger, write_ledger
+from faceparse.core.runs.tracking_record import Status, TrackingRecord, read_tracking, write_tracking
 from faceparse.core.settings import Settings, load_settings
 
 Tiny = Callable[..., Settings]
@@ -96,11 +96,11 @@ def test_a_run_that_was_stopped_at_once_begins_again_as_the_same_in_mlflow(
     tiny: Tiny, status: Status, lr: float, same: bool
 ) -> None:
     directory = RunDirectory.create(tiny(optim__lr=1e-3))
-    ledger = Ledger("sqlite:////x.db", "tests", "run", "key", 0.0, {}, {}, run_id="abc", status=status)
-    write_ledger(directory.path, ledger)
+    tracking = TrackingRecord("sqlite:////x.db", "tests", "run", "key", 0.0, {}, {}, run_id="abc", status=status)
+    write_tracking(directory.path, tracking)
     directory.close()
     again = RunDirectory.create(tiny(optim__lr=lr))
-    assert read_ledger(again.path) == (ledger if same else None)
+    assert read_tracking(again.path) == (tracking if same else None)
     again.close()
 
 

@@ -13,8 +13,8 @@ from mlflow.tracking import MlflowClient
 
 from faceparse.core.errors import InterruptedRunError, TrackingError, TrainingError
 from faceparse.core.runs import tracker
-from faceparse.core.runs.ledger import Parcel
 from faceparse.core.runs.mlflow_store import check_experiment, log_evaluation, mlflow_name
+from faceparse.core.runs.tracking_record import Parcel
 from tests.conftest import Server
 from tests.core.runs.conftest import (
     NAMES,
@@ -44,8 +44,8 @@ def test_what_is_noted_is_there_to_be_read(make: Callable[..., Run], store: str)
     found = client.get_run(run.run_id)
     assert (found.info.status, found.info.run_name) == ("FINISHED", "run")
     assert (found.info.start_time, found.info.end_time) == (
-        round(run.ledger.started * 1000),
-        round((run.ledger.ended or 0) * 1000),
+        round(run.tracking.started * 1000),
+        round((run.tracking.ended or 0) * 1000),
     )
     assert found.data.params == {"optim.lr": "0.1"}
     assert found.data.tags["dataset"] == "faces"
@@ -173,7 +173,7 @@ def test_a_server_that_comes_after_the_start_gets_everything(
     assert run.messages == [f"MLflow at {server.uri} is back, everything so far is delivered"]
     assert [history(store, run.run_id, name) for name in NAMES] == [once(1, 2, 3)] * 2
     found = MlflowClient(server.uri).get_run(run.run_id)
-    assert (found.info.status, found.info.start_time) == ("FINISHED", round(run.ledger.started * 1000))
+    assert (found.info.status, found.info.start_time) == ("FINISHED", round(run.tracking.started * 1000))
     assert [file.path for file in MlflowClient(server.uri).list_artifacts(run.run_id, "folder")] == ["folder/file.txt"]
 
 
@@ -183,7 +183,7 @@ def test_a_server_that_is_lost_twice_gets_every_point_once(
     run = make(server.uri).start()
     for step in (1, 4):
         run.record(step)
-        until(lambda step=step: run.ledger.delivered == step)
+        until(lambda step=step: run.tracking.delivered == step)
         server.stop()
         run.record(step + 1, step + 2)
         until(lambda step=step: len(run.warnings) == step // 4 + 1)
@@ -274,7 +274,7 @@ def test_an_answer_that_is_lost_repeats_nothing(
     replace_client(monkeypatch, log_batch=take_and_fail)
     run = make().start()
     run.record(1, 2, 3, 4)
-    until(lambda: run.ledger.delivered == 4)
+    until(lambda: run.tracking.delivered == 4)
     run.tracker.finish("FINISHED")
     assert len(lost) == 3
     assert [history(store, run.run_id, name) for name in NAMES] == [once(1, 2, 3, 4)] * 2
@@ -606,7 +606,7 @@ def test_what_is_refused_is_left_out_and_all_else_is_delivered(
     assert [context for context, *_ in datasets(store, run.run_id)] == ["train"]
     assert not run.outstanding
     left_out = {"val/bad", "bad", "dataset faces (val)", "bad.txt", "the logged model"}
-    assert run.ledger.refused == dict.fromkeys(left_out, "no,")
+    assert run.tracking.refused == dict.fromkeys(left_out, "no,")
     assert sorted(run.warnings) == sorted(
         f"MLflow at {store} refuses {what} (no,); left out there, all the rest is delivered" for what in left_out
     )
@@ -641,7 +641,7 @@ def test_a_deleted_run_says_how_to_get_it_back(make: Callable[..., Run], store: 
     rest = "2 points, status FINISHED"
     assert str(caught.value) == f"MLflow at {store}: not delivered: {rest} ({deleted})"
     assert deleted in run.warnings[-1]
-    assert run.ledger.refused == {}  # one that was deleted refuses everything
+    assert run.tracking.refused == {}  # one that was deleted refuses everything
     client.restore_run(run.run_id)
     assert run.sync() == Parcel(points=2, status="FINISHED")
 

@@ -1,4 +1,4 @@
-"""Ledger of a run in its run directory: what MLflow has, and what it still lacks."""
+"""Tracking record of a run in its run directory: what MLflow has, and what it still lacks."""
 
 import json
 from collections.abc import Iterator, Sequence
@@ -28,7 +28,7 @@ class Line(TypedDict):
 
 
 @dataclass
-class Ledger:
+class TrackingRecord:
     """Content of tracking.json: how much of the run MLflow has."""
 
     uri: str
@@ -63,7 +63,7 @@ class Ledger:
     refused: dict[str, str] = field(default_factory=dict)
     """Name -> why MLflow refuses it for ever. All the rest is delivered."""
     folder: str | None = None
-    """Run directory at the last write, by which a copy of it is recognised. Ledgers of earlier versions lack it."""
+    """Run directory at the last write, by which a copy of it is recognised. Earlier versions' records lack it."""
 
 
 @dataclass(frozen=True)
@@ -96,7 +96,7 @@ class Evaluated:
 
 
 REPORT = ("scores.json", "images.csv", "report.html", "worst/*.jpg")
-"""Files of an evaluation's report. Nothing else is uploaded, whichever folder a ledger names."""
+"""Files of an evaluation's report. Nothing else is uploaded, whichever folder a record names."""
 
 
 def report_files(done: Evaluated) -> Iterator[tuple[Path, str]]:
@@ -144,31 +144,35 @@ class Parcel:
         return ", ".join(parts + ([f"status {self.status}"] if self.status else [])) or "nothing"
 
 
-def outstanding(ledger: Ledger, lines: Sequence[Line]) -> Parcel:
+def outstanding(tracking: TrackingRecord, lines: Sequence[Line]) -> Parcel:
     """Counts of everything that MLflow still lacks of a run; `lines` are those of metrics.jsonl."""
     return Parcel(
-        points=sum(len(line["metrics"]) for line in undelivered(ledger, lines)),
-        labels=len(ledger.params) + len(ledger.tags),
-        datasets=len(ledger.datasets),
-        models=int(lacks_model(ledger)),
-        evaluations=len(ledger.evaluations),
-        files=len(ledger.files),
-        status=ledger.status if ledger.status != ledger.told else None,
+        points=sum(len(line["metrics"]) for line in undelivered(tracking, lines)),
+        labels=len(tracking.params) + len(tracking.tags),
+        datasets=len(tracking.datasets),
+        models=int(lacks_model(tracking)),
+        evaluations=len(tracking.evaluations),
+        files=len(tracking.files),
+        status=tracking.status if tracking.status != tracking.told else None,
     )
 
 
-def lacks_model(ledger: Ledger) -> bool:
+def lacks_model(tracking: TrackingRecord) -> bool:
     """Whether a logged model is due. Only at a run's end: before, each new best would make another one."""
-    return ledger.status != "RUNNING" and ledger.best_epoch is not None and ledger.best_epoch != ledger.linked_epoch
+    return (
+        tracking.status != "RUNNING"
+        and tracking.best_epoch is not None
+        and tracking.best_epoch != tracking.linked_epoch
+    )
 
 
-def undelivered(ledger: Ledger, lines: Sequence[Line]) -> list[Line]:
+def undelivered(tracking: TrackingRecord, lines: Sequence[Line]) -> list[Line]:
     """Lines of metrics.jsonl that MLflow lacks."""
-    return [line for line in lines if line["epoch"] > ledger.delivered]
+    return [line for line in lines if line["epoch"] > tracking.delivered]
 
 
-def read_ledger(folder: Path) -> Ledger | None:
-    """Read the ledger of a run directory; None where the run was never tracked.
+def read_tracking(folder: Path) -> TrackingRecord | None:
+    """Read the tracking record of a run directory; None where the run was never tracked.
 
     Names the new path of a database that was moved together with the folder.
 
@@ -177,7 +181,7 @@ def read_ledger(folder: Path) -> Ledger | None:
     """
     path = folder / TRACKING_FILE
     try:
-        ledger = parse_json_as(Ledger, path.read_bytes())
+        tracking = parse_json_as(TrackingRecord, path.read_bytes())
     except FileNotFoundError:
         return None
     except (OSError, ValueError) as error:
@@ -185,13 +189,13 @@ def read_ledger(folder: Path) -> Ledger | None:
             f"{path}: cannot be read ({error}); remove it, and the run gets a new MLflow run on --resume"
         ) from None
     inside = folder.resolve()
-    if outside := [name for name in ledger.files if not (folder / name).resolve().is_relative_to(inside)]:
+    if outside := [name for name in tracking.files if not (folder / name).resolve().is_relative_to(inside)]:
         raise SettingsError(f"{path}: names {outside[0]!r}, which lies outside the run directory; remove it there")
-    ledger.uri = present_uri(ledger.uri, folder, ledger.run_id)
-    return ledger
+    tracking.uri = present_uri(tracking.uri, folder, tracking.run_id)
+    return tracking
 
 
-def write_ledger(folder: Path, ledger: Ledger) -> None:
-    """Write the ledger to tracking.json, with the folder that it lies in."""
-    ledger.folder = str(folder.resolve())
-    write_atomic(folder / TRACKING_FILE, json.dumps(asdict(ledger), indent=1).encode())
+def write_tracking(folder: Path, tracking: TrackingRecord) -> None:
+    """Write the tracking to tracking.json, with the folder that it lies in."""
+    tracking.folder = str(folder.resolve())
+    write_atomic(folder / TRACKING_FILE, json.dumps(asdict(tracking), indent=1).encode())

@@ -3,14 +3,14 @@ from pathlib import Path
 import pytest
 
 from faceparse.core.errors import SettingsError
-from faceparse.core.runs.ledger import Ledger, read_ledger, write_ledger
+from faceparse.core.runs.tracking_record import TrackingRecord, read_tracking, write_tracking
 
 
 def test_a_damaged_state_is_named(tmp_path: Path) -> None:
     for content in ("{", "[]", '{"uri": "x"}'):
         (tmp_path / "tracking.json").write_text(content)
         with pytest.raises(SettingsError) as caught:
-            read_ledger(tmp_path)
+            read_tracking(tmp_path)
         assert str(caught.value).startswith(f"{tmp_path}/tracking.json: cannot be read (")
         assert "\n" not in str(caught.value)
 
@@ -20,7 +20,7 @@ def test_a_file_outside_the_run_directory_is_never_delivered(tmp_path: Path, nam
     folder = tmp_path / "run"
     folder.mkdir()
     (folder / "link").symlink_to(tmp_path)
-    ledger = Ledger("sqlite:///a.db", "x", "r", "k", 1.0, {}, {}, files={name: None})
-    write_ledger(folder, ledger)
+    tracking = TrackingRecord("sqlite:///a.db", "x", "r", "k", 1.0, {}, {}, files={name: None})
+    write_tracking(folder, tracking)
     with pytest.raises(SettingsError, match=f"tracking.json: names {name!r}, which lies outside the run directory"):
-        read_ledger(folder)
+        read_tracking(folder)
