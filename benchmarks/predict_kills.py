@@ -6,12 +6,15 @@ python -m benchmarks.predict_kills [KILLS [PHOTOGRAPHS]]
 import random
 import re
 import shlex
+import sqlite3
 import subprocess
 import sys
 import tempfile
 import time
+from contextlib import closing
 from pathlib import Path
 
+import pyarrow.parquet
 import torch
 
 from benchmarks.attack import hidden
@@ -24,52 +27,54 @@ from faceparse.core.prediction.made_with import origin_of
 from faceparse.core.prediction.prediction import plan_prediction
 from faceparse.core.prediction.prediction_ledger import Entry, open_ledger
 
-OPTIONS = shlex.split(
-    "photos -o out --faces none --save labels,overlays,json,coco --device cpu --batch-size 2 --resume"
-)
+OPTIONS = shlex.split("photos -o out --faces none --device cpu --batch-size 2 --resume")
+WAYS = {
+    "files": shlex.split("--save labels,overlays,json,coco"),
+    "parquet": shlex.split("--to parquet --save labels,coco"),
+}
 
 
 def main(kills: int = 20, photographs: int = 50_000) -> None:
     """Print what was found."""
     with tempfile.TemporaryDirectory(prefix="predict-kills-") as name:
-        print(kill(Path(name) / "kills", kills))
+        for way in WAYS:
+            print(kill(Path(name) / way, kills, way))
         print(rerun(Path(name) / "rerun", photographs))
 
 
-def kill(folder: Path, kills: int, seed: int = 0) -> str:
-    """Kill one command `kills` times, each time a random moment after it has begun to write, then let it end."""
+def kill(folder: Path, kills: int, way: str, seed: int = 0) -> str:
+    """Kill one command `kills` times, each time a random moment after it has begun to note, then let it end."""
     count = 12 * kills
     faces = Synthetic(count=count, size=160)
     for item in faces.items():
         write_atomic(folder / "photos" / f"{item.id}.jpg", encode_jpeg(faces.load(item).image))
-    dice, lost, again = random.Random(seed), 0, 0
+    dice, killed = random.Random(seed), 0
     for _ in range(kills):
-        process = _start(folder)
-        made = len(_times(folder))
-        while process.poll() is None and len(_times(folder)) == made:
-            time.sleep(0.01)
+        process = _start(folder, way)
+        states = {_written(folder)}
+        while process.poll() is None and len(states) < 8:  # the first ones are of the tables
+            time.sleep(0.001)
+            states.add(_written(folder))
         time.sleep(dice.uniform(0, 1))
+        killed += process.poll() is None
         process.kill()
         process.communicate()
-    before = _times(folder)
-    process = _start(folder)
+    kept = _rows(folder)
+    process = _start(folder, way)
     text = process.communicate()[0]
     found = re.search(r"out: (\d+) parsed(?:, (\d+) before)?", text)
     assert process.returncode == 0, text
     assert found, text
     parsed, done = int(found[1]), int(found[2] or 0)
-    after = _times(folder)
-    again = sum(after[path] != at for path, at in before.items())
-    lost = len(before) - done
-    whole = _tree(folder / "out")
+    whole = _outputs(folder / "out")
     (folder / "out").rename(folder / "killed")
-    assert _start(folder).wait() == 0
-    same = _tree(folder / "out") == whole
-    left = hidden(folder)
+    last = _start(folder, way)
+    last.communicate()
+    assert last.returncode == 0
+    same = _outputs(folder / "out") == whole
     return (
-        f"{kills} kills, {count} photographs: {parsed} parsed by the last command, {done} before; {lost} in flight at "
-        f"the last kill, {again} written again; equal to an undisturbed run byte for byte: {same}; left "
-        f"over: {len(left)}"
+        f"{way}: {killed} kills in work, {count} photographs: {done} done before the last command, {kept} noted, "
+        f"{parsed} parsed by it; each once, and equal to an undisturbed run: {same}; left over: {len(hidden(folder))}"
     )
 
 
@@ -104,18 +109,38 @@ def rerun(folder: Path, photographs: int) -> str:
     )
 
 
-def _start(folder: Path) -> "subprocess.Popen[str]":
-    command = [sys.executable, "-m", "faceparse.cli", "predict", *OPTIONS]
+def _start(folder: Path, way: str) -> "subprocess.Popen[str]":
+    command = [sys.executable, "-m", "faceparse.cli", "predict", *OPTIONS, *WAYS[way]]
     return subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
 
-def _times(folder: Path) -> dict[Path, int]:
-    return {path: path.stat().st_mtime_ns for path in (folder / "out" / "json").glob("*.json")}
+def _written(folder: Path) -> tuple[int, int] | None:
+    """State of the ledger's newest rows on the disk."""
+    try:
+        state = (folder / "out" / "ledger" / "all.sqlite-wal").stat()
+    except FileNotFoundError:
+        return None
+    return state.st_size, state.st_mtime_ns
 
 
-def _tree(folder: Path) -> dict[str, bytes]:
-    files = (path for path in folder.rglob("*") if path.is_file() and path.parent.name != "ledger")
-    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in files}
+def _rows(folder: Path) -> int:
+    """Number of photographs whose outputs the ledger names or keeps."""
+    with closing(sqlite3.connect(folder / "out" / "ledger" / "all.sqlite")) as rows:
+        tables = ("photographs", "open_part")
+        return sum(rows.execute(f"SELECT count(*) FROM {table}").fetchone()[0] for table in tables)
+
+
+def _outputs(folder: Path) -> dict[str, object]:
+    """Content of each file; of parts, each photograph's row."""
+    found = dict[str, object]()
+    for path in (path for path in folder.rglob("*") if path.is_file() and path.parent.name != "ledger"):
+        if path.suffix != ".parquet":
+            found[path.relative_to(folder).as_posix()] = path.read_bytes()
+            continue
+        for row in pyarrow.parquet.read_table(path).to_pylist():
+            assert row["name"] not in found, f"{row['name']} stands twice"
+            found[row["name"]] = row
+    return found
 
 
 if __name__ == "__main__":

@@ -4,8 +4,9 @@
     predictions/webdataset/part-3-of-16-0123456789abcdef.tar        of --to webdataset --shard 3/16
 
 A photograph is in one part at most, at every moment. So the order is always this: photographs that are parsed again are
-taken out of their parts first; a part is put in place whole; then the ledger notes its rows, all at once. A process
-that is killed before that leaves a part that no ledger names, and the next one removes it.
+taken out of their parts first; the ledger keeps the outputs of the open part; it is put in place whole; then the ledger
+notes its rows, all at once. After a process that was killed, the next one puts the open part in place, and removes a
+part that no ledger names.
 """
 
 import hashlib
@@ -103,14 +104,12 @@ class PartWriter:
         for one in saved:
             writer.note(one.source.name, one.entry, one.row)
 
-    The last part is written when the block ends, also by an error or Ctrl-C.
+    The last part is written when the block ends, also by Ctrl-C. Where it cannot be written, the ledger keeps it.
     """
 
     def __init__(self, outputs: Outputs, ledger: Ledger) -> None:
         self._outputs, self._ledger = outputs, ledger
-        self._rows: dict[str, PartRow] = {}
-        self._entries: dict[str, Entry] = {}
-        self._size = 0
+        self._count = self._size = 0
 
     def __enter__(self) -> Self:
         return self
@@ -118,40 +117,55 @@ class PartWriter:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._close_part()
+        if not isinstance(error, OutputError):  # which a second try would meet again
+            self._close_part()
 
     def note(self, name: str, entry: Entry, row: PartRow | None) -> None:
         """Note a photograph.
 
         Raises:
-            OutputError: a part or the ledger cannot be written; photographs of the open part are lost.
+            OutputError: a part or the ledger cannot be written.
         """
         if row is None:
             self._ledger.note(name, entry)
             return
-        if self._size + row.size > MOST_BYTES or len(self._rows) == MOST_PHOTOGRAPHS:
+        if self._size + row.size > MOST_BYTES or self._count == MOST_PHOTOGRAPHS:
             self._close_part()
-        self._rows[name], self._entries[name] = row, entry
+        self._ledger.note_open(name, entry, row)
+        self._count += 1
         self._size += row.size
 
     def _close_part(self) -> None:
-        if not self._rows:
-            return
-        try:
-            part = write_part(self._outputs, list(self._rows.values()))
-            self._ledger.note_part(part, self._entries)
-        except KeyboardInterrupt:  # the end of the block tries it once more
-            raise
-        except BaseException:  # which a second try would meet again
-            self._forget()
-            raise
-        self._forget()
-
-    def _forget(self) -> None:
-        self._rows, self._entries, self._size = {}, {}, 0
+        _put_in_place(self._outputs, self._ledger)
+        self._count = self._size = 0
 
 
-def begin_parts(outputs: Outputs, ledger: Ledger, again: Iterable[str]) -> None:
+def begin_parts(outputs: Outputs, ledger: Ledger) -> None:
+    """Make the parts' folder, and put the open part of a process that was killed in place.
+
+    Raises:
+        OutputError: the part cannot be written, would lie outside the folder, or is damaged in the ledger.
+    """
+    if outputs.to == FILES:
+        return
+    folder = outputs.folder / outputs.to
+    make_folder(folder)
+    refuse_links_out(outputs.folder, folder)
+    _put_in_place(outputs, ledger)
+
+
+def _put_in_place(outputs: Outputs, ledger: Ledger) -> None:
+    """Write the open part, if it has photographs."""
+    if not (rows := ledger.open_rows()):
+        return
+    try:
+        part = write_part(outputs, rows)
+    except (ValueError, TypeError) as error:  # values that no part of ours has
+        raise ledger.damaged(error) from None
+    ledger.note_part(part)
+
+
+def take_out_again(outputs: Outputs, ledger: Ledger, again: Iterable[str]) -> None:
     """Remove parts that no ledger names, and take photographs that are parsed again out of their parts.
 
     Parts of other shards of the same number are left alone: their processes may be writing.
@@ -165,8 +179,6 @@ def begin_parts(outputs: Outputs, ledger: Ledger, again: Iterable[str]) -> None:
     if outputs.to == FILES:
         return
     folder = outputs.folder / outputs.to
-    make_folder(folder)
-    refuse_links_out(outputs.folder, folder)
     with ledger.alone():
         known, there = ledger.parts() | ledger.elsewhere, part_sizes(folder)
         for name, size in there.items():

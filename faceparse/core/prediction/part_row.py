@@ -3,11 +3,17 @@
 A part is one file for many photographs: what `predict --to parquet` and `--to webdataset` write in place of many files.
 """
 
+import json
 import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
+
+from pydantic import TypeAdapter, ValidationError
+
+from faceparse.core.text.shapes import explain
+from faceparse.core.text.toml_json import parse_json
 
 PART_SUFFIXES = {"parquet": ".parquet", "webdataset": ".tar"}
 """Kind of parts, and the folder of their files in the output folder -> suffix of these files."""
@@ -48,6 +54,44 @@ class PartRow:
         """Number of bytes, about."""
         runs = sum(len(one["counts"]) for one in self.coco or ())
         return len(self.labels or b"") + len(self.photograph) + runs
+
+
+class PackedRow(NamedTuple):
+    """A row as the ledger keeps it while its part is open."""
+
+    texts: bytes
+    """JSON of all that is no bytes."""
+    labels: bytes | None
+    photograph: bytes
+
+
+@dataclass(frozen=True)
+class _Texts:
+    described: dict[str, Any]
+    coco: list[dict[str, Any]] | None
+    suffix: str
+
+
+def pack_row(row: PartRow) -> PackedRow:
+    """Return what `unpack_row` turns into the same row."""
+    texts = {"described": row.described, "coco": row.coco, "suffix": row.suffix}
+    return PackedRow(json.dumps(texts).encode(), row.labels, row.photograph)
+
+
+def unpack_row(name: str, stamp: str, packed: PackedRow) -> PartRow:
+    """Return the row that was packed.
+
+    Raises:
+        ValueError: it is none of ours.
+    """
+    try:
+        texts = TypeAdapter(_Texts).validate_python(parse_json(packed.texts))
+    except ValidationError as error:
+        raise ValueError(explain(error)) from None
+    missing = [key for key in ("source", "model") if not isinstance(texts.described.get(key), str)]
+    if missing:
+        raise ValueError(f"no {missing[0]!r}")
+    return PartRow(name, stamp, texts.described, packed.labels, texts.coco, packed.photograph, texts.suffix)
 
 
 def part_sizes(folder: Path) -> dict[str, int]:

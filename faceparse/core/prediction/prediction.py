@@ -25,7 +25,7 @@ from faceparse.core.prediction.films import Film, FilmReport, predict_film
 from faceparse.core.prediction.input_shard import InputShard, read_input_shard
 from faceparse.core.prediction.inputs import Inputs, Source, camera_name, gather
 from faceparse.core.prediction.made_with import Origin, describe_label_set
-from faceparse.core.prediction.output_parts import begin_parts
+from faceparse.core.prediction.output_parts import begin_parts, take_out_again
 from faceparse.core.prediction.parsed_photographs import PhotographParser
 from faceparse.core.prediction.prediction_ledger import Ledger, open_ledger
 from faceparse.core.prediction.ray_photographs import RayPool
@@ -177,8 +177,9 @@ class PredictionPlan:
         names, parts = [source.name for source in photographs], self.outputs.to != FILES
         opened = open_ledger(folder, made_with, names, shard=self.shard, resume=self.resume, parts=parts)
         with ending_cleanly(f"{folder}: stopped; --resume goes on"), opened as ledger:
+            begin_parts(self.outputs, ledger)
             sources = self._sources(ledger, report, tell)
-            begin_parts(self.outputs, ledger, (source.name for source in sources))
+            take_out_again(self.outputs, ledger, (source.name for source in sources))
             if pool is None:
                 saved = saved_photographs(parser, sources, self.outputs)
             else:

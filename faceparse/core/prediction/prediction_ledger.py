@@ -7,7 +7,8 @@ A row is written when all outputs of its photograph are in place, so a process t
 flight. SQLite keeps a row whole or leaves it out. One process at a time writes a ledger.
 
 Where many photographs' outputs are in one file, a part, a row names the part, and the rows of a part come all at once.
-A photograph that was taken out of its part keeps a row that names none.
+Until then, the table open_part keeps these photographs' rows and outputs. A photograph that was taken out of its part
+keeps a row that names none.
 """
 
 import json
@@ -16,9 +17,9 @@ import sqlite3
 import stat
 import time
 import zlib
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import ExitStack, closing, contextmanager, nullcontext
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, closing, contextmanager, nullcontext, suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,7 @@ from faceparse.core.files.writing import cannot_write, make_folder, refuse_links
 from faceparse.core.images.warp import Size
 from faceparse.core.prediction.input_shard import InputShard
 from faceparse.core.prediction.made_with import Origin, difference
-from faceparse.core.prediction.part_row import PART_SUFFIXES, Part, part_sizes
+from faceparse.core.prediction.part_row import PART_SUFFIXES, PackedRow, Part, PartRow, pack_row, part_sizes, unpack_row
 from faceparse.core.prediction.photograph_facts import Facts, pack_facts, unpack_facts
 from faceparse.core.text.shapes import parse_json_as
 from faceparse.core.text.toml_json import parse_json
@@ -44,6 +45,10 @@ _TABLE = """CREATE TABLE IF NOT EXISTS photographs (
     height INTEGER, width INTEGER, faces INTEGER, notice BLOB, described BLOB)"""
 _LATER = {"part": "TEXT", "part_size": "INTEGER", "facts": "BLOB"}
 """Columns that the first ledgers had not, in their order."""
+_COLUMNS = (
+    "name, path, stamp, time, problem, height, width, faces, notice, described, part, part_size, facts"  # as in _row
+)
+_OPEN_PART = f"CREATE TABLE IF NOT EXISTS open_part ({_COLUMNS}, texts, labels, photograph, UNIQUE (name))"
 _INDEX = "CREATE INDEX IF NOT EXISTS photographs_part ON photographs (part) WHERE part IS NOT NULL"
 _FULL = ("SQLITE_FULL", "SQLITE_IOERR", "SQLITE_READONLY", "SQLITE_CANTOPEN")
 
@@ -86,6 +91,7 @@ class Ledger:
             self._rows = sqlite3.connect(_address(path) if path else ":memory:", uri=True, isolation_level=None)
             self._rows.execute("PRAGMA trusted_schema = OFF")
             self._rows.execute("PRAGMA locking_mode = EXCLUSIVE")  # also lets WAL do without shared memory
+            self._rows.execute("PRAGMA auto_vacuum = INCREMENTAL")  # the open part's space is given back
             self._rows.execute("PRAGMA journal_mode = WAL")
             self._rows.execute("PRAGMA synchronous = NORMAL")
             self._rows.execute(_TABLE)
@@ -94,9 +100,12 @@ class Ledger:
                 if column not in has:
                     self._rows.execute(f"ALTER TABLE photographs ADD COLUMN {column} {kind}")
             self._rows.execute(_INDEX)
+            self._rows.execute(_OPEN_PART)
 
     def close(self) -> None:
-        """Close the file."""
+        """Close the file, and give back the space of what was deleted."""
+        with suppress(sqlite3.Error):
+            self._rows.executescript("PRAGMA incremental_vacuum")  # `execute` would free one page
         self._rows.close()
 
     def note(self, name: str, entry: Entry) -> None:
@@ -105,20 +114,40 @@ class Ledger:
         Raises:
             OutputError: the disk is full, or the like.
         """
-        self._note({name: entry})
+        self._write("photographs", _row(name, entry))
 
-    def note_part(self, part: Part, entries: Mapping[str, Entry]) -> None:
-        """Write the rows of a part, which is in place: all of them or none.
+    def note_open(self, name: str, entry: Entry, row: PartRow) -> None:
+        """Write the row of a photograph of the open part, and keep its outputs until `note_part`.
 
         Raises:
             OutputError: the disk is full, or the like.
         """
-        self._note({name: replace(entry, part=part) for name, entry in entries.items()})
+        self._write("open_part", (*_row(name, entry), *pack_row(row)))
 
-    def _note(self, entries: Mapping[str, Entry]) -> None:
-        rows = [_row(name, entry) for name, entry in entries.items()]
+    def open_rows(self) -> list[PartRow]:
+        """Outputs of the photographs of the open part, in the order in which they were noted.
+
+        Raises:
+            OutputError: the ledger is damaged.
+        """
+        with self._told():
+            found = self._rows.execute("SELECT name, stamp, texts, labels, photograph FROM open_part ORDER BY rowid")
+            return [unpack_row(os.fsdecode(name), stamp, PackedRow(*rest)) for name, stamp, *rest in found]
+
+    def note_part(self, part: Part) -> None:
+        """Note that the open part is in place: all of its rows or none. The next one is open, and empty.
+
+        Raises:
+            OutputError: the disk is full, or the like.
+        """
+        columns = _COLUMNS.replace("part, part_size", "?, ?")
         with self._told(), self._transaction():
-            self._rows.executemany(f"REPLACE INTO photographs VALUES ({', '.join('?' * len(rows[0]))})", rows)
+            self._rows.execute(f"REPLACE INTO photographs ({_COLUMNS}) SELECT {columns} FROM open_part", part)
+            self._rows.execute("DELETE FROM open_part")
+
+    def _write(self, table: str, values: tuple[object, ...]) -> None:
+        with self._told(), self._transaction():
+            self._rows.execute(f"REPLACE INTO {table} VALUES ({', '.join('?' * len(values))})", values)
 
     def find(self, name: str, *, described: bool = False, facts: bool = False) -> Entry | None:
         """The row of a photograph, if there is one. `described` and `facts` read these, too.
@@ -200,6 +229,25 @@ class Ledger:
             self._rows.execute("DROP TABLE wanted")
             self._rows.execute("DETACH other")
 
+    def open_names(self) -> list[str]:
+        """Names of the photographs of the open part.
+
+        Raises:
+            OutputError: the ledger is damaged.
+        """
+        with self._told():
+            return [os.fsdecode(name) for (name,) in self._rows.execute("SELECT name FROM open_part")]
+
+    def leave_parsed_elsewhere(self) -> None:
+        """Forget photographs of the open part that rows of other ledgers have in a part meanwhile.
+
+        Raises:
+            OutputError: the ledger cannot be written.
+        """
+        with self._told(), self._transaction():
+            parsed = "SELECT name FROM photographs WHERE part > ''"
+            self._rows.execute(f"DELETE FROM open_part WHERE name IN ({parsed})")
+
     @contextmanager
     def _told(self) -> Iterator[None]:
         """Turn SQLite's errors, and those of content that is not ours, into one kind of error."""
@@ -211,9 +259,11 @@ class Ledger:
                 raise OutputError(f"{self._path}: another process is writing it; wait until it has ended") from None
             if name.startswith(_FULL):
                 raise OutputError(f"cannot write {self._path}: {error}; free space or choose another place") from None
-            raise OutputError(
-                f"{self._path}: damaged ({error}); remove it, and its photographs are parsed anew"
-            ) from None
+            raise self.damaged(error) from None
+
+    def damaged(self, error: Exception) -> OutputError:
+        """Return the error that says that the file's content is not ours."""
+        return OutputError(f"{self._path}: damaged ({error}); remove it, and its photographs are parsed anew")
 
 
 @contextmanager
@@ -252,8 +302,10 @@ def open_ledger(
                 )
             _agree(folder, origin, path, resume=resume)
             ledger = stack.enter_context(closing(Ledger(path)))
+            wanted = [*names, *ledger.open_names()]
             for other in _others(home, path, shard):
-                _take(ledger, other, names, folder, alone=resume or parts)
+                _take(ledger, other, wanted, folder, alone=resume or parts)
+            ledger.leave_parsed_elsewhere()
         yield ledger
 
 

@@ -7,6 +7,7 @@ import os
 import pickle
 import resource
 import shutil
+import sqlite3
 import tarfile
 from collections import Counter
 from contextlib import closing
@@ -28,7 +29,7 @@ from faceparse.core.prediction.output_parts import write_part
 from faceparse.core.prediction.parsed_photographs import PhotographParser
 from faceparse.core.prediction.part_row import PartRow
 from faceparse.core.prediction.prediction import PredictReport, plan_prediction
-from faceparse.core.prediction.prediction_ledger import Ledger
+from faceparse.core.prediction.prediction_ledger import Entry, Ledger, open_ledger
 from faceparse.core.prediction.saved_photographs import saved_photographs
 from faceparse.core.prediction.saving import Outputs
 from tests.core.prediction.stopped import copy_album, stopping
@@ -311,7 +312,11 @@ def test_a_process_that_dies_between_two_steps_leaves_nothing_twice(
         with pytest.raises(Died):
             predict(parser, album, to=kind)
     assert max(Counter(names(kind)).values()) == 1
-    predict(parser, album, to=kind)
+    report = predict(parser, album, to=kind)
+    assert report.photographs + report.before == 16
+    assert (report.photographs > 0) == (
+        moment == "while photographs are taken out"
+    )  # else the ledger kept their outputs
     assert names(kind) == expected_names(album)
     assert predict(parser, album, to=kind).before == 16
 
@@ -332,7 +337,8 @@ def test_a_disk_that_fills_up_leaves_no_half_part(
             predict(parser, album, to=kind)
     assert len(names(kind)) == 10
     assert [path.name for path in parts(kind) if not path.name.startswith("part-")] == []
-    assert predict(parser, album, to=kind).before == 10
+    report = predict(parser, album, to=kind)
+    assert (report.photographs, report.before) == (1, 15)  # the ledger kept the part that did not fit
     assert names(kind) == expected_names(album)
 
 
@@ -480,8 +486,29 @@ def test_a_saved_photograph_goes_from_process_to_process(parser: Parser, album: 
     part = write_part(outputs, [one.row for one in saved if one.row is not None])
     assert write_part(outputs, [one.row for one in saved if one.row is not None]) == part
     with closing(Ledger()) as ledger:
-        ledger.note_part(part, {one.source.name: one.entry for one in saved})
-        assert ledger.parts() == {part.name}
+        for one in saved:
+            assert one.row is not None
+            ledger.note_open(one.source.name, one.entry, one.row)
+        assert ledger.open_rows() == [one.row for one in saved]
+
+
+def test_the_open_part_of_a_ledger_from_elsewhere_is_refused_in_one_line(parser: Parser, album: Path) -> None:
+    predict(parser, album)
+    described = {"source": "a", "model": "m", "height": "high"}
+    for coco, kept in ([], described), ([{"size": "x"}], described), ([], {"source": "a", "model": "m", "faces": 5}):
+        with open_ledger(OUT, read_origin(), [], resume=True) as ledger:
+            ledger.note_open("a", Entry("/a", "1"), PartRow("a", "1", kept, b"", coco))
+        with pytest.raises(OutputError, match=r"^out/ledger/all.sqlite: damaged \(.+\); remove it, and its ") as caught:
+            predict(parser, album)
+        assert "\n" not in str(caught.value)
+        with closing(sqlite3.connect(OUT / "ledger" / "all.sqlite")) as table:
+            table.execute("DELETE FROM open_part")
+            table.commit()
+    assert predict(parser, album).before == 16
+
+
+def read_origin() -> dict[str, str]:
+    return dict(json.loads((OUT / "ledger" / "settings.json").read_text()))
 
 
 def test_the_same_photographs_make_the_same_part(parser: Parser, album: Path) -> None:

@@ -18,7 +18,7 @@ from faceparse.core.errors import FaceparseError, OutputError, SettingsError
 from faceparse.core.prediction import prediction_ledger as module
 from faceparse.core.prediction.input_shard import InputShard
 from faceparse.core.prediction.made_with import Origin
-from faceparse.core.prediction.part_row import Part
+from faceparse.core.prediction.part_row import Part, PartRow
 from faceparse.core.prediction.photograph_facts import FaceFacts, Facts
 from faceparse.core.prediction.prediction_ledger import Entry, Ledger, open_ledger
 
@@ -38,6 +38,17 @@ with open_ledger(Path("out"), {"model": "abc", "--save": "labels"}, []) as ledge
         ledger.note(str(n), Entry("/a.jpg", "1 2", described={"coco": [n]}))
         print(n, flush=True)
 """
+
+
+DESCRIBED = {"source": "a/\udcff.jpg", "model": "", "classes": {"hair": {"fraction": 0.1}}}
+ROW = PartRow("", "12 34", DESCRIBED, b"png", None, b"jpg", ".jpg")
+
+
+def put(ledger: Ledger, part: Part, entries: dict[str, Entry]) -> None:
+    """Note photographs of a part, then the part."""
+    for name, entry in entries.items():
+        ledger.note_open(name, entry, replace(ROW, name=name))
+    ledger.note_part(part)
 
 
 def refused(kind: type[FaceparseError], pattern: str, origin: Origin, names: list[str], **options: Any) -> str:
@@ -168,26 +179,80 @@ def test_content_that_is_not_ours_is_refused(column: str, value: object) -> None
         ledger.find("a", described=True, facts=True)
 
 
-def test_a_part_is_noted_with_all_its_photographs_or_none(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_part_is_noted_with_all_its_photographs_or_none() -> None:
     part, other = Part("part-0123456789abcdef.parquet", 100), Part("part-0000000000000000.parquet", 7)
     with open_ledger(OUT, ORIGIN, []) as ledger:
-        ledger.note_part(part, {"a": ENTRY, "b": ENTRY, "c": ENTRY})
+        put(ledger, part, {"a": ENTRY, "b": ENTRY, "c": ENTRY})
         ledger.note("broken", BROKEN)
+        ledger.note_open("d", ENTRY, ROW)
         with pytest.raises(OutputError, match="damaged"):
-            ledger.note_part(other, {"a": ENTRY, "d": replace(ENTRY, stamp="\udcff")})
+            ledger.note_part(Part(other.name, "\udcff"))  # type: ignore[arg-type]
+        assert [row.name for row in ledger.open_rows()] == ["d"]
     with open_ledger(OUT, ORIGIN, [], resume=True) as ledger:
         assert ledger.parts() == {part.name}
-        found = [ledger.find(name) for name in ("a", "b", "broken", "d")]
-        assert [one and one.part for one in found] == [part, part, None, None]
+        found = [ledger.find(name, described=True, facts=True) for name in ("a", "b", "broken", "d")]
+        assert found == [replace(ENTRY, part=part), replace(ENTRY, part=part), BROKEN, None]
         ledger.take_out(part.name, ["a"], 60)
         found = [ledger.find(name) for name in ("a", "b", "c")]
         assert [one and one.part for one in found] == [None, Part(part.name, 60), Part(part.name, 60)]
 
 
+def test_the_open_part_is_kept_as_it_was_and_its_space_given_back() -> None:
+    runs = [{"class": "hair", "size": [4, 3], "counts": "abc"}]
+    rows = [
+        replace(ROW, name="b\udcff", labels=None, coco=runs),
+        replace(ROW, name="a", stamp="\u00fc", photograph=os.urandom(10**6), suffix=""),
+    ]
+    with open_ledger(OUT, ORIGIN, []) as ledger:
+        for row in rows:
+            ledger.note_open(row.name, replace(ENTRY, stamp=row.stamp), row)
+    file = OUT / "ledger" / "all.sqlite"
+    assert file.stat().st_size > 10**6
+    with open_ledger(OUT, ORIGIN, [], resume=True) as ledger:
+        assert ledger.open_rows() == rows
+        assert sorted(ledger.open_names()) == ["a", "b\udcff"]
+        assert ledger.find("a") is None
+        ledger.note_part(Part("part-0123456789abcdef.tar", 9))
+        assert ledger.open_rows() == []
+    assert file.stat().st_size < 10**5
+
+
+@pytest.mark.parametrize(
+    "texts", [b"x", b"[]", b'{"coco": null, "suffix": ""}', b'{"described": {}, "coco": null, "suffix": ""}', None]
+)
+def test_an_open_part_that_is_not_ours_is_told(texts: bytes | None) -> None:
+    with open_ledger(OUT, ORIGIN, []) as ledger:
+        ledger.note_open("a", ENTRY, ROW)
+    with closing(sqlite3.connect(OUT / "ledger" / "all.sqlite")) as rows:
+        rows.execute("UPDATE open_part SET texts = ?", (texts,))
+        rows.commit()
+    with (
+        open_ledger(OUT, ORIGIN, [], resume=True) as ledger,
+        pytest.raises(OutputError, match=r"^out/ledger/all.sqlite: damaged \([^\n]+\); remove it, and its photographs"),
+    ):
+        ledger.open_rows()
+
+
+def test_an_open_photograph_that_another_ledger_has_in_a_part_is_left() -> None:
+    """A shard was killed, the command without --shard parsed its rest, then the shard runs again, with other inputs."""
+    shard, part = InputShard(1, 2), Part("part-0123456789abcdef.parquet", 100)
+    with open_ledger(OUT, ORIGIN, ["a", "b", "c"], shard=shard) as ledger:
+        for name in ("a", "b", "c"):
+            ledger.note_open(name, ENTRY, replace(ROW, name=name))
+    with open_ledger(OUT, ORIGIN, ["a", "c"], resume=True) as ledger:
+        put(ledger, part, {"a": ENTRY})
+        ledger.note("c", BROKEN)
+    with open_ledger(OUT, ORIGIN, [], shard=shard, resume=True) as ledger:
+        assert sorted(ledger.open_names()) == ["b", "c"]
+        found = ledger.find("a")
+        assert found is not None
+        assert found.part == part
+
+
 def test_a_photograph_that_was_taken_out_stays_out_for_other_ledgers() -> None:
     part = Part("part-1-of-2-0123456789abcdef.parquet", 100)
     with open_ledger(OUT, ORIGIN, [], shard=InputShard(1, 2)) as ledger:
-        ledger.note_part(part, {"a": ENTRY, "b": ENTRY})
+        put(ledger, part, {"a": ENTRY, "b": ENTRY})
     with open_ledger(OUT, ORIGIN, ["a"], resume=True) as ledger:
         assert ledger.elsewhere == {part.name}
         ledger.take_out(part.name, ["a"], 60)
