@@ -33,6 +33,7 @@ from faceparse.core.prediction.ray_photographs import RayPool, _Batch, _Site, _t
 
 pytest.importorskip("ray", reason="Ray is not installed")
 
+PORTRAIT = Path(__file__).parents[3] / "docs" / "portraits" / "eileen-collins.jpg"
 SAVE = "labels,overlays,alpha,crops,masks,probabilities,instances,json,coco,labelme"
 
 
@@ -117,7 +118,8 @@ def predict(
     options = {"save": SAVE, "recursive": True, "faces": "none", **options}
     plan = plan_prediction([str(album)], Path(out), label_set=model.label_set, model="light", **options)
     parser = load_parser(model, torch.device("cpu"))
-    return plan.run(parser, batch_size=2, pool=pool, **({"track": track} if track else {}))
+    known = {"geometry": model.geometry, "part_classes": model.part_classes}
+    return plan.run(parser, batch_size=2, pool=pool, **known, **({"track": track} if track else {}))
 
 
 def tree(folder: str) -> dict[str, bytes]:
@@ -177,6 +179,18 @@ def test_parts_have_the_rows_of_one_process(machines: Machines, model: TrainedMo
     predict(model, album, "out", pool_of(machines, model), save="labels,coco", to="parquet")
     assert rows("out") == rows("whole")
     assert len(rows("out")) == 32
+
+
+def test_the_model_finds_faces_in_the_cluster_as_in_one_process(machines: Machines, album: Path) -> None:
+    shipped = load_model_from()
+    shutil.rmtree(album / "trip")
+    for path in sorted(album.glob("*.jpg"))[3:]:
+        path.unlink()
+    shutil.copy(PORTRAIT, album)
+    predict(shipped, album, "whole", save="labels,json", faces="auto")
+    predict(shipped, album, "out", pool_of(machines, shipped), save="labels,json", faces="auto")
+    assert tree("out") == tree("whole")
+    assert len(json.loads(tree("out")[f"json/{PORTRAIT.stem}.json"])["faces"]) == 1
 
 
 def rows(folder: str) -> list[dict[str, Any]]:
