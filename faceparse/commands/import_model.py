@@ -99,5 +99,10 @@ def _show(trial: "Trial", dataset: Path) -> None:
     for guess in trial.guesses:
         table.add_row(guess.change, percent(guess.mean_f1), f"{100 * (guess.mean_f1 - trial.mean_f1):+.2f}")
     print_table(table)
+    if trial.absent:
+        err.print(
+            f"note: no photograph here has {', '.join(trial.absent)}; whether the description names these classes "
+            "rightly was not tried"
+        )
     if (better := trial.better) is not None:
         err.print(f"warning: the description may be wrong: {better.change} scores better; write {better.lines}")

@@ -67,7 +67,9 @@ class AnnotatedLabels:
         unused = [entry.file_names[-1] for entry in entries if entry not in used]
         blank = [key for key, entry in chosen.items() if entry in empty]
         notes = [f"annotations without a photograph: {some_names(unused)}"] if unused else []
-        notes += [f"annotated without any region, all of it is background: {some_names(blank)}"] if blank else []
+        paths = {one.id: one.path for one in photographs}
+        for key in blank:
+            problems[key] = f"{paths[key]}: annotated without any region in {chosen.pop(key).file}; label it"
         return FoundLabels({key: (entry.file,) for key, entry in chosen.items()}, problems, notes=tuple(notes))
 
     def read(self, item: Item, size: tuple[int, int]) -> LabelMap:

@@ -59,6 +59,8 @@ class Trial:
     """Mean F1 of the description as it is."""
     guesses: tuple[Guess, ...]
     """Best first."""
+    absent: tuple[str, ...]
+    """Classes that none of the photographs has: their place in the order was not tried."""
 
     @property
     def better(self) -> Guess | None:
@@ -107,18 +109,22 @@ def try_descriptions(importer: Importer, model: ExportedModel, split: Split, tra
         for change, lines, other in _others(importer, model, Path(folder)):
             found = _Scored.of(other.network(_CPU), split, other.fit, track)
             guesses.append(Guess(change, lines, found.mean_f1))
+    absent = tuple(name for name, pixels in zip(label_set.names, own.confusion.sum(axis=1), strict=True) if not pixels)
     order = _best_order(own.confusion, label_set)
     if order != tuple(range(len(order))):
         reordered = _Scored.of(_Reordered(model.network(_CPU), order), split, model.fit, track)
         # The class that the description gives to a channel is, by the truth, another one.
         named = [label_set.names[order.index(label_set.names.index(name))] for name in classes]
         moved = [f"{new} for {old}" for old, new in zip(classes, named, strict=True) if old != new]
+        guessed = [new for old, new in zip(classes, named, strict=True) if old != new and new in absent]
+        if guessed:
+            moved.append(f"the place of {' or '.join(guessed)} is a guess, since no photograph here has it")
         listed = ", ".join(f'"{name}"' for name in named)
         guesses.append(
             Guess(f"another order of the classes ({'; '.join(moved)})", f"classes = [{listed}]", reordered.mean_f1)
         )
     best_first = sorted(guesses, key=lambda guess: -guess.mean_f1)
-    return Trial(len(split.samples), own.mean_f1, tuple(best_first))
+    return Trial(len(split.samples), own.mean_f1, tuple(best_first), absent)
 
 
 _CPU = torch.device("cpu")

@@ -134,8 +134,10 @@ def _names(paths: Sequence[str], taken: Sequence[str]) -> list[str]:
     if films := {name for path, name in zip(paths, names, strict=True) if _is_video(path)} | set(taken):
         clash += [name for name in names if not films.isdisjoint(map(str, PurePath(name).parents))]
     if clash:
+        same = dict.fromkeys(path for path, name in zip(paths, names, strict=True) if name == clash[0])
+        both = f" ({' and '.join(list(same)[:2])}; rename one)" if len(same) > 1 else ""
         raise DatasetError(
-            f"two inputs would both be written as {clash[0]!r}; give the folder of both with --recursive, or run "
+            f"two inputs would both be written as {clash[0]!r}{both}; give the folder of both with --recursive, or run "
             "predict once per folder, each with its own --output"
         )
     return names

@@ -29,6 +29,7 @@ from faceparse.core.images.palette import encode_palette_png
 from faceparse.core.images.read_photograph import IMAGE_SUFFIXES
 from faceparse.core.labels.label_set import LabelSet
 from faceparse.core.prediction.input_shard import InputShard
+from faceparse.core.prediction.inputs import Source
 from faceparse.core.prediction.part_parquet import copy_parquet_part, parquet_names, write_parquet_part
 from faceparse.core.prediction.part_row import PART_SUFFIXES, Part, PartRow, part_sizes, utf8
 from faceparse.core.prediction.part_tar import copy_tar_part, tar_names, write_tar_part
@@ -165,13 +166,14 @@ def _put_in_place(outputs: Outputs, ledger: Ledger) -> None:
     ledger.note_part(part)
 
 
-def take_out_again(outputs: Outputs, ledger: Ledger, again: Iterable[str]) -> None:
+def take_out_again(outputs: Outputs, ledger: Ledger, again: Iterable[Source]) -> None:
     """Remove parts that no ledger names, and take photographs that are parsed again out of their parts.
 
+    A photograph's outputs have another name once a file `a.png` lies beside `a.jpg`; it is taken out by its path, too.
     Parts of other shards of the same number are left alone: their processes may be writing.
 
     Args:
-        again: names of the outputs of the photographs that this process is about to parse.
+        again: the photographs that this process is about to parse.
 
     Raises:
         OutputError: a part is damaged, cannot be written, or lies outside the folder.
@@ -185,10 +187,12 @@ def take_out_again(outputs: Outputs, ledger: Ledger, again: Iterable[str]) -> No
             if size < 0 or (name not in known and not _of_a_brother(name, outputs.shard)):
                 _remove(folder / name)
         held: dict[str, list[str]] = defaultdict(list)
-        for name in again:
-            entry = ledger.find(name)
-            if entry is not None and entry.part is not None:
-                held[entry.part.name].append(name)
+        for source in again:
+            others = ledger.names_of(source.path) if source.content is None else []
+            for name in {source.name, *others}:
+                entry = ledger.find(name)
+                if entry is not None and entry.part is not None:
+                    held[entry.part.name].append(name)
         for part, names in held.items():
             is_there = there.get(part, -1) >= 0
             left = _without(outputs.to, folder / part, {utf8(name) for name in names}) if is_there else 0

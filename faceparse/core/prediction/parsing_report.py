@@ -132,7 +132,7 @@ class ParsingReport:
     low_confidence: float
     """Confidence below which a photograph counts as unsure."""
     looks: dict[str, Look]
-    """Each of `LOOKS`, and the photographs."""
+    """Each of `LOOKS` that is known, and the photographs."""
     confidence: Distribution | None
     """Confidence of the photographs with a face; None if there are none."""
     classes: list[ClassAreas]
@@ -141,15 +141,20 @@ class ParsingReport:
 
 
 def summarize(
-    measured: Iterable[Measured], classes: Mapping[str, str], small_face: float | None = None
+    measured: Iterable[Measured],
+    classes: Mapping[str, str],
+    small_face: float | None = None,
+    *,
+    knows_broken: bool = True,
 ) -> ParsingReport:
     """Count photographs.
 
     Args:
         classes: name of each class -> its colour, in the order of ids.
         small_face: height in pixels below which a face counts as too small for the network; None if it is not known.
+        knows_broken: whether broken photographs are among them; if not, the report has no number of them.
     """
-    looks = {kind: Look() for kind in LOOKS}
+    looks = {kind: Look() for kind in LOOKS if kind != "broken" or knows_broken}
     shares, absent = [Shares() for _ in classes], [0] * len(classes)
     confidence, least = Shares(), list[Sure]()
     done = unmeasured = 0

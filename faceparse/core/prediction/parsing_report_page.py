@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from faceparse.core.pages.html import render
-from faceparse.core.prediction.parsing_report import BARS, LOOKS, QUANTILES, SMALL, Distribution, ParsingReport
+from faceparse.core.prediction.parsing_report import BARS, QUANTILES, SMALL, Distribution, ParsingReport
 
 PICTURE_SIDE = 320
 """Longer side of the pictures in the page, pixels."""
@@ -43,7 +43,7 @@ def parsing_report_page(report: ParsingReport, title: str, pictures: Mapping[str
         small_face=None if report.small_face is None else f"{report.small_face:g}",
         small_share=f"{SMALL:.0%}",
         low=f"{report.low_confidence:g}",
-        looks=[(WORDS[kind], report.looks[kind]) for kind in LOOKS if report.looks[kind].count],
+        looks=[(WORDS[kind], report.looks[kind]) for kind in report.looks if report.looks[kind].count],
         confidence=None if report.confidence is None else _chart(report.confidence),
         classes=[
             {
@@ -68,7 +68,7 @@ def _tiles(report: ParsingReport) -> list[tuple[str, str]]:
     tiles = [("photographs parsed", f"{report.photographs:,}")]
     if report.faces is not None:
         tiles.append(("faces", f"{report.faces:,}"))
-    for kind in LOOKS:
+    for kind in report.looks:
         known = report.faces is not None and (kind != "small_face" or report.small_face is not None)
         if kind in ("low_confidence", "broken") or known:
             tiles.append((WORDS[kind], f"{report.looks[kind].count:,}"))

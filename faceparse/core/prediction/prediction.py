@@ -179,7 +179,7 @@ class PredictionPlan:
         with ending_cleanly(f"{folder}: stopped; --resume goes on"), opened as ledger:
             begin_parts(self.outputs, ledger)
             sources = self._sources(ledger, report, tell)
-            take_out_again(self.outputs, ledger, (source.name for source in sources))
+            take_out_again(self.outputs, ledger, sources)
             if pool is None:
                 saved = saved_photographs(parser, sources, self.outputs)
             else:

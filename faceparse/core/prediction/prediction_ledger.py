@@ -50,6 +50,7 @@ _COLUMNS = (
 )
 _OPEN_PART = f"CREATE TABLE IF NOT EXISTS open_part ({_COLUMNS}, texts, labels, photograph, UNIQUE (name))"
 _INDEX = "CREATE INDEX IF NOT EXISTS photographs_part ON photographs (part) WHERE part IS NOT NULL"
+_PATHS = "CREATE INDEX IF NOT EXISTS photographs_path ON photographs (path) WHERE part IS NOT NULL"
 _FULL = ("SQLITE_FULL", "SQLITE_IOERR", "SQLITE_READONLY", "SQLITE_CANTOPEN")
 
 
@@ -100,6 +101,7 @@ class Ledger:
                 if column not in has:
                     self._rows.execute(f"ALTER TABLE photographs ADD COLUMN {column} {kind}")
             self._rows.execute(_INDEX)
+            self._rows.execute(_PATHS)
             self._rows.execute(_OPEN_PART)
 
     def close(self) -> None:
@@ -174,6 +176,16 @@ class Ledger:
             return {
                 str(name) for (name,) in self._rows.execute("SELECT DISTINCT part FROM photographs WHERE part > ''")
             }
+
+    def names_of(self, path: str) -> list[str]:
+        """Names under which parts hold the photograph with a path.
+
+        Raises:
+            OutputError: the ledger is damaged.
+        """
+        with self._told():
+            query = "SELECT name FROM photographs WHERE path = ? AND part IS NOT NULL"
+            return [os.fsdecode(name) for (name,) in self._rows.execute(query, (os.fsencode(path),))]
 
     def take_out(self, part: str, names: Iterable[str], size: int) -> None:
         """Note that photographs are in a part no more, and the size that it has without them; 0 if it is gone.

@@ -56,7 +56,7 @@ def write_parts_report(parts: Path, folder: Path) -> tuple[Path, int]:
     if not found:
         raise DatasetError(f"{parts}: no part-*.parquet in it; name a folder that predict --to parquet has written")
     classes = parquet_classes(found[0])
-    report = summarize(measured_in(found, classes), dict.fromkeys(classes, ""))
+    report = summarize(measured_in(found, classes), dict.fromkeys(classes, ""), knows_broken=False)
     make_folder(folder)
     return save_report(folder, report, {}), report.photographs
 

@@ -41,7 +41,7 @@ def read_groups(path: Path, split: Split, *, warn: Callable[[str], None]) -> tup
         raise DatasetError(f"{path}: column {built_in!r} is named like a built-in grouping; rename it")
     found = _find_photographs(path, split, rows, warn)
     return tuple(
-        _grouping(path, name, _cells(found, column, len(split.samples))) for column, name in enumerate(names, 1)
+        _grouping(path, name, _cells(found, column, len(split.samples)), warn) for column, name in enumerate(names, 1)
     )
 
 
@@ -110,9 +110,14 @@ def _cells(found: dict[int, list[str]], column: int, images: int) -> list[str | 
     return [(found[image][column] or None) if image in found else None for image in range(images)]
 
 
-def _grouping(path: Path, name: str, cells: list[str | None]) -> Grouping:
+def _grouping(path: Path, name: str, cells: list[str | None], warn: Callable[[str], None]) -> Grouping:
     words = {cell for cell in cells if cell is not None}
     numbers = _numbers(words)
+    if numbers is None and len(numerals := {word for word in words if _NUMBER.fullmatch(word)}) > len(words) / 2:
+        warn(
+            f"{path}: column {name!r} has numbers and {_some(sorted(words - numerals))}, so each value is a group of "
+            "its own; leave such a cell empty"
+        )
     if numbers is not None and len(set(numbers.values())) > DISTINCT:
         return by_thirds(name, np.array([np.nan if cell is None else numbers[cell] for cell in cells]))
     if numbers is not None:  # 2 and 2.0 are one

@@ -92,17 +92,21 @@ def _patience(plan: TrainingPlan) -> str:
     if not train.patience:
         return ""
     return (
-        f"train.patience = {train.patience}: training stops after {train.patience * train.evaluate_every} epochs "
+        f"train.patience = {train.patience}: training stops after {_epochs(train.patience * train.evaluate_every)} "
         f"without a better {logged_name(plan.metric, plan.label_set)}"
         + (f", and then lacks the end of the schedule, which is epoch {train.epochs}" if _falls(plan.settings) else "")
     )
+
+
+def _epochs(number: int, more: str = "") -> str:
+    return f"{number} {more}epoch{'s' if number != 1 else ''}"
 
 
 def early_end(plan: TrainingPlan, epoch: int, rate: float) -> str:
     """Line on a run that `train.patience` ends after `epoch`; `rate` is the learning rate of the next iteration."""
     train = plan.settings.train
     cut = (
-        f"; the learning rate is {rate:.3g}, and its fall to 0 in {train.epochs - epoch} more epochs is cut off"
+        f"; the learning rate is {rate:.3g}, and its fall to 0 in {_epochs(train.epochs - epoch, 'more ')} is cut off"
         if _falls(plan.settings)
         else ""
     )

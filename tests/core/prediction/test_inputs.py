@@ -115,6 +115,10 @@ def test_two_inputs_of_one_name_are_refused(album: Path) -> None:
         "per folder, each with its own --output"
     )
     assert str(caught.value) == expected
+    for name in ("c.jpg", "c.png", "c_jpg.png"):
+        (album / "sub" / name).touch()
+    with pytest.raises(DatasetError, match=r"be written as 'c_jpg' \(c\.jpg and c_jpg\.png; rename one\); give"):
+        found([str(album / "sub")])
 
 
 @pytest.mark.parametrize(

@@ -157,7 +157,7 @@ def test_parts_and_row_groups_are_bounded(
         groups = [pq.ParquetFile(path).metadata for path in parts()]
         sizes = sorted([one.row_group(i).num_rows for i in range(one.num_row_groups)] for one in groups)
         assert sizes == [[1], [2, 2, 1], [2, 2, 1], [2, 2, 1]]
-    monkeypatch.setattr(module, "MOST_BYTES", 3000)
+    monkeypatch.setattr(module, "MOST_BYTES", 1500)
     shutil.rmtree(OUT)
     predict(parser, album, to=kind)
     assert len(parts(kind)) > 4
@@ -415,8 +415,24 @@ def test_other_settings_never_mix_with_parts(parser: Parser, album: Path) -> Non
 def test_photographs_of_other_inputs_stay(parser: Parser, album: Path, small: None) -> None:
     predict(parser, album)
     assert predict(parser, *sorted(album.glob("trip/*"))[:3], resume=False, recursive=False).photographs == 3
-    assert len(names()) == 19  # typed alone, they have other names
-    assert predict(parser, album).before == 16
+    assert len(names()) == 16  # typed alone, they have other names
+    assert predict(parser, album).before == 13
+    assert names() == expected_names(album)
+
+
+def test_a_photograph_whose_outputs_are_renamed_by_a_new_neighbour_stands_once(
+    parser: Parser, album: Path, small: None
+) -> None:
+    predict(parser, album)
+    photograph = min(album.glob("trip/*"))
+    shutil.copy(photograph, photograph.with_suffix(".png"))
+    assert predict(parser, album).photographs == 2
+    sources = [row["source"] for row in rows()]
+    assert sorted(sources) == sorted(set(sources))
+    assert len(sources) == 17
+    photograph.with_suffix(".png").unlink()
+    assert predict(parser, album).photographs == 1
+    assert Counter(row["source"] for row in rows())[str(photograph)] == 1
 
 
 def test_names_that_are_no_utf_8_and_standard_input_are_kept(parser: Parser, album: Path) -> None:

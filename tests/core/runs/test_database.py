@@ -122,7 +122,7 @@ def before(database: Path, tmp_path: Path) -> Path:
 def test_a_folder_that_was_moved_or_copied_is_gone_on_with(
     before: Path, tmp_path: Path, move: Callable[[Path, Path], object]
 ) -> None:
-    after = tmp_path / "after"
+    after = tmp_path / f"after{secrets.token_hex(2)}"
     untouched = sorted(before.rglob("*"))
     move(before, after)
     warnings: list[str] = []

@@ -1,6 +1,7 @@
 """What a delivery makes, and what stops it."""
 
 import json
+import secrets
 from collections.abc import Callable
 from pathlib import Path
 
@@ -48,8 +49,9 @@ def test_a_delivery_is_told_whether_it_may_make_the_database(tmp_path: Path) -> 
 def test_a_run_that_never_reached_its_database_makes_it_where_training_would(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, near: str
 ) -> None:
-    database = tmp_path / "work" / "mlflow.db"
-    place = tmp_path / ("work" if near == "above" else "other")
+    work = f"work{secrets.token_hex(2)}"  # MLflow keeps what it opened, by its path
+    database = tmp_path / work / "mlflow.db"
+    place = tmp_path / (work if near == "above" else "other")
     database.parent.mkdir()
     if near == "setting":
         monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{database}")

@@ -86,6 +86,19 @@ def test_codes_are_no_numbers_and_close_numbers_are_two(file: Path) -> None:
     assert [group.name for group in read(file)["session"].groups] == ["1234567890123", "1234567890124"]
 
 
+def test_a_word_among_numbers_is_told(file: Path) -> None:
+    warnings: list[str] = []
+    file.write_text("id,age\n1,30\n2,41\n10,30\n11,unknown\n")
+    assert [group.name for group in read(file, ids=["1", "2", "10", "11"], warnings=warnings)["age"].groups] == [
+        "30",
+        "41",
+        "unknown",
+    ]
+    assert warnings == [
+        f"{file}: column 'age' has numbers and 'unknown', so each value is a group of its own; leave such a cell empty"
+    ]
+
+
 def test_photographs_on_one_side_alone_are_named(file: Path) -> None:
     warnings: list[str] = []
     file.write_text("id,x\n1,p\n2,q\n" + "".join(f"none{i},p\n" for i in range(5)))

@@ -262,7 +262,7 @@ def test_without_an_average_the_network_itself_is_the_best() -> None:
 
 @pytest.mark.parametrize(
     ("options", "tolerance"),
-    [({"channels_last": False}, 5e-3), ({"fused": False}, 0), ({"dtype": torch.bfloat16}, 0.02)],
+    [({"channels_last": False}, 5e-3), ({"fused": False}, 0), ({"dtype": torch.bfloat16}, 0.03)],
     ids=str,
 )
 def test_what_is_faster_trains_the_same(batch: Batch, options: dict[str, Any], tolerance: float) -> None:
