@@ -8,6 +8,8 @@ from faceparse.core.errors import SettingsError
 from faceparse.core.names.model_file import SCHEME
 from faceparse.core.parser.trained import TrainedModel
 from faceparse.core.scoring.bootstrap import Difference, difference
+from faceparse.core.scoring.group_scores import LEAST
+from faceparse.core.scoring.scarce import scarce_classes
 from faceparse.core.scoring.split import Split
 from faceparse.core.scoring.summary import Evaluation, Summary
 
@@ -34,11 +36,17 @@ def compare(evaluations: Sequence[Evaluation]) -> Comparison:
 
 
 def compare_summaries(first: Summary, other: Summary) -> dict[str, Difference]:
-    """Score -> `other` minus `first`, on the same resamples."""
-    return {
-        name: difference(_less(other.scores.get(name), first.scores.get(name)), other.resampled[name] - resampled)
-        for name, resampled in first.resampled.items()
-    }
+    """Score -> `other` minus `first`, on the same resamples.
+
+    A class that fewer than `LEAST` images have gets no interval and no p-value: resamples of so few hardly differ.
+    """
+    few = {one.name for one in scarce_classes(first.counts, first.label_set) if one.images < LEAST}
+    found = {}
+    for name, resampled in first.resampled.items():
+        less = _less(other.scores.get(name), first.scores.get(name))
+        told = name.rpartition("/")[2] not in few
+        found[name] = difference(less, other.resampled[name] - resampled) if told else Difference(less, None, None)
+    return found
 
 
 def _less(a: float | None, b: float | None) -> float | None:

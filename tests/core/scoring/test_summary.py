@@ -79,3 +79,18 @@ def test_differences_are_paired() -> None:
     assert compare_summaries(first, second)["boundary_f1_1px/b"] == (None, None, None)
     without = compare_summaries(Summary(first.counts, LABELS, 0), Summary(second.counts, LABELS, 0))["f1/b"]
     assert without == (found.value, None, None)
+
+
+@pytest.mark.parametrize(("images", "told"), [(9, False), (10, True)])
+def test_a_class_that_few_images_have_gets_no_p_value(images: int, told: bool) -> None:
+    confusion = np.zeros((40, 3, 3), int)
+    confusion[:, 1, 1], confusion[:images, 2, 2] = 50, 50
+    other = confusion.copy()
+    other[:, 1, 1], other[:, 1, 0] = 45, 5
+    other[:images, 2, 2], other[:images, 2, 0] = 45, 5
+    boundary = np.zeros((40, 3, 3, 2, 2), int)
+    found = compare_summaries(*(Summary(Counts(c, boundary), LABELS, 100) for c in (confusion, other)))
+    assert found["f1/b"].significant
+    assert found["f1/c"].significant == told
+    assert found["f1/c"].value == found["f1/b"].value
+    assert (found["f1/c"].interval is not None) == told
