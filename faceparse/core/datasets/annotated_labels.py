@@ -10,13 +10,10 @@ from faceparse.core.annotations.annotation_files import annotations_of, name_key
 from faceparse.core.annotations.regions import ids_by_name
 from faceparse.core.datasets.folder_labels import FoundLabels, LabelMap, Photograph
 from faceparse.core.datasets.source import Item
-from faceparse.core.errors import DatasetError
+from faceparse.core.errors import DatasetError, ProblemsError
 from faceparse.core.labels.label_set import LabelSet, nearest
 from faceparse.core.text.path_pattern import Pattern
 from faceparse.core.text.patterns import some_names
-
-MOST = 10
-"""Problems that one message names."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +42,7 @@ class AnnotatedLabels:
 
         Raises:
             DatasetError: there is no file, a file that belongs to no photograph cannot be read, or regions have names
-                that are no class; one line names them all.
+                that are no class. The error names what else is wrong, too.
         """
         entries, broken, strangers, empty = self._read_all()
         by_name: dict[str, list[_Entry]] = defaultdict(list)
@@ -59,17 +56,14 @@ class AnnotatedLabels:
                 problems[one.id] = (
                     broken.pop(files[0]) if files else f"{one.path}: no annotation of it in {self.annotations}"
                 )
-        if broken:
-            raise DatasetError(_joined(broken.values()))
-        if strangers:
-            raise DatasetError(_joined(strangers))
-        used = set(chosen.values())
-        unused = [entry.file_names[-1] for entry in entries if entry not in used]
-        blank = [key for key, entry in chosen.items() if entry in empty]
-        notes = [f"annotations without a photograph: {some_names(unused)}"] if unused else []
-        paths = {one.id: one.path for one in photographs}
-        for key in blank:
+        used, paths = set(chosen.values()), {one.id: one.path for one in photographs}
+        for key in [key for key, entry in chosen.items() if entry in empty]:
             problems[key] = f"{paths[key]}: annotated without any region in {chosen.pop(key).file}; label it"
+        if fatal := [*broken.values(), *strangers]:
+            every = (*fatal, *problems.values())
+            raise DatasetError(fatal[0]) if len(every) == 1 else ProblemsError(f"{len(every)} problems", every)
+        unused = [entry.file_names[-1] for entry in entries if entry not in used]
+        notes = [f"annotations without a photograph: {some_names(unused)}"] if unused else []
         return FoundLabels({key: (entry.file,) for key, entry in chosen.items()}, problems, notes=tuple(notes))
 
     def read(self, item: Item, size: tuple[int, int]) -> LabelMap:
@@ -176,9 +170,3 @@ def _parts(path: str) -> list[str]:
     """Parts of a path from its end, the file name as `name_key` has it; those that name no folder are left out."""
     *folders, name = [part for part in path.split("/") if part not in ("", ".", "..")] or [""]
     return [name_key(name), *reversed(folders)]
-
-
-def _joined(problems: Sequence[str] | Any) -> str:
-    listed = list(problems)
-    more = f"; and {len(listed) - MOST} more" if len(listed) > MOST else ""
-    return "; ".join(listed[:MOST]) + more

@@ -18,7 +18,7 @@ from faceparse.core.datasets.layout import SPLITS, DatasetFolder
 from faceparse.core.datasets.prepare import prepare
 from faceparse.core.datasets.prepare_by_name import prepare_by_name
 from faceparse.core.datasets.prepare_report import PrepareReport
-from faceparse.core.errors import DatasetError, SettingsError
+from faceparse.core.errors import DatasetError, ProblemsError, SettingsError
 from faceparse.core.images.read_label import read_label
 from faceparse.core.labels.label_set import LabelSet
 from faceparse.core.labels.mapping import mapping_from_dict
@@ -226,15 +226,22 @@ def test_regions_that_do_not_fit_are_all_named(raw: Path) -> None:
 
 
 def test_files_that_cannot_be_read_are_all_named(raw: Path) -> None:
-    for name in NAMES[:2]:
-        labelme(raw, name, f"{name}.png")
+    first, _ = [labelme(raw, name, f"{name}.png") for name in NAMES[:2]]
+    right = first.read_bytes()
     (raw / "photos" / "cy.json").write_text("{}")
     (raw / "photos" / "x.json").write_text("[")
     (raw / "photos" / "y.json").write_text('{"_via_settings": {}}')
-    message = refusal(raw, "photos/**/*.json")
+    changed(first, shapes=[{"label": "Haut", "points": [[1, 1], [2, 2]], "shape_type": "polygon"}])
     tools = "not LabelMe, COCO, CVAT for images or Label Studio"
-    assert message.startswith(f"{raw}/photos/x.json: not valid JSON or XML (")
-    assert message.endswith(f"; {raw}/photos/y.json: {tools} (_via_settings); export it as one of them")
+    with pytest.raises(ProblemsError) as caught:
+        prepared(raw, "photos/**/*.json", on_broken="skip")
+    one, second, name, *others = caught.value.problems
+    assert caught.value.summary == f"{3 + len(others)} problems"
+    assert one.startswith(f"{raw}/photos/x.json: not valid JSON or XML (")
+    assert second == f"{raw}/photos/y.json: {tools} (_via_settings); export it as one of them"
+    assert name.startswith(f"{first}: 'Haut' is no class of mine (1 region")
+    assert f"{raw}/photos/cy.json: {tools} (empty); export it as one of them" in others
+    first.write_bytes(right)
     (raw / "photos" / "x.json").unlink()
     (raw / "photos" / "y.json").unlink()
     report, found = prepared(raw, "photos/**/*.json", on_broken="skip")
