@@ -173,7 +173,8 @@ def _prepare_all(
     hint = "; --on-broken skip leaves them out" if source.on_broken == "fail" and listed else ""
     others = source.problems() if source.on_broken else ()
     if others:
-        raise ProblemsError(f"{len(broken) + len(others)} problems", (*broken, *others), hint)
+        number = len(broken) + len(others)
+        raise ProblemsError(f"{number} problem{'s' * (number != 1)}", (*broken, *others), hint)
     if broken:
         raise ProblemsError(f"{len(broken)} of {len(stamps)} could not be prepared", tuple(broken), hint)
     if not listed:

@@ -74,4 +74,7 @@ def _number(name: str, seed: int) -> float:
 
 
 def _none_to_train_on(photographs: int, val: float, test: float) -> DatasetError:
-    return DatasetError(f"{photographs} photographs leave none to train on with val share {val} and test share {test}")
+    return DatasetError(
+        f"{photographs} photographs leave none to train on with val share {val} and test share {test}; label more, or "
+        "choose smaller shares, such as --val 0 --test 0"
+    )

@@ -43,7 +43,8 @@ def test_shares_that_leave_nothing_to_train_on_are_refused(count: int, val: floa
     with pytest.raises(DatasetError) as caught:
         split_by_share([str(i) for i in range(count)], val=val, test=test, seed=0)
     assert str(caught.value) == (
-        f"{count} photographs leave none to train on with val share {val} and test share {test}"
+        f"{count} photographs leave none to train on with val share {val} and test share {test}; label "
+        "more, or choose smaller shares, such as --val 0 --test 0"
     )
 
 
@@ -113,7 +114,7 @@ def test_without_a_share_nothing_is_lent() -> None:
 def test_too_few_names_are_refused() -> None:
     with pytest.raises(DatasetError) as caught:
         split_by_hash(["a", "b"], val=0.1, test=0.1, seed=0)
-    assert str(caught.value) == "2 photographs leave none to train on with val share 0.1 and test share 0.1"
+    assert str(caught.value).startswith("2 photographs leave none to train on with val share 0.1 and test share 0.1; ")
 
 
 def test_a_seed_that_leaves_a_split_empty_is_refused() -> None:
