@@ -73,7 +73,7 @@ class Outputs:
     to: str = FILES
     """`files`, or the kind of parts that hold many photographs, one of `PART_SUFFIXES`: see `output_parts`."""
     shard: InputShard | None = None
-    """InputShard that this process parses, which its parts are named by."""
+    """Shard that this process parses, which its parts are named by."""
 
     def path(self, kind: str, name: str, suffix: str) -> Path:
         """Path of an output file."""
