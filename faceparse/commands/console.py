@@ -4,6 +4,7 @@ import sys
 import time
 from collections.abc import Iterable, Iterator
 from datetime import timedelta
+from pathlib import Path
 from typing import Any, TypeVar
 
 from rich.console import Console
@@ -55,6 +56,14 @@ def print_table(table: Table) -> None:
     else:
         width = max(out.width, table_width(table))
         _Console(width=width).print(table)
+
+
+def next_evaluation(checkpoint: Path, dataset: Path) -> str:
+    """Line that says how the checkpoint is scored: on test, or on val where the dataset has no list for test."""
+    from faceparse.core.scoring.split import held_out
+
+    split = held_out(dataset)
+    return f"next: faceparse eval {checkpoint}" + ("" if split == "test" else f" --split {split}")
 
 
 def progress_bar() -> Progress:

@@ -168,10 +168,10 @@ def _profile(settings: "Settings") -> None:
 
 
 def _show(result: "RunResult") -> None:
-    from faceparse.commands.console import out
+    from faceparse.commands.console import next_evaluation, out
 
     out.print(f"best epoch {result.best_epoch} ({result.metric} {result.best_score:.4f}): {result.best}")
-    out.print(f"next: faceparse eval {result.best}" + (" ; faceparse ui" if result.run_id else ""))
+    out.print(next_evaluation(result.best, result.data_root) + (" ; faceparse ui" if result.run_id else ""))
 
 
 def _show_folds(result: "FoldsResult") -> None:
@@ -179,6 +179,7 @@ def _show_folds(result: "FoldsResult") -> None:
     from faceparse.core.scoring.bootstrap import LEVEL
     from faceparse.core.scoring.report import range_phrase
     from faceparse.core.scoring.scores import percent
+    from faceparse.core.scoring.split import held_out
 
     (summary,) = result.evaluation.summaries.values()
     table = number_table(str(result.path), "fold", "photographs", "best epoch", "mean F1 %", f"{LEVEL:.0%}")
@@ -190,4 +191,5 @@ def _show_folds(result: "FoldsResult") -> None:
     table.add_row("all", str(len(summary.counts)), "", percent(summary.scores.mean_f1), span)
     print_table(table)
     out.print(f"each photograph by the network that did not see it: {result.report}")
-    out.print(f"the ensemble is {result.path}; next: faceparse eval {result.path}")
+    unseen = held_out(result.evaluation.dataset) == "test"
+    out.print(f"the ensemble is {result.path}" + (f"; next: faceparse eval {result.path}" if unseen else ""))

@@ -1,5 +1,6 @@
 """`train --folds`, and what other commands do with its folder."""
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -29,7 +30,8 @@ def cells(text: str) -> list[list[str]]:
 
 
 def test_it_ends_with_the_score_of_every_photograph_and_with_a_model(cli: Any, faces: Path) -> None:
-    done = cli("train", *TINY, "--data-dir", faces, "--folds", 2, "--snapshot-dir", "f")
+    data = shutil.copytree(faces, "faces")
+    done = cli("train", *TINY, "--data-dir", data, "--folds", 2, "--snapshot-dir", "f")
     assert done.code == 0
     first, second, every = cells(done.out)
     assert [first[:3], second[:3], every[:3]] == [["1", "7", "1"], ["2", "7", "1"], ["all", "14", ""]]
@@ -47,6 +49,8 @@ def test_it_ends_with_the_score_of_every_photograph_and_with_a_model(cli: Any, f
     assert cli("predict", "--model", "f", photo, "-o", "out", "--device", "cpu").code in (0, 1)
     refused = cli("train", *TINY, "--data-dir", faces, "--restore-from", "f", "--snapshot-dir", "g").message
     assert refused == "f: an ensemble of several networks; give the checkpoint of one of them"
+    Path("faces/test_list.txt").unlink()  # all its photographs were seen in training
+    assert cli("train", "--resume", "f").out.splitlines()[-1] == "the ensemble is f"
 
 
 @pytest.mark.parametrize(

@@ -30,9 +30,8 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[Settings]:
             raise TrainingError("the GPU's memory is full; lower --batch-size or --input-size")
         folder = settings.train.run_dir
         assert folder is not None
-        return RunResult(
-            folder, folder / "best.pth", 3, settings.train.batch_size / 16, "abc", "sqlite:////x.db", "val/f1_mean"
-        )
+        score, root = settings.train.batch_size / 16, settings.data.root
+        return RunResult(folder, folder / "best.pth", 3, score, "abc", "sqlite:////x.db", "val/f1_mean", root)
 
     monkeypatch.setattr(launch, "start", score)
     monkeypatch.setattr(run_module, "check", lambda *_: None)
@@ -56,6 +55,13 @@ def test_it_ends_with_the_trials_ranked_and_what_to_do_next(cli: Any, asked: lis
         assert (batch, lr) == (params["train.batch_size"], f"{params['optim.lr']:.4g}")
         assert (score, epoch) == (f"{int(batch) / 16:.4f}", "3")
     assert lines[-1] == f"next: faceparse eval [s]/{rows[0][0]}/best.pth ; faceparse ui"
+
+
+def test_without_a_list_for_test_the_next_command_scores_val(cli: Any, asked: list[Settings]) -> None:
+    Path("faces").mkdir()
+    Path("faces/val_list.txt").touch()
+    done = cli("sweep", "--over", "train.batch_size=4", "--data-dir", "faces", "--sweep-dir", "s", *OFF)
+    assert done.out.splitlines()[-1] == "next: faceparse eval s/trial-001/best.pth --split val ; faceparse ui"
 
 
 def test_options_are_those_of_train(cli: Any, asked: list[Settings]) -> None:

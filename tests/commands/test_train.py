@@ -35,7 +35,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[Settings]:
 
     def keep(job: Job) -> RunResult:
         kept.append(job.settings)
-        return RunResult(Path("run"), Path("run/best.pth"), 3, 0.5, "abc", "sqlite:////x.db", "val/f1_mean")
+        return RunResult(Path("run"), Path("run/best.pth"), 3, 0.5, "abc", "sqlite:////x.db", "val/f1_mean", Path("faces"))
 
     monkeypatch.setattr(launch, "start", keep)
     return kept
@@ -49,6 +49,12 @@ def test_without_arguments_it_is_the_papers_helen_recipe(cli: Any, asked: list[S
         "best epoch 3 (val/f1_mean 0.5000): run/best.pth",
         "next: faceparse eval run/best.pth ; faceparse ui",
     ]
+
+
+def test_without_a_list_for_test_the_next_command_scores_val(cli: Any, asked: list[Settings]) -> None:
+    Path("faces").mkdir()
+    Path("faces/val_list.txt").touch()
+    assert cli("train").out.splitlines()[-1] == "next: faceparse eval run/best.pth --split val ; faceparse ui"
 
 
 def test_every_flag_of_the_papers_scripts_does_something(cli: Any, asked: list[Settings]) -> None:

@@ -21,6 +21,8 @@ class SweepResult:
     path: Path
     trials: list[Trial]
     """Finished trials, the best first, then failed ones."""
+    data_root: Path
+    """Dataset that they were trained on."""
 
     @property
     def best(self) -> Path | None:
@@ -78,4 +80,5 @@ def _execute(running: Trials) -> SweepResult:
     with running.tracked() as tracker:
         running.train(tracker)
     trials = running.record.trials
-    return SweepResult(running.path, ranked(trials) + [trial for trial in trials if trial.state == "failed"])
+    order = ranked(trials) + [trial for trial in trials if trial.state == "failed"]
+    return SweepResult(running.path, order, running.settings.data.root)

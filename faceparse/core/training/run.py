@@ -76,6 +76,8 @@ class RunResult:
     """Address of MLflow; None where the run is not logged there."""
     metric: str
     """Score on `val` that chose `best`, as metrics.jsonl names it."""
+    data_root: Path
+    """Dataset that it was trained on."""
 
 
 @dataclass
@@ -222,7 +224,8 @@ def _finished_result(run_dir: Path, last: Checkpoint) -> RunResult:
     best, tracking = read_training_state(last.training, last.path).best, read_tracking(run_dir)
     metric = logged_name(resolve_metric(last.settings.train.best_metric, last.label_set), last.label_set)
     run_id, uri = (tracking.run_id, tracking.uri) if tracking else (None, None)
-    return RunResult(run_dir, run_dir / BEST, best.epoch, best.score, run_id, uri, metric)
+    root = last.settings.data.root
+    return RunResult(run_dir, run_dir / BEST, best.epoch, best.score, run_id, uri, metric, root)
 
 
 @contextmanager
@@ -313,8 +316,9 @@ class Run:
     def _result(self) -> RunResult:
         assert self.record is not None
         path, tracker = self.record.directory.path, self.record.tracker
-        metric = logged_name(self.plan.metric, self.label_set)
-        return RunResult(path, path / BEST, self.best.epoch, self.best.score, tracker.run_id, tracker.uri, metric)
+        metric, best = logged_name(self.plan.metric, self.label_set), self.best
+        root = self.plan.settings.data.root
+        return RunResult(path, path / BEST, best.epoch, best.score, tracker.run_id, tracker.uri, metric, root)
 
     def _keep_new_end(self) -> None:
         """Write the run's new number of epochs to its settings and its checkpoint: from now on it is the run's own."""

@@ -203,7 +203,7 @@ class Scripted:
             raise outcome
         folder = settings.train.run_dir
         assert folder is not None
-        return RunResult(folder, folder / "best.pth", 1, outcome, None, None, "val/f1_mean")
+        return RunResult(folder, folder / "best.pth", 1, outcome, None, None, "val/f1_mean", Path())
 
 
 @pytest.fixture
