@@ -115,7 +115,8 @@ def _show(result: "SweepResult") -> None:
         if trial.error is not None:
             out.print(f"{trial.name} failed: {trial.error}")
     if result.best is not None:
-        out.print(next_evaluation(result.best, result.data_root) + (" ; faceparse ui" if result.trials[0].run_id else ""))
+        mlflow = " ; faceparse ui" if result.trials[0].run_id else ""
+        out.print(next_evaluation(result.best, result.data_root) + mlflow)
     if any(trial.state == "failed" for trial in result.trials):
         raise typer.Exit(1)
 

@@ -35,7 +35,8 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[Settings]:
 
     def keep(job: Job) -> RunResult:
         kept.append(job.settings)
-        return RunResult(Path("run"), Path("run/best.pth"), 3, 0.5, "abc", "sqlite:////x.db", "val/f1_mean", Path("faces"))
+        run, root = Path("run"), Path("faces")
+        return RunResult(run, run / "best.pth", 3, 0.5, "abc", "sqlite:////x.db", "val/f1_mean", root)
 
     monkeypatch.setattr(launch, "start", keep)
     return kept

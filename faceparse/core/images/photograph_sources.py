@@ -85,7 +85,8 @@ class Searcher:
 
     def _visible(self, found: Iterable[Path], base: Path) -> Iterator[Path]:
         for path in sorted(found):
-            if not is_hidden(path.relative_to(base).as_posix()) and path.is_file():
+            is_lost = path.is_symlink() and not path.exists()  # it is told when it is read
+            if not is_hidden(path.relative_to(base).as_posix()) and (path.is_file() or is_lost):
                 real = Path(os.path.realpath(path))
                 if self.outputs.isdisjoint(real.parents):
                     yield path

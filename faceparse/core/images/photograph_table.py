@@ -8,7 +8,7 @@ import threading
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from itertools import accumulate
 from pathlib import Path, PurePath, PurePosixPath
@@ -90,14 +90,16 @@ def table_photographs(source: ListedFile, below: str, column: str | None = None)
     """Find the photographs in a column, which holds encoded ones, structs of `bytes` and `path`, or paths.
 
     Encoded ones are called by their rows, `TABLE/00000017`; or by the paths of the structs, if these are names of
-    pictures and differ. A photograph that a path leads to is called by its path.
+    pictures and differ; rows without a path keep their numbers. A photograph that a path leads to is called by its
+    path. A path to another place than the table's is a photograph that cannot be read.
 
     Args:
         below: path of the table below the searched folder.
         column: default: `image`, or the only one of the table.
 
     Raises:
-        DatasetError: the table is damaged or cut short, lacks the column, has no rows, or leads to another place.
+        DatasetError: the table is damaged or cut short, lacks the column, has no rows, or all paths lead to other
+            places.
         ResourceError: pyarrow is not installed.
     """
     with _damage(source.where), source.open(BLOCK) as opened:
@@ -111,9 +113,10 @@ def table_photographs(source: ListedFile, below: str, column: str | None = None)
     table = Table(source, column)
     if empty == rows:
         find = partial(_at_path, table, below)
-        return list((ask_many if is_remote(source.where) else map)(find, enumerate(texts)))
+        return _not_all_elsewhere(list((ask_many if is_remote(source.where) else map)(find, enumerate(texts))))
     within = PurePosixPath(below).with_suffix("")
-    names = texts if _are_names(texts) else [f"{row:08d}" for row in range(rows)]
+    given = texts if _are_names([text for text in texts if text]) else [""] * rows
+    names = [name or f"{row:08d}" for row, name in enumerate(given)]
     cells = [Cell(table, row, texts[row] if texts and empty else "") for row in range(rows)]
     return [
         Found(Photograph(f"{source.where}/{name}", content=cell), f"{within}/{name}")
@@ -129,24 +132,39 @@ def _at_path(table: Table, below: str, cell: tuple[int, str]) -> Found:
         empty = Cell(table, row)
         missing = Missing(_empty(empty), empty.stamp, empty.file)
         return Found(Photograph(empty.where, content=missing), f"{place.with_suffix('')}/{row:08d}")
+    photograph = _beside(table.source, text)
+    if isinstance(photograph.content, Elsewhere):
+        return Found(replace(photograph, where=Cell(table, row).where), f"{place.with_suffix('')}/{row:08d}")
     name = PurePosixPath(text).name if protocol_of(text) or leads_out(PurePosixPath(), text) else text
-    return Found(_beside(table.source, text), (place.parent / name).as_posix())
+    return Found(photograph, (place.parent / name).as_posix())
+
+
+@dataclass(frozen=True, slots=True)
+class Elsewhere(Missing):
+    """A photograph at another place than its table, where this machine's user may see more than the table's author."""
+
+
+def _not_all_elsewhere(found: list[Found]) -> list[Found]:
+    """Return the photographs. Raises DatasetError if the table leads only to other places."""
+    contents = [one.photograph.content for one in found]
+    if isinstance(first := contents[0], Elsewhere) and all(isinstance(content, Elsewhere) for content in contents):
+        raise DatasetError(first.problem)
+    return found
 
 
 def _beside(source: ListedFile, text: str) -> Photograph:
-    """The photograph at a path relative to the table.
-
-    Raises:
-        DatasetError: it is at another place than the table, where this machine's user may see more than the stranger.
-    """
+    """The photograph at a path relative to the table; its content is `Elsewhere` if that is another place."""
     protocol = protocol_of(text)
     if protocol and (isinstance(source, LocalFile) or protocol != protocol_of(source.address)):
-        raise DatasetError(f"{source.where}: leads to {text[:80]}, another place; put the photographs beside the table")
+        there = public_address(text)[:80]
+        problem = f"{source.where}: leads to {there}, another place; put the photographs beside the table"
+        return Photograph(source.where, content=Elsewhere(problem, source.stamp))
     if isinstance(source, LocalFile):
         return Photograph(str(source.path.parent / text))
     if not protocol:
         if leads_out(PurePosixPath(), text):
-            raise DatasetError(f"{source.where}: leads to {text[:80]}, out of its folder; name paths below the table")
+            problem = f"{source.where}: leads to {text[:80]}, out of its folder; name paths below the table"
+            return Photograph(source.where, content=Elsewhere(problem, source.stamp))
         text = f"{source.address.rpartition('/')[0]}/{text}"
     try:
         return Photograph(public_address(text), content=find_remote_file(text))
@@ -159,7 +177,7 @@ def _empty(cell: Cell) -> str:
 
 
 def _are_names(texts: Sequence[str]) -> bool:
-    """Whether paths of structs are names of pictures, without folders, and all differ."""
+    """Whether the paths of structs are names of pictures, without folders, and all differ."""
     return 0 < len(texts) == len(set(texts)) and all(
         PurePath(text).name == text and not text.startswith(".") and PurePath(text).suffix.lower() in IMAGE_SUFFIXES
         for text in texts

@@ -47,4 +47,4 @@ def difference(before: Origin, now: Origin) -> str | None:
 
 
 def _short(value: str | None) -> str:
-    return "none" if value is None else value if len(value) <= 60 else f"{value[:12]}..."
+    return "(not given)" if value is None else value if len(value) <= 60 else f"{value[:12]}..."

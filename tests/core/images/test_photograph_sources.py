@@ -77,6 +77,17 @@ def test_where_photographs_are_tars_and_tables_are_passed_over(album: Path) -> N
     assert [path.name for path in found.passed_over] == ["1.tar", "3.parquet"]
 
 
+def test_a_broken_link_is_a_photograph_that_cannot_be_read(tmp_path: Path) -> None:
+    (tmp_path / "a.jpg").write_bytes(b"a")
+    (tmp_path / "b.jpg").symlink_to("nowhere")
+    (tmp_path / "c.txt").symlink_to("nowhere")
+    found = search(tmp_path)
+    assert [one.below for one in found.found] == ["a.jpg", "b.jpg"]
+    assert found.passed_over == [tmp_path / "c.txt"]
+    with pytest.raises(DatasetError, match=r"b\.jpg is a broken link to nowhere$"):
+        found.found[1].photograph.bytes()
+
+
 def test_labels_in_tars_are_listed_as_passed_over(tmp_path: Path) -> None:
     path = tmp_path / "t.tar"
     path.write_bytes(tarred(("a.jpg", b"a"), ("a.png", b"label")))
@@ -156,8 +167,9 @@ def test_a_bucket_of_photographs_tars_and_tables(bucket: Store) -> None:
 @pytest.mark.parametrize("text", ["/etc/passwd", "../up.jpg", "file:///etc/passwd", "http://127.0.0.1:9/a.jpg"])
 def test_a_table_elsewhere_does_not_lead_to_this_machine(text: str) -> None:
     fsspec.filesystem("memory").pipe("/tables/t.parquet", table("a.jpg", text))
+    _, led = search("memory://tables/t.parquet").found
     with pytest.raises(DatasetError, match=r"^memory://tables/t.parquet: leads to .*; (put|name) .*$"):
-        search("memory://tables/t.parquet")
+        led.photograph.bytes()
 
 
 def test_only_headers_of_a_tar_elsewhere_are_fetched(bucket: Store, monkeypatch: pytest.MonkeyPatch) -> None:

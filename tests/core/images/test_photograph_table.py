@@ -62,7 +62,9 @@ def test_stamps_differ_by_row_and_change_with_the_table(tmp_path: Path) -> None:
         (["x/a.jpg", "b.jpg", "c.jpg"], ["t/00000000", "t/00000001", "t/00000002"]),
         (["../a.jpg", "b.jpg", "c.jpg"], ["t/00000000", "t/00000001", "t/00000002"]),
         (["a", "b", "c"], ["t/00000000", "t/00000001", "t/00000002"]),
-        ([None, "b.jpg", "c.jpg"], ["t/00000000", "t/00000001", "t/00000002"]),
+        ([None, "b.jpg", "c.jpg"], ["t/00000000", "t/b.jpg", "t/c.jpg"]),
+        ([None, "b.jpg", None], ["t/00000000", "t/b.jpg", "t/00000002"]),
+        ([None, None, None], ["t/00000000", "t/00000001", "t/00000002"]),
     ],
 )
 def test_structs_are_called_by_their_paths_where_these_are_names(
@@ -102,11 +104,27 @@ def test_paths_lead_to_files_beside_the_table_and_name_them(tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("text", ["s3://bucket/a.jpg", "file:///etc/passwd", "https://host/a.jpg", "S3://b/a.jpg"])
-def test_a_path_to_another_place_is_refused(tmp_path: Path, text: str) -> None:
-    path = write(tmp_path / "t.parquet", {"image": ["a.jpg", text]})
-    with pytest.raises(DatasetError, match="another place; put the photographs beside the table") as caught:
-        found(path)
-    assert str(caught.value).startswith(f"{path}: leads to {text}, ")
+def test_a_path_to_another_place_is_not_read_and_does_not_stop_the_others(tmp_path: Path, text: str) -> None:
+    (tmp_path / "a.jpg").write_bytes(b"a")
+    path = write(tmp_path / "t.parquet", {"image": ["a.jpg", text, text]})
+    first, *others = found(path)
+    assert first.photograph.bytes() == b"a"
+    assert [one.below for one in others] == ["t/00000001", "t/00000002"]
+    assert [one.photograph.where for one in others] == [f"{path}/00000001", f"{path}/00000002"]
+    told = f"{path}: leads to {text}, another place; put the photographs beside the table"
+    for one in others:
+        with pytest.raises(DatasetError) as caught:
+            one.photograph.bytes()
+        assert str(caught.value) == told
+        assert one.photograph.stamp
+    with pytest.raises(DatasetError) as refused:
+        found(write(path, {"image": [text, text]}))
+    assert str(refused.value) == told
+
+
+def test_a_password_in_another_place_is_not_told(tmp_path: Path) -> None:
+    with pytest.raises(DatasetError, match="leads to ftp://host/a.jpg, another place"):
+        found(write(tmp_path / "t.parquet", {"image": ["ftp://me:secret@host/a.jpg"]}))
 
 
 def test_cells_without_a_photograph_are_told_and_the_others_read(tmp_path: Path) -> None:
