@@ -1,4 +1,4 @@
-"""Joins a Ray cluster, or makes one of this machine. Only this file and `prediction/ray_photographs.py` import Ray."""
+"""Joins a Ray cluster, or makes one of this machine. Only this file and `prediction/ray_*.py` import Ray."""
 
 import logging
 import os

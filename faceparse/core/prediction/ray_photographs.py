@@ -7,6 +7,7 @@ through, keeps few of them in memory, and does again what a lost process or mach
 import math
 import os
 import socket
+import threading
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import dataclass
@@ -23,8 +24,9 @@ from faceparse.core.files.leftovers import new_file
 from faceparse.core.images.warp import Size
 from faceparse.core.machine.ray_cluster import check_address, joined_ray
 from faceparse.core.prediction.inputs import Source
-from faceparse.core.prediction.photograph_states import Saved
+from faceparse.core.prediction.photograph_states import Broken, Decoded, Saved
 from faceparse.core.prediction.photographs import read_photograph, save_photograph
+from faceparse.core.prediction.ray_attempts import Attempts
 from faceparse.core.prediction.saving import FILES, Outputs
 
 if TYPE_CHECKING:
@@ -135,7 +137,8 @@ class RayPool:
                 [{_ITEM: batch} for batch in batches], override_num_blocks=math.ceil(len(batches) / rows)
             )
             read = photographs.map(partial(_run, site, read_photograph), num_cpus=TASK)
-            parsed = read.map(parse, fn_constructor_args=(site, recipe), compute=compute, **reserved)
+            tools = (site, recipe, Attempts.start())
+            parsed = read.map(parse, fn_constructor_args=tools, compute=compute, **reserved)
             saved = parsed.map(partial(_run, site, partial(save_photograph, outputs=outputs)), num_cpus=TASK)
             try:
                 stream: Any = iter(saved.iter_rows())
@@ -166,9 +169,9 @@ def _whole(kind: str) -> int:
 
 
 def _reason(error: BaseException) -> str:
-    """The error of another process, in one line: Ray puts its traceback before it."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return (lines or [type(error).__name__])[-1][:200]
+    """The error of another process, in one line: Ray puts its traceback before it, and advice of its own behind it."""
+    lines = [line for line in str(error).splitlines() if line.strip() and not line[0].isspace() and "ray::" not in line]
+    return (lines or [type(error).__name__])[0][:200]
 
 
 @dataclass(frozen=True)
@@ -296,11 +299,11 @@ class _Recipe:
 class _Actor:
     """A process that parses batch after batch."""
 
-    def __init__(self, site: _Site, recipe: "ObjectRef[_Recipe]") -> None:
+    def __init__(self, site: _Site, recipe: "ObjectRef[_Recipe]", attempts: Attempts) -> None:
         """Load the model."""
         import ray
 
-        self._site = site
+        self._site, self._attempts, self._lone = site, attempts, threading.Lock()
         self._failure: Exception | None = None
         try:
             _enter(site)
@@ -313,10 +316,33 @@ class _Actor:
         """Parse a row's photographs, and paste the answers back."""
         return _told(self._site, self._parse, row)
 
-    def _parse(self, batch: Sequence[Any]) -> list[Any]:
-        from faceparse.core.prediction.parsed_photographs import paste_back
-
+    def _parse(self, batch: Sequence[Decoded | Broken]) -> list[Any]:
         if self._failure is not None:
             raise self._failure
+        key = tuple(photo.source.where for photo in batch)
+        if self._attempts.begin(key) < self._attempts.together:
+            parsed = self._together(batch)
+        else:
+            parsed = [self._alone(photo) for photo in batch]
+        self._attempts.end(key)
+        return parsed
+
+    def _alone(self, photo: Decoded | Broken) -> Any:
+        """A photograph of a batch that ended processes; it is broken if it ends them alone."""
+        source = photo.source
+        with self._lone:  # what ends the process now is this photograph
+            lost = self._attempts.begin(source.where)
+            if lost >= self._attempts.alone:
+                problem = (
+                    f"{source.where}: ended the process that parsed it {lost} times; does it take too much memory?"
+                )
+                return Broken(source, problem, photo.stamp)
+            (parsed,) = self._together([photo])
+            self._attempts.end(source.where)
+            return parsed
+
+    def _together(self, batch: Sequence[Decoded | Broken]) -> list[Any]:
+        from faceparse.core.prediction.parsed_photographs import paste_back
+
         answered = self._parser.answers(map(self._parser.crop, batch))
         return [paste_back(photo, answers, self._recipe.outputs) for photo, answers in answered]

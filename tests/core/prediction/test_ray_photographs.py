@@ -16,6 +16,8 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import cv2
+import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import torch
@@ -160,6 +162,65 @@ def test_a_lost_process_and_a_machine_that_joins_leave_the_files_of_one_process(
     assert not [path for path in Path("out").iterdir() if path.name.startswith(".")]
     assert len(nodes(notes)) == 2
     assert capfd.readouterr() == ("", "")
+
+
+def test_a_photograph_that_ends_every_process_is_broken_and_the_others_are_parsed(
+    machines: Machines, model: TrainedModel, album: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("faceparse.core.prediction.ray_attempts.TOGETHER", 1)
+    monkeypatch.setattr("faceparse.core.prediction.ray_attempts.ALONE", 1)
+    predict(model, album, "whole")
+    black = album / "black.png"
+    cv2.imwrite(str(black), np.zeros((40, 30, 3), np.uint8))
+    pool = pool_of(machines, model, actors=1)
+    pool = replace(pool, model=partial(deadly, pool.model))
+    report = predict(model, album, "out", pool, save="labels,json")
+    assert report.photographs == 32
+    told = "ended the process that parsed it 1 times; does it take too much memory?"
+    assert [line for line in report.broken if "black" in line] == [f"{black}: {told}"]
+    labels = {name: data for name, data in tree("whole").items() if name.startswith("labels/")}
+    assert {name: data for name, data in tree("out").items() if name.startswith("labels/")} == labels
+    assert f"{black},{told}\n" in Path("out/failed.csv").read_text()
+
+
+def test_an_error_of_the_network_ends_the_command_with_its_own_words(
+    machines: Machines, model: TrainedModel, album: Path
+) -> None:
+    pool = pool_of(machines, model, actors=1)
+    pool = replace(pool, model=partial(faulty, pool.model))
+    with pytest.raises(ResourceError, match=r"^--ray .*: AttributeError: .* has no attribute 'network'; go on with"):
+        predict(model, album, "out", pool, save="labels")
+
+
+@contextmanager
+def faulty(opened: Callable[[], Any]) -> Iterator[Any]:
+    """The model without a network."""
+    with opened() as model:
+        yield SimpleNamespace(device=model.device, fit=model.fit)
+
+
+@contextmanager
+def deadly(opened: Callable[[], Any]) -> Iterator[Any]:
+    """The model with a network that a black photograph kills."""
+    with opened() as model:
+        parts = {name: getattr(model, name) for name in ("device", "fit", "geometry", "part_classes")}
+        yield SimpleNamespace(**parts, network=lambda device, size: Deadly(model.network(device, size)))
+
+
+@dataclass
+class Deadly:
+    """A network whose process ends when it sees a crop of one colour."""
+
+    network: Network
+
+    @property
+    def input_size(self) -> tuple[int, int]:
+        return self.network.input_size
+
+    def __call__(self, crops: Tensor) -> Tensor:
+        if min(float(crop.float().std()) for crop in crops) < 1e-3:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return self.network(crops)
 
 
 def disturbed(after: int, disturb: Callable[[], None], items: Iterable[Saved], *_: object) -> Iterator[Saved]:
