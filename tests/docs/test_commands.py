@@ -74,6 +74,7 @@ NOT_RUN = {
     "faceparse import resnet18.onnx": "a download",
     "faceparse import segformer.onnx": "a download; tests/core/foreign/test_import_model.py makes such a network",
     "faceparse import --try": "a network that knows faces; tests/core/foreign/test_guesses.py has one",
+    "faceparse dataset/Drafts": "a network that finds faces; tests/core/prediction/test_photographs.py has such files",
     "faceparse --profile": "ten seconds of profiling; tests/core/training/test_profile.py has it",
     "faceparse --gpus": "no GPU",
     "faceparse --nodes": "several machines",

@@ -56,14 +56,14 @@ class AnnotatedLabels:
                 problems[one.id] = (
                     broken.pop(files[0]) if files else f"{one.path}: no annotation of it in {self.annotations}"
                 )
-        used = set(chosen.values())
+        used, paths = set(chosen.values()), {one.id: one.path for one in photographs}
+        for key in [key for key, entry in chosen.items() if entry in empty]:
+            problems[key] = f"{paths[key]}: annotated without any region in {chosen.pop(key).file}; label it"
         if fatal := [*broken.values(), *strangers]:
             every = (*fatal, *problems.values())
             raise DatasetError(fatal[0]) if len(every) == 1 else ProblemsError(f"{len(every)} problems", every)
         unused = [entry.file_names[-1] for entry in entries if entry not in used]
         notes = [f"annotations without a photograph: {some_names(unused)}"] if unused else []
-        blank = [key for key, entry in chosen.items() if entry in empty]
-        notes += [f"annotated without any region, all of it is background: {some_names(blank)}"] if blank else []
         return FoundLabels({key: (entry.file,) for key, entry in chosen.items()}, problems, notes=tuple(notes))
 
     def read(self, item: Item, size: tuple[int, int]) -> LabelMap:
