@@ -76,6 +76,7 @@ def opening_lines(plan: TrainingPlan, run_dir: Path | None) -> list[str]:
         f"{len(plan.label_set)} classes of {plan.label_set.name}, on {plan.device.type}{processes} ({plan.speed})",
         f"{len(plan.train)} training and {len(plan.val)} {settings.data.val_split} photographs, "
         f"{plan.batches.iterations} iterations an epoch, {plan.update_size} photographs each",
+        _unused(plan),
         fold if data.fold is not None else "",
         plan.cached,
         _patience(plan),
@@ -85,6 +86,18 @@ def opening_lines(plan: TrainingPlan, run_dir: Path | None) -> list[str]:
         else "",
     ]
     return [line for line in lines if line]
+
+
+def _unused(plan: TrainingPlan) -> str:
+    """Line on photographs that fill no batch, if they are a tenth or more."""
+    batches, count = plan.batches, len(plan.train)
+    unused = count - batches.iterations * plan.update_size
+    if batches.shares is not None or batches.draws > count or 10 * unused < count:
+        return ""
+    return (
+        f"each epoch leaves out {unused} of the {count} training photographs, at random: they fill no batch of "
+        f"{plan.update_size}; a smaller train.batch_size may leave out fewer"
+    )
 
 
 def _patience(plan: TrainingPlan) -> str:

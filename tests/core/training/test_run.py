@@ -41,6 +41,7 @@ from faceparse.core.scoring.protocols import DEFAULT
 from faceparse.core.settings import ModelSettings, Settings, flatten, load_settings
 from faceparse.core.training import run as run_module
 from faceparse.core.training.loss import EAGRNetLoss, LossTerms
+from faceparse.core.training.observer import Bystander
 from faceparse.core.training.recorder import Recorder
 from faceparse.core.training.run import RunResult, adopt_start, resume, train
 from faceparse.core.training.trainer import Trainer
@@ -241,6 +242,13 @@ def test_the_log_tells_what_was_trained_on_what(trained: RunResult) -> None:
     assert f"resnet18 (torchvision stem, {norm}), {count / 1e6:.1f} M parameters, 11 classes of helen, on cpu" in log
     assert "12 training and 2 val photographs, 3 iterations an epoch" in log
     assert "epoch 1: train/loss " in log
+
+
+def test_photographs_that_fill_no_batch_are_told(tiny: Tiny, trained: RunResult) -> None:
+    settings = tiny(train__batch_size=5, train__epochs=1, tracking__enabled=False, tracking__overlays=0)
+    log = (train(settings, Bystander()).run_dir / "train.log").read_text()
+    assert "each epoch leaves out 2 of the 12 training photographs, at random: they fill no batch of 5; a" in log
+    assert "leaves out" not in (trained.run_dir / "train.log").read_text()
 
 
 @pytest.mark.skipif(inplace_abn_problem() is not None, reason=str(inplace_abn_problem()))
