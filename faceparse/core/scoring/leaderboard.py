@@ -1,7 +1,8 @@
 """Many evaluations side by side: one table for each set of scores that may be compared.
 
 Scores may be compared if they are of the same pixels: one protocol on one split with the same data, in the same
-classes. Scores of classes that were mapped for the evaluation have tables of their own.
+classes. Where the truth's classes were mapped, these are other classes. A mapped model stands beside those that have
+the truth's classes themselves.
 """
 
 import json
@@ -41,7 +42,7 @@ class Found:
         """Values that are equal for scores that may be compared."""
         said = self.said
         # Without a hash of the data, the folder and the notes must say what was scored.
-        data = [said.fingerprint, bool(said.mapped)] if said.fingerprint else [said.dataset, said.mapped]
+        data = [said.fingerprint] if said.fingerprint else [said.dataset, said.mapped]
         scored = [said.split, said.images, self.protocol, said.label_set, said.classes, said.truth]
         return tuple(json.dumps(one, sort_keys=True) for one in (*scored, *data))
 

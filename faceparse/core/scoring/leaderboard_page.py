@@ -56,7 +56,7 @@ def title_of(table: Table) -> str:
     """Phrase for a table's data, protocol and classes, such as `Helen test, protocol eagrnet, helen`."""
     said = table.about.said
     classes = said.label_set or f"{len(said.classes)} classes"
-    mapped = "mapped to " if said.mapped else ""
+    mapped = "mapped to " if said.truth else ""
     return f"{', '.join(table.datasets)} {said.split}, protocol {table.about.protocol}, {mapped}{classes}"
 
 
@@ -83,6 +83,7 @@ def _row(entry: Entry, folder: Path, page: Path) -> list[Cell]:
     height, width = said.input_size
     place = shown(os.path.relpath(found.path.parent, folder))
     trained = [] if said.epoch is None else [f"epoch {said.epoch}"]
+    trained += ["classes mapped"] if said.mapped and not said.truth else []
     outline = scores.mean_boundary_f1.get(OUTLINE)
     return [
         Cell(str(entry.rank), value=entry.rank),

@@ -62,7 +62,6 @@ def test_differences_are_those_of_a_comparison(tmp_path: Path) -> None:
         {"split": "val"},
         {"protocol": "label"},
         {"label_set": RENAMED},
-        {"notes": ["y as x: brows in hair"]},
         {"truth": {"background": ["background"]}},
         {"fingerprint": None},
     ],
@@ -73,6 +72,16 @@ def test_what_is_not_comparable_has_a_table_of_its_own(changed: dict[str, Any], 
     write(tmp_path / "other", made(3, **changed))
     found = sorted(checkpoints(read_leaderboard(tmp_path)), key=len)
     assert [sorted(names) for names in found] == [["runs/3/best.pth"], ["runs/1/best.pth", "runs/2/best.pth"]]
+
+
+def test_a_mapped_model_stands_beside_one_with_the_classes_of_the_truth(tmp_path: Path) -> None:
+    write(tmp_path / "a", made(1))
+    write(tmp_path / "b", made(2, notes=["y as x: brows in hair"]))
+    (table,) = read_leaderboard(tmp_path).tables
+    assert len(table.entries) == 2
+    assert table.notes == ["y as x: brows in hair"]
+    assert all(drop(tmp_path / name / "scores.json", "fingerprint") is None for name in "ab")
+    assert len(read_leaderboard(tmp_path).tables) == 2  # without it, nothing says that the truth is the same
 
 
 def test_crops_and_views_of_one_file_are_rows_of_one_table(tmp_path: Path) -> None:

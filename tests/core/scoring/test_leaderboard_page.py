@@ -51,6 +51,15 @@ def test_the_page_shows_what_the_files_say(tmp_path: Path) -> None:
     assert page.all("a") == [f"{seed}/best.pth" for seed in range(3)]
 
 
+def test_a_mapped_model_and_mapped_truth_are_told_apart(tmp_path: Path) -> None:
+    write(tmp_path / "a", made(1))
+    write(tmp_path / "b", made(2, notes=["ears in skin"]))
+    write(tmp_path / "c", made(3, notes=["ears in skin"], truth={"background": ["background", "hat"]}))
+    page = Page(page_of(tmp_path))
+    assert sum("classes mapped" in text for text in page.all("small")) == 1
+    assert sum("mapped to" in text for text in page.all("h2")) == 1
+
+
 def test_what_files_lack_is_empty(tmp_path: Path) -> None:
     bare = {"licence": None, "model_file": None, "speed": None, "epoch": None, "fingerprint": None}
     write(tmp_path / "a", made(1, resamples=0, **bare))
