@@ -216,6 +216,16 @@ def test_the_command_is_there_at_once() -> None:
     assert not loaded & slow
 
 
+def test_processes_that_do_not_track_start_without_mlflow() -> None:
+    """It takes as long to import as PyTorch does; of several processes, only the first tracks."""
+    modules = (
+        "training.launch, faceparse.core.training.run, faceparse.core.sweeps.folds, faceparse.core.scoring.evaluation"
+    )
+    code = f"import sys, faceparse.core.{modules}; print('mlflow' in sys.modules, 'torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
+    assert done.stdout == "False True\n"
+
+
 def test_pictures_are_opened_in_one_place() -> None:
     """Which knows which formats are safe to open."""
     found = [path for path in PACKAGE.rglob("*.py") if "Image.open(" in path.read_text()]

@@ -83,7 +83,7 @@ def compare(
 
 
 def _store(uri: str | None) -> str:
-    from faceparse.core.runs.mlflow_store import tracking_uri
+    from faceparse.core.runs.database import tracking_uri
     from faceparse.core.settings import load_settings
 
     return tracking_uri(load_settings(options={"tracking.uri": uri} if uri else {}).tracking)

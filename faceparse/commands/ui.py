@@ -14,7 +14,7 @@ def ui(
     import sys
 
     from faceparse.commands.console import err, out, silent_libraries
-    from faceparse.core.runs.mlflow_store import tracking_uri
+    from faceparse.core.runs.database import tracking_uri
     from faceparse.core.settings import load_settings
     from faceparse.core.text.address import whole_address
 

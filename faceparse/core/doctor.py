@@ -89,8 +89,8 @@ def _inplace_abn() -> Finding:
 
 
 def _tracking() -> str:
-    from faceparse.core.runs.database import database_file, is_local
-    from faceparse.core.runs.mlflow_store import check_store, tracking_uri
+    from faceparse.core.runs.database import database_file, is_local, tracking_uri
+    from faceparse.core.runs.mlflow_store import check_store
 
     uri = tracking_uri(load_settings().tracking)
     if is_local(uri) and not (file := database_file(uri)).exists():  # do not open it: that would create it

@@ -33,7 +33,7 @@ def load_model_from(source: str | Path = DEFAULT, *, trust: bool = False) -> Tra
 
 
 def _registered(source: str) -> TrainedModel:
-    from faceparse.core.runs.mlflow_store import tracking_uri
+    from faceparse.core.runs.database import tracking_uri
     from faceparse.core.runs.registry import download  # MLflow takes seconds to import
 
     copy = _Copy()

@@ -11,7 +11,7 @@ from faceparse.core.export.bundle import fill_bundle
 from faceparse.core.export.export import ExportReport
 from faceparse.core.export.formats import FORMATS, PAGES
 from faceparse.core.parser.trained import TrainedModel
-from faceparse.core.runs.mlflow_store import tracking_uri
+from faceparse.core.runs.database import tracking_uri
 from faceparse.core.runs.registry import LATEST, OURS, Registration
 from faceparse.core.runtime.checksums import BUNDLE, MODEL
 from faceparse.core.scoring.evaluation import tracked_at, tracked_run

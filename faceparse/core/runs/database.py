@@ -1,5 +1,6 @@
-"""MLflow's local database: its file, and its paths after a move."""
+"""The address of MLflow's store; and its local database: its file, and its paths after a move."""
 
+import os
 import re
 import sqlite3
 from contextlib import closing, suppress
@@ -7,6 +8,8 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from faceparse.core.errors import SettingsError
+from faceparse.core.settings import TrackingSettings
+from faceparse.core.text.address import VARIABLE, public_address
 
 SQLITE = "sqlite:///"
 ARTIFACTS = "mlartifacts"
@@ -20,6 +23,15 @@ _PLACES = (
     ("model_versions", "storage_location"),
 )
 """Columns in which MLflow keeps absolute paths of files."""
+
+
+def tracking_uri(settings: TrackingSettings) -> str:
+    """The setting, else MLFLOW_TRACKING_URI, else SQLite in the working folder. The path of a database is absolute.
+
+    User and password are left out: `whole_address` has them.
+    """
+    uri = settings.uri or public_address(os.environ.get(VARIABLE, "")) or f"{SQLITE}mlflow.db"
+    return f"{SQLITE}{database_file(uri)}" if is_local(uri) else uri
 
 
 def is_local(uri: str) -> bool:

@@ -14,15 +14,16 @@ from pathlib import Path
 
 from faceparse.core.errors import TrackingError
 from faceparse.core.runs.copies import original_of
-from faceparse.core.runs.database import copied_uri, database_file, is_local
+from faceparse.core.runs.database import copied_uri, database_file, is_local, tracking_uri
 from faceparse.core.runs.mlflow_failures import FAILURES, Refused, advice, is_refusal, reason, told
-from faceparse.core.runs.mlflow_store import Held, Say, Store, as_named, open_store, tracking_uri
+from faceparse.core.runs.mlflow_store import Held, Store, as_named, open_store
 from faceparse.core.runs.shared_tracking import SharedTracking
 from faceparse.core.runs.tracking_record import (
     TRACKING_FILE,
     Evaluated,
     Line,
     Parcel,
+    Say,
     lacks_model,
     outstanding,
     read_tracking,

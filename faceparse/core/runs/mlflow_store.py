@@ -32,12 +32,12 @@ from mlflow.tracking import MlflowClient
 
 from faceparse.core.errors import SettingsError
 from faceparse.core.files.locks import have_locks
-from faceparse.core.runs.database import ARTIFACTS, SQLITE, database_file, follow_move, is_local
+from faceparse.core.runs.database import ARTIFACTS, SQLITE, database_file, follow_move, is_local, tracking_uri
 from faceparse.core.runs.mlflow_failures import FAILURES, GoneError, Refused, WithheldError, is_refusal, reason, told
 from faceparse.core.runs.mlflow_run import LoggedRun, Point
-from faceparse.core.runs.tracking_record import Evaluated, InputDataset, Line, Status, report_files
+from faceparse.core.runs.tracking_record import Evaluated, InputDataset, Line, Say, Status, report_files
 from faceparse.core.settings import TrackingSettings, folder_name
-from faceparse.core.text.address import VARIABLE, public_address, whole_address, withheld
+from faceparse.core.text.address import whole_address, withheld
 
 CLIENT_DEFAULTS = {
     # The tracker itself tries again, after it asks what MLflow holds. Retries of the client would repeat points.
@@ -67,19 +67,6 @@ _EPOCH_TAG = "faceparse.best_epoch"
 
 Held = dict[tuple[str, int], Metric]
 """(metric, step) -> the newest point that a run has there."""
-
-
-Say = Callable[[str], None]
-"""Called with one line of text."""
-
-
-def tracking_uri(settings: TrackingSettings) -> str:
-    """The setting, else MLFLOW_TRACKING_URI, else SQLite in the working folder. The path of a database is absolute.
-
-    User and password are left out: `whole_address` has them.
-    """
-    uri = settings.uri or public_address(os.environ.get(VARIABLE, "")) or f"{SQLITE}mlflow.db"
-    return f"{SQLITE}{database_file(uri)}" if is_local(uri) else uri
 
 
 def mlflow_name(name: str) -> str:

@@ -33,7 +33,8 @@ from faceparse.core.labels.label_set import nearest
 from faceparse.core.names.model_file import SCHEME
 from faceparse.core.runs.database import beside, database_file, is_local
 from faceparse.core.runs.mlflow_failures import FAILURES, advice, reason
-from faceparse.core.runs.mlflow_store import Say, Store, mlflow_name, open_store
+from faceparse.core.runs.mlflow_store import Store, mlflow_name, open_store
+from faceparse.core.runs.tracking_record import Say
 from faceparse.core.runtime.checksums import BUNDLE
 from faceparse.core.text.address import whole_address
 

@@ -1,7 +1,7 @@
 """Tracking record of a run in its run directory: what MLflow has, and what it still lacks."""
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Literal, TypedDict
@@ -12,6 +12,9 @@ from faceparse.core.runs.database import present_uri
 from faceparse.core.text.shapes import parse_json_as
 
 TRACKING_FILE = "tracking.json"
+
+Say = Callable[[str], None]
+"""Called with one line of text."""
 
 Status = Literal["RUNNING", "FINISHED", "FAILED", "KILLED"]
 

@@ -1,6 +1,6 @@
 """Run `faceparse eval`, from plans to files and MLflow."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,10 +9,8 @@ import torch
 from faceparse.core.files.writing import refuse_links_out
 from faceparse.core.machine.parallel import Track, untracked
 from faceparse.core.parser.trained import TrainedModel
-from faceparse.core.runs import mlflow_store as tracking
 from faceparse.core.runs.database import present_uri
-from faceparse.core.runs.sync import leave_to_sync
-from faceparse.core.runs.tracking_record import Evaluated, InputDataset, read_tracking
+from faceparse.core.runs.tracking_record import Evaluated, InputDataset, Say, read_tracking
 from faceparse.core.scoring.built_in_groups import photograph_groupings
 from faceparse.core.scoring.comparison import Comparison, compare, must_compare, short_names
 from faceparse.core.scoring.group_scores import flat_groups
@@ -23,8 +21,6 @@ from faceparse.core.scoring.split import Split, seen_in_training
 from faceparse.core.scoring.summary import Evaluation
 
 COMPARISON = "comparison"
-
-Say = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -94,7 +90,9 @@ def run_evaluations(
     write_folder(together, comparison_files(comparison))
     for plan in plans:
         if tracked := tracked_run(plan.model):
-            tracking.log_folder(*tracked, together, f"{plan.folder.as_posix()}.{COMPARISON}", warn=warn)
+            from faceparse.core.runs.mlflow_store import log_folder  # MLflow takes seconds to import
+
+            log_folder(*tracked, together, f"{plan.folder.as_posix()}.{COMPARISON}", warn=warn)
     return EvaluationReport(evaluations, comparison, together / "comparison.html", runs)
 
 
@@ -130,9 +128,12 @@ def log_evaluation(plan: EvaluationPlan, evaluation: Evaluation, folder: Path, *
     run_dir, uri, run_id = plan.model.path.parent, tracked_at(plan.model), _run_id(plan.model)
     if uri is None or (run_id is None and read_tracking(run_dir) is None):
         return None
+    from faceparse.core.runs import mlflow_store  # MLflow takes seconds to import
+    from faceparse.core.runs.sync import leave_to_sync
+
     done = _evaluated(plan, evaluation, folder)
     unknown = "it does not know the run yet"
-    problem = unknown if run_id is None else tracking.log_evaluation(uri, run_id, done, warn=warn)
+    problem = unknown if run_id is None else mlflow_store.log_evaluation(uri, run_id, done, warn=warn)
     if problem is None:
         return run_id
     if leave_to_sync(run_dir, run_id, done):

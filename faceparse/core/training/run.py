@@ -16,7 +16,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 
@@ -29,8 +29,6 @@ from faceparse.core.parser.inference import Parser
 from faceparse.core.parser.trained import ParsingNetwork
 from faceparse.core.runs.directory import BEST, LAST, RunDirectory, is_finished
 from faceparse.core.runs.mlflow_run import EPOCHS_TAG
-from faceparse.core.runs.mlflow_store import check_experiment
-from faceparse.core.runs.system import SystemMonitor
 from faceparse.core.runs.tracking_record import read_tracking
 from faceparse.core.sampling.loader import Loader
 from faceparse.core.scoring.counting import evaluate
@@ -54,6 +52,9 @@ from faceparse.core.training.run_checkpoints import read_last
 from faceparse.core.training.signals import StopSignals, exit_code
 from faceparse.core.training.state import TrainingState, read_training_state
 from faceparse.core.training.trainer import NonFiniteLossError
+
+if TYPE_CHECKING:
+    from faceparse.core.runs.system import SystemMonitor
 
 T = TypeVar("T")
 
@@ -121,7 +122,7 @@ def train(
     """
     settings = world.on_first(lambda: adopt_start(settings, observer))
     plan = plan_training(settings, observer.track, world)
-    world.on_first(lambda: check_experiment(settings.tracking, warn=observer.warning))
+    world.on_first(lambda: _check_experiment(settings, observer))
     with _directory(lambda: RunDirectory.create(settings, run_dir), world, on_run_dir) as directory:
         return Run(plan, directory, observer, resumed=None).execute()
 
@@ -133,7 +134,14 @@ def check(settings: Settings, observer: Observer) -> None:
         FaceparseError: `train` would raise the same error.
     """
     plan_training(adopt_start(settings, observer), observer.track, ALONE)
-    check_experiment(settings.tracking, warn=observer.warning)
+    _check_experiment(settings, observer)
+
+
+def _check_experiment(settings: Settings, observer: Observer) -> None:
+    if settings.tracking.enabled:
+        from faceparse.core.runs.mlflow_store import check_experiment  # MLflow takes seconds to import
+
+        check_experiment(settings.tracking, warn=observer.warning)
 
 
 def resume(
@@ -520,10 +528,13 @@ class Run:
             datasets=input_datasets(self.plan),
         )
 
-    def _watched(self) -> AbstractContextManager[SystemMonitor | None]:
+    def _watched(self) -> "AbstractContextManager[SystemMonitor | None]":
         tracking = self.settings.tracking
-        watched = self.record is not None and tracking.enabled and tracking.system_metrics
-        return SystemMonitor() if watched else nullcontext()
+        if self.record is None or not (tracking.enabled and tracking.system_metrics):
+            return nullcontext()
+        from faceparse.core.runs.system import SystemMonitor  # and MLflow with it
+
+        return SystemMonitor()
 
     def _say(self, text: str) -> None:
         if self.record is not None:

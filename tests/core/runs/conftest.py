@@ -9,8 +9,8 @@ import pytest
 from mlflow.entities import LoggedModel
 from mlflow.tracking import MlflowClient
 
+from faceparse.core.runs import delivery_thread
 from faceparse.core.runs import mlflow_store as store_module
-from faceparse.core.runs import tracker
 from faceparse.core.runs.delivery import open_delivery
 from faceparse.core.runs.directory import RunDirectory
 from faceparse.core.runs.tracker import Tracker
@@ -105,8 +105,8 @@ def make(store: str, tmp_path: Path, _tables: None) -> Callable[..., Run]:
 
 @pytest.fixture(autouse=True)
 def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tracker, "FIRST_PAUSE", 0.02)
-    monkeypatch.setattr(tracker, "LONGEST_PAUSE", 0.1)
+    monkeypatch.setattr(delivery_thread, "FIRST_PAUSE", 0.02)
+    monkeypatch.setattr(delivery_thread, "LONGEST_PAUSE", 0.1)
 
 
 def history(store: str, run_id: str, name: str = NAMES[0]) -> list[tuple[int, float]]:
