@@ -26,15 +26,28 @@ from tests.raw import make_celebamask_hq, make_lapa
 PHOTOGRAPHS = 30
 ALIGNMENT = make_alignment("landmarks", size=473, template="farl", on_missing="fail")
 MEMORY = """
-import resource, sys
+import sys, threading
 from pathlib import Path
+import psutil
 from benchmarks.harness import peak_memory
 from faceparse.core.datasets.lapa import Lapa
 from faceparse.core.datasets.prepare import prepare
 from benchmarks.prepare import ALIGNMENT
-if __name__ == "__main__":
-    prepare(Lapa(Path(sys.argv[1])), Path(sys.argv[2]), alignment=ALIGNMENT, processes=2)
-    print(peak_memory() + resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)
+ended, largest = threading.Event(), [0]
+def watch():
+    while not ended.wait(0.02):
+        for child in psutil.Process().children(recursive=True):
+            try:
+                largest.append(child.memory_info().rss // 1024)
+            except psutil.Error:  # it has just ended
+                pass
+        largest[:] = [max(largest)]
+watcher = threading.Thread(target=watch)
+watcher.start()
+prepare(Lapa(Path(sys.argv[1])), Path(sys.argv[2]), alignment=ALIGNMENT, processes=2)
+ended.set()
+watcher.join()
+print(peak_memory() + largest[0])
 """
 
 
