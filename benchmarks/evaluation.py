@@ -96,7 +96,9 @@ def peak(root: Path, images: int) -> int:
     lines = (root / "train_list.txt").read_text().splitlines()
     (root / "test_list.txt").write_text("\n".join(_repeated(lines, images)))
     settings = Settings(data=DataSettings(root=root, input_size=_Bright.input_size))
-    model = _Model(path=root / "none.pth", settings=settings, label_set=get_label_set("helen"))
+    file = root / "model.pth"  # its checksum stands with the scores
+    file.write_bytes(b"no network")
+    model = _Model(path=file, settings=settings, label_set=get_label_set("helen"))
     run_evaluations(
         plan_evaluations([model]),
         device=torch.device("cpu"),
@@ -104,7 +106,7 @@ def peak(root: Path, images: int) -> int:
         batch_size=4,
         resamples=1000,
         worst=12,
-        warn=print,
+        warn=lambda _: None,
     )
     return peak_memory()
 
