@@ -72,9 +72,12 @@ def iterations(run_dir: Path) -> int:
 
 
 def await_checkpoint(process: "subprocess.Popen[str]", run_dir: Path, after: int = 0) -> None:
-    while process.poll() is None and not (run_dir / "last.pth").exists():
-        time.sleep(0.01)
-    while process.poll() is None and after and iterations(run_dir) <= after:
+    path, seen = run_dir / "last.pth", 0
+    while process.poll() is None:
+        written = path.stat().st_mtime_ns if path.exists() else 0
+        if written != seen and iterations(run_dir) > after:  # reading it takes time from the process
+            return
+        seen = written
         time.sleep(0.01)
 
 
