@@ -19,6 +19,7 @@ from typing import Any
 import pytest
 from mlflow.tracking import MlflowClient
 
+from faceparse.core.runs import mlflow_store, tracker
 from faceparse.core.settings import Settings
 from faceparse.core.training.run import train
 from tests.conftest import Silent
@@ -123,6 +124,13 @@ def server(database: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
         yield server
     finally:
         server.kill()
+
+
+@pytest.fixture(autouse=True)
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Wait for a server that is slow because the machine has much to do."""
+    monkeypatch.setattr(tracker, "END_PATIENCE", 100.0)
+    monkeypatch.setattr(mlflow_store, "START_PATIENCE", 100.0)
 
 
 class Killer(Silent):
