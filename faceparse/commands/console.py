@@ -58,12 +58,13 @@ def print_table(table: Table) -> None:
         _Console(width=width).print(table)
 
 
-def next_evaluation(checkpoint: Path, dataset: Path) -> str:
-    """Line that says how the checkpoint is scored: on test, or on val where the dataset has no list for test."""
+def next_commands(checkpoint: Path, dataset: Path, run_id: str | None) -> str:
+    """Line that says how to score a checkpoint, on val where the dataset has no list for test, and to see its run."""
     from faceparse.core.scoring.split import held_out
 
     split = held_out(dataset)
-    return f"next: faceparse eval {checkpoint}" + ("" if split == "test" else f" --split {split}")
+    option, ui = "" if split == "test" else f" --split {split}", " ; faceparse ui" if run_id else ""
+    return f"next: faceparse eval {checkpoint}{option}{ui}"
 
 
 def progress_bar() -> Progress:

@@ -108,15 +108,14 @@ def sweep(
 
 def _show(result: "SweepResult") -> None:
     """Print the trials and the best one; exit with 1 where a trial failed."""
-    from faceparse.commands.console import next_evaluation, out, print_table
+    from faceparse.commands.console import next_commands, out, print_table
 
     print_table(_table(result))
     for trial in result.trials:
         if trial.error is not None:
             out.print(f"{trial.name} failed: {trial.error}")
     if result.best is not None:
-        mlflow = " ; faceparse ui" if result.trials[0].run_id else ""
-        out.print(next_evaluation(result.best, result.data_root) + mlflow)
+        out.print(next_commands(result.best, result.data_root, result.trials[0].run_id))
     if any(trial.state == "failed" for trial in result.trials):
         raise typer.Exit(1)
 

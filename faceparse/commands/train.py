@@ -168,10 +168,10 @@ def _profile(settings: "Settings") -> None:
 
 
 def _show(result: "RunResult") -> None:
-    from faceparse.commands.console import next_evaluation, out
+    from faceparse.commands.console import next_commands, out
 
     out.print(f"best epoch {result.best_epoch} ({result.metric} {result.best_score:.4f}): {result.best}")
-    out.print(next_evaluation(result.best, result.data_root) + (" ; faceparse ui" if result.run_id else ""))
+    out.print(next_commands(result.best, result.data_root, result.run_id))
 
 
 def _show_folds(result: "FoldsResult") -> None:

@@ -90,11 +90,11 @@ def nodes(notes: Path) -> set[str]:
 
 
 @contextmanager
-def patient(opened: Callable[[], Any], notes: Path) -> Iterator[Any]:
-    """The model with a patient network."""
+def with_network(opened: Callable[[], Any], changed: Callable[[Network], Network]) -> Iterator[Any]:
+    """The model with a changed network."""
     with opened() as model:
         parts = {name: getattr(model, name) for name in ("device", "fit", "geometry", "part_classes")}
-        yield SimpleNamespace(**parts, network=lambda device, size: Patient(model.network(device, size), notes))
+        yield SimpleNamespace(**parts, network=lambda device, size: changed(model.network(device, size)))
 
 
 @pytest.fixture
@@ -153,7 +153,7 @@ def test_a_lost_process_and_a_machine_that_joins_leave_the_files_of_one_process(
     notes = tmp_path / "notes"
     notes.mkdir()
     pool = pool_of(machines, model, actors=2)
-    pool = replace(pool, model=partial(patient, pool.model, notes))
+    pool = replace(pool, model=partial(with_network, pool.model, partial(Patient, notes=notes)))
     report = predict(model, album, "out", pool, partial(disturbed, 2, disturb), faces="boxes.json", resume=True)
     assert report.before + report.broken_before == 4
     assert report.photographs + report.before == 30
@@ -175,7 +175,7 @@ def test_a_photograph_that_ends_every_process_is_broken_and_the_others_are_parse
     black = album / "black.png"
     cv2.imwrite(str(black), np.zeros((40, 30, 3), np.uint8))
     pool = pool_of(machines, model, actors=1)
-    pool = replace(pool, model=partial(deadly, pool.model))
+    pool = replace(pool, model=partial(with_network, pool.model, Deadly))
     report = predict(model, album, "out", pool, save="labels,json")
     assert report.photographs == 17
     told = "ended the process that parsed it 1 times; does it take too much memory?"
@@ -204,17 +204,9 @@ To change retry attempts, backoff, or which errors are retried, configure `ray.d
     assert _reason(RuntimeError()) == "RuntimeError"
 
 
-@contextmanager
-def deadly(opened: Callable[[], Any]) -> Iterator[Any]:
-    """The model with a network that a black photograph kills."""
-    with opened() as model:
-        parts = {name: getattr(model, name) for name in ("device", "fit", "geometry", "part_classes")}
-        yield SimpleNamespace(**parts, network=lambda device, size: Deadly(model.network(device, size)))
-
-
 @dataclass
 class Deadly:
-    """A network whose process ends when it sees a crop of one colour."""
+    """A network whose process a black photograph ends."""
 
     network: Network
 
@@ -240,19 +232,23 @@ def stop() -> None:
     raise KeyboardInterrupt
 
 
-def test_parts_have_the_rows_of_one_process_and_the_faces_that_it_finds(machines: Machines, album: Path) -> None:
+def test_parts_have_the_rows_of_one_process(machines: Machines, model: TrainedModel, album: Path) -> None:
+    predict(model, album, "whole", save="labels,coco", to="parquet")
+    predict(model, album, "out", pool_of(machines, model), save="labels,coco", to="parquet")
+    assert rows("out") == rows("whole")
+    assert len(rows("out")) == 32
+
+
+def test_the_model_finds_faces_in_the_cluster_as_in_one_process(machines: Machines, album: Path) -> None:
     shipped = load_model_from()
     shutil.rmtree(album / "trip")
     for path in sorted(album.glob("*.jpg"))[3:]:
         path.unlink()
     shutil.copy(PORTRAIT, album)
-    options = {"save": "labels,coco", "to": "parquet", "faces": "auto"}
-    predict(shipped, album, "whole", **options)
-    predict(shipped, album, "out", pool_of(machines, shipped), **options)
-    assert rows("out") == rows("whole")
-    found = {row["name"]: row["faces"] for row in rows("out")}
-    assert len(found) == 4
-    assert len(found[PORTRAIT.stem]) == 1
+    predict(shipped, album, "whole", save="labels,json", faces="auto")
+    predict(shipped, album, "out", pool_of(machines, shipped), save="labels,json", faces="auto")
+    assert tree("out") == tree("whole")
+    assert len(json.loads(tree("out")[f"json/{PORTRAIT.stem}.json"])["faces"]) == 1
 
 
 def rows(folder: str) -> list[dict[str, Any]]:
