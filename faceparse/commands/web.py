@@ -22,6 +22,9 @@ def web(
             "guesses/NAME.png and labels.csv into it.",
         ),
     ] = None,
+    recursive: Annotated[
+        bool, typer.Option("--recursive", "-r", help="With --label: search folders within the folder, too.")
+    ] = False,
     label_set: Annotated[
         str | None,
         typer.Option("--label-set", help="Answer in the classes of another label set: a built-in name or a TOML file."),
@@ -41,6 +44,7 @@ def web(
 
     from faceparse.commands.console import err, out, silent_libraries
     from faceparse.core.api import load
+    from faceparse.core.errors import SettingsError
     from faceparse.core.labelling.label_folder import find_photographs
     from faceparse.core.labelling.labelling import Labelling
     from faceparse.core.web.application import web_application
@@ -49,8 +53,10 @@ def web(
 
     silent_libraries()
     name = chosen_model(model, word)
+    if recursive and label is None:
+        raise SettingsError("--recursive searches the folders of --label; add --label FOLDER")
     if label is not None:
-        find_photographs(label)  # a mistyped folder is told at once
+        find_photographs(label, recursive=recursive)  # a mistyped folder is told at once
     with ExitStack() as held:
         listening = held.enter_context(listen(port))  # before the model, which takes seconds
         parser = load(
@@ -67,7 +73,7 @@ def web(
         if label is None:
             application = web_application(parser, name)
         else:
-            labelling = held.enter_context(Labelling(label, parser))
+            labelling = held.enter_context(Labelling(label, parser, recursive=recursive))
             application = label_application(labelling, parser, name)
         out.print(f"{name} at {url(listening)} (Ctrl-C ends it)")
         if open_:

@@ -122,6 +122,7 @@ def test_a_folder_that_cannot_be_labelled_is_one_line_before_anything_is_loaded(
         (["missing.pth"], "no such checkpoint file"),
         (["missing.pth", "--device", "cpu", "--gpus", "0"], "--gpus and --device: give one of them"),
         (["missing.pth", "--model", "other.pth"], "--model other.pth and missing.pth: name one model"),
+        (["missing.pth", "--recursive"], "--recursive searches the folders of --label; add --label FOLDER"),
         (["missing.pth", "--input-size", "big"], "input_size"),
         (["missing.pth", "--port", "70000"], "'--port': Input should be less than or equal to 65535"),
     ],

@@ -50,7 +50,8 @@ def make_world(root: Path) -> None:
     _make_own(root / "my-photos")
     _arrange_own(root)
     _draw_own(root)
-    _make_labelled(root / "portraits")
+    _make_labelled(root / "portraits", [f"{n}" for n in range(10)])
+    _make_labelled(root / "album", [f"{day}/{n}" for n in range(5) for day in ("monday", "tuesday")])
     _make_inputs(root)
     for arguments in (
         "prepare helen downloads/Helen dataset/Helen",
@@ -144,13 +145,13 @@ def _copy(source: Path, target: Path) -> None:
     raw.write(target, source.read_bytes())
 
 
-def _make_labelled(root: Path) -> None:
-    """What `faceparse web --label` leaves of a folder in which one photograph is not labelled yet."""
-    for n in range(10):
+def _make_labelled(root: Path, names: list[str]) -> None:
+    """What `faceparse web --label` leaves of a folder in which the first photograph is not labelled yet."""
+    for n, name in enumerate(names):
         face = raw.face(70 + n)
-        raw.write(root / f"{n}.jpg", encode_jpeg(face.image))
+        raw.write(root / f"{name}.jpg", encode_jpeg(face.image))
         if n:
-            raw.write(root / "labels" / f"{n}.png", encode_png(_renamed(face.label, MINE)))
+            raw.write(root / "labels" / f"{name}.png", encode_png(_renamed(face.label, MINE)))
 
 
 def _make_inputs(root: Path) -> None:

@@ -78,21 +78,21 @@ class State:
 class Labelling:
     """The photographs of a folder, with the model's guesses and a person's labels.
 
-    Labels are written to `labels/`, guesses to `guesses/`, and the record to `labels.csv`, all beside the photographs.
+    Labels are written to `labels/`, guesses to `guesses/`, and the record to `labels.csv`, all in that folder.
     Inside a `with`, the folder is held, and guesses are made in the background. Any thread may call the methods.
 
         with Labelling(Path("photos"), faceparse.load()) as labelling:
             labelling.open(labelling.photographs[0].key)
     """
 
-    def __init__(self, folder: Path, parser: FaceParser) -> None:
-        """Find the photographs, and what was labelled before.
+    def __init__(self, folder: Path, parser: FaceParser, *, recursive: bool = False) -> None:
+        """Find the photographs, with `recursive` also those in its folders, and what was labelled before.
 
         Raises:
             DatasetError: there is no such folder, no photograph in it, or its record is damaged.
         """
         self.folder, self._parser = folder, parser
-        self.photographs, self._notes = find_photographs(folder)
+        self.photographs, self._notes = find_photographs(folder, recursive=recursive)
         self._by_key = {photograph.key: photograph for photograph in self.photographs}
         self._record = read_record(folder / RECORD)
         self.states = {one.key: State(one.label.exists()) for one in self.photographs}

@@ -48,7 +48,24 @@ def test_photographs_that_would_share_a_label_are_left_out(tmp_path: Path, names
 def test_folders_in_it_are_named(tmp_path: Path) -> None:
     files(tmp_path, "a.jpg", *(f"day{i}/a.jpg" for i in range(7)))
     assert find_photographs(tmp_path).notes == [
-        "folders in it are not searched: day0, day1, day2, day3, day4 and 2 more; name one with --label"
+        "folders in it are not searched: day0, day1, day2, day3, day4 and 2 more; --recursive searches them, too"
+    ]
+
+
+def test_folders_in_it_are_searched_where_that_is_asked(tmp_path: Path) -> None:
+    """Hidden ones, and those of an earlier labelling, are passed over; their names tell photographs apart."""
+    files(tmp_path, "a.jpg", "day1/a.jpg", "day1/am/b.PNG", ".trash/a.jpg", "labels/day1/a.png", "guesses/a.png")
+    files(tmp_path, "day1/labels/a.png", "day1/guesses/a.png")
+    (tmp_path / "day2").symlink_to(tmp_path)
+    found = find_photographs(tmp_path, recursive=True)
+    assert [one.name for one in found.photographs] == ["a.jpg", "day1/a.jpg", "day1/am/b.PNG"]
+    assert found.photographs[2].label == tmp_path / "labels" / "day1" / "am" / "b.png"
+    assert found.photographs[1].guess == tmp_path / "guesses" / "day1" / "a.png"
+    assert len({one.key for one in found.photographs}) == 3
+    assert found.notes == []
+    files(tmp_path, "day1/A.png")
+    assert find_photographs(tmp_path, recursive=True).notes == [
+        "day1/A.png and day1/a.jpg: would have one label, labels/day1/A.png; rename all but one"
     ]
 
 
@@ -58,7 +75,7 @@ def test_a_folder_without_photographs_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match=r"no photographs to label \(\.jpg, "):
         find_photographs(tmp_path)
     files(tmp_path, "day/a.jpg")
-    with pytest.raises(DatasetError, match=r"no photographs to label; folders in it are not searched: day; name one"):
+    with pytest.raises(DatasetError, match=r"no photographs to label; folders in it are not searched: day; --rec"):
         find_photographs(tmp_path)
     with pytest.raises(DatasetError, match="--label: an empty path"):
         find_photographs(Path(" "))

@@ -287,3 +287,27 @@ def test_prepare_takes_the_folder_at_once(photos: Path, parser: FaceParser, tmp_
     assert sum(report.splits.values()) == 4
     for name, label in saved.items():
         assert np.array_equal(read_label(tmp_path / "dataset" / "labels" / f"{name}.png"), label)
+
+
+def test_folders_in_it_are_labelled_and_prepared(photos: Path, parser: FaceParser, tmp_path: Path) -> None:
+    """As `uncertain --copy` leaves them: two photographs have one name."""
+    (photos / "day1").mkdir()
+    for name, new in [("anna", "day1/anna.png"), ("bert", "anna.png"), ("cleo", "day1/cleo.png")]:
+        with Image.open(photos / f"{name}.png") as picture:
+            picture.save((photos / new).with_suffix(".jpg"))
+        (photos / f"{name}.png").unlink()
+    saved = {}
+    with Labelling(photos, parser, recursive=True) as labelling:
+        assert [one.name for one in labelling.photographs] == ["anna.jpg", "day1/anna.jpg", "day1/cleo.jpg"]
+        for pixels, photograph in enumerate(labelling.photographs, start=3):
+            opened = labelling.open(photograph)
+            label = painted(opened.guess, pixels)
+            save(labelling, photograph, label, opened)
+            saved[Path(photograph.name).with_suffix(".png")] = label
+    with Labelling(photos, parser, recursive=True) as again:
+        rows = [again.row(photograph) for photograph in again.photographs]
+        assert [row.corrected for row in rows if row] == [3, 4, 5]
+    source = Folder(photos, label_set=parser.label_set, images="**/*.jpg", labels="labels/**/*.png")
+    prepare(source, tmp_path / "dataset")
+    for name, label in saved.items():
+        assert np.array_equal(read_label(tmp_path / "dataset" / "labels" / name), label)
