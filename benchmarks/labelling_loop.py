@@ -6,14 +6,15 @@
 FASSEG's 64 photographs are dealt anew, since twelve leave nothing to choose from: 42 as the pool, 20 as the test, its
 own two of `val`, which decide nothing. Each seed draws six photographs of the pool and fine-tunes the shipped model on
 them. Six more are chosen from the rest: by that model's uncertainty, or at random. All trainings have as many updates.
-Each of them is a run in the folder, and what is there already is not trained again: RUNS says how many to do now.
+Each of them is a run in the folder, and what is there already is not trained again: RUNS says how many to do now. When
+all are done, the folder gets `labelling-loop.svg`: the curve of F1 by number of labels, as the documentation shows it.
 """
 
 import json
 import os
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -110,6 +111,43 @@ class Loop:
             write_atomic(root / name, (self.dataset / name).read_bytes())
 
 
+def chart(table: Mapping[str, Sequence[float]]) -> str:
+    """An SVG: mean F1 by number of labels on a logarithmic axis, a line for each way, and a point for each draw."""
+    every = [score for scores in table.values() for score in scores]
+    bottom, top = np.floor(2 * min(every)) / 2, np.ceil(2 * max(every)) / 2
+    places = dict(
+        zip((START, START + MORE, POOL), np.interp(np.log([6, 12, 42]), np.log([6, 42]), [70, 500]), strict=True)
+    )
+
+    def y(score: float) -> float:
+        return float(260 - 220 * (score - bottom) / (top - bottom))
+
+    parts = []
+    for tick in np.arange(bottom, top + 0.25, 0.5):
+        parts.append(f'<path d="M50 {y(tick):.1f}H520" stroke="#ddd"/>')
+        parts.append(f'<text x="42" y="{y(tick) + 4:.1f}" text-anchor="end">{tick:.1f}</text>')
+    for labels, x in places.items():
+        parts.append(f'<text x="{x:.1f}" y="282" text-anchor="middle">{labels}</text>')
+    parts.append('<text x="285" y="304" text-anchor="middle">labelled photographs</text>')
+    parts.append('<text x="50" y="22">mean F1 on 20 test photographs, percent</text>')
+    for place, (way, colour) in enumerate(zip(WAYS, ("#0072b2", "#d55e00"), strict=True)):
+        rows = {START: table["6"], START + MORE: table[f"12, {way}"], POOL: table["all"]}
+        points = " ".join(f"{places[labels]:.1f},{y(float(np.mean(scores))):.1f}" for labels, scores in rows.items())
+        parts.append(f'<polyline points="{points}" fill="none" stroke="{colour}" stroke-width="2"/>')
+        parts += [
+            f'<circle cx="{places[labels] + 8 * place - 4:.1f}" cy="{y(score):.1f}" r="3" fill="{colour}"/>'
+            for labels, scores in rows.items()
+            for score in scores
+        ]
+        parts.append(f'<text x="400" y="{200 + 20 * place}" fill="{colour}">{way}</text>')
+    style = 'font-family="sans-serif" font-size="13" fill="#222"'
+    inside = "\n".join(parts)
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 540 320" {style}>\n'
+        f'<rect width="540" height="320" fill="#fff"/>\n{inside}\n</svg>\n'
+    )
+
+
 def _recipe() -> dict[str, object]:
     import tomllib
 
@@ -134,6 +172,7 @@ def main(dataset: Path, folder: Path, runs: int) -> None:
                 table.setdefault(name, []).append(score)
     if (score := loop.score("all", loop.pool)) is not None:
         table["all"] = [score]
+        write_atomic(folder / "labelling-loop.svg", chart(table).encode())
     print("| photographs | mean F1 | each seed |\n|---|---|---|")
     for name, found in table.items():
         print(f"| {name} | {np.mean(found):.2f} | {', '.join(f'{one:.2f}' for one in found)} |")
