@@ -12,7 +12,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 TINY = [
     *("--input-size", "64,64", "--epochs", "1", "--batch-size", "4", "--device", "cpu"),
-    *("--set", "model.backbone=resnet18", "--set", "model.stem=torchvision", "--set", "tracking.overlays=1"),
+    *("--set", "model.backbone=mobilenet_v2", "--set", "tracking.overlays=1"),
 ]
 CODE = """
 import json, os, sys

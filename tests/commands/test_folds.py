@@ -22,7 +22,7 @@ TINY = [
     "--set",
     "data.workers=0",
 ]
-TINY += ["--set", "model.backbone=resnet18", "--set", "model.stem=torchvision", "--set", "tracking.enabled=false"]
+TINY += ["--set", "model.backbone=mobilenet_v2", "--set", "tracking.enabled=false"]
 
 
 def cells(text: str) -> list[list[str]]:

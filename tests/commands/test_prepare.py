@@ -22,8 +22,8 @@ SOURCES: dict[str, Callable[[Path], Path]] = {
     "ibugmask": make_ibugmask,
 }
 TRAIN = [
-    "--epochs", 1, "--batch-size", 2, "--input-size", "64,64", "--device", "cpu", "--set", "model.backbone=resnet18",
-    "--set", "model.stem=torchvision", "--set", "data.workers=0", "--snapshot-dir", "run",
+    "--epochs", 1, "--batch-size", 2, "--input-size", "64,64", "--device", "cpu",
+    "--set", "model.backbone=mobilenet_v2", "--set", "data.workers=0", "--snapshot-dir", "run",
 ]  # fmt: skip
 
 

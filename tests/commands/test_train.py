@@ -24,8 +24,9 @@ from faceparse.core.training.run import RunResult
 
 Tree = Callable[[], dict[Path, bytes]]
 TINY = ["--input-size", "64,64", "--batch-size", 4, "--epochs", 1, "--device", "cpu"]
-TINY += ["--set", "model.backbone=resnet18", "--set", "model.stem=torchvision", "--set", "tracking.enabled=false"]
+TINY += ["--set", "model.backbone=mobilenet_v2", "--set", "tracking.enabled=false"]
 TINY += ["--set", "data.workers=0", "--set", "tracking.overlays=0"]
+PAPER = [*TINY, "--set", "model.backbone=resnet18", "--set", "model.stem=torchvision"]
 
 
 @pytest.fixture
@@ -273,7 +274,12 @@ def test_a_label_with_an_unknown_value_is_named_while_training(
         f"error: {own_faces / name}: value 37 is not one of the 11 classes (0 to 10, 255 ignored); "
         "fix the label or name its label set with --label-set"
     )
-    assert [line.split()[0] for line in messages] == ["run", "resnet18", "12", "decoded"]  # where, what, on what, how
+    assert [line.split()[0] for line in messages] == [
+        "run",
+        "mobilenet_v2",
+        "12",
+        "decoded",
+    ]  # where, what, on what, how
     assert done.stdout == ""
     assert not list((tmp_path / "run").glob("*.pth"))
 
@@ -285,7 +291,7 @@ def test_a_checkpoint_of_other_classes_starts_training_and_says_what_came_from_w
     for path in (own_faces / "labels").glob("*.png"):
         path.write_bytes(encode_png(table[read_label(path)]))
     write_label_set(own_faces, get_label_set("fasseg"))
-    options = [*TINY, "--restore-from", trained.best, "--snapshot-dir", "run", "--epochs", "2", "--freeze", "1"]
+    options = [*PAPER, "--restore-from", trained.best, "--snapshot-dir", "run", "--epochs", "2", "--freeze", "1"]
     done = cli("train", "--data-dir", own_faces, *options)
     assert done.code == 0
     assert "known: background, skin, nose; mapped: hair from hair + left_brow + right_brow, eyes from" in done.err
@@ -295,19 +301,19 @@ def test_a_checkpoint_of_other_classes_starts_training_and_says_what_came_from_w
 
 
 def test_a_frozen_backbone_stays_as_it_is(cli: Any, trained: RunResult, faces: Path) -> None:
-    options = [*TINY, "--restore-from", trained.best, "--snapshot-dir", "run", "--freeze", "backbone"]
+    options = [*PAPER, "--restore-from", trained.best, "--snapshot-dir", "run", "--freeze", "backbone"]
     assert cli("train", "--data-dir", faces, *options).code == 0
     before, after = (read_checkpoint(path).weights for path in (trained.best, Path("run/last.pth")))
     same = {key for key in before if torch.equal(before[key], after[key])}
     assert {key for key in before if key.startswith("backbone.")} <= same
     assert "decoder.classify.weight" not in same
-    message = cli("train", "--data-dir", faces, *TINY, "--freeze", "backbone").message
+    message = cli("train", "--data-dir", faces, *PAPER, "--freeze", "backbone").message
     assert "needs weights to start from; name them as model.pretrained (--restore-from)" in message
 
 
 def test_a_mapping_file_says_which_class_becomes_which(cli: Any, trained: RunResult, faces: Path) -> None:
     Path("map.toml").write_text('hair = ["skin"]\nskin = ["hair"]\nbeard = ["nose"]')
-    options = [*TINY, "--restore-from", trained.best, "--mapping", "map.toml", "--snapshot-dir", "run"]
+    options = [*PAPER, "--restore-from", trained.best, "--mapping", "map.toml", "--snapshot-dir", "run"]
     message = cli("train", "--data-dir", faces, *options).message
     assert message.startswith("map.toml: 'beard' is no class of helen")
     assert not Path("run").exists()
@@ -316,7 +322,7 @@ def test_a_mapping_file_says_which_class_becomes_which(cli: Any, trained: RunRes
 def test_a_truncated_checkpoint_is_refused(cli: Any, trained: RunResult, faces: Path, tree: Tree) -> None:
     Path("cut.pth").write_bytes(trained.best.read_bytes()[:1_000_000])
     before = tree()
-    message = cli("train", "--data-dir", faces, *TINY, "--restore-from", "cut.pth", "--snapshot-dir", "run").message
+    message = cli("train", "--data-dir", faces, *PAPER, "--restore-from", "cut.pth", "--snapshot-dir", "run").message
     assert message.startswith("cut.pth: truncated or damaged (")
     assert tree() == before
 
@@ -324,7 +330,7 @@ def test_a_truncated_checkpoint_is_refused(cli: Any, trained: RunResult, faces: 
 def test_imagenets_weights_that_cannot_be_had_are_one_line_and_no_run(
     cli: Any, offline: Path, faces: Path, tree: Tree
 ) -> None:
-    message = cli("train", "--data-dir", faces, *TINY, "--restore-from", "imagenet", "--snapshot-dir", "run").message
+    message = cli("train", "--data-dir", faces, *PAPER, "--restore-from", "imagenet", "--snapshot-dir", "run").message
     assert message == (
         f"resnet18-f37072fd.pth is not in {offline}, and https://download.pytorch.org/models/resnet18-f37072fd.pth "
         "cannot be had ([Errno 111] Connection refused); put the file there, or set model.pretrained to a weights file "
@@ -335,13 +341,13 @@ def test_imagenets_weights_that_cannot_be_had_are_one_line_and_no_run(
 
 
 def test_a_command_starts_from_imagenet(cli: Any, imagenet: Path, faces: Path) -> None:
-    done = cli("train", "--data-dir", faces, *TINY, "--restore-from", "imagenet", "--snapshot-dir", "run")
+    done = cli("train", "--data-dir", faces, *PAPER, "--restore-from", "imagenet", "--snapshot-dir", "run")
     assert done.code == 0
     assert done.err.startswith("imagenet: ResNet backbone with a 7x7 stem: 120 tensors loaded, ")
 
 
 def test_a_file_named_imagenet_is_written_with_its_folder(cli: Any, faces: Path, offline: Path) -> None:
-    message = cli("train", "--data-dir", faces, *TINY, "--restore-from", "./imagenet").message
+    message = cli("train", "--data-dir", faces, *PAPER, "--restore-from", "./imagenet").message
     assert message.startswith("imagenet: no such checkpoint file")
 
 

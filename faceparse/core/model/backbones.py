@@ -1,4 +1,4 @@
-"""Backbones from other packages: torchvision's MobileNetV2 and the feature networks of timm.
+"""A network under the heads as they need it, and the feature networks of timm as such.
 
 Each takes N x 3 x H x W images and returns its maps, from fine to coarse, as N x C x h x w.
 """
@@ -16,10 +16,6 @@ from faceparse.core.settings import TIMM
 STRIDES = (4, 8, 16, 32)
 """Strides of the maps that the light heads use."""
 
-ENDS = (3, 6, 13, 17)
-"""Blocks of MobileNetV2 after which a map is taken: 24, 32, 96 and 320 channels."""
-
-
 EXAMPLES = "take one such as timm:mobilenetv3_large_100, timm:convnext_atto or timm:pvt_v2_b0"
 
 
@@ -29,48 +25,6 @@ class Backbone(NamedTuple):
     network: nn.Module
     channels: list[int]
     """Channels of the maps, from fine to coarse."""
-
-
-class MobileNetV2(nn.Module):
-    """MobileNetV2 of torchvision (Sandler et al., CVPR 2018) without its last 1 x 1 convolution and its classifier."""
-
-    def __init__(self, *, dilated: bool) -> None:
-        super().__init__()
-        from torchvision.models import mobilenet_v2  # a slow import that ResNets do not need
-
-        self.features = mobilenet_v2().features[: ENDS[-1] + 1]
-        if dilated:
-            _dilate(self.features[ENDS[1] + 1 :])
-
-    def forward(self, image: Tensor) -> list[Tensor]:
-        """Return the four maps, from fine to coarse."""
-        maps, x = [], image
-        for number, block in enumerate(self.features):
-            x = block(x)
-            if number in ENDS:
-                maps.append(x)
-        return maps
-
-
-def mobilenet_v2(*, dilated: bool = False) -> Backbone:
-    """Build MobileNetV2 with fresh weights. `dilated`: its maps at 1/16 and 1/32 stay at 1/8."""
-    network = MobileNetV2(dilated=dilated)
-    return Backbone(network, [network.features[end].out_channels for end in ENDS])
-
-
-def _dilate(blocks: nn.Module) -> None:
-    """Replace each stride of 2 by a dilation of all later convolutions (Yu and Koltun, ICLR 2016)."""
-    rate = 1
-    for conv in [module for module in blocks.modules() if isinstance(module, nn.Conv2d)]:
-        if conv.stride == (2, 2):
-            conv.stride = (1, 1)  # this convolution keeps the old dilation; later ones get the doubled one
-        elif rate > 1 and conv.kernel_size != (1, 1):
-            conv.dilation = conv.padding = (rate, rate)
-            continue
-        else:
-            continue
-        conv.dilation = conv.padding = (rate, rate)
-        rate *= 2
 
 
 class TimmFeatures(nn.Module):

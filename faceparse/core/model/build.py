@@ -1,4 +1,4 @@
-"""Build networks. All sizes of the network stand here and nowhere else."""
+"""Build networks. All sizes of the heads and of the ResNets stand here and nowhere else."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -7,9 +7,10 @@ import torch
 from torch import nn
 
 from faceparse.core.model.abn import NormLayer, norm_layer, synchronise
-from faceparse.core.model.backbones import Backbone, mobilenet_v2, timm_backbone
+from faceparse.core.model.backbones import Backbone, timm_backbone
 from faceparse.core.model.eagrnet import Decoder, EAGRNet, EdgeAwareGraph, EdgeHead, PyramidPooling
 from faceparse.core.model.light import LeanPyramid, LightEAGRNet, LightEdgeHead, Separable, Surroundings
+from faceparse.core.model.mobilenet import MobileNetV2
 from faceparse.core.model.parsing import ParsingModel
 from faceparse.core.model.resnet import (
     ConvNorm,
@@ -148,7 +149,8 @@ def _build_backbone(settings: ModelSettings, norm: NormLayer) -> Backbone:
     if settings.backbone in RESNETS:
         return _resnet(settings, norm, dilated=dilated)
     if settings.backbone == "mobilenet_v2":
-        return mobilenet_v2(dilated=dilated)
+        mobilenet = MobileNetV2(dilated=dilated)
+        return Backbone(mobilenet, mobilenet.channels)
     return timm_backbone(settings.backbone, dilated=dilated)
 
 

@@ -1,14 +1,17 @@
 """Backbones from elsewhere: four maps from fine to coarse, or one line why not."""
 
 import sys
+from collections.abc import Callable
+from functools import partial
 
 import pytest
 import torch
 from torch import Tensor, nn
 
 from faceparse.core.errors import SettingsError
-from faceparse.core.model.backbones import Backbone, mobilenet_v2, timm_backbone
+from faceparse.core.model.backbones import Backbone, timm_backbone
 from faceparse.core.model.build import build_model
+from faceparse.core.model.mobilenet import MobileNetV2
 from faceparse.core.settings import ModelSettings
 
 SIZE = (96, 160)
@@ -26,14 +29,6 @@ def shapes(channels: list[int], strides: tuple[int, ...]) -> list[tuple[int, ...
     return [(2, c, height // stride, width // stride) for c, stride in zip(channels, strides, strict=True)]
 
 
-@pytest.mark.parametrize(("dilated", "strides"), [(False, (4, 8, 16, 32)), (True, (4, 8, 8, 8))])
-def test_the_maps_of_mobilenet_have_its_channels(dilated: bool, strides: tuple[int, ...]) -> None:
-    backbone = mobilenet_v2(dilated=dilated)
-    assert backbone.channels == [24, 32, 96, 320]
-    found = maps_of(backbone, torch.randn(2, 3, *SIZE))
-    assert [tuple(x.shape) for x in found] == shapes(backbone.channels, strides)
-
-
 def randomise(network: nn.Module) -> None:
     """Statistics of batch norm that a fresh network does not have."""
     for module in network.modules():
@@ -42,10 +37,14 @@ def randomise(network: nn.Module) -> None:
             nn.init.uniform_(module.running_var, 0.5, 1.5)
 
 
-@pytest.mark.parametrize("name", ["mobilenet_v2", "timm:resnet18"])
-def test_a_dilated_network_computes_the_same_at_more_places(name: str) -> None:
+def mobilenet(*, dilated: bool) -> Backbone:
+    network = MobileNetV2(dilated=dilated)
+    return Backbone(network, network.channels)
+
+
+@pytest.mark.parametrize("make", [mobilenet, partial(timm_backbone, "timm:resnet18")], ids=["mobilenet", "timm"])
+def test_a_dilated_network_computes_the_same_at_more_places(make: Callable[..., Backbone]) -> None:
     """Of its maps every second (1/16) or fourth (1/32) value in each direction is that of the strided network."""
-    make = mobilenet_v2 if name == "mobilenet_v2" else lambda *, dilated: timm_backbone(name, dilated=dilated)
     torch.manual_seed(0)
     strided, dilated = make(dilated=False), make(dilated=True)
     randomise(strided.network)

@@ -40,7 +40,7 @@ def start(faces: Path, folder: Path) -> Start:
         fresh = [
             "--data-dir", faces, *(["--snapshot-dir", run_dir] if run_dir else []), "--epochs", EPOCHS,
             "--batch-size", 4, "--input-size", "32,32",
-            "--device", "cpu", "--set", "model.backbone=resnet18", "--set", "model.stem=torchvision",
+            "--device", "cpu", "--set", "model.backbone=mobilenet_v2",
             "--set", "tracking.enabled=false", "--set", "tracking.overlays=0", "--set", "train.checkpoint_every=1",
             *options,
         ]  # fmt: skip
@@ -115,8 +115,9 @@ def test_a_run_killed_at_random_points_ends_as_one_that_was_not(
     assert_like(run_dir, reference)
 
 
-LIGHT = {
-    "model.backbone": "mobilenet_v2",
+PAPER = {
+    "model.backbone": "resnet18",
+    "model.stem": "torchvision",
     "optim.name": "adamw",
     "optim.schedule": "cosine",
     "optim.clip": 1.0,
@@ -132,26 +133,28 @@ LIGHT = {
 }
 
 
-def test_a_light_run_killed_within_an_epoch_ends_as_one_that_was_not(start: Start, folder: Path) -> None:
+def test_a_run_of_the_papers_network_killed_within_an_epoch_ends_as_one_that_was_not(
+    start: Start, folder: Path
+) -> None:
     """With all that has a state of its own: moments, schedule, average, classes counted, samples drawn by share."""
-    epochs = 6  # enough for the kill to come before the end, however busy the machine
-    changed = {**LIGHT, "data.workers": 0}
+    epochs = 3  # enough for the kill to come before the end, however busy the machine
+    changed = {**PAPER, "data.workers": 0}
     options = [part for key, value in changed.items() for part in ("--set", f"{key}={value}")]
     options += ["--epochs", str(epochs)]
-    process = start("light", *options)
+    process = start("paper", *options)
     out, err = process.communicate(timeout=300)
     assert process.returncode == 0, (out, err)
-    assert "mobilenet_v2 (light heads, ActivatedBatchNorm), " in err
-    process = start("light-killed", *options)
-    await_checkpoint(process, folder / "light-killed", after=1)
+    assert "resnet18 (torchvision stem, ActivatedBatchNorm), " in err
+    process = start("paper-killed", *options)
+    await_checkpoint(process, folder / "paper-killed", after=1)
     process.kill()
     process.communicate()
     assert process.returncode == -signal.SIGKILL
-    assert iterations(folder / "light-killed") < epochs * ITERATIONS
-    process = start("light-killed", resume=True)
+    assert iterations(folder / "paper-killed") < epochs * ITERATIONS
+    process = start("paper-killed", resume=True)
     out, err = process.communicate(timeout=300)
     assert process.returncode == 0, (out, err)
-    assert_like(folder / "light-killed", folder / "light")
+    assert_like(folder / "paper-killed", folder / "paper")
 
 
 def test_an_extended_run_killed_at_a_random_point_ends_as_one_that_was_not(

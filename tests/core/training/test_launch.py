@@ -38,7 +38,7 @@ def command(faces: Path, run_dir: str, *options: object) -> list[str]:
     return list(map(str, [
         sys.executable, "-m", "faceparse.cli", "train", "--data-dir", faces, "--snapshot-dir", run_dir,
         "--epochs", EPOCHS, "--batch-size", 2, "--input-size", "32,32", "--device", "cpu",
-        "--set", "model.backbone=resnet18", "--set", "model.stem=torchvision", "--set", "data.workers=0",
+        "--set", "model.backbone=mobilenet_v2", "--set", "data.workers=0",
         "--set", "tracking.enabled=false", "--set", "tracking.overlays=0", "--set", "train.checkpoint_every=1",
         *options,
     ]))  # fmt: skip

@@ -45,9 +45,11 @@ from faceparse.core.training.observer import Bystander
 from faceparse.core.training.recorder import Recorder
 from faceparse.core.training.run import RunResult, adopt_start, resume, train
 from faceparse.core.training.trainer import Trainer
-from tests.conftest import Server, Silent
+from tests.conftest import PAPER, TINY, Server, Silent
 
 Tiny = Callable[..., Settings]
+
+RESNET = {key.replace(".", "__"): value for key, value in PAPER.items()}
 
 
 class Watcher(Silent):
@@ -119,13 +121,13 @@ def comparable(run_dir: Path) -> list[tuple[int, dict[str, float]]]:
 
 
 @pytest.fixture(scope="module")
-def make(trained: RunResult, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Settings]:
-    """Settings like those of `trained`, for runs that several tests look at."""
+def make(faces: Path, store: str, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Settings]:
+    """Settings like those of `tiny`, for runs that several tests look at."""
 
     def make(**changes: object) -> Settings:
         options = {key.replace("__", "."): value for key, value in changes.items()}
-        place = {"train.run_dir": tmp_path_factory.mktemp("runs") / "run"}
-        return load_settings(trained.run_dir / "settings.toml", {**place, **options})
+        place = {"data.root": faces, "tracking.uri": store, "train.run_dir": tmp_path_factory.mktemp("runs") / "run"}
+        return load_settings(options={**TINY, **place, **options})
 
     return make
 
@@ -237,7 +239,7 @@ def test_overlays_show_photograph_truth_and_prediction(trained: RunResult, faces
 
 def test_the_log_tells_what_was_trained_on_what(trained: RunResult) -> None:
     log = (trained.run_dir / "train.log").read_text()
-    count = sum(parameter.numel() for parameter in build_model(make_tiny_model(), 11).parameters())
+    count = sum(parameter.numel() for parameter in build_model(papers_model(), 11).parameters())
     norm = "ActivatedBatchNorm"
     assert f"resnet18 (torchvision stem, {norm}), {count / 1e6:.1f} M parameters, 11 classes of helen, on cpu" in log
     assert "12 training and 2 val photographs, 3 iterations an epoch" in log
@@ -255,11 +257,21 @@ def test_photographs_that_fill_no_batch_are_told(tiny: Tiny, trained: RunResult)
 def test_the_in_place_norm_too_is_told(tiny: Tiny) -> None:
     watcher = Watcher()
     train(tiny(model__norm="inplace_abn", tracking__enabled=False, tracking__overlays=0), watcher)
-    assert any("resnet18 (torchvision stem, InPlaceABNSync), " in message for message in watcher.messages)
+    assert any("mobilenet_v2 (light heads, InPlaceABNSync), " in message for message in watcher.messages)
 
 
-def make_tiny_model() -> ModelSettings:
+def papers_model() -> ModelSettings:
     return ModelSettings(backbone="resnet18", stem="torchvision")
+
+
+@pytest.fixture
+def paper(tiny: Tiny) -> Tiny:
+    """As `tiny`, of the paper's network."""
+
+    def make(**changes: object) -> Settings:
+        return tiny(**RESNET, **changes)
+
+    return make
 
 
 def test_the_observer_hears_what_is_recorded(tiny: Tiny) -> None:
@@ -883,14 +895,14 @@ def test_a_deleted_experiment_is_refused_before_anything_is_written(tiny: Tiny, 
 
 @pytest.fixture
 def released(tmp_path: Path) -> Path:
-    """As the released code writes a checkpoint, but of the tiny network."""
-    torch.save(released_state(build_model(make_tiny_model(), 11)), tmp_path / "released.pth")
+    """As the released code writes a checkpoint, but of the paper's network."""
+    torch.save(released_state(build_model(papers_model(), 11)), tmp_path / "released.pth")
     return tmp_path / "released.pth"
 
 
-def test_training_goes_on_in_the_channel_order_of_a_released_checkpoint(tiny: Tiny, released: Path) -> None:
+def test_training_goes_on_in_the_channel_order_of_a_released_checkpoint(paper: Tiny, released: Path) -> None:
     watcher = Watcher()
-    settings = tiny(model__pretrained=str(released), tracking__enabled=False, optim__lr=1e-12)
+    settings = paper(model__pretrained=str(released), tracking__enabled=False, optim__lr=1e-12)
     result = train(settings, watcher)
     assert f"{released} was trained with data.channel_order = bgr: training goes on so" in watcher.messages
     count = len(torch.load(released, weights_only=True))
@@ -903,9 +915,9 @@ def test_training_goes_on_in_the_channel_order_of_a_released_checkpoint(tiny: Ti
     torch.testing.assert_close(checkpoint.weights["decoder.classify.weight"], expected)
 
 
-def test_a_channel_order_that_the_user_names_stands(tiny: Tiny, released: Path) -> None:
+def test_a_channel_order_that_the_user_names_stands(paper: Tiny, released: Path) -> None:
     watcher = Watcher()
-    settings = tiny(model__pretrained=str(released), data__channel_order="rgb")
+    settings = paper(model__pretrained=str(released), data__channel_order="rgb")
     assert adopt_start(settings, watcher) == settings
     assert watcher.messages == []
 
@@ -921,9 +933,9 @@ def test_mean_and_std_are_those_of_our_checkpoint(tiny: Tiny) -> None:
 REPORT = "imagenet: ResNet backbone with a 7x7 stem: 120 tensors loaded, 2 of the file not used (fc.weight, fc.bias)"
 
 
-def test_what_imagenets_weights_gave_is_said_at_the_start(tiny: Tiny, imagenet: Path, store: str) -> None:
+def test_what_imagenets_weights_gave_is_said_at_the_start(paper: Tiny, imagenet: Path, store: str) -> None:
     watcher = Watcher()
-    result = train(tiny(model__pretrained="imagenet", optim__lr=1e-12), watcher)
+    result = train(paper(model__pretrained="imagenet", optim__lr=1e-12), watcher)
     assert watcher.messages[0] == REPORT
     assert REPORT in (result.run_dir / "train.log").read_text().splitlines()[0]
     assert logged(store, result.run_id).data.tags["pretrained"] == REPORT.removeprefix("imagenet: ")
@@ -934,8 +946,8 @@ def test_what_imagenets_weights_gave_is_said_at_the_start(tiny: Tiny, imagenet: 
     )
 
 
-def test_going_on_needs_neither_the_file_nor_the_network(tiny: Tiny, imagenet: Path) -> None:
-    settings = tiny(model__pretrained="imagenet", train__epochs=2, tracking__enabled=False)
+def test_going_on_needs_neither_the_file_nor_the_network(paper: Tiny, imagenet: Path) -> None:
+    settings = paper(model__pretrained="imagenet", train__epochs=2, tracking__enabled=False)
     with pytest.raises(KeyboardInterrupt):
         train(settings, Watcher(stop_after=1))
     imagenet.unlink()
@@ -971,8 +983,8 @@ def spoil_weights(root: Path) -> dict[str, object]:
 
 
 def spoil_classes(root: Path) -> dict[str, object]:
-    torch.save(released_state(build_model(make_tiny_model(), 5)), root / "five.pth")
-    return {"model__pretrained": str(root / "five.pth")}
+    torch.save(released_state(build_model(papers_model(), 5)), root / "five.pth")
+    return {**RESNET, "model__pretrained": str(root / "five.pth")}
 
 
 def spoil_size(root: Path) -> dict[str, object]:
