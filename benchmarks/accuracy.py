@@ -23,10 +23,9 @@ from benchmarks.harness import Result, medians, overhead
 from faceparse.core.datasets.layout import DatasetFolder
 from faceparse.core.labels.label_set import get_label_set
 from faceparse.core.model.abn import norm_layer
-from faceparse.core.model.backbones import Backbone
 from faceparse.core.model.build import light_heads
 from faceparse.core.model.imagenet import imagenet_file
-from faceparse.core.model.mobilenet import MobileNetV2
+from faceparse.core.model.mobilenet import mobilenet_v2
 from faceparse.core.model.normalise import Normalise
 from faceparse.core.model.parsing import Output, ParsingModel
 from faceparse.core.parser.inference import Parser
@@ -88,9 +87,9 @@ def light(**parts: Any) -> Callable[[], ParsingModel]:
     """Builds our light network; `parts` are arguments of `light_heads`."""
 
     def build() -> ParsingModel:
-        network = MobileNetV2()
-        network.load_state_dict(_weights(network.state_dict()))
-        return light_heads(Backbone(network, network.channels), len(LABELS), norm_layer("torch", CPU), **parts)
+        backbone = mobilenet_v2()
+        backbone.network.load_state_dict(_weights(backbone.network.state_dict()))
+        return light_heads(backbone, len(LABELS), norm_layer("torch", CPU), **parts)
 
     return build
 

@@ -37,6 +37,7 @@ from faceparse.core.model.parsing import Output, ParsingModel
 from faceparse.core.names.shipped import DEFAULT
 from faceparse.core.parser.checkpoint_file import Checkpoint, read_checkpoint
 from faceparse.core.parser.portable import pack_weights
+from faceparse.core.sampling.loader import start_loader_server
 from faceparse.core.scoring.split import find_split
 from faceparse.core.settings import Settings, load_settings
 from faceparse.core.training.launch import Display
@@ -216,6 +217,12 @@ def _in_a_folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sto
             monkeypatch.delenv(name)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", store)
     monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _loader_server() -> None:
+    """As training does, and for the same reason: before any test starts another one."""
+    start_loader_server(workers=1)
 
 
 @pytest.fixture(scope="session")

@@ -10,7 +10,7 @@ from faceparse.core.model.abn import NormLayer, norm_layer, synchronise
 from faceparse.core.model.backbones import Backbone, timm_backbone
 from faceparse.core.model.eagrnet import Decoder, EAGRNet, EdgeAwareGraph, EdgeHead, PyramidPooling
 from faceparse.core.model.light import LeanPyramid, LightEAGRNet, LightEdgeHead, Separable, Surroundings
-from faceparse.core.model.mobilenet import MobileNetV2
+from faceparse.core.model.mobilenet import mobilenet_v2
 from faceparse.core.model.parsing import ParsingModel
 from faceparse.core.model.resnet import (
     ConvNorm,
@@ -149,8 +149,7 @@ def _build_backbone(settings: ModelSettings, norm: NormLayer) -> Backbone:
     if settings.backbone in RESNETS:
         return _resnet(settings, norm, dilated=dilated)
     if settings.backbone == "mobilenet_v2":
-        mobilenet = MobileNetV2(dilated=dilated)
-        return Backbone(mobilenet, mobilenet.channels)
+        return mobilenet_v2(dilated=dilated)
     return timm_backbone(settings.backbone, dilated=dilated)
 
 

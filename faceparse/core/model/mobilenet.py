@@ -6,6 +6,8 @@ compiler, which takes about as long as PyTorch.
 
 from torch import Tensor, nn
 
+from faceparse.core.model.backbones import Backbone
+
 STAGES = ((1, 16, 1, 1), (6, 24, 2, 2), (6, 32, 3, 2), (6, 64, 4, 2), (6, 96, 3, 1), (6, 160, 3, 2), (6, 320, 1, 1))
 """Table 2 of the paper, without its last 1 x 1 convolution: expansion, channels, blocks, stride of the first block."""
 
@@ -69,6 +71,12 @@ class MobileNetV2(nn.Module):
             if number in ENDS:
                 maps.append(x)
         return maps
+
+
+def mobilenet_v2(*, dilated: bool = False) -> Backbone:
+    """Build MobileNetV2 with fresh weights. `dilated`: its maps at 1/16 and 1/32 stay at 1/8."""
+    network = MobileNetV2(dilated=dilated)
+    return Backbone(network, network.channels)
 
 
 def _dilate(blocks: nn.Module) -> None:

@@ -26,8 +26,21 @@ from faceparse.core.machine.parallel import STOPPING, process_context, script_hi
 SHARED = "/dev/shm"
 """Where Linux keeps shared memory: half of the machine's memory, but 64 MB in Docker's containers."""
 
+NEEDED = "faceparse.core.sampling.samples"
+"""Module that loader processes need, with all that it imports."""
+
 T = TypeVar("T")
 B = TypeVar("B")
+
+
+def start_loader_server(workers: int) -> None:
+    """Start the server that loader processes are forked from, if there are to be any.
+
+    It imports what they need as it starts, and never later. So start it before other work in processes starts one that
+    has imported nothing: then each loader process would import PyTorch by itself, in each epoch.
+    """
+    if workers:
+        process_context(NEEDED)
 
 
 class Loader(Generic[T, B]):
@@ -64,7 +77,7 @@ class Loader(Generic[T, B]):
             _Guarded(dataset),
             collate_fn=_GuardedCollate(collate, workers),
             num_workers=workers,
-            multiprocessing_context=process_context("faceparse.core.sampling.samples") if workers else None,
+            multiprocessing_context=process_context(NEEDED) if workers else None,
             persistent_workers=persistent and workers > 0,
             prefetch_factor=prefetch,
             pin_memory=pins(pin_memory, device),

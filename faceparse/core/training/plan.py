@@ -28,7 +28,7 @@ from faceparse.core.parser.initialise import LoadReport, initialise, initialise_
 from faceparse.core.sampling.batch_order import EpochSampler
 from faceparse.core.sampling.cache import SampleCache, open_cache
 from faceparse.core.sampling.frequency import class_weights, count_classes, sampling_shares
-from faceparse.core.sampling.loader import pins
+from faceparse.core.sampling.loader import pins, start_loader_server
 from faceparse.core.scoring.scores import resolve_metric
 from faceparse.core.settings import INPUT, TIMM, ModelSettings, Settings
 from faceparse.core.training.observer import Observer
@@ -81,6 +81,7 @@ def plan_training(settings: Settings, track: Track, world: World, resumed: Check
     Raises:
         FaceparseError: something in settings, dataset, weights or device stands in the way; raised in all processes.
     """
+    start_loader_server(settings.data.workers)
     counts = world.on_first(lambda: _count_classes(settings, track))
     plan = world.on_all(lambda: _look(settings, world, resumed, counts))
     world.on_first(lambda: _refuse_absent(plan, track))

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from faceparse.core.errors import SettingsError
 from faceparse.core.model.backbones import Backbone, timm_backbone
 from faceparse.core.model.build import build_model
-from faceparse.core.model.mobilenet import MobileNetV2
+from faceparse.core.model.mobilenet import mobilenet_v2
 from faceparse.core.settings import ModelSettings
 
 SIZE = (96, 160)
@@ -37,12 +37,7 @@ def randomise(network: nn.Module) -> None:
             nn.init.uniform_(module.running_var, 0.5, 1.5)
 
 
-def mobilenet(*, dilated: bool) -> Backbone:
-    network = MobileNetV2(dilated=dilated)
-    return Backbone(network, network.channels)
-
-
-@pytest.mark.parametrize("make", [mobilenet, partial(timm_backbone, "timm:resnet18")], ids=["mobilenet", "timm"])
+@pytest.mark.parametrize("make", [mobilenet_v2, partial(timm_backbone, "timm:resnet18")], ids=["mobilenet", "timm"])
 def test_a_dilated_network_computes_the_same_at_more_places(make: Callable[..., Backbone]) -> None:
     """Of its maps every second (1/16) or fourth (1/32) value in each direction is that of the strided network."""
     torch.manual_seed(0)

@@ -5,9 +5,9 @@ import torch
 from torch import Tensor, nn
 
 from faceparse.core.model.abn import norm_layer
-from faceparse.core.model.backbones import mobilenet_v2
 from faceparse.core.model.build import build_model, light_heads
 from faceparse.core.model.light import LightEAGRNet
+from faceparse.core.model.mobilenet import mobilenet_v2
 from faceparse.core.settings import ModelSettings
 
 IMAGE = (2, 3, 64, 96)

@@ -220,3 +220,21 @@ def test_loaders_do_with_two_megabytes_of_shared_memory(tmp_path: Path) -> None:
         pytest.skip("needs the right to mount")
     done = subprocess.run([*mount, sys.executable, "small.py"], capture_output=True, text=True, timeout=45)
     assert (done.stdout, done.returncode) == ("[1, 5, 9, 13, 17, 21]\n", 0), done.stderr
+
+
+SERVER = """
+from faceparse.core.machine.parallel import map_files
+from faceparse.core.sampling.loader import start_loader_server
+
+start_loader_server({workers})
+print(*map_files(eval, ["'torch' in __import__('sys').modules"] * 2, 2))
+"""
+
+
+@pytest.mark.skipif(os.name != "posix", reason="POSIX systems have such a server")
+@pytest.mark.parametrize(("workers", "imported"), [(2, "True True"), (0, "False False")])
+def test_the_server_of_loader_processes_has_imported_what_they_need(workers: int, imported: str) -> None:
+    """Also where other work in processes comes first; without loader processes, that work does not wait for it."""
+    script = [sys.executable, "-c", SERVER.format(workers=workers)]
+    done = subprocess.run(script, capture_output=True, text=True, check=True, timeout=100)
+    assert done.stdout.strip() == imported

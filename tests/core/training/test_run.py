@@ -1,5 +1,6 @@
 import dataclasses
 import json
+import os
 import re
 import shutil
 import signal
@@ -888,6 +889,26 @@ def test_a_deleted_experiment_is_refused_before_anything_is_written(tiny: Tiny, 
     with pytest.raises(SettingsError, match=r"tracking\.experiment = 'thrown-away': deleted in MLflow"):
         train(tiny(tracking__experiment="thrown-away"), Watcher())
     assert list(tmp_path.iterdir()) == []
+
+
+PLAN = """
+from faceparse.core.machine.distributed import ALONE
+from faceparse.core.machine.parallel import map_files, untracked
+from faceparse.core.settings import load_settings
+from faceparse.core.training.plan import plan_training
+
+plan_training(load_settings(options={options!r}), untracked, ALONE)
+print(*map_files(eval, ["'torch' in __import__('sys').modules"] * 2, 2))
+"""
+
+
+@pytest.mark.skipif(os.name != "posix", reason="POSIX systems have such a server")
+def test_loader_processes_are_forked_with_all_imports_done(faces: Path) -> None:
+    """The plan measures faces in processes, too: before that, it starts the server that loaders need."""
+    options = {**TINY, "data.root": str(faces), "data.workers": 2, "tracking.enabled": False}
+    script = [sys.executable, "-c", PLAN.format(options=options)]
+    done = subprocess.run(script, capture_output=True, text=True, check=True, timeout=100)
+    assert done.stdout.strip() == "True True"
 
 
 # Starting weights
