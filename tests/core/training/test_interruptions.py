@@ -19,7 +19,7 @@ from faceparse.core.parser.checkpoint_file import read_checkpoint
 from faceparse.core.runs.directory import RunDirectory
 from faceparse.core.settings import TrainSettings, load_settings
 from faceparse.core.training.signals import StopSignals, exit_code
-from tests.core.training.test_run import assert_same, comparable, last
+from tests.core.training.recorded import assert_same, comparable, last
 
 EPOCHS, ITERATIONS = 6, 3
 """Iterations of an epoch."""

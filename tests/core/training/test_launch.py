@@ -21,8 +21,8 @@ from faceparse.core.parser.checkpoint_file import read_checkpoint
 from faceparse.core.parser.inference import load_parser
 from faceparse.core.scoring.counting import evaluate
 from faceparse.core.scoring.scores import compute_scores
+from tests.core.training.recorded import comparable
 from tests.core.training.test_interruptions import ENVIRONMENT, assert_like, await_checkpoint, heed_ctrl_c, iterations
-from tests.core.training.test_run import comparable
 
 ROOT = Path(__file__).parents[3]
 EPOCHS, ITERATIONS = 4, 3
