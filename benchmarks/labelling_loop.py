@@ -24,7 +24,7 @@ from faceparse.core.datasets.layout import DatasetFolder, Sample
 from faceparse.core.files.writing import write_atomic
 from faceparse.core.load import load_model_from
 from faceparse.core.parser.inference import load_parser
-from faceparse.core.prediction.choice import plan_choice
+from faceparse.core.prediction.rank_uncertain import plan_choice
 
 SEEDS = tuple(range(int(os.environ.get("LOOP_SEEDS", "5"))))
 START, MORE, POOL = 6, 6, 42

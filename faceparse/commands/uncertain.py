@@ -56,7 +56,7 @@ def uncertain(
     from faceparse.core.errors import SettingsError
     from faceparse.core.load import load_model_from
     from faceparse.core.parser.inference import load_parser
-    from faceparse.core.prediction.choice import plan_choice
+    from faceparse.core.prediction.rank_uncertain import plan_choice
     from faceparse.core.text.patterns import some
 
     silent_libraries()

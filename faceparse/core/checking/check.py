@@ -5,12 +5,11 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from faceparse.core.checking import duplicates
 from faceparse.core.checking.check_sample import SampleLook, look_at
 from faceparse.core.checking.class_orders import detect_order
-from faceparse.core.checking.duplicates import shared_images
 from faceparse.core.checking.moments import Moments, stack_moments
 from faceparse.core.checking.remap import must_not_be_half_remapped
+from faceparse.core.checking.shared_images import Picture, shared_images
 from faceparse.core.checking.sides import side_problems
 from faceparse.core.datasets.coverage import coverage_notes
 from faceparse.core.datasets.dataset_groups import GROUPS_FILE, read_groups, torn
@@ -101,7 +100,7 @@ def check_dataset(
     problems += [problem for look in looks for problem in look.problems]
     problems += shared_images(
         [
-            duplicates.Picture(split, sample.image, look.image_hash, look.thumbnail)
+            Picture(split, sample.image, look.image_hash, look.thumbnail)
             for (split, sample), look in zip(every, looks, strict=True)
         ]
     )

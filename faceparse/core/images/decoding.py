@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 
 from faceparse.core.errors import DatasetError
-from faceparse.core.images.integrity import damage
+from faceparse.core.images.integrity import must_be_whole
 
 MAX_PIXELS = 150_000_000
 """Largest number of pixels of a photograph; it takes 450 MB of memory.
@@ -35,8 +35,7 @@ def decode_plain(data: bytes, where: str) -> np.ndarray:
     kind = next((name for start, name in _PLAIN.items() if data.startswith(start)), None)
     if kind is None:
         raise DatasetError(f"{where}: not a {', '.join(_PLAIN.values())}; save it as one of them")
-    if found := damage(data):
-        raise DatasetError(f"{where}: {found}; replace the file")
+    must_be_whole(data, where)
     if kind != "JPEG":
         as_it_is = decode_with_opencv(data, cv2.IMREAD_UNCHANGED)
         if b"tRNS" in data[: data.find(b"IDAT")] or (as_it_is is not None and _is_deep_or_clear(as_it_is)):

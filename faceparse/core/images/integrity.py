@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterator
 from math import ceil
 from typing import Any
 
+from faceparse.core.errors import DatasetError
+
 PNG = b"\x89PNG\r\n\x1a\n"
 
 
@@ -24,6 +26,12 @@ def damage(data: bytes) -> str:
     if data[:2] == b"\xff\xd8" and _lacks_end(data):
         return "truncated JPEG"
     return ""
+
+
+def must_be_whole(data: bytes, where: str) -> None:
+    """Raise DatasetError if an encoded picture's own lengths and checksums show damage."""
+    if found := damage(data):
+        raise DatasetError(f"{where}: {found}; replace the file")
 
 
 def is_heic(data: bytes) -> bool:

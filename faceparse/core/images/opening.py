@@ -12,7 +12,7 @@ from faceparse.core.errors import DatasetError, ResourceError
 from faceparse.core.files.packed import Packed, Stored
 from faceparse.core.files.reading import read_bytes
 from faceparse.core.images.decoding import MAX_PIXELS
-from faceparse.core.images.integrity import damage, is_heic
+from faceparse.core.images.integrity import is_heic
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF", "JPEG2000", "PPM", "AVIF")
 """Formats that Pillow may recognise. It knows others, and some of those start programs: EPS calls Ghostscript."""
@@ -72,12 +72,6 @@ def has_known_kind(data: bytes) -> bool:
     except DAMAGED:
         return False
     return True
-
-
-def must_be_whole(data: bytes, where: str) -> None:
-    """Raise DatasetError if an encoded picture's own lengths and checksums show damage."""
-    if found := damage(data):
-        raise DatasetError(f"{where}: {found}; replace the file")
 
 
 def check_pixels(data: bytes, where: str) -> None:

@@ -10,8 +10,8 @@ from faceparse.core.errors import ColourLabelError, DatasetError, ResourceError
 from faceparse.core.files.packed import Stored
 from faceparse.core.files.reading import read_bytes, read_start
 from faceparse.core.images.decoding import decode_with_opencv
-from faceparse.core.images.integrity import PNG
-from faceparse.core.images.opening import DAMAGED, must_be_whole, open_picture
+from faceparse.core.images.integrity import PNG, must_be_whole
+from faceparse.core.images.opening import DAMAGED, open_picture
 
 
 def read_label(path: Stored) -> np.ndarray:

@@ -12,12 +12,11 @@ from faceparse.core.errors import DatasetError
 from faceparse.core.files.packed import Stored
 from faceparse.core.files.reading import read_bytes
 from faceparse.core.images.decoding import decode_with_opencv
-from faceparse.core.images.integrity import is_tiff, tiff_pixels
+from faceparse.core.images.integrity import is_tiff, must_be_whole, tiff_pixels
 from faceparse.core.images.opening import (
     DAMAGED,
     check_pixels,
     must_be_small_enough,
-    must_be_whole,
     open_picture,
     silence_pillow,
 )

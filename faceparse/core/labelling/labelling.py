@@ -20,9 +20,9 @@ from faceparse.core.files.writing import make_folder, refuse_links_out, write_at
 from faceparse.core.images.opening import read_size
 from faceparse.core.images.read_photograph import Picture, decode_picture
 from faceparse.core.images.warp import Size
+from faceparse.core.labelling.fitting_label import encode_label, must_fit, read_fitting_label
 from faceparse.core.labelling.label_folder import GUESSES, LABELS, Photograph, find_photographs
 from faceparse.core.labelling.record import RECORD, Row, read_record, write_record
-from faceparse.core.labelling.saved_label import encode_label, must_fit, read_fitting_label
 
 MAX_PIXELS = 40_000_000
 """Largest number of pixels of a photograph. A browser holds its picture, its guess and its label."""

@@ -4,7 +4,7 @@ runs/<experiment>/<time>-<id>/
   settings.toml            the resolved settings, written first
   train.log                messages to the user, with times; the last line is `finished`
   metrics.jsonl            one line per epoch: epoch, time, metrics
-  tracking.json            what MLflow has, and what it still lacks (tracking.py)
+  tracking.json            what MLflow has, and what it still lacks (tracking_record.py)
   last.pth, previous.pth   the newest checkpoint and the one before, with the state of training
   best.pth                 the checkpoint of the best score on `val`
   overlays/                photographs with truth and prediction, one picture for each new best

@@ -6,7 +6,7 @@ from PIL import Image
 
 from faceparse.core.errors import DatasetError
 from faceparse.core.images.read_label import read_label
-from faceparse.core.labelling.saved_label import encode_label, must_fit, read_fitting_label
+from faceparse.core.labelling.fitting_label import encode_label, must_fit, read_fitting_label
 from faceparse.core.labels.label_set import get_label_set
 
 

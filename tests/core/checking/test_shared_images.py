@@ -7,8 +7,8 @@ import cv2
 import numpy as np
 import pytest
 
-from faceparse.core.checking.duplicates import Picture, shared_images
 from faceparse.core.checking.near_copies import BLOCK, thumbnail
+from faceparse.core.checking.shared_images import Picture, shared_images
 from faceparse.core.datasets.synthetic import Synthetic
 from faceparse.core.images.encoding import encode_jpeg
 from faceparse.core.images.read_photograph import read_image

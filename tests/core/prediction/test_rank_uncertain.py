@@ -10,8 +10,8 @@ import pytest
 from faceparse.core.errors import DatasetError, OutputError, SettingsError
 from faceparse.core.labels.label_set import get_label_set
 from faceparse.core.parser.inference import Parser
-from faceparse.core.prediction.choice import ChoicePlan, plan_choice, rank, table_csv
 from faceparse.core.prediction.inputs import Source
+from faceparse.core.prediction.rank_uncertain import ChoicePlan, plan_choice, rank, table_csv
 from faceparse.core.prediction.uncertainty import Doubt, Doubtful
 
 HELEN = get_label_set("helen")
