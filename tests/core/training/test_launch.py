@@ -25,7 +25,7 @@ from tests.core.training.recorded import comparable
 from tests.core.training.test_interruptions import ENVIRONMENT, assert_like, await_checkpoint, heed_ctrl_c, iterations
 
 ROOT = Path(__file__).parents[3]
-EPOCHS, ITERATIONS = 4, 3
+EPOCHS, ITERATIONS = 6, 3
 Start = Callable[..., "subprocess.Popen[str]"]
 
 
@@ -136,7 +136,10 @@ def test_a_killed_process_costs_the_steps_since_the_last_checkpoint(
     run_dir = folder / "killed"
     process = start("killed")
     await_checkpoint(process, run_dir)
-    os.kill(workers(process)[1], signal.SIGKILL)
+    before = workers(process)
+    os.kill(before[1], signal.SIGKILL)
+    while process.poll() is None and (not (now := workers(process)) or set(now) & set(before)):
+        time.sleep(0.05)  # the other one may save once more before it knows
     await_checkpoint(process, run_dir, after=iterations(run_dir))
     os.killpg(process.pid, signal.SIGKILL)
     _, err = process.communicate()
