@@ -115,9 +115,8 @@ def chart(table: Mapping[str, Sequence[float]]) -> str:
     """An SVG: mean F1 by number of labels on a logarithmic axis, a line for each way, and a point for each draw."""
     every = [score for scores in table.values() for score in scores]
     bottom, top = np.floor(2 * min(every)) / 2, np.ceil(2 * max(every)) / 2
-    places = dict(
-        zip((START, START + MORE, POOL), np.interp(np.log([6, 12, 42]), np.log([6, 42]), [70, 500]), strict=True)
-    )
+    counts = (START, START + MORE, POOL)
+    places = dict(zip(counts, np.interp(np.log(counts), np.log([START, POOL]), [70, 500]), strict=True))
 
     def y(score: float) -> float:
         return float(260 - 220 * (score - bottom) / (top - bottom))

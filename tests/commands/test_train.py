@@ -274,12 +274,8 @@ def test_a_label_with_an_unknown_value_is_named_while_training(
         f"error: {own_faces / name}: value 37 is not one of the 11 classes (0 to 10, 255 ignored); "
         "fix the label or name its label set with --label-set"
     )
-    assert [line.split()[0] for line in messages] == [
-        "run",
-        "mobilenet_v2",
-        "12",
-        "decoded",
-    ]  # where, what, on what, how
+    where, what, on_what, how = (line.split()[0] for line in messages)
+    assert (where, what, on_what, how) == ("run", "mobilenet_v2", "12", "decoded")
     assert done.stdout == ""
     assert not list((tmp_path / "run").glob("*.pth"))
 

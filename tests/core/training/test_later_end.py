@@ -6,9 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from faceparse.core.errors import (
-    SettingsError,
-)
+from faceparse.core.errors import SettingsError
 from faceparse.core.parser.checkpoint_file import read_checkpoint
 from faceparse.core.settings import Settings, load_settings
 from faceparse.core.training.recorder import Recorder

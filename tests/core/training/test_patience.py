@@ -5,9 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from faceparse.core.errors import (
-    OutputError,
-)
+from faceparse.core.errors import OutputError
 from faceparse.core.settings import Settings
 from faceparse.core.training.recorder import Recorder
 from faceparse.core.training.run import resume, train
@@ -15,7 +13,6 @@ from tests.core.training.recorded import Watcher, assert_same, comparable, last,
 from tests.core.training.scripted import PATIENT, script
 
 Tiny = Callable[..., Settings]
-
 
 ENDED = "train.patience = 2 evaluations without a better val/pixel_accuracy; the learning rate is "
 

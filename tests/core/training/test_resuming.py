@@ -12,22 +12,11 @@ from pathlib import Path
 
 import pytest
 
-from faceparse.core.errors import (
-    CheckpointError,
-    SettingsError,
-)
+from faceparse.core.errors import CheckpointError, SettingsError
 from faceparse.core.parser.checkpoint_file import read_checkpoint
 from faceparse.core.settings import Settings, flatten
 from faceparse.core.training.run import RunResult, resume, train
-from tests.core.training.recorded import (
-    Watcher,
-    assert_same,
-    comparable,
-    last,
-    logged,
-    points,
-    stopped,
-)
+from tests.core.training.recorded import Watcher, assert_same, comparable, last, logged, points, stopped
 
 Tiny = Callable[..., Settings]
 

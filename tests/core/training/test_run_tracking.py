@@ -7,9 +7,7 @@ from pathlib import Path
 import pytest
 from mlflow.tracking import MlflowClient
 
-from faceparse.core.errors import (
-    SettingsError,
-)
+from faceparse.core.errors import SettingsError
 from faceparse.core.parser.checkpoint_file import read_checkpoint
 from faceparse.core.settings import Settings
 from faceparse.core.training.run import RunResult, train
