@@ -54,25 +54,25 @@ def process_context(*preload: str) -> BaseContext:
         return multiprocessing.get_context("spawn")
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(list(preload))
-    if threading.current_thread() is threading.main_thread():
-        _start_server()
+    _start_server()
     return context
 
 
 def _start_server() -> None:
-    """Start the fork server so that it ignores signals that ask a whole process group to stop.
+    """Start the fork server so that signals which ask a whole process group to stop do not reach it or its forks.
 
-    If the server ended, all workers would seem to end, although their work is still wanted. A program that starts with
-    a signal ignored keeps ignoring it, and so do its forks.
+    If they ended, work under way would be lost that is still wanted. They are blocked, not ignored: a process inherits
+    what is blocked, and a library that sets handlers as the process starts (PyTorch) cannot undo it.
     """
-    from multiprocessing import forkserver  # POSIX systems have it
+    from multiprocessing import forkserver, resource_tracker  # POSIX systems have them
 
-    before = {number: signal.signal(number, signal.SIG_IGN) for number in STOPPING}
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, STOPPING)
     try:
+        resource_tracker.ensure_running()  # the server needs it, and its start unblocks signals
+        signal.pthread_sigmask(signal.SIG_BLOCK, STOPPING)
         forkserver.ensure_running()
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 _HIDING = threading.Lock()
@@ -114,7 +114,7 @@ def map_files(function: Callable[[T], R], items: Sequence[T], processes: int) ->
         return
     size = max(1, min(16, len(items) // (processes * 4)))
     chunks = (items[start : start + size] for start in range(0, len(items), size))
-    pool = ProcessPoolExecutor(processes, mp_context=process_context(), initializer=start_worker)
+    pool = ProcessPoolExecutor(processes, mp_context=process_context(), initializer=_start_pool_worker)
 
     def submit(count: int) -> Iterator[Future[list[R]]]:
         for chunk in islice(chunks, count):
@@ -158,12 +158,18 @@ def map_threads(function: Callable[[T], R], items: Iterable[T], threads: int, *,
         pool.shutdown(wait=True, cancel_futures=True)
 
 
-def start_worker(_: int = 0) -> None:
-    """Prepare a child process: signals, threads, its end. Also serves as a `worker_init_fn`."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent handles Ctrl-C
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # a broken pool ends its processes by it
+def start_worker() -> None:
+    """Prepare a child process: its threads, its end, and that Ctrl-C is left to its parent."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     cv2.setNumThreads(1)  # the processes are the parallelism
     end_with_parent()
+
+
+def _start_pool_worker() -> None:
+    start_worker()
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # a broken pool ends its processes by it
+    if os.name == "posix":
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGTERM])
 
 
 def end_with_parent() -> None:

@@ -44,7 +44,7 @@ from faceparse.core.training.observer import Bystander, Observer
 from faceparse.core.training.process_notes import Notes
 from faceparse.core.training.rendezvous import meeting_config, network_variables
 from faceparse.core.training.run import RunResult
-from faceparse.core.training.signals import exit_code
+from faceparse.core.training.signals import StopSignals, exit_code
 
 LENGTH = "train.epochs"
 """Setting that may change when a run is resumed, besides those of where it runs."""
@@ -173,13 +173,10 @@ def _run_elastic(job: Job, count: int) -> RunResult:
         try:
             config = _config(job.settings, count, folder, lambda: _before_meeting(job, notes))
             outcomes = elastic_launch(config, _worker_main)(job, notes)
-        except SignalException as stop:
-            name = signal.Signals(stop.sigval).name
-            raise notes.error or InterruptedRunError(
-                f"stopped by {name} before all processes could save; {notes.advice}", exit_code(stop.sigval)
-            ) from None
-        except ChildFailedError as failed:
-            raise notes.error or _lost_too_often(failed, notes, launch.max_restarts) from None
+        except (SignalException, ChildFailedError) as end:
+            if notes.result is not None:
+                return notes.result
+            raise notes.error or _cut_off(end, notes, launch.max_restarts) from None
         except RendezvousError as error:
             raise _not_met(error, notes, launch.rendezvous) from None
     outcome = outcomes[min(outcomes)]
@@ -192,11 +189,13 @@ def _worker_main(job: Job, notes: Notes) -> RunResult | FaceparseError:
     """Run the job in a process of the launcher. Return errors that all processes know of.
 
     A process that ends with an exit code makes the launcher end and restart all processes. So an error that all know of
-    is returned, not raised. Where the launcher is killed, this process ends, too.
+    is returned, not raised. A launcher that stops takes nothing that is returned, and waits for this process: then it
+    finds the outcome in the notes. Where the launcher is killed, this process ends, too.
     """
     end_with_parent()
+    outcome: RunResult | FaceparseError
     try:
-        return _run_here(job, notes)
+        outcome = notes.result = _run_here(job, notes)
     except LostProcessError as error:
         notes.lost = str(error)
         sys.exit(1)
@@ -204,10 +203,12 @@ def _worker_main(job: Job, notes: Notes) -> RunResult | FaceparseError:
         notes.error = stop
         sys.exit(stop.exit_code)  # the launcher waits until this process ends
     except FaceparseError as error:
-        if error.agreed:
-            return error
-        notes.error = error
-        sys.exit(2)
+        outcome = notes.error = error
+        if not error.agreed:
+            sys.exit(2)
+    if StopSignals.newest is not None:
+        sys.exit(exit_code(StopSignals.newest))
+    return outcome
 
 
 def _before_meeting(job: Job, notes: Notes) -> None:
@@ -272,8 +273,13 @@ def _handlers_kept() -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def _lost_too_often(failed: ChildFailedError, notes: Notes, restarts: int) -> Exception:
-    rank, failure = failed.get_first_failure()
+def _cut_off(end: SignalException | ChildFailedError, notes: Notes, restarts: int) -> Exception:
+    if isinstance(end, SignalException):
+        name = signal.Signals(end.sigval).name
+        return InterruptedRunError(
+            f"stopped by {name} before all processes could save; {notes.advice}", exit_code(end.sigval)
+        )
+    rank, failure = end.get_first_failure()
     if failure.exitcode > 0 and not notes.lost and failure.message:
         return RuntimeError(failure.message)  # a bug in faceparse: show its traceback
     how = signal.Signals(-failure.exitcode).name if failure.exitcode < 0 else notes.lost

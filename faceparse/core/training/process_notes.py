@@ -5,6 +5,7 @@ from pathlib import Path
 
 from faceparse.core.errors import FaceparseError
 from faceparse.core.files.writing import write_atomic
+from faceparse.core.training.run import RunResult
 
 
 class Notes:
@@ -22,6 +23,16 @@ class Notes:
     @error.setter
     def error(self, error: FaceparseError) -> None:
         self._write("error", pickle.dumps(error))
+
+    @property
+    def result(self) -> RunResult | None:
+        """Outcome of the run, once it is finished."""
+        content = self._read("result")
+        return pickle.loads(content) if content else None
+
+    @result.setter
+    def result(self, result: RunResult) -> None:
+        self._write("result", pickle.dumps(result))
 
     @property
     def lost(self) -> str:

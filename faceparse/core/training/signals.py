@@ -3,7 +3,7 @@
 import signal
 import threading
 from types import FrameType
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 from faceparse.core.machine.parallel import STOPPING
 
@@ -13,6 +13,9 @@ class StopSignals:
 
     A second Ctrl-C interrupts at once, unless another process passes signals on: then a single Ctrl-C arrives twice.
     """
+
+    newest: ClassVar[signal.Signals | None] = None
+    """Newest stop signal that this process received in such a context; None before the first."""
 
     def __init__(self, handed_on: bool = False) -> None:
         self._handed_on = handed_on
@@ -31,7 +34,7 @@ class StopSignals:
     def _note(self, number: int, _frame: FrameType | None) -> None:
         if self.received == signal.SIGINT == number and not self._handed_on:
             raise KeyboardInterrupt
-        self.received = signal.Signals(number)
+        self.received = StopSignals.newest = signal.Signals(number)
 
 
 def exit_code(number: int) -> int:

@@ -238,3 +238,37 @@ def test_the_server_of_loader_processes_has_imported_what_they_need(workers: int
     script = [sys.executable, "-c", SERVER.format(workers=workers)]
     done = subprocess.run(script, capture_output=True, text=True, check=True, timeout=100)
     assert done.stdout.strip() == imported
+
+
+SIGNALLED = """
+import os, signal, threading, torch
+from faceparse.core.sampling.loader import Loader
+
+for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):
+    signal.signal(number, lambda *_: None)
+sent, over = 0, threading.Event()
+
+def send():
+    global sent
+    while not over.wait(0.0005):
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):
+            os.killpg(0, number)
+            sent += 1
+
+sender = threading.Thread(target=send)
+sender.start()
+for _ in range(3):
+    assert list(Loader(range(8), list, device=torch.device("cpu"), workers=2)) == [[n] for n in range(8)]
+over.set()
+sender.join()
+print(sent)
+"""
+
+
+@pytest.mark.skipif(os.name != "posix", reason="POSIX systems have process groups")
+def test_a_signal_to_the_whole_group_reaches_no_loader_process() -> None:
+    """At any time from its first moment on: the batches under way are still wanted."""
+    script = [sys.executable, "-c", SIGNALLED]
+    done = subprocess.run(script, capture_output=True, text=True, timeout=200, check=False, start_new_session=True)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert int(done.stdout) > 100

@@ -21,6 +21,7 @@ from faceparse.core.parser.checkpoint_file import read_checkpoint
 from faceparse.core.parser.inference import load_parser
 from faceparse.core.scoring.counting import evaluate
 from faceparse.core.scoring.scores import compute_scores
+from faceparse.core.settings import Settings, to_toml
 from tests.core.training.recorded import comparable
 from tests.core.training.test_interruptions import ENVIRONMENT, assert_like, await_checkpoint, heed_ctrl_c, iterations
 
@@ -169,6 +170,20 @@ def test_a_signal_to_the_launcher_saves_in_all_processes(start: Start, folder: P
     out, err = process.communicate(timeout=300)
     assert process.returncode == 0, (out, err)
     assert_like(run_dir, reference)
+
+
+@pytest.mark.parametrize(("when", "outcome"), [("end", "best.pth is of epoch 1"), ("error", "DatasetError: .*jpg: .*")])
+def test_a_signal_that_comes_too_late_leaves_the_outcome_as_it_is(
+    tiny: Callable[..., Settings], own_faces: Path, tmp_path: Path, when: str, outcome: str
+) -> None:
+    """The launcher waits 30 seconds for processes that do not end, and kills them."""
+    settings = tiny(data__root=own_faces, launch__processes=2, launch__max_restarts=0, tracking__enabled=False)
+    (tmp_path / "settings.toml").write_text(to_toml(settings))
+    script = [sys.executable, "-m", "tests.core.training.stopped_late", tmp_path / "settings.toml", when]
+    done = subprocess.run(script, cwd=ROOT, env=ENVIRONMENT, stdout=subprocess.PIPE, text=True, timeout=100, check=True)
+    found = re.fullmatch(rf"{outcome}\n([0-9.]+) seconds after the signal\n", done.stdout)
+    assert found, done.stdout
+    assert float(found[1]) < 30
 
 
 def test_two_processes_go_on_to_a_later_end_and_stop_together(start: Start, folder: Path, reference: Path) -> None:
