@@ -38,6 +38,7 @@ from faceparse.core.names.shipped import DEFAULT
 from faceparse.core.parser.checkpoint_file import Checkpoint, read_checkpoint
 from faceparse.core.parser.portable import pack_weights
 from faceparse.core.sampling.loader import start_loader_server
+from faceparse.core.scoring import model_facts
 from faceparse.core.scoring.split import find_split
 from faceparse.core.settings import Settings, load_settings
 from faceparse.core.training.launch import Display
@@ -61,6 +62,9 @@ TINY = {
 
 PAPER = {"model.backbone": "resnet18", "model.stem": "torchvision"}
 """The smallest of the paper's networks. A training takes six times as long."""
+
+Tiny = Callable[..., Settings]
+"""Makes settings of the smallest run, but for what is named: the fixture `tiny`."""
 
 # Nets and images are too small to repay a second thread, and threads of two processes wait for each other.
 # Processes that tests start heed the variable.
@@ -225,6 +229,14 @@ def _loader_server() -> None:
     start_loader_server(workers=1)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _speed_of_one_pass() -> Iterator[None]:
+    """Evaluations time a single pass: ten take longer than all the rest of them."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(model_facts, "PASSES", 1)
+        yield
+
+
 @pytest.fixture(scope="session")
 def faces(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """16 drawn faces of 72 x 72 pixels, prepared and with edges: 12 train, 2 val, 2 test. Not to be written to."""
@@ -241,7 +253,7 @@ def own_faces(faces: Path, tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def tiny(faces: Path, tmp_path: Path) -> Callable[..., Settings]:
+def tiny(faces: Path, tmp_path: Path) -> Tiny:
     """Settings of the smallest run on `faces`; keyword arguments use `__` for the dot."""
 
     def make(**changes: object) -> Settings:

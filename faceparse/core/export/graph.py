@@ -1,6 +1,7 @@
 """The graph of an exported file: the network alone, or all steps from a crop to its label map."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -46,7 +47,21 @@ class Graph:
         if self.sizes == "any":
             for axis, name in enumerate(("height", "width"), start=2 if self.kind == "logits" else 1):
                 shapes[axis] = STEP * torch.export.Dim(name, min=SMALLEST // STEP, max=LARGEST // STEP)
-        return torch.export.export(self.module, (self.example,), dynamic_shapes={INPUT: shapes}, strict=False)
+        with _nothing_in_place(self.module):
+            return torch.export.export(self.module, (self.example,), dynamic_shapes={INPUT: shapes}, strict=False)
+
+
+@contextmanager
+def _nothing_in_place(module: nn.Module) -> Iterator[None]:
+    """Let activations make new tensors in this block. Exporters take operations in place apart, which takes long."""
+    in_place: list[Any] = [part for part in module.modules() if getattr(part, "inplace", None) is True]
+    for part in in_place:
+        part.inplace = False
+    try:
+        yield
+    finally:
+        for part in in_place:
+            part.inplace = True
 
 
 def build_graph(network: ParsingNetwork, kind: Kind, sizes: Sizes = "fixed") -> Graph:

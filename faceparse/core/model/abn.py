@@ -31,6 +31,9 @@ class ActivatedBatchNorm(nn.BatchNorm2d):
     With a process group, the statistics in training are those of all processes.
     """
 
+    inplace = True
+    """Whether the activation overwrites what was normalised."""
+
     def __init__(self, channels: int, group: Any = None) -> None:
         super().__init__(channels, eps=EPS, momentum=MOMENTUM)
         self.group = group
@@ -38,7 +41,7 @@ class ActivatedBatchNorm(nn.BatchNorm2d):
     def forward(self, x: Tensor) -> Tensor:
         """Normalise and activate."""
         scale = self.weight.abs() + EPS
-        return F.leaky_relu(_batch_norm(self, x, scale, self.bias, self.group), SLOPE, inplace=True)
+        return F.leaky_relu(_batch_norm(self, x, scale, self.bias, self.group), SLOPE, self.inplace)
 
 
 class SyncedBatchNorm(nn.BatchNorm2d):

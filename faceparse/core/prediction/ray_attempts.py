@@ -1,6 +1,7 @@
-"""Counts how often photographs ended the process that parsed them, as those may that take too much memory.
+"""Counts how often photographs ended the process that parsed them, and tells which of them count as broken.
 
-One process of the cluster counts for all actors: an actor that is gone cannot.
+A photograph that takes too much memory ends its process, and with it the whole batch. One process of the cluster
+counts for all actors: an actor that is gone cannot.
 """
 
 from collections import Counter
@@ -46,14 +47,24 @@ class Attempts:
 
         return cls(ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1)(_Counts).remote(), TOGETHER, ALONE)
 
-    def begin(self, key: Hashable) -> int:
-        """Note that work begins, and return how often it was begun before and did not end."""
-        import ray
+    def may_go_together(self, batch: Hashable) -> bool:
+        """Note that a batch's work begins. Whether it may be parsed as a whole."""
+        return self._begin(batch) < self.together
 
-        return int(ray.get(self.counts.begin.remote(key)))
+    def problem(self, photograph: str) -> str | None:
+        """Note that the work on a photograph alone begins. Why it counts as broken; None while it does not."""
+        lost = self._begin(photograph)
+        if lost < self.alone:
+            return None
+        return f"{photograph}: ended the process that parsed it {lost} times; does it take too much memory?"
 
     def end(self, key: Hashable) -> None:
-        """Note that work has ended."""
+        """Note that the work on a batch or a photograph has ended."""
         import ray
 
         ray.get(self.counts.end.remote(key))
+
+    def _begin(self, key: Hashable) -> int:
+        import ray
+
+        return int(ray.get(self.counts.begin.remote(key)))

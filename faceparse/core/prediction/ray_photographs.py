@@ -320,7 +320,7 @@ class _Actor:
         if self._failure is not None:
             raise self._failure
         key = tuple(photo.source.where for photo in batch)
-        if self._attempts.begin(key) < self._attempts.together:
+        if self._attempts.may_go_together(key):
             parsed = self._together(batch)
         else:
             parsed = [self._alone(photo) for photo in batch]
@@ -331,11 +331,7 @@ class _Actor:
         """A photograph of a batch that ended processes; it is broken if it ends them alone."""
         source = photo.source
         with self._lone:  # what ends the process now is this photograph
-            lost = self._attempts.begin(source.where)
-            if lost >= self._attempts.alone:
-                problem = (
-                    f"{source.where}: ended the process that parsed it {lost} times; does it take too much memory?"
-                )
+            if (problem := self._attempts.problem(source.where)) is not None:
                 return Broken(source, problem, photo.stamp)
             (parsed,) = self._together([photo])
             self._attempts.end(source.where)

@@ -8,9 +8,9 @@ import pytest
 from faceparse.core.errors import OutputError, SettingsError
 from faceparse.core.runs.directory import RunDirectory
 from faceparse.core.runs.tracking_record import Status, TrackingRecord, read_tracking, write_tracking
-from faceparse.core.settings import Settings, load_settings
+from faceparse.core.settings import load_settings
+from tests.conftest import Tiny
 
-Tiny = Callable[..., Settings]
 Faceparse = Callable[..., "subprocess.CompletedProcess[str]"]
 
 

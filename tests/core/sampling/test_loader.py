@@ -269,6 +269,6 @@ print(sent)
 def test_a_signal_to_the_whole_group_reaches_no_loader_process() -> None:
     """At any time from its first moment on: the batches under way are still wanted."""
     script = [sys.executable, "-c", SIGNALLED]
-    done = subprocess.run(script, capture_output=True, text=True, timeout=200, check=False, start_new_session=True)
+    done = subprocess.run(script, capture_output=True, text=True, timeout=100, check=False, start_new_session=True)
     assert (done.returncode, done.stderr) == (0, "")
     assert int(done.stdout) > 100

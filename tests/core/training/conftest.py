@@ -7,10 +7,8 @@ import pytest
 
 from faceparse.core.settings import Settings, load_settings
 from faceparse.core.training.run import RunResult, train
-from tests.conftest import TINY
+from tests.conftest import TINY, Tiny
 from tests.core.training.recorded import RESNET, Watcher
-
-Tiny = Callable[..., Settings]
 
 
 @pytest.fixture(scope="module")

@@ -11,10 +11,9 @@ from faceparse.core.parser.checkpoint_file import read_checkpoint
 from faceparse.core.settings import Settings, load_settings
 from faceparse.core.training.recorder import Recorder
 from faceparse.core.training.run import RunResult, resume, train
+from tests.conftest import Tiny
 from tests.core.training.recorded import Watcher, assert_same, comparable, last, logged, points, recorded, stopped
 from tests.core.training.scripted import PATIENT, script
-
-Tiny = Callable[..., Settings]
 
 
 @pytest.fixture(scope="module")

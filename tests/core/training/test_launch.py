@@ -21,7 +21,8 @@ from faceparse.core.parser.checkpoint_file import read_checkpoint
 from faceparse.core.parser.inference import load_parser
 from faceparse.core.scoring.counting import evaluate
 from faceparse.core.scoring.scores import compute_scores
-from faceparse.core.settings import Settings, to_toml
+from faceparse.core.settings import to_toml
+from tests.conftest import Tiny
 from tests.core.training.recorded import comparable
 from tests.core.training.test_interruptions import ENVIRONMENT, assert_like, await_checkpoint, heed_ctrl_c, iterations
 
@@ -87,13 +88,20 @@ def workers(process: "subprocess.Popen[str]") -> list[int]:
     return [int(pid) for pid in children if b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes()]
 
 
-def few_steps(out: Path, processes: int, backbone: str) -> dict[str, Any]:
-    """What tests/core/training/few_steps.py comes to: five steps of four photographs."""
-    script = [sys.executable, "-W", "ignore", "-m", "tests.core.training.few_steps"]
-    script += [str(out), str(4 // processes), "5", backbone]
-    started = [subprocess.Popen(script, cwd=ROOT, env=ENVIRONMENT | variables) for variables in launched(processes)]
-    assert [process.wait(timeout=120) for process in started] == [0] * processes
-    found: dict[str, Any] = torch.load(out)
+BACKBONES = ["resnet18", "mobilenet_v2", "timm:resnet10t", "timm:mobilenetv3_small_050"]
+
+
+@pytest.fixture(scope="module")
+def few_steps(folder: Path) -> dict[int, dict[str, Any]]:
+    """What tests/core/training/few_steps.py comes to, by the number of processes: five steps of four photographs."""
+    found = {}
+    for processes in (1, 2):
+        out = folder / f"steps{processes}.pth"
+        script = [sys.executable, "-W", "ignore", "-m", "tests.core.training.few_steps", out]
+        script += [str(4 // processes), "5", *BACKBONES]
+        started = [subprocess.Popen(script, cwd=ROOT, env=ENVIRONMENT | variables) for variables in launched(processes)]
+        assert [process.wait(timeout=300) for process in started] == [0] * processes
+        found[processes] = torch.load(out)
     return found
 
 
@@ -106,13 +114,13 @@ def launched(processes: int) -> list[dict[str, str]]:
     return [common | {"RANK": str(rank), "LOCAL_RANK": str(rank)} for rank in range(processes)]
 
 
-@pytest.mark.parametrize("backbone", ["resnet18", "mobilenet_v2", "timm:resnet10t", "timm:mobilenetv3_small_050"])
-def test_two_processes_share_out_a_batch_exactly(tmp_path: Path, backbone: str) -> None:
+@pytest.mark.parametrize("backbone", BACKBONES)
+def test_two_processes_share_out_a_batch_exactly(few_steps: dict[int, dict[str, Any]], backbone: str) -> None:
     """Losses, weights and running statistics after five steps: four photographs at once, or two in each of two.
 
     Of timm's networks the first has plain norms, the second such with an activation inside.
     """
-    one, two = (few_steps(tmp_path / str(processes), processes, backbone) for processes in (1, 2))
+    one, two = (few_steps[processes][backbone] for processes in (1, 2))
     torch.testing.assert_close(two["losses"], one["losses"], rtol=1e-5, atol=0)
     assert two["weights"].keys() == one["weights"].keys()
     for name, weights in one["weights"].items():
@@ -174,7 +182,7 @@ def test_a_signal_to_the_launcher_saves_in_all_processes(start: Start, folder: P
 
 @pytest.mark.parametrize(("when", "outcome"), [("end", "best.pth is of epoch 1"), ("error", "DatasetError: .*jpg: .*")])
 def test_a_signal_that_comes_too_late_leaves_the_outcome_as_it_is(
-    tiny: Callable[..., Settings], own_faces: Path, tmp_path: Path, when: str, outcome: str
+    tiny: Tiny, own_faces: Path, tmp_path: Path, when: str, outcome: str
 ) -> None:
     """The launcher waits 30 seconds for processes that do not end, and kills them."""
     settings = tiny(data__root=own_faces, launch__processes=2, launch__max_restarts=0, tracking__enabled=False)

@@ -1,18 +1,15 @@
 """Training that stops by itself."""
 
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from faceparse.core.errors import OutputError
-from faceparse.core.settings import Settings
 from faceparse.core.training.recorder import Recorder
 from faceparse.core.training.run import resume, train
+from tests.conftest import Tiny
 from tests.core.training.recorded import Watcher, assert_same, comparable, last, recorded
 from tests.core.training.scripted import PATIENT, script
-
-Tiny = Callable[..., Settings]
 
 ENDED = "train.patience = 2 evaluations without a better val/pixel_accuracy; the learning rate is "
 

@@ -1,16 +1,12 @@
 import gzip
 import json
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from faceparse.core.errors import SettingsError
-from faceparse.core.settings import Settings
 from faceparse.core.training.profile import ITERATIONS, PARTS, profile_step
-from tests.conftest import Silent
-
-Tiny = Callable[..., Settings]
+from tests.conftest import Silent, Tiny
 
 
 def test_it_leaves_a_table_whose_parts_fill_the_iteration_and_a_trace(

@@ -16,9 +16,8 @@ from faceparse.core.errors import CheckpointError, SettingsError
 from faceparse.core.parser.checkpoint_file import read_checkpoint
 from faceparse.core.settings import Settings, flatten
 from faceparse.core.training.run import RunResult, resume, train
+from tests.conftest import Tiny
 from tests.core.training.recorded import Watcher, assert_same, comparable, last, logged, points, stopped
-
-Tiny = Callable[..., Settings]
 
 
 def test_an_interrupted_run_goes_on_as_if_it_had_not_been(

@@ -37,7 +37,7 @@ from faceparse.core.training.loss import EAGRNetLoss, LossTerms
 from faceparse.core.training.observer import Bystander
 from faceparse.core.training.run import RunResult, resume, train
 from faceparse.core.training.trainer import Trainer
-from tests.conftest import TINY
+from tests.conftest import TINY, Tiny
 from tests.core.training.recorded import (
     RESNET,
     Watcher,
@@ -51,9 +51,6 @@ from tests.core.training.recorded import (
     recorded,
 )
 from tests.core.training.scripted import confusion
-
-Tiny = Callable[..., Settings]
-
 
 # What a run leaves behind
 

@@ -1,7 +1,6 @@
 """Runs whose MLflow is away, or not wanted."""
 
 import zipfile
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -9,12 +8,9 @@ from mlflow.tracking import MlflowClient
 
 from faceparse.core.errors import SettingsError
 from faceparse.core.parser.checkpoint_file import read_checkpoint
-from faceparse.core.settings import Settings
 from faceparse.core.training.run import RunResult, train
-from tests.conftest import Server
+from tests.conftest import Server, Tiny
 from tests.core.training.recorded import Watcher, recorded
-
-Tiny = Callable[..., Settings]
 
 
 def test_tracking_can_be_switched_off(tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,6 +1,5 @@
 """Runs that start from weights of other files."""
 
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -9,11 +8,10 @@ import torch
 from faceparse.core.model.build import build_model
 from faceparse.core.parser.checkpoint_file import read_checkpoint
 from faceparse.core.parser.released_names import released_state
-from faceparse.core.settings import Settings, load_settings
+from faceparse.core.settings import load_settings
 from faceparse.core.training.run import adopt_start, resume, train
+from tests.conftest import Tiny
 from tests.core.training.recorded import Watcher, logged, papers_model, recorded
-
-Tiny = Callable[..., Settings]
 
 
 @pytest.fixture
