@@ -3,7 +3,7 @@
 start                     here, or by PyTorch's launcher
   _run_here               joins the other processes; begins a new run or goes on with one
   _run_elastic            PyTorch's launcher calls _worker_main in each process, and again when one is lost
-    _worker_main          calls _run_here; turns its errors into results and exit codes for the launcher
+    _worker_main          calls _run_here; turns its outcome into notes and exit codes for the launcher
 run.train, run.resume     plan, run directory, epochs (run.py)
 """
 
@@ -172,30 +172,27 @@ def _run_elastic(job: Job, count: int) -> RunResult:
         notes = Notes(Path(folder))
         try:
             config = _config(job.settings, count, folder, lambda: _before_meeting(job, notes))
-            outcomes = elastic_launch(config, _worker_main)(job, notes)
+            elastic_launch(config, _worker_main)(job, notes)
         except (SignalException, ChildFailedError) as end:
-            if notes.result is not None:
-                return notes.result
-            raise notes.error or _cut_off(end, notes, launch.max_restarts) from None
+            if notes.result is None:
+                raise notes.error or _cut_off(end, notes, launch.max_restarts) from None
         except RendezvousError as error:
             raise _not_met(error, notes, launch.rendezvous) from None
-    outcome = outcomes[min(outcomes)]
-    if isinstance(outcome, FaceparseError):
-        raise outcome
-    return outcome
+        if notes.result is not None:
+            return notes.result
+        assert notes.error is not None
+        raise notes.error
 
 
-def _worker_main(job: Job, notes: Notes) -> RunResult | FaceparseError:
-    """Run the job in a process of the launcher. Return errors that all processes know of.
+def _worker_main(job: Job, notes: Notes) -> None:
+    """Run the job in a process of the launcher, and note its outcome: a launcher that stops takes no other answer.
 
-    A process that ends with an exit code makes the launcher end and restart all processes. So an error that all know of
-    is returned, not raised. A launcher that stops takes nothing that is returned, and waits for this process: then it
-    finds the outcome in the notes. Where the launcher is killed, this process ends, too.
+    A process that ends with an exit code makes the launcher end and restart all processes. So it ends without one where
+    all processes know of an error. Where the launcher is killed, this process ends, too.
     """
     end_with_parent()
-    outcome: RunResult | FaceparseError
     try:
-        outcome = notes.result = _run_here(job, notes)
+        notes.result = _run_here(job, notes)
     except LostProcessError as error:
         notes.lost = str(error)
         sys.exit(1)
@@ -203,12 +200,11 @@ def _worker_main(job: Job, notes: Notes) -> RunResult | FaceparseError:
         notes.error = stop
         sys.exit(stop.exit_code)  # the launcher waits until this process ends
     except FaceparseError as error:
-        outcome = notes.error = error
+        notes.error = error
         if not error.agreed:
             sys.exit(2)
-    if StopSignals.newest is not None:
+    if StopSignals.newest is not None:  # PyTorch's part of this process would wait for a launcher that waits for it
         sys.exit(exit_code(StopSignals.newest))
-    return outcome
 
 
 def _before_meeting(job: Job, notes: Notes) -> None:

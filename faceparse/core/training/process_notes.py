@@ -2,6 +2,7 @@
 
 import pickle
 from pathlib import Path
+from typing import Any
 
 from faceparse.core.errors import FaceparseError
 from faceparse.core.files.writing import write_atomic
@@ -17,8 +18,8 @@ class Notes:
     @property
     def error(self) -> FaceparseError | None:
         """Error that makes another start useless; None where there is none."""
-        content = self._read("error")
-        return pickle.loads(content) if content else None
+        error: FaceparseError | None = self._load("error")
+        return error
 
     @error.setter
     def error(self, error: FaceparseError) -> None:
@@ -27,8 +28,8 @@ class Notes:
     @property
     def result(self) -> RunResult | None:
         """Outcome of the run, once it is finished."""
-        content = self._read("result")
-        return pickle.loads(content) if content else None
+        result: RunResult | None = self._load("result")
+        return result
 
     @result.setter
     def result(self, result: RunResult) -> None:
@@ -57,6 +58,11 @@ class Notes:
     def advice(self) -> str:
         """How to go on, for the end of an error message."""
         return f"go on with: faceparse train --resume {self.run_dir}" if self.run_dir else "nothing was trained"
+
+    def _load(self, name: str) -> Any:
+        """Return what was pickled; None where there is none."""
+        content = self._read(name)
+        return pickle.loads(content) if content else None
 
     def _read(self, name: str) -> bytes:
         path = self._folder / name if self._folder else None
